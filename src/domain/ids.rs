@@ -1,0 +1,180 @@
+//! Typed identifiers, and the write key, which is never printable.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::digest::ShortDigest;
+
+/// The longest identifier accepted anywhere, in bytes.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// The longest write key accepted, in bytes. A source function's key (base64 of `<id>::<secret>`) is
+/// about 100.
+pub const WRITE_KEY_BYTES_MAX: usize = 512;
+
+/// Why a text is not an identifier.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum InvalidId {
+    #[error("is empty")]
+    Empty,
+    #[error("is longer than {0} bytes")]
+    TooLong(usize),
+    #[error("has a character outside visible ASCII; write it with letters, digits and `-._~:/@+=|`")]
+    Character,
+}
+
+/// Visible ASCII without space, quote, backslash or comma, so that an identifier can stand in a header,
+/// a log line and a JSON text as it is.
+fn check_id(text: &str) -> Result<(), InvalidId> {
+    if text.is_empty() {
+        return Err(InvalidId::Empty);
+    }
+    if text.len() > ID_BYTES_MAX {
+        return Err(InvalidId::TooLong(ID_BYTES_MAX));
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/@+=|".contains(&b);
+    if text.bytes().all(plain) { Ok(()) } else { Err(InvalidId::Character) }
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks `text`: 1 to 128 bytes of visible ASCII that need no escaping.
+            ///
+            /// # Errors
+            /// [`InvalidId`] names what is wrong.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                check_id(text)?;
+                Ok(Self(Arc::from(text)))
+            }
+
+            /// The identifier's text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+    };
+}
+
+id_type!(
+    /// A workspace: the tenant that owns sources, apps and members.
+    WorkspaceId
+);
+id_type!(
+    /// A source: a stream of events that enters a workspace.
+    SourceId
+);
+id_type!(
+    /// An OAuth app: the client of RFC 6749, `client_id` and `sub` of its tokens.
+    AppId
+);
+id_type!(
+    /// A key id (`kid`): names a public key of an app or a signing key of an issuer.
+    KeyId
+);
+
+/// The identifier that a source's clients send. It says which source is meant and proves nothing, but it
+/// opens every unenforced source, so it is treated as a secret: it cannot be printed or compared by
+/// content, only through its [`WriteKeyDigest`].
+#[derive(Clone)]
+pub struct WriteKey(Zeroizing<String>);
+
+impl WriteKey {
+    /// Checks `text`: 1 to 512 bytes of visible ASCII.
+    ///
+    /// # Errors
+    /// [`InvalidId`] names what is wrong, never the key.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        if text.is_empty() {
+            return Err(InvalidId::Empty);
+        }
+        if text.len() > WRITE_KEY_BYTES_MAX {
+            return Err(InvalidId::TooLong(WRITE_KEY_BYTES_MAX));
+        }
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(InvalidId::Character);
+        }
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The digest that indexes and comparisons use.
+    #[must_use]
+    pub fn digest(&self) -> WriteKeyDigest {
+        WriteKeyDigest::of(self.0.as_bytes())
+    }
+
+    /// The key itself. For the one place that stores it and the one that shows it to its owner.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for WriteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WriteKey(..)")
+    }
+}
+
+/// A write key's digest: what gateways hold in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WriteKeyDigest(pub ShortDigest);
+
+impl WriteKeyDigest {
+    /// Digests the bytes that a client sent as its write key, well-formed or not.
+    #[must_use]
+    pub fn of(key: &[u8]) -> Self {
+        Self(ShortDigest::of("write_key", &[key]))
+    }
+}
+
+/// What a revocation names: one token of one issuer (`iss` and `jti`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenDigest(pub ShortDigest);
+
+impl TokenDigest {
+    /// Digests an issuer and a token id. Two issuers may use one `jti`; their tokens stay apart.
+    #[must_use]
+    pub fn of(issuer: &str, token_id: &str) -> Self {
+        Self(ShortDigest::of("token", &[issuer.as_bytes(), token_id.as_bytes()]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_that_need_escaping_are_refused() {
+        for bad in ["", "a b", "a\"b", "a\\b", "a\nb", "ä", "a,b", &"x".repeat(129)] {
+            assert!(AppId::parse(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(AppId::parse("app-bench-0001").unwrap().as_str(), "app-bench-0001");
+    }
+
+    #[test]
+    fn write_key_is_not_printable() {
+        let key = WriteKey::parse("wk_very_secret").unwrap();
+        assert!(!format!("{key:?} {:?}", key.digest()).contains("secret"));
+    }
+}

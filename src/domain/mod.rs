@@ -1,0 +1,22 @@
+//! The shared core: values and pure functions.
+//!
+//! Nothing in this folder opens a socket or a file, reads a clock, logs, spawns or locks. Time is an
+//! argument, and no type here is serialisable: wire forms live in [`crate::snapshot`] and at the edges.
+//! Read it in this order: the vocabulary (`ids`, `time`, `scope`, `digest`), the token (`json`, `jws`,
+//! `key`, `access_token`, `client_assertion`), then the two verbs (`policy`, `facts`, `decision`,
+//! `decide`; `issue`).
+
+pub mod access_token;
+pub mod client_assertion;
+pub mod decide;
+pub mod decision;
+pub mod digest;
+pub mod facts;
+pub mod ids;
+pub mod issue;
+pub mod json;
+pub mod jws;
+pub mod key;
+pub mod policy;
+pub mod scope;
+pub mod time;

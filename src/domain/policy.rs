@@ -1,0 +1,207 @@
+//! The policy: immutable indexes that answer a decision's questions.
+//!
+//! INVARIANT: a `Policy` never changes. A change makes a new one that shares all it did not touch (the
+//! maps are persistent tries), so that one revocation among a million costs microseconds, a decision
+//! that is under way keeps the version it began with, and no decision ever waits.
+
+use std::collections::hash_map::RandomState;
+use std::sync::Arc;
+
+use super::digest::BuildDigestHasher;
+use super::ids::{AppId, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
+use super::key::{Thumbprint, VerifyingKey};
+use super::scope::ScopeSet;
+use super::time::UnixSeconds;
+
+/// A persistent hash map: cloning is two counters, inserting copies one path.
+pub type PersistentMap<K, V, S> = imbl::GenericHashMap<K, V, S, imbl::shared_ptr::ArcK>;
+
+/// What enforcement does with a source's requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Enforcement {
+    /// No token is needed; the write key alone lets a request through.
+    #[default]
+    Off,
+    /// Requests are judged and counted as with `On`, and let through all the same.
+    Observe,
+    /// A valid token of the connected app is needed.
+    On,
+}
+
+impl Enforcement {
+    /// The name in configs, the API and the console.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::On => "on",
+        }
+    }
+
+    /// The mode with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Off, Self::Observe, Self::On].into_iter().find(|mode| mode.as_str() == name)
+    }
+}
+
+/// A source as a decision needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    pub id: SourceId,
+    pub workspace: WorkspaceId,
+    pub enforcement: Enforcement,
+    /// The app whose tokens may send to this source.
+    pub connected_app: Option<AppId>,
+}
+
+/// An OAuth app as a decision needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    pub id: AppId,
+    pub workspace: WorkspaceId,
+    /// The issuer that may speak for this app. Another trusted issuer that mints a token with this
+    /// app's id gets nothing.
+    pub issuer: Arc<str>,
+    /// What tokens of this app may do now; a token's scope counts only as far as the app still has it.
+    pub scopes: ScopeSet,
+    /// The public keys the app has now; a token that another key proved is no longer accepted.
+    pub keys: Vec<KeyId>,
+    /// Tokens issued before this moment are no longer accepted.
+    pub not_issued_before: UnixSeconds,
+}
+
+/// Which `typ` header an issuer's access tokens must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AcceptedTypes {
+    /// One of these; RFC 9068 says `at+jwt`.
+    Listed(Vec<String>),
+    /// Any or none. For issuers that do not follow RFC 9068.
+    Any,
+}
+
+/// An issuer whose tokens are accepted, with its keys.
+#[derive(Clone, Debug)]
+pub struct TrustedIssuer {
+    pub issuer: Arc<str>,
+    /// A token's `aud` must have one of these.
+    pub audiences: Vec<String>,
+    pub types: AcceptedTypes,
+    /// Tolerated clock difference in seconds, applied alike to `exp`, `nbf` and `iat`.
+    pub leeway_s: u64,
+    /// The longest `exp - iat` accepted, in seconds; a token that lives longer is refused.
+    pub lifetime_max_s: Option<u64>,
+    /// The keys, or `None` while none could be had yet.
+    pub keys: Option<Arc<[VerifyingKey]>>,
+}
+
+impl TrustedIssuer {
+    /// The issuer's key with this id.
+    #[must_use]
+    pub fn key(&self, id: &KeyId) -> Option<&VerifyingKey> {
+        self.keys.as_deref()?.iter().find(|key| key.id() == id)
+    }
+
+    /// Whether the key with this thumbprint is still one of the issuer's.
+    #[must_use]
+    pub fn trusts(&self, thumbprint: Thumbprint) -> bool {
+        self.keys.as_deref().is_some_and(|keys| keys.iter().any(|key| key.thumbprint() == thumbprint))
+    }
+}
+
+/// What a decision does when the policy has not been confirmed for longer than `max_age_s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenStale {
+    Deny,
+    Allow,
+}
+
+/// How old a policy may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    pub max_age_s: u64,
+    pub when_stale: WhenStale,
+}
+
+/// Everything a decision may know about the world: who may send what, as of one version.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub(crate) version: u64,
+    pub(crate) confirmed_at: UnixSeconds,
+    pub(crate) freshness: Freshness,
+    pub(crate) issuers: Arc<[TrustedIssuer]>,
+    pub(crate) sources: PersistentMap<WriteKeyDigest, Arc<Source>, BuildDigestHasher>,
+    pub(crate) apps: PersistentMap<AppId, Arc<App>, RandomState>,
+    pub(crate) revoked: PersistentMap<TokenDigest, UnixSeconds, BuildDigestHasher>,
+}
+
+impl Policy {
+    /// A policy that knows nothing and therefore denies everything that needs to be known.
+    #[must_use]
+    pub fn empty(freshness: Freshness) -> Self {
+        Self {
+            version: 0,
+            confirmed_at: UnixSeconds(0),
+            freshness,
+            issuers: Arc::from(Vec::new()),
+            sources: PersistentMap::default(),
+            apps: PersistentMap::default(),
+            revoked: PersistentMap::default(),
+        }
+    }
+
+    /// The version of the snapshot or change that this policy came from.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// When the origin last said that this version is the current one.
+    #[must_use]
+    pub fn confirmed_at(&self) -> UnixSeconds {
+        self.confirmed_at
+    }
+
+    /// Whether the policy is too old to be relied on, and the operator wants that to deny.
+    #[must_use]
+    pub fn is_stale(&self, now: UnixSeconds) -> bool {
+        self.freshness.when_stale == WhenStale::Deny && now.since(self.confirmed_at) > self.freshness.max_age_s
+    }
+
+    /// The trusted issuers.
+    #[must_use]
+    pub fn issuers(&self) -> &[TrustedIssuer] {
+        &self.issuers
+    }
+
+    /// The trusted issuer with exactly this name (RFC 7519 section 4.1.1: compared case-sensitively).
+    #[must_use]
+    pub fn issuer(&self, name: &str) -> Option<&TrustedIssuer> {
+        self.issuers.iter().find(|trusted| &*trusted.issuer == name)
+    }
+
+    /// The source that this write key names.
+    #[must_use]
+    pub fn source(&self, key: &WriteKeyDigest) -> Option<&Arc<Source>> {
+        self.sources.get(key)
+    }
+
+    /// The app with this id.
+    #[must_use]
+    pub fn app(&self, id: &AppId) -> Option<&Arc<App>> {
+        self.apps.get(id)
+    }
+
+    /// Whether this token is on the revocation list.
+    #[must_use]
+    pub fn is_revoked(&self, token: &TokenDigest) -> bool {
+        self.revoked.contains_key(token)
+    }
+
+    /// How many revocations are held.
+    #[must_use]
+    pub fn revocations(&self) -> usize {
+        self.revoked.len()
+    }
+}

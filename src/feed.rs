@@ -1,0 +1,90 @@
+//! The seam inside one process: a bounded channel of updates, and the version installed coming back.
+//!
+//! The control plane holds the [`Publisher`], the gateway the [`Subscriber`]; neither knows the other.
+//! A remote gateway will be fed the same [`Update`]s over HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::snapshot::Update;
+
+/// Updates that may wait for the gateway. The publisher waits when it is full; nothing is dropped.
+const WAITING_MAX: usize = 256;
+
+/// The gateway has gone.
+#[derive(Debug, Error)]
+#[error("the gateway no longer takes updates")]
+pub struct FeedClosed;
+
+/// The control plane's end.
+#[derive(Clone)]
+pub struct Publisher {
+    updates: mpsc::Sender<Update>,
+    installed: watch::Receiver<u64>,
+    snapshot_wanted: Arc<Notify>,
+}
+
+/// The gateway's end.
+pub struct Subscriber {
+    updates: mpsc::Receiver<Update>,
+    installed: watch::Sender<u64>,
+    snapshot_wanted: Arc<Notify>,
+}
+
+/// A connected pair.
+#[must_use]
+pub fn feed() -> (Publisher, Subscriber) {
+    let (updates_in, updates_out) = mpsc::channel(WAITING_MAX);
+    let (installed_in, installed_out) = watch::channel(0);
+    let snapshot_wanted = Arc::new(Notify::new());
+    (
+        Publisher {
+            updates: updates_in,
+            installed: installed_out,
+            snapshot_wanted: Arc::clone(&snapshot_wanted),
+        },
+        Subscriber { updates: updates_out, installed: installed_in, snapshot_wanted },
+    )
+}
+
+impl Publisher {
+    /// Hands one update to the gateway, waiting while 256 others wait.
+    ///
+    /// # Errors
+    /// [`FeedClosed`] when the gateway has ended.
+    pub async fn publish(&self, update: Update) -> Result<(), FeedClosed> {
+        self.updates.send(update).await.map_err(|_| FeedClosed)
+    }
+
+    /// Whether `version` or a later one is in force at the gateway before `within` has passed.
+    pub async fn is_installed(&self, version: u64, within: Duration) -> bool {
+        let mut installed = self.installed.clone();
+        let reached = installed.wait_for(|held| *held >= version);
+        matches!(tokio::time::timeout(within, reached).await, Ok(Ok(_)))
+    }
+
+    /// Resolves when the gateway could not use a change and wants a whole snapshot.
+    pub async fn snapshot_wanted(&self) {
+        self.snapshot_wanted.notified().await;
+    }
+}
+
+impl Subscriber {
+    /// The next update, or `None` when the control plane has ended.
+    pub async fn next(&mut self) -> Option<Update> {
+        self.updates.recv().await
+    }
+
+    /// Says that `version` is in force now.
+    pub fn installed(&self, version: u64) {
+        self.installed.send_replace(version);
+    }
+
+    /// Asks for a whole snapshot, after an update that could not be installed.
+    pub fn want_snapshot(&self) {
+        self.snapshot_wanted.notify_one();
+    }
+}

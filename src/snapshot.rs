@@ -1,0 +1,451 @@
+//! The seam: the wire form of what a gateway must know, and its compilation into a [`Policy`].
+//!
+//! A gateway is fed one [`Snapshot`] and then [`Changes`], version by version, whether the control plane
+//! runs in the same process, elsewhere, or is a file. Nothing else passes from control to gateway. What
+//! comes back is the version last installed.
+//!
+//! Compilation is total: a bad snapshot or change is an [`InvalidSnapshot`] that names the field, and
+//! the policy in force stays.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
+use crate::domain::digest::ShortDigest;
+use crate::domain::ids::{AppId, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
+use crate::domain::key::{Algorithm, PublicKey, VerifyingKey};
+use crate::domain::policy::{
+    AcceptedTypes, App, Enforcement, Freshness, PersistentMap, Policy, Source, TrustedIssuer,
+};
+use crate::domain::scope::{Scope, ScopeSet};
+use crate::domain::time::{TokenLifetime, UnixSeconds};
+
+/// The format this build writes and reads.
+pub const FORMAT: u32 = 1;
+
+/// The most keys one issuer may publish.
+pub const ISSUER_KEYS_MAX: usize = 64;
+
+/// What passes over the seam.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Update {
+    /// Everything, as of one version.
+    Snapshot(Box<Snapshot>),
+    /// What one version changed against the version before it.
+    Changes(Changes),
+    /// The version is still the current one at this moment (Unix seconds).
+    Confirmed { version: u64, at: u64 },
+}
+
+/// Everything a gateway must know, as of one version.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    pub format: u32,
+    /// Rises by one with every change; never reused.
+    pub version: u64,
+    /// When the snapshot was true, Unix seconds.
+    pub issued_at: u64,
+    /// The control plane's own issuer; absent where tokens come from outside issuers only.
+    pub issuer: Option<IssuerRecord>,
+    pub apps: Vec<AppRecord>,
+    pub sources: Vec<SourceRecord>,
+    pub revocations: Vec<RevocationRecord>,
+}
+
+/// What one version changed. The changes take effect together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Changes {
+    /// The version that these changes lead to; they apply to the one before it and no other.
+    pub version: u64,
+    /// When the changes were made, Unix seconds.
+    pub issued_at: u64,
+    pub changes: Vec<Change>,
+}
+
+/// One change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    PutIssuer(IssuerRecord),
+    PutApp(AppRecord),
+    RemoveApp { id: String },
+    PutSource(SourceRecord),
+    /// Also sent before a `PutSource` that gives a source another write key.
+    RemoveSource { write_key_digest: String },
+    Revoke(RevocationRecord),
+}
+
+/// An issuer and the keys it signs with now, or signed with while tokens still live.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerRecord {
+    pub issuer: String,
+    pub audience: String,
+    pub keys: Vec<Jwk>,
+}
+
+/// An OAuth app.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppRecord {
+    pub id: String,
+    pub workspace: String,
+    /// The issuer whose tokens speak for the app.
+    pub issuer: String,
+    pub scopes: Vec<String>,
+    /// Ids of the app's public keys. The keys themselves stay with the control plane.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// Tokens issued before this moment (Unix seconds) are no longer accepted.
+    #[serde(default)]
+    pub not_issued_before: u64,
+}
+
+/// A source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceRecord {
+    pub id: String,
+    pub workspace: String,
+    /// [`digest_text`] of the write key: gateways never hold the key itself.
+    pub write_key_digest: String,
+    /// `off`, `observe` or `on`.
+    pub enforcement: String,
+    pub app: Option<String>,
+}
+
+/// One token that is no longer accepted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationRecord {
+    pub issuer: String,
+    pub token_id: String,
+    /// When the token would have expired; the entry lives until then (Unix seconds).
+    pub expires_at: u64,
+}
+
+/// A public key in JWK form (RFC 7517). Members that we do not know are ignored, as its section 4 asks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Jwk {
+    pub kty: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alg: Option<String>,
+    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
+    pub key_use: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_ops: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crv: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub e: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
+}
+
+/// A snapshot or change that cannot be installed: which field, and what is wrong with it.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{field}: {problem}")]
+pub struct InvalidSnapshot {
+    pub field: String,
+    pub problem: String,
+}
+
+fn invalid(field: impl Into<String>, problem: impl ToString) -> InvalidSnapshot {
+    InvalidSnapshot { field: field.into(), problem: problem.to_string() }
+}
+
+/// The wire form of a write key's digest: base64url of 16 bytes.
+#[must_use]
+pub fn digest_text(digest: &WriteKeyDigest) -> String {
+    URL_SAFE_NO_PAD.encode(digest.0.as_bytes())
+}
+
+fn parse_digest(text: &str) -> Option<WriteKeyDigest> {
+    let bytes: [u8; 16] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+    Some(WriteKeyDigest(ShortDigest::from_bytes(bytes)))
+}
+
+/// Compiles a snapshot into a policy. `outside` are the issuers that the operator's config adds.
+///
+/// # Errors
+/// [`InvalidSnapshot`] names the first field that does not make sense; nothing is guessed or skipped.
+pub fn compile(
+    snapshot: &Snapshot,
+    outside: &[TrustedIssuer],
+    freshness: Freshness,
+) -> Result<Policy, InvalidSnapshot> {
+    if snapshot.format != FORMAT {
+        return Err(invalid("format", format!("is {}, and this build reads {FORMAT}", snapshot.format)));
+    }
+    let own = snapshot.issuer.as_ref().map(compile_issuer).transpose()?;
+    let mut sources = PersistentMap::default();
+    for (at, record) in snapshot.sources.iter().enumerate() {
+        let (key, source) = compile_source(record).map_err(|error| within("sources", at, error))?;
+        if sources.insert(key, Arc::new(source)).is_some() {
+            return Err(invalid(format!("sources[{at}].write_key_digest"), "is that of another source, too"));
+        }
+    }
+    let mut apps = PersistentMap::default();
+    for (at, record) in snapshot.apps.iter().enumerate() {
+        let app = compile_app(record).map_err(|error| within("apps", at, error))?;
+        if apps.insert(app.id.clone(), Arc::new(app)).is_some() {
+            return Err(invalid(format!("apps[{at}].id"), "is that of another app, too"));
+        }
+    }
+    let mut revoked = PersistentMap::default();
+    for (at, record) in snapshot.revocations.iter().enumerate() {
+        let (token, until) = compile_revocation(record).map_err(|error| within("revocations", at, error))?;
+        revoked.insert(token, until);
+    }
+    Ok(Policy {
+        version: snapshot.version,
+        confirmed_at: UnixSeconds(snapshot.issued_at),
+        freshness,
+        issuers: join_issuers(own, outside)?,
+        sources,
+        apps,
+        revoked,
+    })
+}
+
+fn within(list: &str, at: usize, error: InvalidSnapshot) -> InvalidSnapshot {
+    InvalidSnapshot { field: format!("{list}[{at}].{}", error.field), problem: error.problem }
+}
+
+/// Our own issuer first, then the outside ones; each name once.
+fn join_issuers(
+    own: Option<TrustedIssuer>,
+    outside: &[TrustedIssuer],
+) -> Result<Arc<[TrustedIssuer]>, InvalidSnapshot> {
+    if let Some(own) = &own
+        && outside.iter().any(|other| other.issuer == own.issuer)
+    {
+        return Err(invalid("issuer.issuer", "is also configured under `issuers`; remove one of the two"));
+    }
+    Ok(own.into_iter().chain(outside.iter().cloned()).collect())
+}
+
+/// Applies the changes of the next version to a policy. The old policy stays what it was.
+///
+/// # Errors
+/// [`InvalidSnapshot`] when the changes are not those of the version after `policy`'s (ask for a new
+/// snapshot then), or a record does not make sense; none of them is applied.
+pub fn apply(policy: &Policy, changes: &Changes) -> Result<Policy, InvalidSnapshot> {
+    if changes.version != policy.version.saturating_add(1) {
+        return Err(invalid("version", format!("is {}, after {}", changes.version, policy.version)));
+    }
+    let mut next = policy.clone();
+    for (at, change) in changes.changes.iter().enumerate() {
+        apply_one(&mut next, change).map_err(|error| within("changes", at, error))?;
+    }
+    next.version = changes.version;
+    next.confirmed_at = next.confirmed_at.max(UnixSeconds(changes.issued_at));
+    Ok(next)
+}
+
+fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot> {
+    match change {
+        Change::PutIssuer(record) => {
+            let own = compile_issuer(record)?;
+            let others = policy.issuers.iter().filter(|held| held.issuer != own.issuer).cloned();
+            policy.issuers = std::iter::once(own.clone()).chain(others).collect();
+        }
+        Change::PutApp(record) => {
+            let app = compile_app(record)?;
+            policy.apps.insert(app.id.clone(), Arc::new(app));
+        }
+        Change::RemoveApp { id } => {
+            policy.apps.remove(&AppId::parse(id).map_err(|error| invalid("id", error))?);
+        }
+        Change::PutSource(record) => {
+            let (key, source) = compile_source(record)?;
+            if policy.source(&key).is_some_and(|held| held.id != source.id) {
+                return Err(invalid("write_key_digest", "is that of another source"));
+            }
+            policy.sources.insert(key, Arc::new(source));
+        }
+        Change::RemoveSource { write_key_digest } => {
+            let key = parse_digest(write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
+            policy.sources.remove(&key);
+        }
+        Change::Revoke(record) => {
+            let (token, until) = compile_revocation(record)?;
+            policy.revoked.insert(token, until);
+        }
+    }
+    Ok(())
+}
+
+/// The same policy, known to be current at `at`.
+#[must_use]
+pub fn confirm(policy: &Policy, at: UnixSeconds) -> Policy {
+    let mut next = policy.clone();
+    next.confirmed_at = next.confirmed_at.max(at);
+    next
+}
+
+/// The same policy with another set of keys for one outside issuer.
+#[must_use]
+pub fn with_issuer_keys(policy: &Policy, issuer: &str, keys: &Arc<[VerifyingKey]>) -> Policy {
+    let mut next = policy.clone();
+    next.issuers = policy
+        .issuers
+        .iter()
+        .cloned()
+        .map(|mut held| {
+            if &*held.issuer == issuer {
+                held.keys = Some(Arc::clone(keys));
+            }
+            held
+        })
+        .collect();
+    next
+}
+
+/// The same policy without these revocations, whose tokens have expired by themselves.
+#[must_use]
+pub fn without_revocations(policy: &Policy, expired: &[TokenDigest]) -> Policy {
+    let mut next = policy.clone();
+    for token in expired {
+        next.revoked.remove(token);
+    }
+    next
+}
+
+fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, InvalidSnapshot> {
+    if record.issuer.is_empty() || record.audience.is_empty() {
+        return Err(invalid("issuer", "has no name or no audience"));
+    }
+    let keys = verifying_keys(&record.keys, &Algorithm::ALL).map_err(|error| invalid("issuer.keys", error.problem))?;
+    Ok(TrustedIssuer {
+        issuer: Arc::from(record.issuer.as_str()),
+        audiences: vec![record.audience.clone()],
+        types: AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
+        leeway_s: OWN_LEEWAY_S,
+        lifetime_max_s: Some(TokenLifetime::ThirtyDays.seconds()),
+        keys: Some(Arc::from(keys)),
+    })
+}
+
+/// Tolerated difference, in seconds, between the clocks of the control plane and of its gateways.
+pub const OWN_LEEWAY_S: u64 = 5;
+
+fn compile_app(record: &AppRecord) -> Result<App, InvalidSnapshot> {
+    let mut keys = Vec::with_capacity(record.keys.len());
+    for key in &record.keys {
+        keys.push(KeyId::parse(key).map_err(|error| invalid("keys", error))?);
+    }
+    let scopes: Result<ScopeSet, _> = record.scopes.iter().map(|scope| Scope::parse(scope)).collect();
+    Ok(App {
+        id: AppId::parse(&record.id).map_err(|error| invalid("id", error))?,
+        workspace: WorkspaceId::parse(&record.workspace).map_err(|error| invalid("workspace", error))?,
+        issuer: Arc::from(record.issuer.as_str()),
+        scopes: scopes.map_err(|error| invalid("scopes", error))?,
+        keys,
+        not_issued_before: UnixSeconds(record.not_issued_before),
+    })
+}
+
+fn compile_source(record: &SourceRecord) -> Result<(WriteKeyDigest, Source), InvalidSnapshot> {
+    let key = parse_digest(&record.write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
+    let enforcement = Enforcement::parse(&record.enforcement)
+        .ok_or_else(|| invalid("enforcement", "is none of `off`, `observe`, `on`"))?;
+    let connected_app = record.app.as_deref().map(AppId::parse).transpose();
+    let source = Source {
+        id: SourceId::parse(&record.id).map_err(|error| invalid("id", error))?,
+        workspace: WorkspaceId::parse(&record.workspace).map_err(|error| invalid("workspace", error))?,
+        enforcement,
+        connected_app: connected_app.map_err(|error| invalid("app", error))?,
+    };
+    Ok((key, source))
+}
+
+fn compile_revocation(record: &RevocationRecord) -> Result<(TokenDigest, UnixSeconds), InvalidSnapshot> {
+    if record.token_id.is_empty() || record.token_id.len() > TOKEN_ID_BYTES_MAX {
+        return Err(invalid("token_id", "is empty or too long"));
+    }
+    Ok((TokenDigest::of(&record.issuer, &record.token_id), UnixSeconds(record.expires_at)))
+}
+
+/// Why a key set is refused whole.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{problem}")]
+pub struct InvalidKeySet {
+    pub problem: String,
+}
+
+/// The usable verification keys of a JWK set, each pinned to one algorithm out of `allowed`.
+///
+/// Keys of a kind we do not know, for encryption, for another algorithm, or without `kid` are left out
+/// (RFC 7517 section 5): one odd key must not take the others down.
+///
+/// # Errors
+/// Two usable keys with one `kid`, or more than 64 keys. An empty result is not an error here.
+pub fn verifying_keys(jwks: &[Jwk], allowed: &[Algorithm]) -> Result<Vec<VerifyingKey>, InvalidKeySet> {
+    if jwks.len() > ISSUER_KEYS_MAX {
+        return Err(InvalidKeySet { problem: format!("has more than {ISSUER_KEYS_MAX} keys") });
+    }
+    let mut keys: Vec<VerifyingKey> = Vec::new();
+    for key in jwks.iter().filter_map(|jwk| verifying_key(jwk, allowed)) {
+        if keys.iter().any(|held| held.id() == key.id()) {
+            return Err(InvalidKeySet { problem: format!("has two keys with the id `{}`", key.id()) });
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+fn verifying_key(jwk: &Jwk, allowed: &[Algorithm]) -> Option<VerifyingKey> {
+    let for_signatures = jwk.key_use.as_deref().is_none_or(|key_use| key_use == "sig")
+        && jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+    if !for_signatures {
+        return None;
+    }
+    let member = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_deref()?).ok();
+    let public = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => PublicKey::from_rsa(&member(&jwk.n)?, &member(&jwk.e)?).ok()?,
+        ("EC", Some("P-256")) => PublicKey::from_p256(&member(&jwk.x)?, &member(&jwk.y)?).ok()?,
+        ("OKP", Some("Ed25519")) => PublicKey::from_ed25519(&member(&jwk.x)?).ok()?,
+        _ => return None,
+    };
+    let algorithm = match jwk.alg.as_deref() {
+        Some(alg) => Algorithm::parse(alg).filter(|algorithm| allowed.contains(algorithm))?,
+        // Without `alg`, the key is pinned to the first allowed algorithm that fits its kind.
+        None => allowed.iter().copied().find(|algorithm| public.fits(*algorithm))?,
+    };
+    VerifyingKey::new(KeyId::parse(jwk.kid.as_deref()?).ok()?, public, algorithm).ok()
+}
+
+/// The JWK form of a public key, as our own key set publishes it.
+#[must_use]
+pub fn jwk(id: &KeyId, public: &PublicKey, algorithm: Algorithm) -> Jwk {
+    let text = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
+    let base = Jwk {
+        kid: Some(id.as_str().to_owned()),
+        alg: Some(algorithm.as_str().to_owned()),
+        key_use: Some("sig".to_owned()),
+        ..Jwk::default()
+    };
+    match public {
+        PublicKey::Rsa { n, e } => Jwk { kty: "RSA".to_owned(), n: text(n), e: text(e), ..base },
+        PublicKey::P256 { x, y } => {
+            Jwk { kty: "EC".to_owned(), crv: Some("P-256".to_owned()), x: text(x), y: text(y), ..base }
+        }
+        PublicKey::Ed25519 { x } => {
+            Jwk { kty: "OKP".to_owned(), crv: Some("Ed25519".to_owned()), x: text(x), ..base }
+        }
+    }
+}
