@@ -7,3 +7,5 @@ pub mod snapshot;
 pub mod feed;
 
 pub mod clock;
+
+pub mod config;

@@ -12,14 +12,16 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::digest::ShortDigest;
-use crate::domain::ids::{AppId, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
+use crate::domain::digest_map::DigestMap;
+use crate::domain::ids::{AppId, Audience, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
 use crate::domain::key::{Algorithm, PublicKey, VerifyingKey};
 use crate::domain::policy::{
-    AcceptedTypes, App, Enforcement, Freshness, PersistentMap, Policy, Source, TrustedIssuer,
+    AcceptedTypes, App, Enforcement, Freshness, Policy, Source, TrustedIssuer,
 };
 use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::{TokenLifetime, UnixSeconds};
@@ -170,7 +172,7 @@ fn invalid(field: impl Into<String>, problem: impl ToString) -> InvalidSnapshot 
 /// The wire form of a write key's digest: base64url of 16 bytes.
 #[must_use]
 pub fn digest_text(digest: &WriteKeyDigest) -> String {
-    URL_SAFE_NO_PAD.encode(digest.0.as_bytes())
+    URL_SAFE_NO_PAD.encode(digest.0.to_bytes())
 }
 
 fn parse_digest(text: &str) -> Option<WriteKeyDigest> {
@@ -191,30 +193,31 @@ pub fn compile(
         return Err(invalid("format", format!("is {}, and this build reads {FORMAT}", snapshot.format)));
     }
     let own = snapshot.issuer.as_ref().map(compile_issuer).transpose()?;
-    let mut sources = PersistentMap::default();
+    let issuers = join_issuers(own, outside)?;
+    let mut sources = DigestMap::default();
     for (at, record) in snapshot.sources.iter().enumerate() {
         let (key, source) = compile_source(record).map_err(|error| within("sources", at, error))?;
-        if sources.insert(key, Arc::new(source)).is_some() {
+        if sources.insert(key.0, Arc::new(source)).is_some() {
             return Err(invalid(format!("sources[{at}].write_key_digest"), "is that of another source, too"));
         }
     }
-    let mut apps = PersistentMap::default();
+    let mut apps = DigestMap::default();
     for (at, record) in snapshot.apps.iter().enumerate() {
-        let app = compile_app(record).map_err(|error| within("apps", at, error))?;
-        if apps.insert(app.id.clone(), Arc::new(app)).is_some() {
+        let app = compile_app(record, &issuers).map_err(|error| within("apps", at, error))?;
+        if apps.insert(*app.id.digest(), Arc::new(app)).is_some() {
             return Err(invalid(format!("apps[{at}].id"), "is that of another app, too"));
         }
     }
-    let mut revoked = PersistentMap::default();
+    let mut revoked = DigestMap::default();
     for (at, record) in snapshot.revocations.iter().enumerate() {
         let (token, until) = compile_revocation(record).map_err(|error| within("revocations", at, error))?;
-        revoked.insert(token, until);
+        revoked.insert(token.0, until);
     }
     Ok(Policy {
         version: snapshot.version,
         confirmed_at: UnixSeconds(snapshot.issued_at),
         freshness,
-        issuers: join_issuers(own, outside)?,
+        issuers,
         sources,
         apps,
         revoked,
@@ -264,26 +267,26 @@ fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot
             policy.issuers = std::iter::once(own.clone()).chain(others).collect();
         }
         Change::PutApp(record) => {
-            let app = compile_app(record)?;
-            policy.apps.insert(app.id.clone(), Arc::new(app));
+            let app = compile_app(record, &policy.issuers)?;
+            policy.apps.insert(*app.id.digest(), Arc::new(app));
         }
         Change::RemoveApp { id } => {
-            policy.apps.remove(&AppId::parse(id).map_err(|error| invalid("id", error))?);
+            policy.apps.remove(AppId::parse(id).map_err(|error| invalid("id", error))?.digest());
         }
         Change::PutSource(record) => {
             let (key, source) = compile_source(record)?;
             if policy.source(&key).is_some_and(|held| held.id != source.id) {
                 return Err(invalid("write_key_digest", "is that of another source"));
             }
-            policy.sources.insert(key, Arc::new(source));
+            policy.sources.insert(key.0, Arc::new(source));
         }
         Change::RemoveSource { write_key_digest } => {
             let key = parse_digest(write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
-            policy.sources.remove(&key);
+            policy.sources.remove(&key.0);
         }
         Change::Revoke(record) => {
             let (token, until) = compile_revocation(record)?;
-            policy.revoked.insert(token, until);
+            policy.revoked.insert(token.0, until);
         }
     }
     Ok(())
@@ -320,19 +323,19 @@ pub fn with_issuer_keys(policy: &Policy, issuer: &str, keys: &Arc<[VerifyingKey]
 pub fn without_revocations(policy: &Policy, expired: &[TokenDigest]) -> Policy {
     let mut next = policy.clone();
     for token in expired {
-        next.revoked.remove(token);
+        next.revoked.remove(&token.0);
     }
     next
 }
 
 fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, InvalidSnapshot> {
-    if record.issuer.is_empty() || record.audience.is_empty() {
-        return Err(invalid("issuer", "has no name or no audience"));
+    if record.issuer.is_empty() {
+        return Err(invalid("issuer", "has no name"));
     }
     let keys = verifying_keys(&record.keys, &Algorithm::ALL).map_err(|error| invalid("issuer.keys", error.problem))?;
     Ok(TrustedIssuer {
         issuer: Arc::from(record.issuer.as_str()),
-        audiences: vec![record.audience.clone()],
+        audiences: vec![Audience::parse(&record.audience).map_err(|error| invalid("issuer.audience", error))?],
         types: AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
         leeway_s: OWN_LEEWAY_S,
         lifetime_max_s: Some(TokenLifetime::ThirtyDays.seconds()),
@@ -343,16 +346,18 @@ fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, InvalidSnapsho
 /// Tolerated difference, in seconds, between the clocks of the control plane and of its gateways.
 pub const OWN_LEEWAY_S: u64 = 5;
 
-fn compile_app(record: &AppRecord) -> Result<App, InvalidSnapshot> {
-    let mut keys = Vec::with_capacity(record.keys.len());
+/// `issuers` lends its texts, so that a million apps of one issuer point at one text.
+fn compile_app(record: &AppRecord, issuers: &[TrustedIssuer]) -> Result<App, InvalidSnapshot> {
+    let mut keys = SmallVec::new();
     for key in &record.keys {
         keys.push(KeyId::parse(key).map_err(|error| invalid("keys", error))?);
     }
+    let known = issuers.iter().find(|known| *known.issuer == *record.issuer);
     let scopes: Result<ScopeSet, _> = record.scopes.iter().map(|scope| Scope::parse(scope)).collect();
     Ok(App {
         id: AppId::parse(&record.id).map_err(|error| invalid("id", error))?,
         workspace: WorkspaceId::parse(&record.workspace).map_err(|error| invalid("workspace", error))?,
-        issuer: Arc::from(record.issuer.as_str()),
+        issuer: known.map_or_else(|| Arc::from(record.issuer.as_str()), |known| Arc::clone(&known.issuer)),
         scopes: scopes.map_err(|error| invalid("scopes", error))?,
         keys,
         not_issued_before: UnixSeconds(record.not_issued_before),

@@ -164,7 +164,11 @@ impl PublicKey {
         }
     }
 
-    fn from_pkcs1(der: &[u8]) -> Result<Self, InvalidPublicKey> {
+    /// Reads a DER `RSAPublicKey` (RFC 8017 appendix A.1.1).
+    ///
+    /// # Errors
+    /// As [`Self::from_rsa`], and for damaged bytes.
+    pub fn from_pkcs1(der: &[u8]) -> Result<Self, InvalidPublicKey> {
         let key = pkcs1::RsaPublicKey::from_der(der).map_err(|_| InvalidPublicKey::Damaged)?;
         Self::from_rsa(key.modulus.as_bytes(), key.public_exponent.as_bytes())
     }
