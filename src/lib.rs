@@ -9,3 +9,5 @@ pub mod feed;
 pub mod clock;
 
 pub mod config;
+
+pub mod gateway;

@@ -20,9 +20,7 @@ use crate::domain::digest::ShortDigest;
 use crate::domain::digest_map::DigestMap;
 use crate::domain::ids::{AppId, Audience, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
 use crate::domain::key::{Algorithm, PublicKey, VerifyingKey};
-use crate::domain::policy::{
-    AcceptedTypes, App, Enforcement, Freshness, Policy, Source, TrustedIssuer,
-};
+use crate::domain::policy::{AcceptedTypes, App, Enforcement, Freshness, Policy, Source, TrustedIssuer};
 use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 
@@ -77,10 +75,14 @@ pub struct Changes {
 pub enum Change {
     PutIssuer(IssuerRecord),
     PutApp(AppRecord),
-    RemoveApp { id: String },
+    RemoveApp {
+        id: String,
+    },
     PutSource(SourceRecord),
     /// Also sent before a `PutSource` that gives a source another write key.
-    RemoveSource { write_key_digest: String },
+    RemoveSource {
+        write_key_digest: String,
+    },
     Revoke(RevocationRecord),
 }
 
@@ -166,7 +168,10 @@ pub struct InvalidSnapshot {
 }
 
 fn invalid(field: impl Into<String>, problem: impl ToString) -> InvalidSnapshot {
-    InvalidSnapshot { field: field.into(), problem: problem.to_string() }
+    InvalidSnapshot {
+        field: field.into(),
+        problem: problem.to_string(),
+    }
 }
 
 /// The wire form of a write key's digest: base64url of 16 bytes.
@@ -190,7 +195,10 @@ pub fn compile(
     freshness: Freshness,
 ) -> Result<Policy, InvalidSnapshot> {
     if snapshot.format != FORMAT {
-        return Err(invalid("format", format!("is {}, and this build reads {FORMAT}", snapshot.format)));
+        return Err(invalid(
+            "format",
+            format!("is {}, and this build reads {FORMAT}", snapshot.format),
+        ));
     }
     let own = snapshot.issuer.as_ref().map(compile_issuer).transpose()?;
     let issuers = join_issuers(own, outside)?;
@@ -198,7 +206,10 @@ pub fn compile(
     for (at, record) in snapshot.sources.iter().enumerate() {
         let (key, source) = compile_source(record).map_err(|error| within("sources", at, error))?;
         if sources.insert(key.0, Arc::new(source)).is_some() {
-            return Err(invalid(format!("sources[{at}].write_key_digest"), "is that of another source, too"));
+            return Err(invalid(
+                format!("sources[{at}].write_key_digest"),
+                "is that of another source, too",
+            ));
         }
     }
     let mut apps = DigestMap::default();
@@ -225,7 +236,10 @@ pub fn compile(
 }
 
 fn within(list: &str, at: usize, error: InvalidSnapshot) -> InvalidSnapshot {
-    InvalidSnapshot { field: format!("{list}[{at}].{}", error.field), problem: error.problem }
+    InvalidSnapshot {
+        field: format!("{list}[{at}].{}", error.field),
+        problem: error.problem,
+    }
 }
 
 /// Our own issuer first, then the outside ones; each name once.
@@ -236,7 +250,10 @@ fn join_issuers(
     if let Some(own) = &own
         && outside.iter().any(|other| other.issuer == own.issuer)
     {
-        return Err(invalid("issuer.issuer", "is also configured under `issuers`; remove one of the two"));
+        return Err(invalid(
+            "issuer.issuer",
+            "is also configured under `issuers`; remove one of the two",
+        ));
     }
     Ok(own.into_iter().chain(outside.iter().cloned()).collect())
 }
@@ -248,7 +265,10 @@ fn join_issuers(
 /// snapshot then), or a record does not make sense; none of them is applied.
 pub fn apply(policy: &Policy, changes: &Changes) -> Result<Policy, InvalidSnapshot> {
     if changes.version != policy.version.saturating_add(1) {
-        return Err(invalid("version", format!("is {}, after {}", changes.version, policy.version)));
+        return Err(invalid(
+            "version",
+            format!("is {}, after {}", changes.version, policy.version),
+        ));
     }
     let mut next = policy.clone();
     for (at, change) in changes.changes.iter().enumerate() {
@@ -263,7 +283,11 @@ fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot
     match change {
         Change::PutIssuer(record) => {
             let own = compile_issuer(record)?;
-            let others = policy.issuers.iter().filter(|held| held.issuer != own.issuer).cloned();
+            let others = policy
+                .issuers
+                .iter()
+                .filter(|held| held.issuer != own.issuer)
+                .cloned();
             policy.issuers = std::iter::once(own.clone()).chain(others).collect();
         }
         Change::PutApp(record) => {
@@ -271,7 +295,9 @@ fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot
             policy.apps.insert(*app.id.digest(), Arc::new(app));
         }
         Change::RemoveApp { id } => {
-            policy.apps.remove(AppId::parse(id).map_err(|error| invalid("id", error))?.digest());
+            policy
+                .apps
+                .remove(AppId::parse(id).map_err(|error| invalid("id", error))?.digest());
         }
         Change::PutSource(record) => {
             let (key, source) = compile_source(record)?;
@@ -281,7 +307,8 @@ fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot
             policy.sources.insert(key.0, Arc::new(source));
         }
         Change::RemoveSource { write_key_digest } => {
-            let key = parse_digest(write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
+            let key =
+                parse_digest(write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
             policy.sources.remove(&key.0);
         }
         Change::Revoke(record) => {
@@ -332,10 +359,13 @@ fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, InvalidSnapsho
     if record.issuer.is_empty() {
         return Err(invalid("issuer", "has no name"));
     }
-    let keys = verifying_keys(&record.keys, &Algorithm::ALL).map_err(|error| invalid("issuer.keys", error.problem))?;
+    let keys = verifying_keys(&record.keys, &Algorithm::ALL)
+        .map_err(|error| invalid("issuer.keys", error.problem))?;
     Ok(TrustedIssuer {
         issuer: Arc::from(record.issuer.as_str()),
-        audiences: vec![Audience::parse(&record.audience).map_err(|error| invalid("issuer.audience", error))?],
+        audiences: vec![
+            Audience::parse(&record.audience).map_err(|error| invalid("issuer.audience", error))?,
+        ],
         types: AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
         leeway_s: OWN_LEEWAY_S,
         lifetime_max_s: Some(TokenLifetime::ThirtyDays.seconds()),
@@ -357,7 +387,10 @@ fn compile_app(record: &AppRecord, issuers: &[TrustedIssuer]) -> Result<App, Inv
     Ok(App {
         id: AppId::parse(&record.id).map_err(|error| invalid("id", error))?,
         workspace: WorkspaceId::parse(&record.workspace).map_err(|error| invalid("workspace", error))?,
-        issuer: known.map_or_else(|| Arc::from(record.issuer.as_str()), |known| Arc::clone(&known.issuer)),
+        issuer: known.map_or_else(
+            || Arc::from(record.issuer.as_str()),
+            |known| Arc::clone(&known.issuer),
+        ),
         scopes: scopes.map_err(|error| invalid("scopes", error))?,
         keys,
         not_issued_before: UnixSeconds(record.not_issued_before),
@@ -365,7 +398,8 @@ fn compile_app(record: &AppRecord, issuers: &[TrustedIssuer]) -> Result<App, Inv
 }
 
 fn compile_source(record: &SourceRecord) -> Result<(WriteKeyDigest, Source), InvalidSnapshot> {
-    let key = parse_digest(&record.write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
+    let key =
+        parse_digest(&record.write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
     let enforcement = Enforcement::parse(&record.enforcement)
         .ok_or_else(|| invalid("enforcement", "is none of `off`, `observe`, `on`"))?;
     let connected_app = record.app.as_deref().map(AppId::parse).transpose();
@@ -382,7 +416,10 @@ fn compile_revocation(record: &RevocationRecord) -> Result<(TokenDigest, UnixSec
     if record.token_id.is_empty() || record.token_id.len() > TOKEN_ID_BYTES_MAX {
         return Err(invalid("token_id", "is empty or too long"));
     }
-    Ok((TokenDigest::of(&record.issuer, &record.token_id), UnixSeconds(record.expires_at)))
+    Ok((
+        TokenDigest::of(&record.issuer, &record.token_id),
+        UnixSeconds(record.expires_at),
+    ))
 }
 
 /// Why a key set is refused whole.
@@ -401,12 +438,16 @@ pub struct InvalidKeySet {
 /// Two usable keys with one `kid`, or more than 64 keys. An empty result is not an error here.
 pub fn verifying_keys(jwks: &[Jwk], allowed: &[Algorithm]) -> Result<Vec<VerifyingKey>, InvalidKeySet> {
     if jwks.len() > ISSUER_KEYS_MAX {
-        return Err(InvalidKeySet { problem: format!("has more than {ISSUER_KEYS_MAX} keys") });
+        return Err(InvalidKeySet {
+            problem: format!("has more than {ISSUER_KEYS_MAX} keys"),
+        });
     }
     let mut keys: Vec<VerifyingKey> = Vec::new();
     for key in jwks.iter().filter_map(|jwk| verifying_key(jwk, allowed)) {
         if keys.iter().any(|held| held.id() == key.id()) {
-            return Err(InvalidKeySet { problem: format!("has two keys with the id `{}`", key.id()) });
+            return Err(InvalidKeySet {
+                problem: format!("has two keys with the id `{}`", key.id()),
+            });
         }
         keys.push(key);
     }
@@ -415,7 +456,10 @@ pub fn verifying_keys(jwks: &[Jwk], allowed: &[Algorithm]) -> Result<Vec<Verifyi
 
 fn verifying_key(jwk: &Jwk, allowed: &[Algorithm]) -> Option<VerifyingKey> {
     let for_signatures = jwk.key_use.as_deref().is_none_or(|key_use| key_use == "sig")
-        && jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+        && jwk
+            .key_ops
+            .as_ref()
+            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
     if !for_signatures {
         return None;
     }
@@ -429,7 +473,10 @@ fn verifying_key(jwk: &Jwk, allowed: &[Algorithm]) -> Option<VerifyingKey> {
     let algorithm = match jwk.alg.as_deref() {
         Some(alg) => Algorithm::parse(alg).filter(|algorithm| allowed.contains(algorithm))?,
         // Without `alg`, the key is pinned to the first allowed algorithm that fits its kind.
-        None => allowed.iter().copied().find(|algorithm| public.fits(*algorithm))?,
+        None => allowed
+            .iter()
+            .copied()
+            .find(|algorithm| public.fits(*algorithm))?,
     };
     VerifyingKey::new(KeyId::parse(jwk.kid.as_deref()?).ok()?, public, algorithm).ok()
 }
@@ -445,12 +492,24 @@ pub fn jwk(id: &KeyId, public: &PublicKey, algorithm: Algorithm) -> Jwk {
         ..Jwk::default()
     };
     match public {
-        PublicKey::Rsa { n, e } => Jwk { kty: "RSA".to_owned(), n: text(n), e: text(e), ..base },
-        PublicKey::P256 { x, y } => {
-            Jwk { kty: "EC".to_owned(), crv: Some("P-256".to_owned()), x: text(x), y: text(y), ..base }
-        }
-        PublicKey::Ed25519 { x } => {
-            Jwk { kty: "OKP".to_owned(), crv: Some("Ed25519".to_owned()), x: text(x), ..base }
-        }
+        PublicKey::Rsa { n, e } => Jwk {
+            kty: "RSA".to_owned(),
+            n: text(n),
+            e: text(e),
+            ..base
+        },
+        PublicKey::P256 { x, y } => Jwk {
+            kty: "EC".to_owned(),
+            crv: Some("P-256".to_owned()),
+            x: text(x),
+            y: text(y),
+            ..base
+        },
+        PublicKey::Ed25519 { x } => Jwk {
+            kty: "OKP".to_owned(),
+            crv: Some("Ed25519".to_owned()),
+            x: text(x),
+            ..base
+        },
     }
 }

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserializer, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
 use serde_saphyr::Spanned;
 
 #[derive(Debug, Deserialize)]
@@ -261,7 +261,9 @@ impl Duration {
             "d" => 86_400_000,
             _ => return None,
         };
-        Some(Self(std::time::Duration::from_millis(number.checked_mul(milliseconds)?)))
+        Some(Self(std::time::Duration::from_millis(
+            number.checked_mul(milliseconds)?,
+        )))
     }
 }
 

@@ -7,9 +7,9 @@ use serde_saphyr::{Location, Spanned};
 
 use super::file::{self, File};
 use super::{
-    Api, Config, ConfigError, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, JwksUri, KeyOrigin, Limits,
-    Listener, ListenerTls, Observability, OutsideIssuer, PathPattern, PolicyOrigin, Problem, Timeouts, Upstream,
-    UpstreamTls,
+    Api, Config, ConfigError, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, JwksUri, KeyOrigin,
+    Limits, Listener, ListenerTls, Observability, OutsideIssuer, PathPattern, PolicyOrigin, Problem,
+    Timeouts, Upstream, UpstreamTls,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::key::Algorithm;
@@ -43,7 +43,10 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
     };
     match std::fs::metadata(path) {
         Ok(held) if held.len() > bytes_max => {
-            return Err(problem(format!("is larger than {bytes_max} bytes"), "is this the right file?"));
+            return Err(problem(
+                format!("is larger than {bytes_max} bytes"),
+                "is this the right file?",
+            ));
         }
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -52,10 +55,19 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
                 "config/portcullis.yaml is an annotated example to start from",
             ));
         }
-        Err(error) => return Err(problem(format!("cannot be read: {error}"), "check its permissions")),
+        Err(error) => {
+            return Err(problem(
+                format!("cannot be read: {error}"),
+                "check its permissions",
+            ));
+        }
     }
-    std::fs::read_to_string(path)
-        .map_err(|error| problem(format!("cannot be read: {error}"), "it must be a UTF-8 text that this user may read"))
+    std::fs::read_to_string(path).map_err(|error| {
+        problem(
+            format!("cannot be read: {error}"),
+            "it must be a UTF-8 text that this user may read",
+        )
+    })
 }
 
 /// Parses YAML; the reader's complaint becomes a problem with its place.
@@ -78,7 +90,10 @@ pub(super) struct Check<'p> {
 
 impl<'p> Check<'p> {
     pub(super) fn new(path: &'p Path) -> Self {
-        Self { path, problems: Vec::new() }
+        Self {
+            path,
+            problems: Vec::new(),
+        }
     }
 
     pub(super) fn problem(&mut self, at: Location, message: impl Into<String>, hint: impl Into<String>) {
@@ -94,7 +109,9 @@ impl<'p> Check<'p> {
     pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, ConfigError> {
         match value {
             Some(value) if self.problems.is_empty() => Ok(value),
-            _ => Err(ConfigError { problems: self.problems }),
+            _ => Err(ConfigError {
+                problems: self.problems,
+            }),
         }
     }
 
@@ -107,7 +124,10 @@ impl<'p> Check<'p> {
                 self.problem(raw.referenced, "has `${` without `}`", "write ${NAME}");
                 return None;
             };
-            #[expect(clippy::disallowed_methods, reason = "the config is the one reader of the environment")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the config is the one reader of the environment"
+            )]
             let Ok(value) = std::env::var(name) else {
                 self.problem(
                     raw.referenced,
@@ -138,13 +158,21 @@ impl<'p> Check<'p> {
             return *value;
         }
         let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        self.problem(raw.referenced, format!("`{}` is not a choice here", raw.value), format!("write {}", known.join(" or ")));
+        self.problem(
+            raw.referenced,
+            format!("`{}` is not a choice here", raw.value),
+            format!("write {}", known.join(" or ")),
+        );
         default
     }
 
     fn config(&mut self, file: File) -> Option<Config> {
         if file.version.value != 1 {
-            self.problem(file.version.referenced, "this build reads version 1", "write `version: 1`");
+            self.problem(
+                file.version.referenced,
+                "this build reads version 1",
+                "write `version: 1`",
+            );
         }
         let bundled = file.control_plane.is_some();
         let policy = self.policy_origin(&file.policy, bundled);
@@ -161,8 +189,17 @@ impl<'p> Check<'p> {
             issuers.extend(self.issuer(issuer));
         }
         for (at, issuer) in file.issuers.iter().enumerate() {
-            if file.issuers.iter().take(at).any(|earlier| earlier.issuer.value == issuer.issuer.value) {
-                self.problem(issuer.issuer.referenced, "this issuer is configured twice", "keep one of the two");
+            if file
+                .issuers
+                .iter()
+                .take(at)
+                .any(|earlier| earlier.issuer.value == issuer.issuer.value)
+            {
+                self.problem(
+                    issuer.issuer.referenced,
+                    "this issuer is configured twice",
+                    "keep one of the two",
+                );
             }
         }
         if file.gateway.is_none() && !bundled {
@@ -214,19 +251,35 @@ impl<'p> Check<'p> {
             }
             ("file", Some(path)) => self.file_path(path).map(PolicyOrigin::File),
             ("file", None) => {
-                self.problem(source.referenced, "`source: file` needs a file", "add `file: policy.yaml`");
+                self.problem(
+                    source.referenced,
+                    "`source: file` needs a file",
+                    "add `file: policy.yaml`",
+                );
                 None
             }
             ("bundled", Some(path)) => {
-                self.problem(path.referenced, "`file` belongs to `source: file`", "remove it, or change the source");
+                self.problem(
+                    path.referenced,
+                    "`file` belongs to `source: file`",
+                    "remove it, or change the source",
+                );
                 None
             }
             ("remote", _) => {
-                self.problem(source.referenced, "`remote` is not available in this build", "use `bundled` or `file`");
+                self.problem(
+                    source.referenced,
+                    "`remote` is not available in this build",
+                    "use `bundled` or `file`",
+                );
                 None
             }
             (other, _) => {
-                self.problem(source.referenced, format!("`{other}` is not a choice here"), "write `bundled` or `file`");
+                self.problem(
+                    source.referenced,
+                    format!("`{other}` is not a choice here"),
+                    "write `bundled` or `file`",
+                );
                 None
             }
         }
@@ -251,7 +304,11 @@ impl<'p> Check<'p> {
             }
         };
         if file.audience.value.is_empty() {
-            self.problem(file.audience.referenced, "no audience is named", "name what `aud` must be in its tokens");
+            self.problem(
+                file.audience.referenced,
+                "no audience is named",
+                "name what `aud` must be in its tokens",
+            );
         }
         let keys = self.key_origin(file)?;
         Some(OutsideIssuer {
@@ -288,15 +345,27 @@ impl<'p> Check<'p> {
         let text = self.text(raw)?;
         let uri = text.parse::<http::Uri>().ok().filter(|uri| uri.host().is_some());
         let Some(uri) = uri else {
-            self.problem(raw.referenced, "is not an absolute URL", "write https://host/path");
+            self.problem(
+                raw.referenced,
+                "is not an absolute URL",
+                "write https://host/path",
+            );
             return None;
         };
-        let local = uri.host().is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
+        let local = uri
+            .host()
+            .is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
         if !(uri.scheme_str() == Some("https") || uri.scheme_str() == Some("http") && local) {
-            self.problem(raw.referenced, "keys are fetched over https", "only loopback may be plain http");
+            self.problem(
+                raw.referenced,
+                "keys are fetched over https",
+                "only loopback may be plain http",
+            );
             return None;
         }
-        let or = |value: &Option<Spanned<file::Duration>>, default| value.as_ref().map_or(default, |held| held.value.0);
+        let or = |value: &Option<Spanned<file::Duration>>, default| {
+            value.as_ref().map_or(default, |held| held.value.0)
+        };
         Some(KeyOrigin::Uri(JwksUri {
             uri,
             refresh: or(&file.refresh, Duration::from_secs(300)).max(Duration::from_secs(1)),
@@ -308,24 +377,38 @@ impl<'p> Check<'p> {
 
     fn address(&mut self, raw: &Spanned<String>) -> Option<String> {
         let text = self.text(raw)?;
-        let port = text.rsplit_once(':').map(|(host, port)| (!host.is_empty(), port.parse::<u16>().is_ok()));
+        let port = text
+            .rsplit_once(':')
+            .map(|(host, port)| (!host.is_empty(), port.parse::<u16>().is_ok()));
         if port == Some((true, true)) {
             return Some(text);
         }
-        self.problem(raw.referenced, format!("`{text}` is not an address"), "write host:port, such as 127.0.0.1:8080");
+        self.problem(
+            raw.referenced,
+            format!("`{text}` is not an address"),
+            "write host:port, such as 127.0.0.1:8080",
+        );
         None
     }
 
     fn gateway(&mut self, file: file::GatewayFile) -> Option<Gateway> {
         if file.listeners.value.is_empty() {
-            self.problem(file.listeners.referenced, "no listener is configured", "add one with an address");
+            self.problem(
+                file.listeners.referenced,
+                "no listener is configured",
+                "add one with an address",
+            );
         }
         let mut listeners = Vec::new();
         for listener in &file.listeners.value {
             listeners.extend(self.listener(listener));
         }
         if file.apis.value.is_empty() {
-            self.problem(file.apis.referenced, "no API is configured", "add `tracking:`, `functions:` or `public:`");
+            self.problem(
+                file.apis.referenced,
+                "no API is configured",
+                "add `tracking:`, `functions:` or `public:`",
+            );
         }
         let mut apis = Vec::new();
         for (name, api) in &file.apis.value {
@@ -333,7 +416,10 @@ impl<'p> Check<'p> {
                 let known: Vec<&str> = file.upstreams.keys().map(String::as_str).collect();
                 self.problem(
                     api.upstream.referenced,
-                    format!("apis.{name}.upstream refers to the unknown upstream `{}`", api.upstream.value),
+                    format!(
+                        "apis.{name}.upstream refers to the unknown upstream `{}`",
+                        api.upstream.value
+                    ),
                     format!("known: {}", known.join(", ")),
                 );
             }
@@ -359,7 +445,11 @@ impl<'p> Check<'p> {
         let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let Some(raw) = raw else { return all };
         if !(1..=1024).contains(&raw.value) {
-            self.problem(raw.referenced, "is not a number of threads from 1 to 1024", "leave it out for one per core");
+            self.problem(
+                raw.referenced,
+                "is not a number of threads from 1 to 1024",
+                "leave it out for one per core",
+            );
         }
         raw.value
     }
@@ -369,7 +459,11 @@ impl<'p> Check<'p> {
             None => None,
             Some(tls) => {
                 if tls.certificates.value.is_empty() {
-                    self.problem(tls.certificates.referenced, "no certificate is named", "add {cert: ..., key: ...}");
+                    self.problem(
+                        tls.certificates.referenced,
+                        "no certificate is named",
+                        "add {cert: ..., key: ...}",
+                    );
                 }
                 let mut certificates = Vec::new();
                 for pair in &tls.certificates.value {
@@ -382,15 +476,25 @@ impl<'p> Check<'p> {
                     Some(path) => Some(self.file_path(path)?),
                     None => None,
                 };
-                Some(ListenerTls { certificates, client_ca })
+                Some(ListenerTls {
+                    certificates,
+                    client_ca,
+                })
             }
         };
-        Some(Listener { address: self.address(&file.address)?, tls })
+        Some(Listener {
+            address: self.address(&file.address)?,
+            tls,
+        })
     }
 
     fn readable(&mut self, path: &Path, at: Location) {
         if let Err(error) = std::fs::File::open(path) {
-            self.problem(at, format!("{} cannot be read: {error}", path.display()), "check the path and its permissions");
+            self.problem(
+                at,
+                format!("{} cannot be read: {error}", path.display()),
+                "check the path and its permissions",
+            );
         }
     }
 
@@ -398,18 +502,30 @@ impl<'p> Check<'p> {
         let scope = match Scope::parse(&file.scope.value) {
             Ok(scope) => Some(scope),
             Err(error) => {
-                self.problem(file.scope.referenced, error.to_string(), "name one scope, such as tracking_api:write");
+                self.problem(
+                    file.scope.referenced,
+                    error.to_string(),
+                    "name one scope, such as tracking_api:write",
+                );
                 None
             }
         };
         if file.hosts.value.is_empty() {
-            self.problem(file.hosts.referenced, "no host is named", "name the hosts, or `\"*\"` for any");
+            self.problem(
+                file.hosts.referenced,
+                "no host is named",
+                "name the hosts, or `\"*\"` for any",
+            );
         }
         let mut hosts = Vec::new();
         for host in &file.hosts.value {
             let text = self.text(host)?.to_ascii_lowercase();
             if text != "*" && (text.is_empty() || text.contains(['/', '*', ' ', '@'])) {
-                self.problem(host.referenced, format!("`{text}` is not a host name"), "write a name without scheme and port, or `\"*\"`");
+                self.problem(
+                    host.referenced,
+                    format!("`{text}` is not a host name"),
+                    "write a name without scheme and port, or `\"*\"`",
+                );
             }
             hosts.push(text);
         }
@@ -418,11 +534,18 @@ impl<'p> Check<'p> {
             paths.extend(self.path_pattern(path));
         }
         let identify = self.identify(&file.identify);
-        let status = file.reauthenticate_status.as_ref().map_or(401, |status| status.value);
+        let status = file
+            .reauthenticate_status
+            .as_ref()
+            .map_or(401, |status| status.value);
         if let Some(raw) = &file.reauthenticate_status
             && !matches!(raw.value, 401 | 511)
         {
-            self.problem(raw.referenced, "is neither 401 nor 511", "511 makes Segment SDKs fetch a new token and retry");
+            self.problem(
+                raw.referenced,
+                "is neither 401 nor 511",
+                "511 makes Segment SDKs fetch a new token and retry",
+            );
         }
         Some(Api {
             name: name.to_owned(),
@@ -433,7 +556,10 @@ impl<'p> Check<'p> {
             upstream: file.upstream.value.clone(),
             unknown_sources: self.word(
                 file.unknown_sources.as_ref(),
-                &[("deny", UnknownSources::Deny), ("forward", UnknownSources::Forward)],
+                &[
+                    ("deny", UnknownSources::Deny),
+                    ("forward", UnknownSources::Forward),
+                ],
                 UnknownSources::Deny,
             ),
             without_token: self.word(
@@ -443,7 +569,11 @@ impl<'p> Check<'p> {
             ),
             reauthenticate_status: status,
             forward_token: file.forward_token,
-            error_form: if name == "public" { ErrorForm::PublicApi } else { ErrorForm::OAuth },
+            error_form: if name == "public" {
+                ErrorForm::PublicApi
+            } else {
+                ErrorForm::OAuth
+            },
         })
     }
 
@@ -451,10 +581,16 @@ impl<'p> Check<'p> {
         let path = raw.value.as_str();
         let plain = |path: &str| path.starts_with('/') && !path.contains(['*', '?', '#', '%', ' ']);
         match path.strip_suffix('*') {
-            Some(prefix) if plain(prefix) && prefix.ends_with('/') => Some(PathPattern::Prefix(prefix.to_owned())),
+            Some(prefix) if plain(prefix) && prefix.ends_with('/') => {
+                Some(PathPattern::Prefix(prefix.to_owned()))
+            }
             None if plain(path) => Some(PathPattern::Exact(path.to_owned())),
             _ => {
-                self.problem(raw.referenced, format!("`{path}` is not a path"), "write /one/path, or /all/below/*");
+                self.problem(
+                    raw.referenced,
+                    format!("`{path}` is not a path"),
+                    "write /one/path, or /all/below/*",
+                );
                 None
             }
         }
@@ -471,9 +607,9 @@ impl<'p> Check<'p> {
                     _ => None,
                 },
                 Some(("query", name)) if !name.is_empty() => Some(Identify::Query(name.to_owned())),
-                Some(("header", name)) => {
-                    http::HeaderName::try_from(name).ok().map(|name| Identify::Header(name.as_str().to_owned()))
-                }
+                Some(("header", name)) => http::HeaderName::try_from(name)
+                    .ok()
+                    .map(|name| Identify::Header(name.as_str().to_owned())),
                 Some(_) => None,
             };
             match identify {
@@ -486,14 +622,22 @@ impl<'p> Check<'p> {
             }
         }
         if places.is_empty() || places.contains(&Identify::Token) && places.len() > 1 {
-            self.problem(raw.referenced, "`token` stands alone, and something must identify", "write [token], or other places");
+            self.problem(
+                raw.referenced,
+                "`token` stands alone, and something must identify",
+                "write [token], or other places",
+            );
         }
         places
     }
 
     fn upstream(&mut self, file: &file::UpstreamFile) -> Option<Upstream> {
         if file.servers.value.is_empty() {
-            self.problem(file.servers.referenced, "the pool has no server", "add at least one host:port");
+            self.problem(
+                file.servers.referenced,
+                "the pool has no server",
+                "add at least one host:port",
+            );
         }
         let mut servers = Vec::new();
         for server in &file.servers.value {
@@ -503,7 +647,11 @@ impl<'p> Check<'p> {
             None => None,
             Some(tls) => {
                 if tls.sni.value.is_empty() {
-                    self.problem(tls.sni.referenced, "is empty", "name the host that the certificate is for");
+                    self.problem(
+                        tls.sni.referenced,
+                        "is empty",
+                        "name the host that the certificate is for",
+                    );
                 }
                 let ca = match &tls.ca {
                     Some(path) => {
@@ -513,10 +661,15 @@ impl<'p> Check<'p> {
                     }
                     None => None,
                 };
-                Some(UpstreamTls { sni: self.text(&tls.sni)?, ca })
+                Some(UpstreamTls {
+                    sni: self.text(&tls.sni)?,
+                    ca,
+                })
             }
         };
-        let or = |value: Option<file::Duration>, seconds| value.map_or(Duration::from_secs(seconds), |held| held.0);
+        let or = |value: Option<file::Duration>, seconds| {
+            value.map_or(Duration::from_secs(seconds), |held| held.0)
+        };
         Some(Upstream {
             servers,
             tls,
@@ -535,17 +688,26 @@ impl<'p> Check<'p> {
         if let Some(path) = &file.path
             && !path.value.starts_with('/')
         {
-            self.problem(path.referenced, "is not a path", "write /path, or leave it out to only connect");
+            self.problem(
+                path.referenced,
+                "is not a path",
+                "write /path, or leave it out to only connect",
+            );
         }
         let or = |value: &Option<Spanned<file::Duration>>, seconds| {
-            value.as_ref().map_or(Duration::from_secs(seconds), |held| held.value.0)
+            value
+                .as_ref()
+                .map_or(Duration::from_secs(seconds), |held| held.value.0)
         };
         HealthCheck {
             path: file.path.as_ref().map(|path| path.value.clone()),
             interval: or(&file.interval, 5).max(Duration::from_millis(100)),
             timeout: or(&file.timeout, 2),
             healthy_after: file.healthy_after.as_ref().map_or(1, |times| times.value.max(1)),
-            unhealthy_after: file.unhealthy_after.as_ref().map_or(2, |times| times.value.max(1)),
+            unhealthy_after: file
+                .unhealthy_after
+                .as_ref()
+                .map_or(2, |times| times.value.max(1)),
         }
     }
 
@@ -556,16 +718,32 @@ impl<'p> Check<'p> {
             header_timeout: time(file.header_timeout, base.header_timeout),
             body_timeout: time(file.body_timeout, base.body_timeout),
             idle_timeout: time(file.idle_timeout, base.idle_timeout),
-            header_bytes: file.header_bytes.as_ref().map_or(base.header_bytes, |size| size.value.0),
+            header_bytes: file
+                .header_bytes
+                .as_ref()
+                .map_or(base.header_bytes, |size| size.value.0),
             headers: file.headers.as_ref().map_or(base.headers, |count| count.value),
-            body_bytes: file.body_bytes.as_ref().map_or(base.body_bytes, |size| size.value.0),
-            held_bytes: file.held_bytes.as_ref().map_or(base.held_bytes, |size| size.value.0),
-            connections: file.connections.as_ref().map_or(base.connections, |count| count.value),
+            body_bytes: file
+                .body_bytes
+                .as_ref()
+                .map_or(base.body_bytes, |size| size.value.0),
+            held_bytes: file
+                .held_bytes
+                .as_ref()
+                .map_or(base.held_bytes, |size| size.value.0),
+            connections: file
+                .connections
+                .as_ref()
+                .map_or(base.connections, |count| count.value),
         };
         if let Some(held) = &file.held_bytes
             && held.value.0 < limits.body_bytes
         {
-            self.problem(held.referenced, "is smaller than `body_bytes`", "one body must fit into all held bytes");
+            self.problem(
+                held.referenced,
+                "is smaller than `body_bytes`",
+                "one body must fit into all held bytes",
+            );
         }
         limits
     }
@@ -573,7 +751,11 @@ impl<'p> Check<'p> {
     fn control_plane(&mut self, file: &file::ControlPlaneFile) -> Option<ControlPlane> {
         let store = self.text(&file.store)?;
         let Some(path) = store.strip_prefix("sqlite:") else {
-            self.problem(file.store.referenced, "is not a store of this build", "write sqlite:PATH, such as sqlite:data/portcullis.db");
+            self.problem(
+                file.store.referenced,
+                "is not a store of this build",
+                "write sqlite:PATH, such as sqlite:data/portcullis.db",
+            );
             return None;
         };
         let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
@@ -581,7 +763,11 @@ impl<'p> Check<'p> {
         let signing_algorithm = match &file.signing.algorithm {
             None => Algorithm::Rs256,
             Some(raw) => Algorithm::parse(&raw.value).unwrap_or_else(|| {
-                self.problem(raw.referenced, format!("`{}` is not a signing algorithm", raw.value), "use RS256, PS256, ES256 or EdDSA");
+                self.problem(
+                    raw.referenced,
+                    format!("`{}` is not a signing algorithm", raw.value),
+                    "use RS256, PS256, ES256 or EdDSA",
+                );
                 Algorithm::Rs256
             }),
         };
@@ -589,8 +775,16 @@ impl<'p> Check<'p> {
             None => None,
             Some(raw) => {
                 let url = self.text(raw)?;
-                if url.parse::<http::Uri>().ok().is_none_or(|uri| uri.host().is_none() || url.ends_with('/')) {
-                    self.problem(raw.referenced, "is not an absolute URL without a slash at its end", "write https://auth.example.com");
+                if url
+                    .parse::<http::Uri>()
+                    .ok()
+                    .is_none_or(|uri| uri.host().is_none() || url.ends_with('/'))
+                {
+                    self.problem(
+                        raw.referenced,
+                        "is not an absolute URL without a slash at its end",
+                        "write https://auth.example.com",
+                    );
                 }
                 Some(url)
             }
@@ -599,6 +793,12 @@ impl<'p> Check<'p> {
             Some(raw) => Some(self.text(raw)?),
             None => None,
         };
-        Some(ControlPlane { listen: self.address(&file.listen)?, public_url, audience, store, signing_algorithm })
+        Some(ControlPlane {
+            listen: self.address(&file.listen)?,
+            public_url,
+            audience,
+            store,
+            signing_algorithm,
+        })
     }
 }

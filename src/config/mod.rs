@@ -270,6 +270,21 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+impl ConfigError {
+    /// One problem of a whole file.
+    #[must_use]
+    pub fn of_file(file: &std::path::Path, message: String) -> Self {
+        Self {
+            problems: vec![Problem {
+                file: file.to_owned(),
+                place: None,
+                message,
+                hint: None,
+            }],
+        }
+    }
+}
+
 /// One problem of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {

@@ -49,7 +49,11 @@ impl Check<'_> {
         let mut apps = Vec::new();
         for app in &document.apps {
             if app_ids.insert(app.id.value.as_str(), app).is_some() {
-                self.problem(app.id.referenced, format!("the app `{}` stands here twice", app.id.value), "keep one");
+                self.problem(
+                    app.id.referenced,
+                    format!("the app `{}` stands here twice", app.id.value),
+                    "keep one",
+                );
             }
             apps.extend(self.policy_app(app, issuers));
         }
@@ -58,7 +62,11 @@ impl Check<'_> {
         for source in &document.sources {
             if let Some(record) = self.policy_source(source, &app_ids) {
                 if !keys.insert(record.write_key_digest.clone()) {
-                    self.problem(source.write_key.referenced, "another source has this write key, too", "give each source its own");
+                    self.problem(
+                        source.write_key.referenced,
+                        "another source has this write key, too",
+                        "give each source its own",
+                    );
                 }
                 sources.push(record);
             }
@@ -69,7 +77,15 @@ impl Check<'_> {
             expires_at: revoked.expires_at,
         });
         let revocations = revocations.filter(|record| record.expires_at > now.0).collect();
-        Snapshot { format: FORMAT, version, issued_at: now.0, issuer: None, apps, sources, revocations }
+        Snapshot {
+            format: FORMAT,
+            version,
+            issued_at: now.0,
+            issuer: None,
+            apps,
+            sources,
+            revocations,
+        }
     }
 
     fn policy_app(&mut self, app: &PolicyAppFile, issuers: &[OutsideIssuer]) -> Option<AppRecord> {
@@ -83,7 +99,9 @@ impl Check<'_> {
             }
         }
         let issuer = match (&app.issuer, issuers) {
-            (Some(named), _) if issuers.iter().any(|known| known.issuer == named.value) => named.value.clone(),
+            (Some(named), _) if issuers.iter().any(|known| known.issuer == named.value) => {
+                named.value.clone()
+            }
             (Some(named), _) => {
                 self.problem(
                     named.referenced,
@@ -94,7 +112,11 @@ impl Check<'_> {
             }
             (None, [only]) => only.issuer.clone(),
             (None, _) => {
-                self.problem(app.id.referenced, "the app must say whose tokens speak for it", "add `issuer:`");
+                self.problem(
+                    app.id.referenced,
+                    "the app must say whose tokens speak for it",
+                    "add `issuer:`",
+                );
                 return None;
             }
         };
@@ -115,7 +137,10 @@ impl Check<'_> {
     ) -> Option<SourceRecord> {
         self.id(&source.id, SourceId::parse)?;
         self.id(&source.workspace, WorkspaceId::parse)?;
-        let key = self.checked(WriteKey::parse(source.write_key.value.expose()), source.write_key.referenced)?;
+        let key = self.checked(
+            WriteKey::parse(source.write_key.value.expose()),
+            source.write_key.referenced,
+        )?;
         let Some(enforcement) = Enforcement::parse(&source.enforcement.value) else {
             self.problem(
                 source.enforcement.referenced,
@@ -127,10 +152,18 @@ impl Check<'_> {
         if let Some(app) = &source.app
             && !apps.contains_key(app.value.as_str())
         {
-            self.problem(app.referenced, format!("there is no app `{}`", app.value), "add it under `apps:`");
+            self.problem(
+                app.referenced,
+                format!("there is no app `{}`", app.value),
+                "add it under `apps:`",
+            );
         }
         if source.app.is_none() && enforcement != Enforcement::Off {
-            self.problem(source.enforcement.referenced, "no app is connected, so nothing could be let through", "connect one with `app:`, or write \"off\"");
+            self.problem(
+                source.enforcement.referenced,
+                "no app is connected, so nothing could be let through",
+                "connect one with `app:`, or write \"off\"",
+            );
         }
         Some(SourceRecord {
             id: source.id.value.clone(),
@@ -146,6 +179,8 @@ impl Check<'_> {
     }
 
     fn checked<T>(&mut self, parsed: Result<T, InvalidId>, at: Location) -> Option<T> {
-        parsed.map_err(|error| self.problem(at, error.to_string(), "write another one")).ok()
+        parsed
+            .map_err(|error| self.problem(at, error.to_string(), "write another one"))
+            .ok()
     }
 }

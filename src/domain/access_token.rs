@@ -97,16 +97,21 @@ impl VerifiedToken {
             return Err(TokenFault::Type);
         }
         if issuer.keys.is_none() {
-            return Err(TokenFault::KeysUnavailable { issuer: Arc::clone(&issuer.issuer) });
+            return Err(TokenFault::KeysUnavailable {
+                issuer: Arc::clone(&issuer.issuer),
+            });
         }
-        let key = issuer
-            .key(jws.key_id())
-            .ok_or_else(|| TokenFault::KeyUnknown { issuer: Arc::clone(&issuer.issuer) })?;
+        let key = issuer.key(jws.key_id()).ok_or_else(|| TokenFault::KeyUnknown {
+            issuer: Arc::clone(&issuer.issuer),
+        })?;
         if !jws.is_signed_by(key) {
             return Err(TokenFault::SignatureInvalid);
         }
         let verified = Self::from_claims(&claims, Arc::clone(&issuer.issuer), key.thumbprint())?;
-        if issuer.lifetime_max_s.is_some_and(|max| verified.expires_at.since(verified.issued_at) > max) {
+        if issuer
+            .lifetime_max_s
+            .is_some_and(|max| verified.expires_at.since(verified.issued_at) > max)
+        {
             return Err(TokenFault::Claim("exp"));
         }
         Ok(verified)
@@ -119,7 +124,10 @@ impl VerifiedToken {
             return Err(TokenFault::Claim("jti"));
         }
         text("sub")?;
-        let scopes = claims.optional_text("scope").map_err(TokenFault::Claims)?.unwrap_or_default();
+        let scopes = claims
+            .optional_text("scope")
+            .map_err(TokenFault::Claims)?
+            .unwrap_or_default();
         let client_key = claims
             .optional_text("client_key_id")
             .map_err(TokenFault::Claims)?
@@ -131,7 +139,10 @@ impl VerifiedToken {
             audiences: audiences(claims)?,
             scopes: ScopeSet::parse(scopes).map_err(|_| TokenFault::Claim("scope"))?,
             issued_at: UnixSeconds(claims.integer("iat").map_err(TokenFault::Claims)?),
-            not_before: claims.optional_integer("nbf").map_err(TokenFault::Claims)?.map(UnixSeconds),
+            not_before: claims
+                .optional_integer("nbf")
+                .map_err(TokenFault::Claims)?
+                .map(UnixSeconds),
             expires_at: UnixSeconds(claims.integer("exp").map_err(TokenFault::Claims)?),
             digest: TokenDigest::of(&issuer, token_id),
             issuer,
@@ -157,6 +168,12 @@ impl VerifiedToken {
         self.expires_at
     }
 
+    /// The scopes that the token was issued with.
+    #[must_use]
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.scopes
+    }
+
     /// The app that the token was issued to.
     #[must_use]
     pub fn app(&self) -> &AppId {
@@ -168,5 +185,8 @@ impl VerifiedToken {
 /// identifier equals none of ours, which are.
 fn audiences(claims: &Object<'_>) -> Result<SmallVec<[Audience; 1]>, TokenFault> {
     let named = claims.texts("aud").map_err(TokenFault::Claims)?;
-    Ok(named.into_iter().filter_map(|audience| Audience::parse(audience).ok()).collect())
+    Ok(named
+        .into_iter()
+        .filter_map(|audience| Audience::parse(audience).ok())
+        .collect())
 }

@@ -45,7 +45,10 @@ struct Entry<V> {
 
 impl<V: Clone> Default for DigestMap<V> {
     fn default() -> Self {
-        Self { root: Node::Leaf(Arc::from([])), len: 0 }
+        Self {
+            root: Node::Leaf(Arc::from([])),
+            len: 0,
+        }
     }
 }
 
@@ -139,7 +142,9 @@ fn insert_at<V: Clone>(node: &mut Node<V>, entry: Entry<V>, level: u32) -> Optio
     match entries.binary_search_by(|held| held.key.cmp(&entry.key)) {
         Ok(at) => {
             let mut copy = entries.to_vec();
-            let before = copy.get_mut(at).map(|held| std::mem::replace(&mut held.value, entry.value));
+            let before = copy
+                .get_mut(at)
+                .map(|held| std::mem::replace(&mut held.value, entry.value));
             *entries = Arc::from(copy);
             before
         }
@@ -148,7 +153,11 @@ fn insert_at<V: Clone>(node: &mut Node<V>, entry: Entry<V>, level: u32) -> Optio
             copy.extend(entries.iter().take(at).cloned());
             copy.push(entry);
             copy.extend(entries.iter().skip(at).cloned());
-            *node = if copy.len() > LEAF_MAX && level < DEPTH_MAX { split(copy, level) } else { Node::Leaf(Arc::from(copy)) };
+            *node = if copy.len() > LEAF_MAX && level < DEPTH_MAX {
+                split(copy, level)
+            } else {
+                Node::Leaf(Arc::from(copy))
+            };
             None
         }
     }
@@ -197,7 +206,9 @@ mod tests {
         // A walk that revisits keys: every third step removes.
         let mut n = 1_u64;
         for step in 0..60_000_u64 {
-            n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            n = n
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let key = key((n >> 40) % 9_000);
             if step % 3 == 0 {
                 assert_eq!(map.remove(&key), plain.remove(&key));
@@ -226,11 +237,13 @@ mod tests {
 
     #[test]
     fn keys_that_share_all_but_their_last_bits_still_fit() {
-        let near = |n: u8| ShortDigest::from_bytes({
-            let mut bytes = [0xAB; 16];
-            bytes[15] = n;
-            bytes
-        });
+        let near = |n: u8| {
+            ShortDigest::from_bytes({
+                let mut bytes = [0xAB; 16];
+                bytes[15] = n;
+                bytes
+            })
+        };
         let map = DigestMap::collect((0..=255).map(|n| (near(n), n)));
         assert!((0..=255).all(|n| map.get(&near(n)) == Some(&n)));
         assert_eq!(map.get(&ShortDigest::from_bytes([0xAC; 16])), None);

@@ -37,7 +37,11 @@ fn check_id(text: &str) -> Result<(), InvalidId> {
         return Err(InvalidId::TooLong(ID_BYTES_MAX));
     }
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/@+=|".contains(&b);
-    if text.bytes().all(plain) { Ok(()) } else { Err(InvalidId::Character) }
+    if text.bytes().all(plain) {
+        Ok(())
+    } else {
+        Err(InvalidId::Character)
+    }
 }
 
 macro_rules! id_type {
@@ -183,10 +187,19 @@ impl WriteKeyDigest {
 pub struct TokenDigest(pub ShortDigest);
 
 impl TokenDigest {
+    /// A digest read back from bytes that [`ShortDigest::to_bytes`] gave.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(ShortDigest::from_bytes(bytes))
+    }
+
     /// Digests an issuer and a token id. Two issuers may use one `jti`; their tokens stay apart.
     #[must_use]
     pub fn of(issuer: &str, token_id: &str) -> Self {
-        Self(ShortDigest::of("token", &[issuer.as_bytes(), token_id.as_bytes()]))
+        Self(ShortDigest::of(
+            "token",
+            &[issuer.as_bytes(), token_id.as_bytes()],
+        ))
     }
 }
 

@@ -40,7 +40,9 @@ impl Enforcement {
     /// The mode with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Off, Self::Observe, Self::On].into_iter().find(|mode| mode.as_str() == name)
+        [Self::Off, Self::Observe, Self::On]
+            .into_iter()
+            .find(|mode| mode.as_str() == name)
     }
 }
 
@@ -104,7 +106,9 @@ impl TrustedIssuer {
     /// Whether the key with this thumbprint is still one of the issuer's.
     #[must_use]
     pub fn trusts(&self, thumbprint: Thumbprint) -> bool {
-        self.keys.as_deref().is_some_and(|keys| keys.iter().any(|key| key.thumbprint() == thumbprint))
+        self.keys
+            .as_deref()
+            .is_some_and(|keys| keys.iter().any(|key| key.thumbprint() == thumbprint))
     }
 }
 
@@ -167,7 +171,8 @@ impl Policy {
     /// Whether the policy is too old to be relied on, and the operator wants that to deny.
     #[must_use]
     pub fn is_stale(&self, now: UnixSeconds) -> bool {
-        self.freshness.when_stale == WhenStale::Deny && now.since(self.confirmed_at) > self.freshness.max_age_s
+        self.freshness.when_stale == WhenStale::Deny
+            && now.since(self.confirmed_at) > self.freshness.max_age_s
     }
 
     /// The trusted issuers.

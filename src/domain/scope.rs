@@ -50,7 +50,10 @@ impl Scope {
         if !text.bytes().all(allowed) {
             return Err(InvalidScope::Character);
         }
-        Ok(Self { digest: ShortDigest::of("scope", &[text.as_bytes()]), text: Arc::from(text) })
+        Ok(Self {
+            digest: ShortDigest::of("scope", &[text.as_bytes()]),
+            text: Arc::from(text),
+        })
     }
 
     /// The scope's text.
