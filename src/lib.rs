@@ -7,3 +7,7 @@ pub mod snapshot;
 pub mod feed;
 
 pub mod clock;
+
+pub mod store;
+
+pub mod control;
