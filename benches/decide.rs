@@ -25,11 +25,24 @@ mod forge;
 
 use forge::{Forge, NOW};
 
-const SIZES: [(usize, usize); 4] = [(10, 0), (1_000, 1_000), (100_000, 100_000), (1_000_000, 1_000_000)];
+const SIZES: [(usize, usize); 4] = [
+    (10, 0),
+    (1_000, 1_000),
+    (100_000, 100_000),
+    (1_000_000, 1_000_000),
+];
 
 fn facts<'a>(scope: &'a Scope, source: SourceFact, credential: CredentialFact<'a>) -> RequestFacts<'a> {
-    let route = RouteFacts { scope, unknown_sources: UnknownSources::Deny, without_token: WithoutToken::Deny };
-    RequestFacts { route, source, credential }
+    let route = RouteFacts {
+        scope,
+        unknown_sources: UnknownSources::Deny,
+        without_token: WithoutToken::Deny,
+    };
+    RequestFacts {
+        route,
+        source,
+        credential,
+    }
 }
 
 fn outcomes(c: &mut Criterion) {
@@ -48,7 +61,12 @@ fn outcomes(c: &mut Criterion) {
         ("token_missing", key, CredentialFact::Missing, NOW),
         ("credentials_conflict", key, CredentialFact::Conflicting, NOW),
         ("source_unknown", unknown, CredentialFact::Verified(&token), NOW),
-        ("token_signature_invalid", key, CredentialFact::Faulty(&fault), NOW),
+        (
+            "token_signature_invalid",
+            key,
+            CredentialFact::Faulty(&fault),
+            NOW,
+        ),
         ("token_expired", key, CredentialFact::Verified(&token), late),
         ("token_revoked", key, CredentialFact::Verified(&revoked), NOW),
         ("app_not_connected", other, CredentialFact::Verified(&token), NOW),
@@ -56,7 +74,9 @@ fn outcomes(c: &mut Criterion) {
     let mut group = c.benchmark_group("outcome");
     for (name, source, credential, now) in cases {
         let facts = facts(&scope, source, credential);
-        group.bench_function(name, |b| b.iter(|| decide(black_box(&policy), black_box(&facts), black_box(now))));
+        group.bench_function(name, |b| {
+            b.iter(|| decide(black_box(&policy), black_box(&facts), black_box(now)))
+        });
     }
     group.finish();
 }
@@ -72,7 +92,10 @@ fn draw(forge: &Forge, policy: &Policy, sources: usize) -> Vec<Drawn> {
     let mut at = 7_usize;
     (0..sources.min(100_000))
         .map(|n| {
-            at = (at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)) >> 1;
+            at = (at
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407))
+                >> 1;
             let source = at % sources;
             Drawn {
                 key: WriteKeyDigest::of(forge::write_key(source).as_bytes()),
@@ -100,8 +123,11 @@ fn sizes(c: &mut Criterion) {
             b.iter(|| {
                 at = (at + 1) % drawn.len();
                 let one = &drawn[at];
-                let facts =
-                    facts(&scope, SourceFact::WriteKey(one.key), CredentialFact::Verified(&one.token));
+                let facts = facts(
+                    &scope,
+                    SourceFact::WriteKey(one.key),
+                    CredentialFact::Verified(&one.token),
+                );
                 decide(black_box(&policy), black_box(&facts), black_box(NOW))
             });
         });

@@ -126,6 +126,14 @@ id_type!(
     /// A key id (`kid`): names a public key of an app or a signing key of an issuer.
     KeyId
 );
+id_type!(
+    /// A person's membership of one workspace.
+    MemberId
+);
+id_type!(
+    /// A person: what their memberships of several workspaces have in common.
+    AccountId
+);
 
 /// The identifier that a source's clients send. It says which source is meant and proves nothing, but it
 /// opens every unenforced source, so it is treated as a secret: it cannot be printed or compared by

@@ -18,6 +18,8 @@ pub mod issue;
 pub mod json;
 pub mod jws;
 pub mod key;
+pub mod name;
 pub mod policy;
 pub mod scope;
+pub mod source_kind;
 pub mod time;

@@ -23,7 +23,10 @@ pub const AUDIENCE: &str = "https://gateway.test";
 pub const SCOPE: &str = "tracking_api:write";
 pub const KEY_ID: &str = "signing-1";
 
-pub const FRESHNESS: Freshness = Freshness { max_age_s: 86_400, when_stale: WhenStale::Deny };
+pub const FRESHNESS: Freshness = Freshness {
+    max_age_s: 86_400,
+    when_stale: WhenStale::Deny,
+};
 
 /// A signing key and the documents made with it.
 pub struct Forge {
@@ -54,9 +57,20 @@ impl Forge {
 
     /// A compact JWS of two texts, well-formed or not.
     pub fn sign_text(&self, header: &str, payload: &str) -> String {
-        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let input = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(payload)
+        );
         let mut signature = vec![0; self.pair.public_modulus_len()];
-        self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input.as_bytes(), &mut signature).unwrap();
+        self.pair
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &SystemRandom::new(),
+                input.as_bytes(),
+                &mut signature,
+            )
+            .unwrap();
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
@@ -69,7 +83,12 @@ impl Forge {
     pub fn token(&self, policy: &Policy, source: usize, token_id: &str) -> VerifiedToken {
         // Signing 100,000 tokens takes a minute; no signature is needed where only claims matter.
         let issuer = policy.issuer(ISSUER).unwrap();
-        VerifiedToken::for_test(issuer, self.public.thumbprint(), &claims(source, token_id).to_string()).unwrap()
+        VerifiedToken::for_test(
+            issuer,
+            self.public.thumbprint(),
+            &claims(source, token_id).to_string(),
+        )
+        .unwrap()
     }
 
     /// A snapshot with this many sources, each connected to an app of its own, all enforced.

@@ -1,0 +1,315 @@
+//! What can go wrong, and the one place that picks a status for it.
+//!
+//! [`ControlError`] is what every function of the control plane answers; over HTTP it is a problem document
+//! (RFC 9457). [`TokenError`] is the token endpoint's own form (RFC 6749 section 5.2).
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::domain::client_assertion::AssertionError;
+use crate::domain::issue::IssueError;
+use crate::domain::scope::InvalidScope;
+use crate::store::StoreError;
+
+/// Why the control plane did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    #[error("there is no such {0} here")]
+    NotFound(&'static str),
+    #[error("{field}: {problem}")]
+    Invalid { field: String, problem: String },
+    #[error("{0}")]
+    Conflict(#[from] Conflict),
+    #[error("send a valid API token as Authorization: Bearer pcl_...")]
+    Unauthenticated,
+    #[error("{0}")]
+    Request(#[from] BadRequest),
+    #[error(
+        "the change is stored as version {version} and will take effect, but the gateway did not confirm it in time"
+    )]
+    NotYetInForce { version: u64 },
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("the cryptographic library failed at {0}")]
+    Crypto(&'static str),
+}
+
+impl ControlError {
+    /// A value of `field` that cannot be taken.
+    pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Invalid {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// A rule that what exists now stands in the way of.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Conflict {
+    #[error("an OAuth app has at most two public keys; delete one first")]
+    TwoKeys,
+    #[error("the OAuth app has this public key already")]
+    KeyRepeated,
+    #[error("the OAuth app is connected to sources: {}; disconnect them first", .0.join(", "))]
+    AppConnected(Vec<String>),
+    #[error("no OAuth app is connected to the source; connect one first")]
+    NotConnected,
+    #[error(
+        "enforcement of the source is not off, and without an app every request to it would be denied; turn enforcement off first, or disconnect with force"
+    )]
+    Enforced,
+    #[error("a source of kind `{kind}` needs the scope `{scope}`, which the OAuth app does not have")]
+    ScopeMissing { kind: &'static str, scope: &'static str },
+    #[error("a source has this write key already")]
+    WriteKeyTaken,
+    #[error("the workspace has a member with this e-mail address already")]
+    MemberExists,
+}
+
+impl Conflict {
+    const fn slug(&self) -> &'static str {
+        match self {
+            Self::TwoKeys => "two-keys-at-most",
+            Self::KeyRepeated => "key-repeated",
+            Self::AppConnected(_) => "app-connected",
+            Self::NotConnected => "no-app-connected",
+            Self::Enforced => "source-enforced",
+            Self::ScopeMissing { .. } => "scope-missing",
+            Self::WriteKeyTaken => "write-key-taken",
+            Self::MemberExists => "member-exists",
+        }
+    }
+}
+
+/// A request that cannot be read, whatever it asks for.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum BadRequest {
+    #[error("the body is larger than {} bytes", super::request::BODY_BYTES_MAX)]
+    TooLarge,
+    #[error("the body did not arrive whole")]
+    Broken,
+    #[error("the body did not arrive in time")]
+    Timeout,
+    #[error("send the body as application/json")]
+    NotJson,
+    #[error("the body is not well-formed JSON")]
+    Malformed,
+    #[error("nothing is served at this path")]
+    Path,
+    #[error("this path does not serve the request's method")]
+    Method,
+}
+
+/// An RFC 9457 problem document.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        let (status, slug, title) = match &self {
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "Invalid value"),
+            Self::Conflict(conflict) => (StatusCode::CONFLICT, conflict.slug(), "Conflict"),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in"),
+            Self::Request(fault) => fault.status(),
+            Self::NotYetInForce { .. } => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not-yet-in-force",
+                "Stored, not yet in force",
+            ),
+            Self::Store(StoreError::Unavailable(_)) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "store-unavailable",
+                "Store unavailable",
+            ),
+            Self::Store(_) | Self::Crypto(_) => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
+            }
+        };
+        let field = match &self {
+            Self::Invalid { field, .. } => Some(field.as_str()),
+            _ => None,
+        };
+        let detail = match &self {
+            Self::Invalid { problem, .. } => problem.clone(),
+            // What the database says is for the operator's log, not for whoever sent the request.
+            Self::Store(_) | Self::Crypto(_) => {
+                tracing::error!(error = %self, "a request failed for our fault");
+                "the request failed for a fault of this server; nothing was changed".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let kind = format!("urn:portcullis:problem:{slug}");
+        let problem = Problem {
+            kind,
+            title,
+            status: status.as_u16(),
+            detail,
+            field,
+        };
+        let mut response = json(status, "application/problem+json", &problem);
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"portcullis\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+impl BadRequest {
+    const fn status(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::Broken => (StatusCode::BAD_REQUEST, "body-broken", "Body incomplete"),
+            Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request too slow"),
+            Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "Not JSON"),
+            Self::Malformed => (StatusCode::BAD_REQUEST, "malformed-json", "Malformed JSON"),
+            Self::Path => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Method not allowed",
+            ),
+        }
+    }
+}
+
+/// Why the token endpoint issues no token.
+#[derive(Debug, Error)]
+pub enum TokenError {
+    #[error("{0}")]
+    Request(String),
+    #[error("the only grant_type here is client_credentials")]
+    GrantType,
+    #[error("{0}")]
+    Scope(String),
+    /// The client did not prove itself.
+    #[error("{0}")]
+    Client(String),
+    /// One answer for an unknown app, an unknown key and a wrong signature, so that nobody learns which
+    /// apps and keys exist.
+    #[error(
+        "the client assertion does not prove an OAuth app of this server: check sub, kid and the private key"
+    )]
+    Unproven,
+    /// RFC 6749 section 5.2 asks for a challenge where the `Authorization` header was tried.
+    #[error("this endpoint takes private_key_jwt only: send client_assertion and no Authorization header")]
+    Authorization,
+    #[error("{0}")]
+    Unreadable(BadRequest),
+    #[error("send the parameters as application/x-www-form-urlencoded")]
+    MediaType,
+    #[error("{0}")]
+    Control(#[from] ControlError),
+}
+
+impl From<AssertionError> for TokenError {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Signature => Self::Unproven,
+            // SDKs correct their clocks on exactly this code and description.
+            AssertionError::Expired | AssertionError::UsedBeforeIssued => Self::Request(error.to_string()),
+            _ => Self::Client(error.to_string()),
+        }
+    }
+}
+
+impl From<IssueError> for TokenError {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::ScopeNotHeld(_) => Self::Scope(error.to_string()),
+            IssueError::AppMismatch => Self::Unproven,
+        }
+    }
+}
+
+impl From<InvalidScope> for TokenError {
+    fn from(error: InvalidScope) -> Self {
+        Self::Scope(error.to_string())
+    }
+}
+
+impl From<StoreError> for TokenError {
+    fn from(error: StoreError) -> Self {
+        Self::Control(error.into())
+    }
+}
+
+/// An RFC 6749 error. Both members are always there: one SDK dies without the second.
+#[derive(Serialize)]
+struct OAuthError {
+    error: &'static str,
+    error_description: String,
+}
+
+impl TokenError {
+    /// The status, and the `error` code: one of a handful of words, so it serves as a metric's label, too.
+    pub(super) const fn status(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::GrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
+            Self::Scope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
+            Self::Client(_) | Self::Unproven | Self::Authorization => {
+                (StatusCode::UNAUTHORIZED, "invalid_client")
+            }
+            Self::Unreadable(fault) => (fault.status().0, "invalid_request"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request"),
+            Self::Control(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
+        }
+    }
+}
+
+impl IntoResponse for TokenError {
+    fn into_response(self) -> Response {
+        let (status, error) = self.status();
+        let description = match &self {
+            Self::Control(fault) => {
+                tracing::error!(error = %fault, "no token could be issued for our fault");
+                "no token can be issued at the moment; try again shortly".to_owned()
+            }
+            other => other.to_string(),
+        };
+        let body = OAuthError {
+            error,
+            error_description: description.chars().map(in_description).collect(),
+        };
+        let mut response = json(status, "application/json", &body);
+        response
+            .headers_mut()
+            .insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        if matches!(self, Self::Authorization) {
+            let challenge = HeaderValue::from_static("Basic realm=\"portcullis\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
+    }
+}
+
+/// RFC 6749 section 5.2 allows printable ASCII without quote and backslash in a description.
+fn in_description(c: char) -> char {
+    match c {
+        '"' => '\'',
+        ' '..='~' if c != '\\' => c,
+        _ => '?',
+    }
+}
+
+/// A JSON answer that nobody stores.
+pub(super) fn json(status: StatusCode, kind: &'static str, body: &impl Serialize) -> Response {
+    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")];
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, headers, body).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

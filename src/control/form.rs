@@ -1,0 +1,139 @@
+//! Strict reading of `application/x-www-form-urlencoded` (RFC 6749 appendix B), for bodies and queries.
+//!
+//! Released SDKs send raw `:` and raw spaces, shell samples percent-encode; both are read. What is refused is
+//! what two parsers could disagree about: a parameter given twice, and a broken escape.
+
+use thiserror::Error;
+
+/// The most parameters of one form.
+const PARAMETERS_MAX: usize = 64;
+
+/// Why a text is not a form.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum InvalidForm {
+    #[error("the parameter `{0}` is repeated")]
+    Repeated(String),
+    #[error("a percent-escape in the parameters is broken")]
+    Escape,
+    #[error("the parameters are not UTF-8")]
+    Encoding,
+    #[error("there are more than {PARAMETERS_MAX} parameters")]
+    TooMany,
+}
+
+/// The parameters of a form, each once.
+#[derive(Default)]
+pub struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// Reads a form.
+    ///
+    /// # Errors
+    /// [`InvalidForm`] names the first problem.
+    pub fn parse(text: &[u8]) -> Result<Self, InvalidForm> {
+        let mut parameters: Vec<(String, String)> = Vec::new();
+        for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            let mut halves = pair.splitn(2, |byte| *byte == b'=');
+            let name = decode(halves.next().unwrap_or_default())?;
+            let value = decode(halves.next().unwrap_or_default())?;
+            if parameters.iter().any(|(held, _)| *held == name) {
+                return Err(InvalidForm::Repeated(name.chars().take(40).collect()));
+            }
+            if parameters.len() == PARAMETERS_MAX {
+                return Err(InvalidForm::TooMany);
+            }
+            parameters.push((name, value));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// A parameter's value. One without a value counts as absent (RFC 6749 section 3.2).
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(held, _)| held == name)?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// The first parameter that is none of `known`.
+    #[must_use]
+    pub fn unknown(&self, known: &[&str]) -> Option<&str> {
+        self.0
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .find(|name| !known.contains(name))
+    }
+}
+
+fn decode(text: &[u8]) -> Result<String, InvalidForm> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, after @ ..] = rest {
+        rest = after;
+        bytes.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let [high, low, after @ ..] = after else {
+                    return Err(InvalidForm::Escape);
+                };
+                rest = after;
+                hex(*high)? << 4 | hex(*low)?
+            }
+            other => *other,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| InvalidForm::Encoding)
+}
+
+fn hex(digit: u8) -> Result<u8, InvalidForm> {
+    match digit {
+        b'0'..=b'9' => Ok(digit - b'0'),
+        b'a'..=b'f' => Ok(digit - b'a' + 10),
+        b'A'..=b'F' => Ok(digit - b'A' + 10),
+        _ => Err(InvalidForm::Escape),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(text: &str, name: &str) -> Option<String> {
+        Form::parse(text.as_bytes()).unwrap().get(name).map(str::to_owned)
+    }
+
+    #[test]
+    fn raw_and_escaped_values_are_the_same() {
+        for text in [
+            "s=a:write b:write",
+            "s=a%3Awrite%20b%3awrite",
+            "s=a:write+b:write&",
+            "&&s=a:write b%3Awrite",
+        ] {
+            assert_eq!(get(text, "s").as_deref(), Some("a:write b:write"), "{text}");
+        }
+        assert_eq!(get("s=a=b", "s").as_deref(), Some("a=b"));
+        assert_eq!(get("s=&t", "s"), None);
+        assert_eq!(get("s=&t", "t"), None);
+    }
+
+    #[test]
+    fn what_parsers_disagree_about_is_refused() {
+        for text in ["a=1&a=1", "a=1&%61=2", "a&a=1"] {
+            assert_eq!(
+                Form::parse(text.as_bytes()).err(),
+                Some(InvalidForm::Repeated("a".to_owned())),
+                "{text}"
+            );
+        }
+        for text in ["a=%", "a=%4", "a=%zz", "%=1"] {
+            assert_eq!(
+                Form::parse(text.as_bytes()).err(),
+                Some(InvalidForm::Escape),
+                "{text}"
+            );
+        }
+        assert_eq!(Form::parse(b"a=%ff").err(), Some(InvalidForm::Encoding));
+        let many = (0..65).map(|n| format!("p{n}=1")).collect::<Vec<_>>().join("&");
+        assert_eq!(Form::parse(many.as_bytes()).err(), Some(InvalidForm::TooMany));
+    }
+}

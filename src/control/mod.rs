@@ -1,0 +1,302 @@
+//! The control plane: issues tokens, manages apps, keys and sources, and tells the gateways.
+//!
+//! [`Control`] is what the API, the console, quickstart and the command line all call: every rule is in its
+//! functions, once. [`routes`] is the API at a glance. SQL is in [`crate::store`]; what a token may contain and
+//! what proves an app is in [`crate::domain`].
+
+mod apps;
+mod error;
+mod form;
+mod keys;
+mod members;
+mod passwords;
+pub mod publish;
+mod random;
+mod request;
+mod revoke;
+pub mod service;
+mod sources;
+mod token;
+mod uses;
+mod workspaces;
+
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{delete, get, post, put};
+use prometheus::{IntCounterVec, Opts, Registry};
+use thiserror::Error;
+use tokio::sync::watch;
+
+pub use apps::{AppChange, AppDetails, NewApp, NewAppKey};
+pub use error::{BadRequest, Conflict, ControlError};
+pub use members::ApiToken;
+pub use revoke::Revoked;
+pub use sources::NewSource;
+
+use crate::clock::Clock;
+use crate::domain::ids::KeyId;
+use crate::domain::issue::IssuerIdentity;
+use crate::domain::key::{Algorithm, VerifyingKey};
+use crate::domain::time::UnixSeconds;
+use crate::feed::Publisher;
+use crate::store::{Store, StoreError};
+use keys::KeyRing;
+use random::Ids;
+use uses::Uses;
+
+/// Where tokens are asked for. One SDK appends `/token` to a server that ends in a slash.
+const TOKEN_PATHS: [&str; 2] = ["/token", "//token"];
+
+/// App keys kept parsed.
+const PARSED_KEYS: u64 = 10_000;
+
+/// How often uses of keys and tokens are written down.
+const FLUSH_EVERY: Duration = Duration::from_secs(2);
+
+/// What a control plane is told at its start.
+#[derive(Clone, Debug)]
+pub struct ControlSettings {
+    /// The store's file.
+    pub store_path: PathBuf,
+    /// Where clients reach this server, without a slash at the end. It is the issuer, exactly.
+    pub public_url: String,
+    /// `aud` of the access tokens.
+    pub audience: String,
+    /// What new access tokens are signed with.
+    pub signing_algorithm: Algorithm,
+}
+
+/// Why a control plane cannot start.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error(
+        "the public URL `{0}` cannot be an issuer; write it as https://host[:port][/path], without a slash at the end, query or fragment"
+    )]
+    PublicUrl(String),
+    #[error("the audience of access tokens is empty")]
+    Audience,
+    #[error("no signing key could be made")]
+    SigningKey,
+    #[error("a metric cannot be made: {0}")]
+    Metric(#[from] prometheus::Error),
+}
+
+/// The control plane.
+pub struct Control {
+    store: Store,
+    clock: Clock,
+    ids: Ids,
+    identity: IssuerIdentity,
+    /// What a client assertion's `aud` may be: the issuer, or its token endpoint.
+    assertion_audiences: [String; 2],
+    keys: KeyRing,
+    parsed_keys: moka::sync::Cache<KeyId, VerifyingKey>,
+    uses: Uses,
+    tokens_issued: IntCounterVec,
+    /// The newest policy version, for whoever feeds gateways.
+    versions: watch::Sender<u64>,
+    /// The way to the bundled gateway while there is one.
+    publisher: RwLock<Option<Publisher>>,
+}
+
+impl Control {
+    /// Opens the store and the signing keys, making them on first start.
+    ///
+    /// # Errors
+    /// [`OpenError`] in a sentence that says what to do.
+    pub async fn open(settings: ControlSettings, clock: Clock) -> Result<Self, OpenError> {
+        check_public_url(&settings.public_url)?;
+        if settings.audience.is_empty() {
+            return Err(OpenError::Audience);
+        }
+        let store = Store::open(&settings.store_path).await?;
+        let keys = KeyRing::open(&store, &settings, clock.now()).await?;
+        let version = store.read().await?.policy_version().await?;
+        let token_endpoint = format!("{}/token", settings.public_url);
+        Ok(Self {
+            store,
+            clock,
+            ids: Ids::new(),
+            assertion_audiences: [settings.public_url.clone(), token_endpoint],
+            identity: IssuerIdentity {
+                issuer: settings.public_url,
+                audience: settings.audience,
+            },
+            keys,
+            parsed_keys: moka::sync::Cache::new(PARSED_KEYS),
+            uses: Uses::default(),
+            tokens_issued: IntCounterVec::new(
+                Opts::new("portcullis_tokens_issued_total", "Token requests by result."),
+                &["result"],
+            )?,
+            versions: watch::Sender::new(version),
+            publisher: RwLock::new(None),
+        })
+    }
+
+    /// Writes down what is only in memory and closes the store.
+    pub async fn close(&self) {
+        self.flush_uses().await;
+        self.store.close().await;
+    }
+
+    /// The issuer: `iss` of every token, and the URL that clients know this server by.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.identity.issuer
+    }
+
+    /// Adds the control plane's metrics to a registry.
+    ///
+    /// # Errors
+    /// A name is taken there.
+    pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.tokens_issued.clone()))
+    }
+
+    fn count_token(&self, result: &'static str) {
+        self.tokens_issued.with_label_values(&[result]).inc();
+    }
+
+    /// Does what has to be done now and then, and never ends.
+    async fn maintain(&self) {
+        let mut ticks = tokio::time::interval(FLUSH_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.flush_uses().await;
+            if let Err(error) = self.store.purge(self.now()).await {
+                tracing::warn!(%error, "expired rows could not be removed");
+            }
+        }
+    }
+
+    /// Writes down when keys and API tokens were last used.
+    pub async fn flush_uses(&self) {
+        let (app_keys, api_tokens) = self.uses.take();
+        if app_keys.is_empty() && api_tokens.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.note_uses(&app_keys, &api_tokens).await {
+            tracing::warn!(%error, "when keys were last used could not be written down");
+        }
+    }
+
+    fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    fn identity(&self) -> &IssuerIdentity {
+        &self.identity
+    }
+
+    fn assertion_audiences(&self) -> &[String; 2] {
+        &self.assertion_audiences
+    }
+
+    fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    fn parsed_keys(&self) -> &moka::sync::Cache<KeyId, VerifyingKey> {
+        &self.parsed_keys
+    }
+
+    fn uses(&self) -> &Uses {
+        &self.uses
+    }
+
+    fn versions(&self) -> &watch::Sender<u64> {
+        &self.versions
+    }
+
+    fn publisher(&self) -> &RwLock<Option<Publisher>> {
+        &self.publisher
+    }
+}
+
+/// Every path, its methods and what serves them.
+fn routes(control: Arc<Control>) -> Router {
+    let token = || post(token::post).fallback(token::wrong_method);
+    let [plain, doubled] = TOKEN_PATHS;
+    Router::new()
+        .route(plain, token())
+        .route(doubled, token())
+        .route("/.well-known/jwks.json", get(keys::key_set))
+        .route("/.well-known/oauth-authorization-server", get(keys::metadata))
+        .nest("/api/v1", api())
+        .fallback(async || ControlError::Request(BadRequest::Path))
+        .method_not_allowed_fallback(async || ControlError::Request(BadRequest::Method))
+        .with_state(control)
+}
+
+/// The management API. Everything below a workspace is for its members.
+fn api() -> Router<Arc<Control>> {
+    Router::new()
+        .route("/workspaces", get(workspaces::list).post(workspaces::create))
+        .route(
+            "/workspaces/{ws}",
+            get(workspaces::show).patch(workspaces::update),
+        )
+        .route("/workspaces/{ws}/apps", get(apps::list).post(apps::create))
+        .route(
+            "/workspaces/{ws}/apps/{id}",
+            get(apps::show).patch(apps::update).delete(apps::delete),
+        )
+        .route(
+            "/workspaces/{ws}/apps/{id}/keys",
+            get(apps::list_keys).post(apps::create_key),
+        )
+        .route("/workspaces/{ws}/apps/{id}/keys/{kid}", delete(apps::delete_key))
+        .route("/workspaces/{ws}/apps/{id}/tokens/revoke", post(revoke::revoke))
+        .route(
+            "/workspaces/{ws}/sources",
+            get(sources::list).post(sources::create),
+        )
+        .route(
+            "/workspaces/{ws}/sources/{id}",
+            get(sources::show).patch(sources::update).delete(sources::delete),
+        )
+        .route(
+            "/workspaces/{ws}/sources/{id}/app",
+            put(sources::connect).delete(sources::disconnect),
+        )
+        .route(
+            "/workspaces/{ws}/sources/{id}/enforcement",
+            put(sources::set_enforcement),
+        )
+}
+
+fn check_public_url(url: &str) -> Result<(), OpenError> {
+    let refused = || OpenError::PublicUrl(url.to_owned());
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
+        .ok_or_else(refused)?;
+    let plain = rest
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !b"?#\"\\<>@".contains(&byte));
+    if rest.is_empty() || rest.starts_with('/') || rest.ends_with('/') || !plain || url.len() > 2_048 {
+        return Err(refused());
+    }
+    Ok(())
+}
+
+/// A moment in the API's form, RFC 3339 in UTC.
+fn at_text(at: UnixSeconds) -> String {
+    let seconds = i64::try_from(at.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| at.to_string(), |moment| moment.to_string())
+}

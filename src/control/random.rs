@@ -1,0 +1,89 @@
+//! New identifiers and secrets.
+
+use std::sync::Mutex;
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::{ContextV7, Timestamp, Uuid};
+use zeroize::Zeroizing;
+
+use super::error::ControlError;
+use crate::domain::ids::InvalidId;
+use crate::domain::time::UnixSeconds;
+
+const ALPHANUMERIC: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Makes identifiers that sort in the order they were made.
+pub struct Ids(Mutex<ContextV7>);
+
+impl Ids {
+    pub fn new() -> Self {
+        Self(Mutex::new(ContextV7::new()))
+    }
+
+    /// A new identifier, `prefix` and a version 7 UUID, as the type that `parse` makes.
+    pub fn make<T>(
+        &self,
+        prefix: &str,
+        parse: impl FnOnce(&str) -> Result<T, InvalidId>,
+        now: UnixSeconds,
+    ) -> Result<T, ControlError> {
+        parse(&self.text(prefix, now)).map_err(|_| ControlError::Crypto("making an identifier"))
+    }
+
+    /// A new identifier as text.
+    pub fn text(&self, prefix: &str, now: UnixSeconds) -> String {
+        let uuid = Uuid::new_v7(Timestamp::from_unix(&self.0, now.0, 0));
+        format!("{prefix}_{}", uuid.simple())
+    }
+}
+
+/// `length` random letters and digits, 5.95 bits each.
+pub fn alphanumerics(length: usize) -> Result<Zeroizing<String>, ControlError> {
+    let mut text = Zeroizing::new(String::with_capacity(length));
+    let mut bytes = Zeroizing::new([0_u8; 64]);
+    while text.len() < length {
+        rand::fill(bytes.as_mut_slice()).map_err(|_| ControlError::Crypto("random numbers"))?;
+        for byte in bytes.iter() {
+            // 248 is four times 62: bytes above it would make some letters likelier than others.
+            if *byte < 248
+                && text.len() < length
+                && let Some(letter) = ALPHANUMERIC.get(usize::from(byte % 62))
+            {
+                text.push(char::from(*letter));
+            }
+        }
+    }
+    Ok(text)
+}
+
+/// A new token id (`jti`): 128 random bits.
+pub fn token_id() -> Result<String, ControlError> {
+    let mut bytes = [0_u8; 16];
+    rand::fill(&mut bytes).map_err(|_| ControlError::Crypto("random numbers"))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_sort_in_the_order_they_were_made_even_within_one_second() {
+        let ids = Ids::new();
+        let made: Vec<_> = (0..1000)
+            .map(|_| ids.text("app", UnixSeconds(1_700_000_000)))
+            .collect();
+        assert!(made.is_sorted_by(|a, b| a < b));
+        assert!(made.iter().all(|id| id.len() == "app_".len() + 32));
+    }
+
+    #[test]
+    fn secrets_have_their_length_and_differ() {
+        let (one, other) = (alphanumerics(200).unwrap(), alphanumerics(200).unwrap());
+        assert_eq!(one.len(), 200);
+        assert_ne!(one, other);
+        assert!(one.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    }
+}

@@ -1,0 +1,253 @@
+//! What a management request says: its body, its page, who sent it and which workspace it is for.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use http::request::Parts;
+use http::{HeaderMap, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Control;
+use super::error::{BadRequest, ControlError};
+use super::form::Form;
+use crate::domain::ids::{AppId, ID_BYTES_MAX, KeyId, SourceId, WorkspaceId};
+use crate::store::directory::Page;
+use crate::store::members::Member;
+
+/// The longest body read, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Items on one page of a list, unless `limit` asks for another number.
+const PAGE_ITEMS: u32 = 50;
+
+/// The most items on one page.
+const PAGE_ITEMS_MAX: u32 = 200;
+
+/// Reads a body whole, up to the bound.
+pub(super) async fn read_body(body: Body) -> Result<Bytes, BadRequest> {
+    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            if error.is::<http_body_util::LengthLimitError>() {
+                return BadRequest::TooLarge;
+            }
+            cause = error.source();
+        }
+        BadRequest::Broken
+    })
+}
+
+/// Whether the body's media type is `wanted`, with whatever parameters.
+pub(super) fn has_media_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let media_type = value
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case(wanted)
+}
+
+/// A JSON body. Unknown and repeated members are refused.
+pub(super) struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+    type Rejection = ControlError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ControlError> {
+        if !has_media_type(request.headers(), "application/json") {
+            return Err(BadRequest::NotJson.into());
+        }
+        let bytes = read_body(request.into_body()).await?;
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            json_error(&path, error.inner())
+        })?;
+        reader.end().map_err(|_| BadRequest::Malformed)?;
+        Ok(Self(value))
+    }
+}
+
+/// Names the field at fault. What was sent stays out of the sentence: it may be a private key.
+fn json_error(path: &str, error: &serde_json::Error) -> ControlError {
+    if !error.is_data() {
+        return BadRequest::Malformed.into();
+    }
+    let sentence = error.to_string();
+    let named = sentence.split('`').nth(1).unwrap_or_default().to_owned();
+    let at = |name: &str| match path {
+        "." => name.to_owned(),
+        // The path of an unknown or repeated field ends with it already.
+        path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
+        path => format!("{path}.{name}"),
+    };
+    if sentence.starts_with("unknown field") {
+        ControlError::invalid(at(&named), "there is no such field")
+    } else if sentence.starts_with("missing field") {
+        ControlError::invalid(at(&named), "the field is missing")
+    } else if sentence.starts_with("duplicate field") {
+        ControlError::invalid(at(&named), "the field is repeated")
+    } else {
+        ControlError::invalid(path, "the value is not of the type that belongs here")
+    }
+}
+
+/// Which page of a list is asked for: `?limit=&after=`.
+pub(super) struct PageQuery {
+    limit: u32,
+    after: String,
+}
+
+impl<S: Sync> FromRequestParts<S> for PageQuery {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
+        let query = query(parts, &["limit", "after"])?;
+        let limit = query
+            .get("limit")
+            .map_or(Some(PAGE_ITEMS), |text| text.parse().ok());
+        let limit = limit
+            .filter(|limit| (1..=PAGE_ITEMS_MAX).contains(limit))
+            .ok_or_else(|| {
+                ControlError::invalid(
+                    "limit",
+                    format!("the limit is a number from 1 to {PAGE_ITEMS_MAX}"),
+                )
+            })?;
+        let after = query.get("after").unwrap_or_default();
+        if after.len() > ID_BYTES_MAX {
+            return Err(ControlError::invalid("after", "this is no cursor of a list"));
+        }
+        Ok(Self {
+            limit,
+            after: after.to_owned(),
+        })
+    }
+}
+
+impl PageQuery {
+    /// The page, and one item more: its presence says that there is a next page.
+    pub fn page(&self) -> Page<'_> {
+        Page {
+            after: &self.after,
+            limit: self.limit + 1,
+        }
+    }
+
+    /// The page's JSON form. `id` is the cursor of an item.
+    pub fn list<T, J>(&self, mut items: Vec<T>, id: impl Fn(&T) -> &str, json: impl Fn(T) -> J) -> List<J> {
+        let kept = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let more = items.len() > kept;
+        items.truncate(kept);
+        let next = items.last().filter(|_| more).map(|item| id(item).to_owned());
+        List {
+            items: items.into_iter().map(json).collect(),
+            next,
+        }
+    }
+}
+
+/// One page of a list. `next` is the `after` of the page that follows.
+#[derive(Serialize)]
+pub(super) struct List<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+/// The query's parameters, all of them among `known`.
+pub(super) fn query(parts: &Parts, known: &[&str]) -> Result<Form, ControlError> {
+    let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        .map_err(|error| ControlError::invalid("query", error.to_string()))?;
+    match query.unknown(known) {
+        Some(name) => Err(ControlError::invalid(
+            name.chars().take(40).collect::<String>(),
+            "there is no such parameter",
+        )),
+        None => Ok(query),
+    }
+}
+
+/// The member who sent the request.
+pub(super) struct Caller(pub Member);
+
+impl FromRequestParts<Arc<Control>> for Caller {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, ControlError> {
+        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else {
+            return Err(ControlError::Unauthenticated);
+        };
+        let value = value.to_str().map_err(|_| ControlError::Unauthenticated)?;
+        match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Ok(Self(control.authenticate(token.trim()).await?))
+            }
+            _ => Err(ControlError::Unauthenticated),
+        }
+    }
+}
+
+/// The workspace in the path, to which the caller belongs, and the other identifiers of the path.
+pub(super) struct InWorkspace {
+    pub workspace: WorkspaceId,
+    parameters: Vec<(String, String)>,
+}
+
+impl FromRequestParts<Arc<Control>> for InWorkspace {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, ControlError> {
+        let Caller(caller) = Caller::from_request_parts(parts, control).await?;
+        let parameters = RawPathParams::from_request_parts(parts, control).await;
+        let parameters = parameters.map_err(|_| ControlError::NotFound("resource"))?;
+        let parameters: Vec<(String, String)> = parameters
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let target = Self {
+            workspace: caller.workspace.clone(),
+            parameters,
+        };
+        let workspace = target.parameter("ws", WorkspaceId::parse, "workspace")?;
+        // A workspace of others is answered like one that does not exist.
+        let member = control.membership(&workspace, &caller.account).await?;
+        Ok(Self {
+            workspace: member.workspace,
+            ..target
+        })
+    }
+}
+
+impl InWorkspace {
+    fn parameter<T, E>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+        what: &'static str,
+    ) -> Result<T, ControlError> {
+        let value = self
+            .parameters
+            .iter()
+            .find(|(held, _)| held == name)
+            .map(|(_, value)| value.as_str());
+        value
+            .and_then(|value| parse(value).ok())
+            .ok_or(ControlError::NotFound(what))
+    }
+
+    pub fn app(&self) -> Result<AppId, ControlError> {
+        self.parameter("id", AppId::parse, "OAuth app")
+    }
+
+    pub fn source(&self) -> Result<SourceId, ControlError> {
+        self.parameter("id", SourceId::parse, "source")
+    }
+
+    pub fn key(&self) -> Result<KeyId, ControlError> {
+        self.parameter("kid", KeyId::parse, "public key")
+    }
+}

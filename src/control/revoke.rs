@@ -1,0 +1,135 @@
+//! Revocation of one access token.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use super::error::ControlError;
+use super::request::{InWorkspace, Json};
+use super::{Control, at_text};
+use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
+use crate::domain::ids::{AppId, WorkspaceId};
+use crate::domain::jws::CompactJws;
+use crate::domain::time::UnixSeconds;
+use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord};
+use crate::store::ledger::Revocation;
+
+/// What has become of a token that was to be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// It is not accepted any more, by this call or an earlier one.
+    Now { expires_at: UnixSeconds },
+    /// It had expired by itself; there was nothing to do.
+    Expired { expires_at: UnixSeconds },
+}
+
+/// What a token of ours says about itself.
+struct OwnToken {
+    token_id: String,
+    expires_at: UnixSeconds,
+}
+
+impl Control {
+    /// Revokes one access token of an app, given the complete token.
+    ///
+    /// # Errors
+    /// One and the same [`ControlError::Invalid`] for garbage, for a token that we did not sign and for one of
+    /// another app: nobody learns from it whether somebody else's token is genuine.
+    pub async fn revoke_token(
+        &self,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        token: &str,
+    ) -> Result<Revoked, ControlError> {
+        self.app(workspace, app).await?;
+        let token = self.own_token(token.trim(), workspace, app).ok_or_else(|| {
+            let problem = "this is not an access token of this OAuth app; paste the complete token";
+            ControlError::invalid("token", problem)
+        })?;
+        let now = self.now();
+        // A gateway whose clock is behind accepts the token for a little longer than it says.
+        let until = token.expires_at.plus(OWN_LEEWAY_S);
+        if until <= now {
+            return Ok(Revoked::Expired {
+                expires_at: token.expires_at,
+            });
+        }
+        let revoked = Revoked::Now {
+            expires_at: token.expires_at,
+        };
+        let mut tx = self.store().write().await?;
+        if tx.is_revoked(self.issuer(), &token.token_id).await? {
+            return Ok(revoked);
+        }
+        let revocation = Revocation {
+            issuer: self.issuer().to_owned(),
+            token_id: token.token_id,
+            expires_at: until,
+            app: app.clone(),
+            at: now,
+            reason: "revoked by a member",
+        };
+        tx.insert_revocation(&revocation).await?;
+        let record = RevocationRecord {
+            issuer: revocation.issuer,
+            token_id: revocation.token_id,
+            expires_at: until.0,
+        };
+        self.commit(tx, &[Change::Revoke(record)]).await?;
+        Ok(revoked)
+    }
+
+    /// The token, if one of our keys signed it for this app of this workspace.
+    fn own_token(&self, token: &str, workspace: &WorkspaceId, app: &AppId) -> Option<OwnToken> {
+        let jws = CompactJws::parse(token).ok()?;
+        if !self.keys().signed(&jws) {
+            return None;
+        }
+        let claims = jws.unverified_claims().ok()?;
+        let ours = claims.text("iss") == Ok(self.issuer())
+            && claims.text("client_id") == Ok(app.as_str())
+            && claims.text("workspace_id") == Ok(workspace.as_str());
+        let token_id = claims
+            .text("jti")
+            .ok()
+            .filter(|id| (1..=TOKEN_ID_BYTES_MAX).contains(&id.len()))?;
+        let expires_at = UnixSeconds(claims.integer("exp").ok()?);
+        ours.then(|| OwnToken {
+            token_id: token_id.to_owned(),
+            expires_at,
+        })
+    }
+}
+
+/// The body of a revocation. It has no `Debug`: it holds a token.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenToRevoke {
+    token: String,
+}
+
+/// A revocation's answer in the API's form.
+#[derive(Serialize)]
+pub(super) struct RevokedJson {
+    status: &'static str,
+    expires_at: String,
+}
+
+pub(super) async fn revoke(
+    State(control): State<Arc<Control>>,
+    at: InWorkspace,
+    Json(body): Json<TokenToRevoke>,
+) -> Result<axum::Json<RevokedJson>, ControlError> {
+    let (status, expires_at) = match control
+        .revoke_token(&at.workspace, &at.app()?, &body.token)
+        .await?
+    {
+        Revoked::Now { expires_at } => ("revoked", expires_at),
+        Revoked::Expired { expires_at } => ("expired", expires_at),
+    };
+    Ok(axum::Json(RevokedJson {
+        status,
+        expires_at: at_text(expires_at),
+    }))
+}

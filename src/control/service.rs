@@ -1,0 +1,116 @@
+//! The listener: connections in, bounded in number, time and size; the background work beside them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::error::{BadRequest, ControlError, TokenError};
+use super::{Control, TOKEN_PATHS, routes};
+
+/// Connections served at once. Further ones wait in the listener's queue.
+const CONNECTIONS_MAX: usize = 1_024;
+
+/// How long a request's head may take to arrive, and a kept connection may be idle.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a whole request may take, its body and our answer included.
+const REQUEST_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long requests under way may take once we are told to stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+const HEADERS_MAX: usize = 100;
+const STREAMS_MAX: u32 = 128;
+
+/// Serves the token endpoint, the key set and the management API on `listener` until `shutdown`, then lets the
+/// requests under way finish.
+pub async fn serve(control: Arc<Control>, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
+    let service = TowerToHyperService::new(routes(Arc::clone(&control)).layer(from_fn(deadline)));
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let accept = async {
+        loop {
+            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+                return;
+            };
+            let stream = accept_one(&listener).await;
+            let connection = builder()
+                .serve_connection(TokioIo::new(stream), service.clone())
+                .into_owned();
+            let connection = graceful.watch(connection);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                drop(permit);
+            });
+        }
+    };
+    tokio::select! {
+        () = accept => {}
+        () = control.maintain() => {}
+        () = shutdown => {}
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("requests under way did not finish in time");
+    }
+    control.flush_uses().await;
+}
+
+/// The next connection. Running out of descriptors passes; giving up would not.
+async fn accept_one(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small and complete: waiting to fill a packet only delays them.
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_WITHIN)
+        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_concurrent_streams(STREAMS_MAX);
+    builder
+}
+
+/// Ends a request that takes too long, in the form that its path answers in.
+async fn deadline(request: Request, next: Next) -> Response {
+    let for_token = TOKEN_PATHS.contains(&request.uri().path());
+    match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) if for_token => TokenError::Unreadable(BadRequest::Timeout).into_response(),
+        Err(_) => ControlError::Request(BadRequest::Timeout).into_response(),
+    }
+}

@@ -1,0 +1,372 @@
+//! Sources, the app that each is connected to, and the enforcement switch.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, State};
+use axum::response::IntoResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
+
+use super::apps::name;
+use super::error::{Conflict, ControlError};
+use super::request::{InWorkspace, Json, List, PageQuery, query};
+use super::{Control, at_text, random};
+use crate::domain::ids::{AppId, SourceId, WorkspaceId, WriteKey};
+use crate::domain::policy::Enforcement;
+use crate::domain::source_kind::SourceKind;
+use crate::snapshot::{Change, SourceRecord, digest_text};
+use crate::store::WriteTx;
+use crate::store::directory::Source;
+
+/// Letters and digits of a generated write key: 190 bits.
+const WRITE_KEY_CHARS: usize = 32;
+
+/// Letters and digits of a source function's secret. With an id in front it makes a multiple of three
+/// bytes, so its base64 needs no padding, which would need an escape in a query.
+const FUNCTION_SECRET_CHARS: usize = 34;
+
+/// A source to be made. It has no `Debug`, since it may hold a write key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewSource {
+    pub name: String,
+    pub kind: String,
+    /// A key that clients use already; one is made where it is absent.
+    #[serde(default)]
+    pub write_key: Option<String>,
+}
+
+impl Control {
+    /// Makes a source: connected to no app, enforcement off.
+    ///
+    /// # Errors
+    /// [`Conflict::WriteKeyTaken`], or [`ControlError::Invalid`] with the field at fault.
+    pub async fn create_source(
+        &self,
+        workspace: &WorkspaceId,
+        new: NewSource,
+    ) -> Result<Source, ControlError> {
+        let now = self.now();
+        let id = self.ids().make("src", SourceId::parse, now)?;
+        let kind = SourceKind::parse(&new.kind).ok_or_else(|| {
+            let names = SourceKind::ALL.map(SourceKind::as_str).join(", ");
+            ControlError::invalid("kind", format!("a source's kind is one of {names}"))
+        })?;
+        let write_key = match &new.write_key {
+            Some(text) => WriteKey::parse(text)
+                .map_err(|error| ControlError::invalid("write_key", format!("the write key {error}")))?,
+            None => new_write_key(kind, &id)?,
+        };
+        let source = Source {
+            id,
+            workspace: workspace.clone(),
+            name: name(&new.name, "name")?,
+            kind,
+            write_key,
+            enforcement: Enforcement::Off,
+            app: None,
+            created_at: now,
+        };
+        let digest = digest_text(&source.write_key.digest());
+        let mut tx = self.store().write().await?;
+        tx.workspace(workspace)
+            .await?
+            .ok_or(ControlError::NotFound("workspace"))?;
+        if tx.has_write_key(&digest).await? {
+            return Err(Conflict::WriteKeyTaken.into());
+        }
+        tx.insert_source(&source, &digest).await?;
+        self.commit(tx, &[Change::PutSource(record(&source))]).await?;
+        Ok(source)
+    }
+
+    /// One source.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub async fn source(&self, workspace: &WorkspaceId, id: &SourceId) -> Result<Source, ControlError> {
+        let mut tx = self.store().read().await?;
+        tx.source(workspace, id)
+            .await?
+            .ok_or(ControlError::NotFound("source"))
+    }
+
+    /// Gives a source another name.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
+    pub async fn rename_source(
+        &self,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+        new_name: &str,
+    ) -> Result<Source, ControlError> {
+        let (tx, mut source) = self.source_to_change(workspace, id).await?;
+        source.name = name(new_name, "name")?;
+        self.put_source(tx, source).await
+    }
+
+    /// Deletes a source. Requests with its write key are from an unknown source from then on.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub async fn delete_source(&self, workspace: &WorkspaceId, id: &SourceId) -> Result<(), ControlError> {
+        let (mut tx, source) = self.source_to_change(workspace, id).await?;
+        tx.delete_source(id).await?;
+        let write_key_digest = digest_text(&source.write_key.digest());
+        self.commit(tx, &[Change::RemoveSource { write_key_digest }])
+            .await
+    }
+
+    /// Connects a source to an app, in place of the one it was connected to, if any.
+    ///
+    /// # Errors
+    /// [`Conflict::ScopeMissing`] when the app lacks the scope that the source's kind needs.
+    pub async fn connect(
+        &self,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+        app: &AppId,
+    ) -> Result<Source, ControlError> {
+        let (mut tx, mut source) = self.source_to_change(workspace, id).await?;
+        let app = tx.app(workspace, app).await?;
+        let app = app.ok_or_else(|| ControlError::invalid("app_id", "there is no such OAuth app here"))?;
+        let scope = source.kind.scope();
+        if !app.scopes.iter().any(|held| held.as_str() == scope) {
+            return Err(Conflict::ScopeMissing {
+                kind: source.kind.as_str(),
+                scope,
+            }
+            .into());
+        }
+        source.app = Some(app.id);
+        self.put_source(tx, source).await
+    }
+
+    /// Disconnects a source from its app. With enforcement not off, `force` is needed, since every request
+    /// to the source is denied then (or would be, with `observe`).
+    ///
+    /// # Errors
+    /// [`Conflict::Enforced`] without `force`.
+    pub async fn disconnect(
+        &self,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+        force: bool,
+    ) -> Result<Source, ControlError> {
+        let (tx, mut source) = self.source_to_change(workspace, id).await?;
+        if source.app.is_none() {
+            return Ok(source);
+        }
+        if source.enforcement != Enforcement::Off && !force {
+            return Err(Conflict::Enforced.into());
+        }
+        source.app = None;
+        self.put_source(tx, source).await
+    }
+
+    /// Sets what enforcement does with a source's requests.
+    ///
+    /// # Errors
+    /// [`Conflict::NotConnected`] when it is to be on or observed and no app is connected.
+    pub async fn set_enforcement(
+        &self,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+        mode: Enforcement,
+    ) -> Result<Source, ControlError> {
+        let (tx, mut source) = self.source_to_change(workspace, id).await?;
+        if mode != Enforcement::Off && source.app.is_none() {
+            return Err(Conflict::NotConnected.into());
+        }
+        source.enforcement = mode;
+        self.put_source(tx, source).await
+    }
+
+    async fn source_to_change(
+        &self,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+    ) -> Result<(WriteTx, Source), ControlError> {
+        let mut tx = self.store().write().await?;
+        let source = tx
+            .source(workspace, id)
+            .await?
+            .ok_or(ControlError::NotFound("source"))?;
+        Ok((tx, source))
+    }
+
+    async fn put_source(&self, mut tx: WriteTx, source: Source) -> Result<Source, ControlError> {
+        tx.update_source(&source).await?;
+        self.commit(tx, &[Change::PutSource(record(&source))]).await?;
+        Ok(source)
+    }
+}
+
+fn new_write_key(kind: SourceKind, id: &SourceId) -> Result<WriteKey, ControlError> {
+    let text = match kind {
+        SourceKind::SourceFunction => {
+            let secret = random::alphanumerics(FUNCTION_SECRET_CHARS)?;
+            zeroize::Zeroizing::new(STANDARD.encode(format!("{id}::{}", secret.as_str())))
+        }
+        _ => random::alphanumerics(WRITE_KEY_CHARS)?,
+    };
+    WriteKey::parse(&text).map_err(|_| ControlError::Crypto("making a write key"))
+}
+
+/// What gateways are told of a source.
+fn record(source: &Source) -> SourceRecord {
+    SourceRecord {
+        id: source.id.as_str().to_owned(),
+        workspace: source.workspace.as_str().to_owned(),
+        write_key_digest: digest_text(&source.write_key.digest()),
+        enforcement: source.enforcement.as_str().to_owned(),
+        app: source.app.as_ref().map(|app| app.as_str().to_owned()),
+    }
+}
+
+/// A source in the API's form.
+#[derive(Serialize)]
+pub(super) struct SourceJson {
+    id: String,
+    name: String,
+    kind: &'static str,
+    write_key: String,
+    enforcement: &'static str,
+    app_id: Option<String>,
+    scope: &'static str,
+    created_at: String,
+}
+
+impl From<Source> for SourceJson {
+    fn from(source: Source) -> Self {
+        Self {
+            id: source.id.as_str().to_owned(),
+            name: source.name.as_str().to_owned(),
+            kind: source.kind.as_str(),
+            write_key: source.write_key.expose().to_owned(),
+            enforcement: source.enforcement.as_str(),
+            app_id: source.app.as_ref().map(|app| app.as_str().to_owned()),
+            scope: source.kind.scope(),
+            created_at: at_text(source.created_at),
+        }
+    }
+}
+
+type Shared = State<Arc<Control>>;
+type Shown = Result<axum::Json<SourceJson>, ControlError>;
+
+pub(super) async fn list(
+    State(control): Shared,
+    at: InWorkspace,
+    query: PageQuery,
+) -> Result<axum::Json<List<SourceJson>>, ControlError> {
+    let found = control
+        .store()
+        .read()
+        .await?
+        .sources(&at.workspace, query.page())
+        .await?;
+    Ok(axum::Json(query.list(
+        found,
+        |source| source.id.as_str(),
+        SourceJson::from,
+    )))
+}
+
+pub(super) async fn create(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(new): Json<NewSource>,
+) -> Result<impl IntoResponse, ControlError> {
+    let made = control.create_source(&at.workspace, new).await?;
+    Ok((StatusCode::CREATED, axum::Json(SourceJson::from(made))))
+}
+
+pub(super) async fn show(State(control): Shared, at: InWorkspace) -> Shown {
+    Ok(axum::Json(
+        control.source(&at.workspace, &at.source()?).await?.into(),
+    ))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewName {
+    pub name: String,
+}
+
+pub(super) async fn update(State(control): Shared, at: InWorkspace, Json(body): Json<NewName>) -> Shown {
+    Ok(axum::Json(
+        control
+            .rename_source(&at.workspace, &at.source()?, &body.name)
+            .await?
+            .into(),
+    ))
+}
+
+pub(super) async fn delete(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
+    control.delete_source(&at.workspace, &at.source()?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Connection {
+    app_id: String,
+}
+
+pub(super) async fn connect(State(control): Shared, at: InWorkspace, Json(body): Json<Connection>) -> Shown {
+    let app = AppId::parse(&body.app_id)
+        .map_err(|error| ControlError::invalid("app_id", format!("the app's id {error}")))?;
+    Ok(axum::Json(
+        control.connect(&at.workspace, &at.source()?, &app).await?.into(),
+    ))
+}
+
+/// `?force=true`.
+pub(super) struct Force(bool);
+
+impl<S: Sync> FromRequestParts<S> for Force {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
+        match query(parts, &["force"])?.get("force") {
+            None | Some("false") => Ok(Self(false)),
+            Some("true") => Ok(Self(true)),
+            Some(_) => Err(ControlError::invalid("force", "this is neither true nor false")),
+        }
+    }
+}
+
+pub(super) async fn disconnect(State(control): Shared, at: InWorkspace, Force(force): Force) -> Shown {
+    Ok(axum::Json(
+        control
+            .disconnect(&at.workspace, &at.source()?, force)
+            .await?
+            .into(),
+    ))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mode {
+    mode: String,
+}
+
+pub(super) async fn set_enforcement(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(body): Json<Mode>,
+) -> Shown {
+    let mode = Enforcement::parse(&body.mode)
+        .ok_or_else(|| ControlError::invalid("mode", "the mode is one of off, observe, on"))?;
+    Ok(axum::Json(
+        control
+            .set_enforcement(&at.workspace, &at.source()?, mode)
+            .await?
+            .into(),
+    ))
+}

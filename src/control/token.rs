@@ -1,0 +1,235 @@
+//! The token endpoint: client assertion in, access token out (RFC 6749 section 4.4, RFC 7523, RFC 9068).
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::Control;
+use super::error::{BadRequest, TokenError, json};
+use super::form::Form;
+use super::random;
+use super::request::{has_media_type, read_body};
+use crate::domain::access_token::AccessTokenClaims;
+use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
+use crate::domain::ids::KeyId;
+use crate::domain::issue::{IssuableApp, issue};
+use crate::domain::key::{PublicKey, VerifyingKey};
+use crate::domain::scope::ScopeSet;
+use crate::store::directory::{App, AppKey};
+use crate::store::ledger::Use;
+
+const GRANT_TYPE: &str = "client_credentials";
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What a token request says, taken out of its form.
+struct TokenRequest {
+    assertion: String,
+    client_id: Option<String>,
+    scopes: ScopeSet,
+}
+
+/// A token response (RFC 6749 section 5.1). `expires_in` is a number: SDKs need it so.
+#[derive(Serialize)]
+pub struct TokenResponse {
+    pub access_token: String,
+    pub expires_in: u64,
+    pub token_type: &'static str,
+    pub scope: String,
+}
+
+/// The claims as they stand in the token (RFC 9068 section 2.2).
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    client_id: &'a str,
+    aud: &'a str,
+    iat: u64,
+    exp: u64,
+    jti: &'a str,
+    scope: String,
+    workspace_id: &'a str,
+    client_key_id: &'a str,
+}
+
+impl<'a> From<&'a AccessTokenClaims> for Claims<'a> {
+    fn from(claims: &'a AccessTokenClaims) -> Self {
+        Self {
+            iss: &claims.issuer,
+            sub: claims.app.as_str(),
+            client_id: claims.app.as_str(),
+            aud: &claims.audience,
+            iat: claims.issued_at.0,
+            exp: claims.expires_at.0,
+            jti: &claims.token_id,
+            scope: claims.scopes.to_string(),
+            workspace_id: claims.workspace.as_str(),
+            client_key_id: claims.client_key.as_str(),
+        }
+    }
+}
+
+/// `POST /token` and `POST //token`.
+pub(super) async fn post(State(control): State<Arc<Control>>, request: Request) -> Response {
+    match answer(&control, request).await {
+        Ok(token) => {
+            control.count_token("ok");
+            let mut response = json(StatusCode::OK, "application/json", &token);
+            response
+                .headers_mut()
+                .insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+            response
+        }
+        Err(error) => {
+            control.count_token(error.status().1);
+            tracing::debug!(%error, "no token issued");
+            error.into_response()
+        }
+    }
+}
+
+/// Any other method on the token endpoint's paths.
+pub(super) async fn wrong_method() -> TokenError {
+    TokenError::Unreadable(BadRequest::Method)
+}
+
+async fn answer(control: &Control, request: Request) -> Result<TokenResponse, TokenError> {
+    if !has_media_type(request.headers(), "application/x-www-form-urlencoded") {
+        return Err(TokenError::MediaType);
+    }
+    check_no_authorization(request.headers())?;
+    let body = read_body(request.into_body())
+        .await
+        .map_err(TokenError::Unreadable)?;
+    let request = parse(&body)?;
+    let (app, assertion) = control.prove(&request).await?;
+    control.issue_token(app, &assertion, &request.scopes)
+}
+
+/// RFC 6749 section 2.3: one way of authentication per request, and ours is in the body.
+fn check_no_authorization(headers: &HeaderMap) -> Result<(), TokenError> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        Err(TokenError::Authorization)
+    } else {
+        Ok(())
+    }
+}
+
+fn parse(body: &[u8]) -> Result<TokenRequest, TokenError> {
+    let form = Form::parse(body).map_err(|error| TokenError::Request(error.to_string()))?;
+    match form.get("grant_type") {
+        Some(GRANT_TYPE) => {}
+        Some(_) => return Err(TokenError::GrantType),
+        None => {
+            return Err(TokenError::Request(
+                "the parameter grant_type is missing".to_owned(),
+            ));
+        }
+    }
+    let refused = |sentence: &str| Err(TokenError::Client(sentence.to_owned()));
+    if form.get("client_secret").is_some() {
+        return refused("this endpoint takes no client_secret; send client_assertion (private_key_jwt)");
+    }
+    match (form.get("client_assertion_type"), form.get("client_assertion")) {
+        (Some(ASSERTION_TYPE), Some(assertion)) => Ok(TokenRequest {
+            assertion: assertion.to_owned(),
+            client_id: form.get("client_id").map(str::to_owned),
+            scopes: ScopeSet::parse(form.get("scope").unwrap_or_default())?,
+        }),
+        (Some(ASSERTION_TYPE), None) => refused("the parameter client_assertion is missing"),
+        (Some(_), _) => refused("the client_assertion_type is not that of RFC 7523 section 2.2"),
+        (None, _) => refused("the parameter client_assertion_type is missing"),
+    }
+}
+
+impl Control {
+    /// Proves who asks: looks up the app and key that the assertion names, verifies it, and uses it up.
+    async fn prove(&self, request: &TokenRequest) -> Result<(App, VerifiedAssertion), TokenError> {
+        let assertion = UnverifiedAssertion::parse(&request.assertion)?;
+        if request
+            .client_id
+            .as_deref()
+            .is_some_and(|id| id != assertion.app().as_str())
+        {
+            return Err(TokenError::Client(
+                "the client_id is not the sub of the client assertion".to_owned(),
+            ));
+        }
+        let now = self.now();
+        let found = self.store().issuable_app(assertion.app()).await?;
+        let found = found.and_then(|(app, keys)| {
+            keys.into_iter()
+                .find(|key| key.id == *assertion.key_id())
+                .map(|key| (app, key))
+        });
+        let Some((app, key)) = found else {
+            // A signature is verified all the same, so that the time taken does not tell an unknown app or
+            // key from a wrong signature. What comes out of it does not matter.
+            let _ = assertion.verify(self.keys().active().verifying(), &[], now);
+            return Err(TokenError::Unproven);
+        };
+        let key = self.verifying_key(&key)?;
+        let audiences: Vec<&str> = self.assertion_audiences().iter().map(String::as_str).collect();
+        let verified = assertion.verify(&key, &audiences, now)?;
+        let digest = URL_SAFE_NO_PAD.encode(verified.replay_digest);
+        match self.store().use_assertion(&digest, verified.expires_at).await? {
+            Use::First => Ok((app, verified)),
+            Use::Again => Err(TokenError::Client(
+                "the client assertion was used before; make a new one for each request".to_owned(),
+            )),
+        }
+    }
+
+    /// Issues a token to an app that proved itself.
+    fn issue_token(
+        &self,
+        app: App,
+        assertion: &VerifiedAssertion,
+        requested: &ScopeSet,
+    ) -> Result<TokenResponse, TokenError> {
+        let now = self.now();
+        let claims = issue(
+            self.identity(),
+            &issuable(app),
+            assertion,
+            requested,
+            random::token_id()?,
+            now,
+        )?;
+        let access_token = self.keys().active().sign(&Claims::from(&claims))?;
+        self.uses().note_app_key(&claims.client_key, now);
+        tracing::debug!(app.id = %claims.app, key.id = %claims.client_key, "token issued");
+        Ok(TokenResponse {
+            access_token,
+            expires_in: claims.expires_at.since(now),
+            token_type: "Bearer",
+            scope: claims.scopes.to_string(),
+        })
+    }
+
+    /// The key parsed and ready. Keys never change under their id, so a parsed one never goes stale.
+    fn verifying_key(&self, key: &AppKey) -> Result<VerifyingKey, TokenError> {
+        if let Some(parsed) = self.parsed_keys().get(&key.id) {
+            return Ok(parsed);
+        }
+        let damaged = || TokenError::from(crate::store::StoreError::Damaged("app_keys"));
+        let public = PublicKey::from_pem(&key.pem).map_err(|_| damaged())?;
+        let parsed = VerifyingKey::new(key.id.clone(), public, key.algorithm).map_err(|_| damaged())?;
+        self.parsed_keys().insert(KeyId::clone(&key.id), parsed.clone());
+        Ok(parsed)
+    }
+}
+
+fn issuable(app: App) -> IssuableApp {
+    IssuableApp {
+        id: app.id,
+        workspace: app.workspace,
+        scopes: app.scopes,
+        token_lifetime: app.token_lifetime,
+    }
+}

@@ -1,0 +1,49 @@
+//! When app keys and API tokens were last used, gathered in memory so that a token costs no write for it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::domain::ids::KeyId;
+use crate::domain::time::UnixSeconds;
+
+/// Entries held of each sort between two flushes. More than that many keys in two seconds lose their note,
+/// which is a convenience.
+const ENTRIES_MAX: usize = 100_000;
+
+/// What was used, and when last.
+type Noted<K> = Vec<(K, UnixSeconds)>;
+
+/// The uses not yet in the store.
+#[derive(Default)]
+pub struct Uses {
+    app_keys: Mutex<HashMap<KeyId, UnixSeconds>>,
+    api_tokens: Mutex<HashMap<String, UnixSeconds>>,
+}
+
+impl Uses {
+    pub fn note_app_key(&self, key: &KeyId, at: UnixSeconds) {
+        note(&self.app_keys, key.clone(), at);
+    }
+
+    pub fn note_api_token(&self, id: &str, at: UnixSeconds) {
+        note(&self.api_tokens, id.to_owned(), at);
+    }
+
+    /// Takes what was gathered.
+    pub fn take(&self) -> (Noted<KeyId>, Noted<String>) {
+        (drain(&self.app_keys), drain(&self.api_tokens))
+    }
+}
+
+fn note<K: std::hash::Hash + Eq>(uses: &Mutex<HashMap<K, UnixSeconds>>, key: K, at: UnixSeconds) {
+    // A map of notes is whole whatever panicked beside it.
+    let mut uses = uses.lock().unwrap_or_else(PoisonError::into_inner);
+    if uses.len() < ENTRIES_MAX {
+        uses.insert(key, at);
+    }
+}
+
+fn drain<K>(uses: &Mutex<HashMap<K, UnixSeconds>>) -> Noted<K> {
+    let mut uses = uses.lock().unwrap_or_else(PoisonError::into_inner);
+    std::mem::take(&mut *uses).into_iter().collect()
+}

@@ -1,0 +1,472 @@
+//! What exists now: workspaces, OAuth apps with their public keys, and sources.
+
+use sqlx::{FromRow, SqliteConnection};
+
+use super::{ReadTx, Store, StoreError, WriteTx, moment, number, seconds};
+use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId, WriteKey};
+use crate::domain::key::Algorithm;
+use crate::domain::name::Name;
+use crate::domain::policy::Enforcement;
+use crate::domain::scope::ScopeSet;
+use crate::domain::source_kind::SourceKind;
+use crate::domain::time::{TokenLifetime, UnixSeconds};
+
+/// A workspace.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    pub id: WorkspaceId,
+    pub name: Name,
+    pub created_at: UnixSeconds,
+}
+
+/// An OAuth app, without its keys.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub id: AppId,
+    pub workspace: WorkspaceId,
+    pub name: Name,
+    pub scopes: ScopeSet,
+    pub token_lifetime: TokenLifetime,
+    pub not_issued_before: UnixSeconds,
+    /// Rises with every change of the app or its keys, for `ETag`.
+    pub revision: u64,
+    pub created_at: UnixSeconds,
+}
+
+/// A public key of an app.
+#[derive(Clone, Debug)]
+pub struct AppKey {
+    pub id: KeyId,
+    pub app: AppId,
+    pub name: Name,
+    pub pem: String,
+    pub thumbprint: String,
+    pub algorithm: Algorithm,
+    pub created_at: UnixSeconds,
+    pub last_used_at: Option<UnixSeconds>,
+}
+
+/// A source.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub id: SourceId,
+    pub workspace: WorkspaceId,
+    pub name: Name,
+    pub kind: SourceKind,
+    /// Kept as it is: the people whose SDKs send it must be able to look it up.
+    pub write_key: WriteKey,
+    pub enforcement: Enforcement,
+    pub app: Option<AppId>,
+    pub created_at: UnixSeconds,
+}
+
+/// One page of a list: what comes after an id, in the order of ids, which is the order of creation.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    pub after: &'a str,
+    pub limit: u32,
+}
+
+/// A source as gateways are told of it. There may be a million, so the texts go over as they are.
+#[derive(Debug, FromRow)]
+pub struct PolicySource {
+    pub id: String,
+    pub workspace: String,
+    pub write_key_digest: String,
+    pub enforcement: String,
+    pub app: Option<String>,
+}
+
+#[derive(FromRow)]
+struct WorkspaceRow {
+    id: String,
+    name: String,
+    created_at: i64,
+}
+
+impl TryFrom<WorkspaceRow> for Workspace {
+    type Error = StoreError;
+
+    fn try_from(row: WorkspaceRow) -> Result<Self, StoreError> {
+        let damaged = || StoreError::Damaged("workspaces");
+        Ok(Self {
+            id: WorkspaceId::parse(&row.id).map_err(|_| damaged())?,
+            name: Name::parse(&row.name).map_err(|_| damaged())?,
+            created_at: moment(row.created_at, "workspaces")?,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct AppRow {
+    id: String,
+    workspace: String,
+    name: String,
+    scopes: String,
+    token_lifetime: String,
+    not_issued_before: i64,
+    revision: i64,
+    created_at: i64,
+}
+
+impl TryFrom<AppRow> for App {
+    type Error = StoreError;
+
+    fn try_from(row: AppRow) -> Result<Self, StoreError> {
+        let damaged = || StoreError::Damaged("apps");
+        Ok(Self {
+            id: AppId::parse(&row.id).map_err(|_| damaged())?,
+            workspace: WorkspaceId::parse(&row.workspace).map_err(|_| damaged())?,
+            name: Name::parse(&row.name).map_err(|_| damaged())?,
+            scopes: ScopeSet::parse(&row.scopes).map_err(|_| damaged())?,
+            token_lifetime: TokenLifetime::parse(&row.token_lifetime).ok_or_else(damaged)?,
+            not_issued_before: moment(row.not_issued_before, "apps")?,
+            revision: number(row.revision, "apps")?,
+            created_at: moment(row.created_at, "apps")?,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct AppKeyRow {
+    id: String,
+    app: String,
+    name: String,
+    pem: String,
+    thumbprint: String,
+    algorithm: String,
+    created_at: i64,
+    last_used_at: Option<i64>,
+}
+
+impl TryFrom<AppKeyRow> for AppKey {
+    type Error = StoreError;
+
+    fn try_from(row: AppKeyRow) -> Result<Self, StoreError> {
+        let damaged = || StoreError::Damaged("app_keys");
+        Ok(Self {
+            id: KeyId::parse(&row.id).map_err(|_| damaged())?,
+            app: AppId::parse(&row.app).map_err(|_| damaged())?,
+            name: Name::parse(&row.name).map_err(|_| damaged())?,
+            pem: row.pem,
+            thumbprint: row.thumbprint,
+            algorithm: Algorithm::parse(&row.algorithm).ok_or_else(damaged)?,
+            created_at: moment(row.created_at, "app_keys")?,
+            last_used_at: row.last_used_at.map(|at| moment(at, "app_keys")).transpose()?,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct SourceRow {
+    id: String,
+    workspace: String,
+    name: String,
+    kind: String,
+    write_key: String,
+    enforcement: String,
+    app: Option<String>,
+    created_at: i64,
+}
+
+impl TryFrom<SourceRow> for Source {
+    type Error = StoreError;
+
+    fn try_from(row: SourceRow) -> Result<Self, StoreError> {
+        let damaged = || StoreError::Damaged("sources");
+        Ok(Self {
+            id: SourceId::parse(&row.id).map_err(|_| damaged())?,
+            workspace: WorkspaceId::parse(&row.workspace).map_err(|_| damaged())?,
+            name: Name::parse(&row.name).map_err(|_| damaged())?,
+            kind: SourceKind::parse(&row.kind).ok_or_else(damaged)?,
+            write_key: WriteKey::parse(&row.write_key).map_err(|_| damaged())?,
+            enforcement: Enforcement::parse(&row.enforcement).ok_or_else(damaged)?,
+            app: row
+                .app
+                .as_deref()
+                .map(AppId::parse)
+                .transpose()
+                .map_err(|_| damaged())?,
+            created_at: moment(row.created_at, "sources")?,
+        })
+    }
+}
+
+/// Rows into what they stand for; the first that makes no sense is the error.
+fn all<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Result<Vec<T>, StoreError> {
+    rows.into_iter().map(T::try_from).collect()
+}
+
+impl ReadTx {
+    pub(crate) async fn workspace(&mut self, id: &WorkspaceId) -> Result<Option<Workspace>, StoreError> {
+        sqlx::query_as::<_, WorkspaceRow>("SELECT id, name, created_at FROM workspaces WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(self.connection())
+            .await?
+            .map(Workspace::try_from)
+            .transpose()
+    }
+
+    pub(crate) async fn app(
+        &mut self,
+        workspace: &WorkspaceId,
+        id: &AppId,
+    ) -> Result<Option<App>, StoreError> {
+        sqlx::query_as::<_, AppRow>("SELECT * FROM apps WHERE id = $1 AND workspace = $2")
+            .bind(id.as_str())
+            .bind(workspace.as_str())
+            .fetch_optional(self.connection())
+            .await?
+            .map(App::try_from)
+            .transpose()
+    }
+
+    pub(crate) async fn apps(
+        &mut self,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<App>, StoreError> {
+        let rows = sqlx::query_as::<_, AppRow>(
+            "SELECT * FROM apps WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
+        )
+        .bind(workspace.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        all(rows)
+    }
+
+    /// The app's keys, oldest first. There are at most two.
+    pub(crate) async fn app_keys(&mut self, app: &AppId) -> Result<Vec<AppKey>, StoreError> {
+        keys_of(self.connection(), app).await
+    }
+
+    /// The ids of up to `limit` sources that the app is connected to.
+    pub(crate) async fn sources_of(&mut self, app: &AppId, limit: u32) -> Result<Vec<SourceId>, StoreError> {
+        let ids: Vec<String> =
+            sqlx::query_scalar("SELECT id FROM sources WHERE app = $1 ORDER BY id LIMIT $2")
+                .bind(app.as_str())
+                .bind(i64::from(limit))
+                .fetch_all(self.connection())
+                .await?;
+        ids.iter()
+            .map(|id| SourceId::parse(id).map_err(|_| StoreError::Damaged("sources")))
+            .collect()
+    }
+
+    pub(crate) async fn source(
+        &mut self,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+    ) -> Result<Option<Source>, StoreError> {
+        sqlx::query_as::<_, SourceRow>("SELECT * FROM sources WHERE id = $1 AND workspace = $2")
+            .bind(id.as_str())
+            .bind(workspace.as_str())
+            .fetch_optional(self.connection())
+            .await?
+            .map(Source::try_from)
+            .transpose()
+    }
+
+    pub(crate) async fn sources(
+        &mut self,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<Source>, StoreError> {
+        let rows = sqlx::query_as::<_, SourceRow>(
+            "SELECT * FROM sources WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
+        )
+        .bind(workspace.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        all(rows)
+    }
+
+    /// Whether a source of any workspace has the write key with this digest.
+    pub(crate) async fn has_write_key(&mut self, digest: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM sources WHERE write_key_digest = $1")
+            .bind(digest)
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Every app with the ids of its keys, for a snapshot.
+    pub(crate) async fn policy_apps(&mut self) -> Result<Vec<(App, Vec<String>)>, StoreError> {
+        let mut keys = std::collections::HashMap::<String, Vec<String>>::new();
+        let rows: Vec<(String, String)> = sqlx::query_as("SELECT app, id FROM app_keys ORDER BY id")
+            .fetch_all(self.connection())
+            .await?;
+        for (app, key) in rows {
+            keys.entry(app).or_default().push(key);
+        }
+        let apps = sqlx::query_as::<_, AppRow>("SELECT * FROM apps")
+            .fetch_all(self.connection())
+            .await?;
+        apps.into_iter()
+            .map(|row| {
+                let keys = keys.remove(&row.id).unwrap_or_default();
+                Ok((App::try_from(row)?, keys))
+            })
+            .collect()
+    }
+
+    /// Every source, for a snapshot.
+    pub(crate) async fn policy_sources(&mut self) -> Result<Vec<PolicySource>, StoreError> {
+        let text = "SELECT id, workspace, write_key_digest, enforcement, app FROM sources";
+        Ok(sqlx::query_as(text).fetch_all(self.connection()).await?)
+    }
+}
+
+impl Store {
+    /// The app with its keys, wherever it is, for the token endpoint: it may ask for any app.
+    pub(crate) async fn issuable_app(&self, id: &AppId) -> Result<Option<(App, Vec<AppKey>)>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let app = sqlx::query_as::<_, AppRow>("SELECT * FROM apps WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *connection)
+            .await?;
+        // The keys are looked for in any case, so that an unknown app costs as much time as a known one.
+        let keys = keys_of(&mut connection, id).await?;
+        app.map(|row| Ok((App::try_from(row)?, keys))).transpose()
+    }
+}
+
+async fn keys_of(connection: &mut SqliteConnection, app: &AppId) -> Result<Vec<AppKey>, StoreError> {
+    let rows = sqlx::query_as::<_, AppKeyRow>("SELECT * FROM app_keys WHERE app = $1 ORDER BY id")
+        .bind(app.as_str())
+        .fetch_all(connection)
+        .await?;
+    all(rows)
+}
+
+impl WriteTx {
+    pub(crate) async fn insert_workspace(&mut self, workspace: &Workspace) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO workspaces (id, name, created_at) VALUES ($1, $2, $3)")
+            .bind(workspace.id.as_str())
+            .bind(workspace.name.as_str())
+            .bind(seconds(workspace.created_at))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn rename_workspace(&mut self, id: &WorkspaceId, name: &Name) -> Result<(), StoreError> {
+        sqlx::query("UPDATE workspaces SET name = $2 WHERE id = $1")
+            .bind(id.as_str())
+            .bind(name.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn insert_app(&mut self, app: &App) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO apps (id, workspace, name, scopes, token_lifetime, not_issued_before, revision, \
+             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(app.id.as_str())
+        .bind(app.workspace.as_str())
+        .bind(app.name.as_str())
+        .bind(app.scopes.to_string())
+        .bind(app.token_lifetime.as_str())
+        .bind(seconds(app.not_issued_before))
+        .bind(i64::try_from(app.revision).unwrap_or(i64::MAX))
+        .bind(seconds(app.created_at))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Stores what may change of an app, and raises its revision.
+    pub(crate) async fn update_app(&mut self, app: &App) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE apps SET name = $2, scopes = $3, token_lifetime = $4, not_issued_before = $5, \
+             revision = revision + 1 WHERE id = $1",
+        )
+        .bind(app.id.as_str())
+        .bind(app.name.as_str())
+        .bind(app.scopes.to_string())
+        .bind(app.token_lifetime.as_str())
+        .bind(seconds(app.not_issued_before))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Deletes an app and its keys. The store refuses while a source is connected to it.
+    pub(crate) async fn delete_app(&mut self, id: &AppId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM apps WHERE id = $1")
+            .bind(id.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn insert_app_key(&mut self, key: &AppKey) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO app_keys (id, app, name, pem, thumbprint, algorithm, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(key.id.as_str())
+        .bind(key.app.as_str())
+        .bind(key.name.as_str())
+        .bind(key.pem.as_str())
+        .bind(key.thumbprint.as_str())
+        .bind(key.algorithm.as_str())
+        .bind(seconds(key.created_at))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_app_key(&mut self, id: &KeyId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM app_keys WHERE id = $1")
+            .bind(id.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn insert_source(&mut self, source: &Source, digest: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO sources (id, workspace, name, kind, write_key, write_key_digest, enforcement, app, \
+             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(source.id.as_str())
+        .bind(source.workspace.as_str())
+        .bind(source.name.as_str())
+        .bind(source.kind.as_str())
+        .bind(source.write_key.expose())
+        .bind(digest)
+        .bind(source.enforcement.as_str())
+        .bind(source.app.as_ref().map(AppId::as_str))
+        .bind(seconds(source.created_at))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Stores what may change of a source.
+    pub(crate) async fn update_source(&mut self, source: &Source) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sources SET name = $2, enforcement = $3, app = $4 WHERE id = $1")
+            .bind(source.id.as_str())
+            .bind(source.name.as_str())
+            .bind(source.enforcement.as_str())
+            .bind(source.app.as_ref().map(AppId::as_str))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_source(&mut self, id: &SourceId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM sources WHERE id = $1")
+            .bind(id.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}
