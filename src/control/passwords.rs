@@ -2,6 +2,7 @@
 
 use argon2::password_hash::SaltString;
 use argon2::{Argon2, PasswordHasher as _};
+use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 use super::error::ControlError;
@@ -11,8 +12,8 @@ use crate::domain::ids::MemberId;
 /// Letters and digits of a generated password: 142 bits.
 const PASSWORD_CHARS: usize = 24;
 
-/// Letters and digits of a salt.
-const SALT_CHARS: usize = 22;
+/// Bytes of a salt.
+const SALT_BYTES: usize = 16;
 
 impl Control {
     /// Gives a member a new password, made here. It is shown once, to whoever calls.
@@ -22,7 +23,9 @@ impl Control {
     pub async fn set_new_password(&self, member: &MemberId) -> Result<Zeroizing<String>, ControlError> {
         let password = random::alphanumerics(PASSWORD_CHARS)?;
         let failed = |_| ControlError::Crypto("hashing a password");
-        let salt = SaltString::from_b64(&random::alphanumerics(SALT_CHARS)?).map_err(failed)?;
+        let mut salt = [0_u8; SALT_BYTES];
+        rand::fill(&mut salt).map_err(|_| ControlError::Crypto("the random source"))?;
+        let salt = SaltString::encode_b64(&salt).map_err(failed)?;
         let hash = Argon2::default()
             .hash_password(password.as_bytes(), &salt)
             .map_err(failed)?
