@@ -19,6 +19,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -225,11 +226,24 @@ fn opening_error(path: &Path, error: MigrateError) -> StoreError {
             found,
             known,
         },
+        // Anything that is not about the file's content: the disk is full, memory ran out.
+        MigrateError::Execute(error)
+            if error
+                .as_database_error()
+                .is_none_or(|error| !is_another_kind(error)) =>
+        {
+            StoreError::Unavailable(error)
+        }
         problem => StoreError::NotAStore {
             path: path.to_owned(),
             problem,
         },
     }
+}
+
+/// Whether the file is no database at all (`SQLITE_NOTADB`).
+fn is_another_kind(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("26")
 }
 
 /// A moment as the columns hold it. The year 292 billion is far enough.
