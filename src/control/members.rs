@@ -71,7 +71,7 @@ impl Control {
     /// Makes an API token that speaks for a member.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a name that cannot be taken.
+    /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::NotFound`] for the member.
     pub async fn create_api_token(
         &self,
         member: &MemberId,
@@ -91,6 +91,9 @@ impl Control {
             expires_at,
         };
         let mut tx = self.store().write().await?;
+        if !tx.member_exists(member).await? {
+            return Err(ControlError::NotFound("member"));
+        }
         tx.insert_api_token(&record).await?;
         self.commit(tx, &[]).await?;
         Ok(ApiToken(token))

@@ -1,13 +1,7 @@
 //! Revocation of one access token.
 
-use std::sync::Arc;
-
-use axum::extract::State;
-use serde::{Deserialize, Serialize};
-
+use super::Control;
 use super::error::ControlError;
-use super::request::{InWorkspace, Json};
-use super::{Control, at_text};
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::ids::{AppId, WorkspaceId};
 use crate::domain::jws::CompactJws;
@@ -100,36 +94,4 @@ impl Control {
             expires_at,
         })
     }
-}
-
-/// The body of a revocation. It has no `Debug`: it holds a token.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TokenToRevoke {
-    token: String,
-}
-
-/// A revocation's answer in the API's form.
-#[derive(Serialize)]
-pub(super) struct RevokedJson {
-    status: &'static str,
-    expires_at: String,
-}
-
-pub(super) async fn revoke(
-    State(control): State<Arc<Control>>,
-    at: InWorkspace,
-    Json(body): Json<TokenToRevoke>,
-) -> Result<axum::Json<RevokedJson>, ControlError> {
-    let (status, expires_at) = match control
-        .revoke_token(&at.workspace, &at.app()?, &body.token)
-        .await?
-    {
-        Revoked::Now { expires_at } => ("revoked", expires_at),
-        Revoked::Expired { expires_at } => ("expired", expires_at),
-    };
-    Ok(axum::Json(RevokedJson {
-        status,
-        expires_at: at_text(expires_at),
-    }))
 }

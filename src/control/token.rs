@@ -10,10 +10,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::Control;
+use super::body::{has_media_type, read_body};
 use super::error::{BadRequest, TokenError, json};
 use super::form::Form;
 use super::random;
-use super::request::{has_media_type, read_body};
 use crate::domain::access_token::AccessTokenClaims;
 use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::domain::ids::KeyId;

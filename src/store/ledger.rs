@@ -63,6 +63,7 @@ impl Store {
         digest: &str,
         expires_at: UnixSeconds,
     ) -> Result<Use, StoreError> {
+        let _turn = self.turn.lock().await;
         let inserted = sqlx::query(
             "INSERT INTO used_assertions (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING",
         )
@@ -77,8 +78,10 @@ impl Store {
         })
     }
 
-    /// Drops assertions and revocations that ended before `now`, up to a bound. Answers how many.
-    pub(crate) async fn purge(&self, now: UnixSeconds) -> Result<u64, StoreError> {
+    /// Drops assertions and revocations that ended before `now`, up to a bound. Answers whether there may be
+    /// more.
+    pub(crate) async fn purge(&self, now: UnixSeconds) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock().await;
         let assertions = sqlx::query(
             "DELETE FROM used_assertions WHERE digest IN \
              (SELECT digest FROM used_assertions WHERE expires_at < $1 LIMIT $2)",
@@ -95,7 +98,7 @@ impl Store {
         .bind(i64::from(PURGE_ROWS))
         .execute(&self.ledger)
         .await?;
-        Ok(assertions.rows_affected() + revocations.rows_affected())
+        Ok(assertions.rows_affected().max(revocations.rows_affected()) >= u64::from(PURGE_ROWS))
     }
 
     /// Notes when app keys and API tokens were last used, all in one transaction.
@@ -104,6 +107,7 @@ impl Store {
         app_keys: &[(KeyId, UnixSeconds)],
         api_tokens: &[(String, UnixSeconds)],
     ) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
         let mut tx = self.ledger.begin_with("BEGIN IMMEDIATE").await?;
         for (key, at) in app_keys {
             sqlx::query("UPDATE app_keys SET last_used_at = $2 WHERE id = $1")
