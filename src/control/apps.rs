@@ -74,7 +74,7 @@ impl Control {
     pub async fn create_app(&self, workspace: &WorkspaceId, new: NewApp) -> Result<AppDetails, ControlError> {
         let now = self.now();
         let app = App {
-            id: self.ids().make("app", AppId::parse, now)?,
+            id: self.ids.make("app", AppId::parse, now)?,
             workspace: workspace.clone(),
             name: name(&new.name, "name")?,
             scopes: scopes(&new.scopes)?,
@@ -84,7 +84,7 @@ impl Control {
             created_at: now,
         };
         let key = self.app_key(&app.id, &new.public_key, "public_key.")?;
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
@@ -107,7 +107,7 @@ impl Control {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn app(&self, workspace: &WorkspaceId, id: &AppId) -> Result<AppDetails, ControlError> {
-        details(&mut self.store().read().await?, workspace, id).await
+        details(&mut self.store.read().await?, workspace, id).await
     }
 
     /// One page of the workspace's apps.
@@ -119,7 +119,7 @@ impl Control {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<AppDetails>, ControlError> {
-        let mut tx = self.store().read().await?;
+        let mut tx = self.store.read().await?;
         let mut found = Vec::new();
         for app in tx.apps(workspace, page).await? {
             found.push(with_keys_and_sources(&mut tx, app).await?);
@@ -138,7 +138,7 @@ impl Control {
         id: &AppId,
         change: AppChange,
     ) -> Result<AppDetails, ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let mut found = details(&mut tx, workspace, id).await?;
         if let Some(text) = &change.name {
             found.app.name = name(text, "name")?;
@@ -164,7 +164,7 @@ impl Control {
         id: &AppId,
         confirm_name: &str,
     ) -> Result<(), ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let found = details(&mut tx, workspace, id).await?;
         if !found.sources.is_empty() {
             let sources = found.sources.iter().take(20).map(ToString::to_string).collect();
@@ -198,7 +198,7 @@ impl Control {
         new: &NewAppKey,
     ) -> Result<AppKey, ControlError> {
         let key = self.app_key(id, new, "")?;
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let mut found = details(&mut tx, workspace, id).await?;
         if found.keys.len() >= APP_KEYS_MAX {
             return Err(Conflict::TwoKeys.into());
@@ -222,7 +222,7 @@ impl Control {
         id: &AppId,
         key: &KeyId,
     ) -> Result<(), ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let mut found = details(&mut tx, workspace, id).await?;
         let before = found.keys.len();
         found.keys.retain(|held| held.id != *key);
@@ -256,7 +256,7 @@ impl Control {
         };
         let now = self.now();
         Ok(AppKey {
-            id: self.ids().make("key", KeyId::parse, now)?,
+            id: self.ids.make("key", KeyId::parse, now)?,
             app: app.clone(),
             name: name(&new.name, &format!("{field}name"))?,
             pem: new.pem.trim().to_owned(),

@@ -178,42 +178,6 @@ impl Control {
     fn now(&self) -> UnixSeconds {
         self.clock.now()
     }
-
-    fn store(&self) -> &Store {
-        &self.store
-    }
-
-    fn ids(&self) -> &Ids {
-        &self.ids
-    }
-
-    fn identity(&self) -> &IssuerIdentity {
-        &self.identity
-    }
-
-    fn assertion_audiences(&self) -> &[String; 2] {
-        &self.assertion_audiences
-    }
-
-    fn keys(&self) -> &KeyRing {
-        &self.keys
-    }
-
-    fn parsed_keys(&self) -> &moka::sync::Cache<KeyId, VerifyingKey> {
-        &self.parsed_keys
-    }
-
-    fn uses(&self) -> &Uses {
-        &self.uses
-    }
-
-    fn versions(&self) -> &watch::Sender<u64> {
-        &self.versions
-    }
-
-    fn publisher(&self) -> &RwLock<Option<Publisher>> {
-        &self.publisher
-    }
 }
 
 fn check_public_url(url: &str) -> Result<(), OpenError> {

@@ -52,7 +52,7 @@ impl Control {
         let revoked = Revoked::Now {
             expires_at: token.expires_at,
         };
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         if tx.is_revoked(self.issuer(), &token.token_id).await? {
             return Ok(revoked);
         }
@@ -77,7 +77,7 @@ impl Control {
     /// The token, if one of our keys signed it for this app of this workspace.
     fn own_token(&self, token: &str, workspace: &WorkspaceId, app: &AppId) -> Option<OwnToken> {
         let jws = CompactJws::parse(token).ok()?;
-        if !self.keys().signed(&jws) {
+        if !self.keys.signed(&jws) {
             return None;
         }
         let claims = jws.unverified_claims().ok()?;

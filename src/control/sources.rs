@@ -43,7 +43,7 @@ impl Control {
         new: NewSource,
     ) -> Result<Source, ControlError> {
         let now = self.now();
-        let id = self.ids().make("src", SourceId::parse, now)?;
+        let id = self.ids.make("src", SourceId::parse, now)?;
         let kind = SourceKind::parse(&new.kind).ok_or_else(|| {
             let names = SourceKind::ALL.map(SourceKind::as_str).join(", ");
             ControlError::invalid("kind", format!("a source's kind is one of {names}"))
@@ -64,7 +64,7 @@ impl Control {
             created_at: now,
         };
         let digest = digest_text(&source.write_key.digest());
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
@@ -81,7 +81,7 @@ impl Control {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn source(&self, workspace: &WorkspaceId, id: &SourceId) -> Result<Source, ControlError> {
-        let mut tx = self.store().read().await?;
+        let mut tx = self.store.read().await?;
         tx.source(workspace, id)
             .await?
             .ok_or(ControlError::NotFound("source"))
@@ -96,7 +96,7 @@ impl Control {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<Source>, ControlError> {
-        Ok(self.store().read().await?.sources(workspace, page).await?)
+        Ok(self.store.read().await?.sources(workspace, page).await?)
     }
 
     /// Gives a source another name.
@@ -196,7 +196,7 @@ impl Control {
         workspace: &WorkspaceId,
         id: &SourceId,
     ) -> Result<(WriteTx, Source), ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let source = tx
             .source(workspace, id)
             .await?

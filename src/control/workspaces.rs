@@ -20,15 +20,15 @@ impl Control {
     ) -> Result<Workspace, ControlError> {
         let now = self.now();
         let workspace = Workspace {
-            id: self.ids().make("ws", WorkspaceId::parse, now)?,
+            id: self.ids.make("ws", WorkspaceId::parse, now)?,
             name: name(new_name, "name")?,
             created_at: now,
         };
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         tx.insert_workspace(&workspace).await?;
         if let Some(founder) = founder {
             let owner = Member {
-                id: self.ids().make("mem", MemberId::parse, now)?,
+                id: self.ids.make("mem", MemberId::parse, now)?,
                 workspace: workspace.id.clone(),
                 role: WORKSPACE_OWNER.to_owned(),
                 created_at: now,
@@ -45,7 +45,7 @@ impl Control {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn workspace(&self, id: &WorkspaceId) -> Result<Workspace, ControlError> {
-        let mut tx = self.store().read().await?;
+        let mut tx = self.store.read().await?;
         tx.workspace(id).await?.ok_or(ControlError::NotFound("workspace"))
     }
 
@@ -59,7 +59,7 @@ impl Control {
         page: Page<'_>,
     ) -> Result<Vec<Workspace>, ControlError> {
         Ok(self
-            .store()
+            .store
             .read()
             .await?
             .workspaces_of(&member.account, page)
@@ -75,7 +75,7 @@ impl Control {
         id: &WorkspaceId,
         new_name: &str,
     ) -> Result<Workspace, ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let mut workspace = tx
             .workspace(id)
             .await?

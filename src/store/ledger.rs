@@ -11,6 +11,10 @@ use crate::domain::time::UnixSeconds;
 /// Rows that one purge removes at most, so that it never holds up a writer for long.
 const PURGE_ROWS: u32 = 1_000;
 
+/// How long expired rows are kept on, in seconds: a clock that is set back a little must not bring an
+/// assertion back to life.
+const PURGE_AFTER_S: u64 = 60;
+
 /// A signing key at rest. It has no `Debug`.
 pub struct SigningKeyRecord {
     pub id: KeyId,
@@ -78,15 +82,16 @@ impl Store {
         })
     }
 
-    /// Drops assertions and revocations that ended before `now`, up to a bound. Answers whether there may be
+    /// Drops assertions and revocations that have ended by `now`, up to a bound. Answers whether there may be
     /// more.
     pub(crate) async fn purge(&self, now: UnixSeconds) -> Result<bool, StoreError> {
+        let before = seconds(now.minus(PURGE_AFTER_S));
         let _turn = self.turn.lock().await;
         let assertions = sqlx::query(
             "DELETE FROM used_assertions WHERE digest IN \
              (SELECT digest FROM used_assertions WHERE expires_at < $1 LIMIT $2)",
         )
-        .bind(seconds(now))
+        .bind(before)
         .bind(i64::from(PURGE_ROWS))
         .execute(&self.ledger)
         .await?;
@@ -94,7 +99,7 @@ impl Store {
             "DELETE FROM revocations WHERE (issuer, token_id) IN \
              (SELECT issuer, token_id FROM revocations WHERE expires_at < $1 LIMIT $2)",
         )
-        .bind(seconds(now))
+        .bind(before)
         .bind(i64::from(PURGE_ROWS))
         .execute(&self.ledger)
         .await?;

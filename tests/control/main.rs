@@ -13,6 +13,7 @@ mod apps;
 mod management;
 mod publish;
 mod revoke;
+mod service;
 mod sources;
 mod store;
 mod support;

@@ -1,5 +1,6 @@
 //! What holds for the whole management API: who may call it, how lists page, how requests go wrong.
 
+use portcullis::domain::ids::MemberId;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::json;
 
@@ -90,6 +91,14 @@ async fn api_token_ends_when_it_expires() {
     server.clock.set(UnixSeconds(NOW + 60));
     assert_eq!(tenant.call_as(token.expose(), "GET", "", None).await.status, 401);
     assert_eq!(format!("{token:?}"), "ApiToken(..)");
+    let nobody = MemberId::parse("mem_nobody").unwrap();
+    let refused = server
+        .control
+        .create_api_token(&nobody, "short", None)
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(refused.to_string(), "there is no such member here");
 }
 
 #[tokio::test]

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use portcullis::control::{AppChange, Control, NewSource, publish};
-use portcullis::domain::ids::WriteKeyDigest;
+use portcullis::domain::ids::{AppId, KeyId, WriteKeyDigest};
 use portcullis::domain::policy::{Enforcement, Freshness, Policy, WhenStale};
 use portcullis::domain::time::UnixSeconds;
 use portcullis::feed::{Subscriber, feed};
 use portcullis::snapshot::{self, Update};
+use portcullis::store::directory::Source;
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::support::{DEADLINE, NOW, TempDir, TestControl, TestKey};
+use super::support::{DEADLINE, NOW, TempDir, Tenant, TestControl, TestKey, new_app};
 
 const FRESHNESS: Freshness = Freshness {
     max_age_s: 3600,
@@ -72,6 +75,56 @@ async fn version(server: &TestControl) -> u64 {
     server.control.snapshot().await.unwrap().version
 }
 
+/// What is left when everything that can change has changed.
+struct Left {
+    app: AppId,
+    key: KeyId,
+    source: Source,
+    removed: Source,
+}
+
+/// Thirteen changes, one of each sort at least.
+async fn change_everything(tenant: &Tenant<'_>) -> Left {
+    let control = &tenant.server.control;
+    let app = tenant.app().await;
+    let (app_id, source) = (&app.details.app.id, tenant.source("http_api").await);
+    control.connect(&tenant.id, &source.id, app_id).await.unwrap();
+    control
+        .set_enforcement(&tenant.id, &source.id, Enforcement::On)
+        .await
+        .unwrap();
+    control
+        .rename_source(&tenant.id, &source.id, "shop")
+        .await
+        .unwrap();
+    let change = AppChange {
+        name: Some("new name".to_owned()),
+        ..AppChange::default()
+    };
+    control.update_app(&tenant.id, app_id, change).await.unwrap();
+    let token = app.token().await;
+    control.revoke_token(&tenant.id, app_id, &token).await.unwrap();
+    let second = new_app("x", &[], &TestKey::ed25519()).public_key;
+    let second = control.add_app_key(&tenant.id, app_id, &second).await.unwrap();
+    control
+        .delete_app_key(&tenant.id, app_id, &second.id)
+        .await
+        .unwrap();
+    let gone = tenant.app().await;
+    control
+        .delete_app(&tenant.id, &gone.details.app.id, "sender")
+        .await
+        .unwrap();
+    let removed = tenant.source("python").await;
+    control.delete_source(&tenant.id, &removed.id).await.unwrap();
+    Left {
+        key: app.details.keys[0].id.clone(),
+        app: app.details.app.id,
+        source,
+        removed,
+    }
+}
+
 #[tokio::test]
 async fn changes_lead_to_the_policy_that_a_snapshot_gives() {
     let dir = TempDir::new();
@@ -80,45 +133,10 @@ async fn changes_lead_to_the_policy_that_a_snapshot_gives() {
     let mut gateway = Gateway::attach(&server.control);
     gateway.take().await;
     let before = gateway.policy.version();
-    let control = Arc::clone(&server.control);
 
-    // Everything that can change, with the gateway taking the updates at the same time.
-    let work = async {
-        let app = tenant.app().await;
-        let (app_id, source) = (&app.details.app.id, tenant.source("http_api").await);
-        control.connect(&tenant.id, &source.id, app_id).await.unwrap();
-        control
-            .set_enforcement(&tenant.id, &source.id, Enforcement::On)
-            .await
-            .unwrap();
-        control
-            .rename_source(&tenant.id, &source.id, "shop")
-            .await
-            .unwrap();
-        let change = AppChange {
-            name: Some("new name".to_owned()),
-            ..AppChange::default()
-        };
-        control.update_app(&tenant.id, app_id, change).await.unwrap();
-        let token = app.token().await;
-        control.revoke_token(&tenant.id, app_id, &token).await.unwrap();
-        let second = super::support::new_app("x", &[], &TestKey::ed25519()).public_key;
-        let second = control.add_app_key(&tenant.id, app_id, &second).await.unwrap();
-        control
-            .delete_app_key(&tenant.id, app_id, &second.id)
-            .await
-            .unwrap();
-        let gone = tenant.app().await;
-        control
-            .delete_app(&tenant.id, &gone.details.app.id, "sender")
-            .await
-            .unwrap();
-        let removed = tenant.source("python").await;
-        control.delete_source(&tenant.id, &removed.id).await.unwrap();
-        (app.details.app.id, app.key_id, source, removed)
-    };
-    let (app, key, source, removed) = tokio::select! {
-        done = work => done,
+    // The gateway takes the updates while the changes are made.
+    let left = tokio::select! {
+        left = change_everything(&tenant) => left,
         () = async { loop { gateway.take().await } } => unreachable!(),
     };
 
@@ -132,23 +150,18 @@ async fn changes_lead_to_the_policy_that_a_snapshot_gives() {
     assert_eq!(gateway.snapshots, 1);
     let whole = snapshot::compile(&snapshot, &[], FRESHNESS).unwrap();
     for policy in [&gateway.policy, &whole] {
-        let held = policy.source(&source.write_key.digest()).unwrap();
+        let held = policy.source(&left.source.write_key.digest()).unwrap();
         assert_eq!(
             (held.enforcement, held.connected_app.as_ref()),
-            (Enforcement::On, Some(&app))
+            (Enforcement::On, Some(&left.app))
         );
-        assert!(policy.source(&removed.write_key.digest()).is_none());
+        assert!(policy.source(&left.removed.write_key.digest()).is_none());
         assert!(policy.source(&WriteKeyDigest::of(b"unknown")).is_none());
-        let keys: Vec<_> = policy
-            .app(&app)
-            .unwrap()
-            .keys
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(keys, std::slice::from_ref(&key));
-        assert_eq!(policy.revocations(), 1);
-        assert_eq!(policy.issuers().len(), 1);
+        assert_eq!(
+            policy.app(&left.app).unwrap().keys,
+            std::slice::from_ref(&left.key)
+        );
+        assert_eq!((policy.revocations(), policy.issuers().len()), (1, 1));
     }
 }
 
@@ -258,4 +271,27 @@ async fn control_plane_without_a_gateway_waits_for_nobody() {
         .unwrap()
         .unwrap();
     tenant.source("http_api").await;
+}
+
+#[tokio::test]
+async fn feed_that_no_longer_reaches_back_leads_to_a_snapshot() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let mut gateway = Gateway::attach(&server.control);
+    gateway.take().await;
+    // As after a long absence: the versions in between have been dropped. Nobody announces it, so the change
+    // is found by looking.
+    let options = SqliteConnectOptions::new().filename(dir.path().join("store.db"));
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query("UPDATE policy_version SET version = version + 5")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::query("INSERT INTO policy_changes SELECT version, '[]', 0 FROM policy_version")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let wanted = version(&server).await;
+    gateway.reach(wanted).await;
+    assert_eq!((gateway.policy.version(), gateway.snapshots), (wanted, 2));
 }

@@ -2,12 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use portcullis::domain::key::Algorithm;
+use portcullis::domain::time::UnixSeconds;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-use super::support::{TempDir, TestControl, claims_of, header_of, open};
+use super::support::{DEADLINE, NOW, TempDir, TestControl, claims_of, header_of, open};
 
 async fn sentence(path: &Path) -> String {
     open(path).await.err().expect("an error").to_string()
@@ -65,6 +67,37 @@ async fn another_signing_algorithm_makes_a_key_and_still_publishes_the_old_one()
         .map(|key| key.alg.clone().unwrap_or_default())
         .collect();
     assert_eq!(algorithms, ["EdDSA", "ES256"]);
+}
+
+#[tokio::test]
+async fn expired_rows_are_removed_in_the_background() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let token = app.token().await;
+    server
+        .control
+        .revoke_token(&tenant.id, &app.details.app.id, &token)
+        .await
+        .unwrap();
+    let options = SqliteConnectOptions::new().filename(dir.path().join("store.db"));
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut rows = async || {
+        let count = "SELECT (SELECT count(*) FROM used_assertions) + (SELECT count(*) FROM revocations)";
+        sqlx::query_scalar::<_, i64>(count)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    };
+    assert_eq!(rows().await, 2);
+    server.clock.set(UnixSeconds(NOW + 86_400 * 2));
+    let gone = async {
+        while rows().await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, gone).await.unwrap();
 }
 
 #[tokio::test]

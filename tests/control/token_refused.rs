@@ -300,65 +300,48 @@ async fn malformed_requests_are_refused_each_for_its_reason() {
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
     let app = tenant.app().await;
-    let good = || form(&app.assertion(), "tracking_api:write");
+    let scope = "tracking_api:write";
+    let good = || form(&app.assertion(), scope);
+    let and = |more: &str| format!("{}&{more}", good());
+    let with = |old: &str, new: &str| good().replace(old, new);
     let without = |name: &str| {
-        let form = good();
+        let (form, prefix) = (good(), format!("{name}="));
         form.split('&')
-            .filter(|pair| !pair.starts_with(&format!("{name}=")))
+            .filter(|pair| !pair.starts_with(&prefix))
             .collect::<Vec<_>>()
             .join("&")
     };
     for (form, status, error) in [
+        (and("scope=tracking_api:write"), 400, "invalid_request"),
+        (and("%73cope=tracking_api:write"), 400, "invalid_request"),
         (
-            format!("{}&scope=tracking_api:write", good()),
+            and(&format!("client_assertion={}", app.assertion())),
             400,
             "invalid_request",
         ),
-        (
-            format!("{}&%73cope=tracking_api:write", good()),
-            400,
-            "invalid_request",
-        ),
-        (
-            format!("{}&client_assertion={}", good(), app.assertion()),
-            400,
-            "invalid_request",
-        ),
-        (format!("{}%", good()), 400, "invalid_request"),
-        (format!("{}&x=%FF", good()), 400, "invalid_request"),
+        (and("%"), 400, "invalid_request"),
+        (and("x=%FF"), 400, "invalid_request"),
         (String::new(), 400, "invalid_request"),
         (without("grant_type"), 400, "invalid_request"),
+        (with("client_credentials", ""), 400, "invalid_request"),
         (
-            good().replace("client_credentials", "password"),
+            with("client_credentials", "password"),
             400,
             "unsupported_grant_type",
         ),
-        (good().replace("client_credentials", ""), 400, "invalid_request"),
         (without("client_assertion"), 401, "invalid_client"),
         (without("client_assertion_type"), 401, "invalid_client"),
+        (with("jwt-bearer", "saml2-bearer"), 401, "invalid_client"),
+        (and("client_secret=x"), 401, "invalid_client"),
+        (and("client_id=app_other"), 401, "invalid_client"),
+        (with(scope, "functions:write"), 400, "invalid_scope"),
         (
-            good().replace("jwt-bearer", "saml2-bearer"),
-            401,
-            "invalid_client",
-        ),
-        (format!("{}&client_secret=x", good()), 401, "invalid_client"),
-        (format!("{}&client_id=app_other", good()), 401, "invalid_client"),
-        (
-            good().replace("tracking_api:write", "functions:write"),
+            with(scope, "tracking_api:write functions:write"),
             400,
             "invalid_scope",
         ),
-        (
-            good().replace("tracking_api:write", "tracking_api:write functions:write"),
-            400,
-            "invalid_scope",
-        ),
-        (good().replace("tracking_api:write", "a\"b"), 400, "invalid_scope"),
-        (
-            good().replace("tracking_api:write", "tracking_api:*"),
-            400,
-            "invalid_scope",
-        ),
+        (with(scope, "a\"b"), 400, "invalid_scope"),
+        (with(scope, "tracking_api:*"), 400, "invalid_scope"),
     ] {
         let answer = server.post_token("/token", &form).await;
         let (found, description) = oauth_error(&answer);

@@ -50,7 +50,7 @@ pub async fn list(
     query: PageQuery,
 ) -> Result<axum::Json<List<SourceJson>>, ControlError> {
     let found = control
-        .store()
+        .store
         .read()
         .await?
         .sources(&at.workspace, query.page())

@@ -34,7 +34,7 @@ pub async fn list(
     query: PageQuery,
 ) -> Result<axum::Json<List<WorkspaceJson>>, ControlError> {
     let found = control
-        .store()
+        .store
         .read()
         .await?
         .workspaces_of(&caller.account, query.page())
