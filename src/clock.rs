@@ -38,8 +38,15 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> UnixSeconds {
         match self {
-            #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
-            Self::System => UnixSeconds(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())),
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that reads the wall clock"
+            )]
+            Self::System => UnixSeconds(
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |d| d.as_secs()),
+            ),
             Self::Manual(clock) => UnixSeconds(clock.0.load(Ordering::SeqCst)),
         }
     }
@@ -47,7 +54,10 @@ impl Clock {
 
 /// The monotonic moment, for measuring how long something took or may still take.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the monotonic clock"
+)]
 pub fn instant() -> Instant {
     Instant::now()
 }

@@ -46,7 +46,11 @@ pub fn feed() -> (Publisher, Subscriber) {
             installed: installed_out,
             snapshot_wanted: Arc::clone(&snapshot_wanted),
         },
-        Subscriber { updates: updates_out, installed: installed_in, snapshot_wanted },
+        Subscriber {
+            updates: updates_out,
+            installed: installed_in,
+            snapshot_wanted,
+        },
     )
 }
 

@@ -1,13 +1,23 @@
 //! portcullis: an OAuth 2.0 enforcement gateway with a bundled control plane.
+//!
+//! Two planes and one shared core. The modules in the order to read them in:
 
+// The rules: who may do what, as values and pure functions.
 pub mod domain;
 
+// What passes between the planes, and how it does so inside one process.
+pub mod feed;
 pub mod snapshot;
 
-pub mod feed;
+// The data plane: a reverse proxy around `domain::decide`.
+pub mod gateway;
 
-pub mod clock;
-
+// The control plane: tokens, apps, sources, revocation; and what it remembers.
+pub mod control;
 pub mod store;
 
-pub mod control;
+// The edges: files, time, logs and metrics, the command line.
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod telemetry;

@@ -12,15 +12,15 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::digest::ShortDigest;
-use crate::domain::ids::{AppId, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
+use crate::domain::digest_map::DigestMap;
+use crate::domain::ids::{AppId, Audience, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
 use crate::domain::key::{Algorithm, PublicKey, VerifyingKey};
-use crate::domain::policy::{
-    AcceptedTypes, App, Enforcement, Freshness, PersistentMap, Policy, Source, TrustedIssuer,
-};
+use crate::domain::policy::{AcceptedTypes, App, Enforcement, Freshness, Policy, Source, TrustedIssuer};
 use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 
@@ -75,10 +75,14 @@ pub struct Changes {
 pub enum Change {
     PutIssuer(IssuerRecord),
     PutApp(AppRecord),
-    RemoveApp { id: String },
+    RemoveApp {
+        id: String,
+    },
     PutSource(SourceRecord),
     /// Also sent before a `PutSource` that gives a source another write key.
-    RemoveSource { write_key_digest: String },
+    RemoveSource {
+        write_key_digest: String,
+    },
     Revoke(RevocationRecord),
 }
 
@@ -164,13 +168,16 @@ pub struct InvalidSnapshot {
 }
 
 fn invalid(field: impl Into<String>, problem: impl ToString) -> InvalidSnapshot {
-    InvalidSnapshot { field: field.into(), problem: problem.to_string() }
+    InvalidSnapshot {
+        field: field.into(),
+        problem: problem.to_string(),
+    }
 }
 
 /// The wire form of a write key's digest: base64url of 16 bytes.
 #[must_use]
 pub fn digest_text(digest: &WriteKeyDigest) -> String {
-    URL_SAFE_NO_PAD.encode(digest.0.as_bytes())
+    URL_SAFE_NO_PAD.encode(digest.0.to_bytes())
 }
 
 fn parse_digest(text: &str) -> Option<WriteKeyDigest> {
@@ -188,33 +195,40 @@ pub fn compile(
     freshness: Freshness,
 ) -> Result<Policy, InvalidSnapshot> {
     if snapshot.format != FORMAT {
-        return Err(invalid("format", format!("is {}, and this build reads {FORMAT}", snapshot.format)));
+        return Err(invalid(
+            "format",
+            format!("is {}, and this build reads {FORMAT}", snapshot.format),
+        ));
     }
     let own = snapshot.issuer.as_ref().map(compile_issuer).transpose()?;
-    let mut sources = PersistentMap::default();
+    let issuers = join_issuers(own, outside)?;
+    let mut sources = DigestMap::default();
     for (at, record) in snapshot.sources.iter().enumerate() {
         let (key, source) = compile_source(record).map_err(|error| within("sources", at, error))?;
-        if sources.insert(key, Arc::new(source)).is_some() {
-            return Err(invalid(format!("sources[{at}].write_key_digest"), "is that of another source, too"));
+        if sources.insert(key.0, Arc::new(source)).is_some() {
+            return Err(invalid(
+                format!("sources[{at}].write_key_digest"),
+                "is that of another source, too",
+            ));
         }
     }
-    let mut apps = PersistentMap::default();
+    let mut apps = DigestMap::default();
     for (at, record) in snapshot.apps.iter().enumerate() {
-        let app = compile_app(record).map_err(|error| within("apps", at, error))?;
-        if apps.insert(app.id.clone(), Arc::new(app)).is_some() {
+        let app = compile_app(record, &issuers).map_err(|error| within("apps", at, error))?;
+        if apps.insert(*app.id.digest(), Arc::new(app)).is_some() {
             return Err(invalid(format!("apps[{at}].id"), "is that of another app, too"));
         }
     }
-    let mut revoked = PersistentMap::default();
+    let mut revoked = DigestMap::default();
     for (at, record) in snapshot.revocations.iter().enumerate() {
         let (token, until) = compile_revocation(record).map_err(|error| within("revocations", at, error))?;
-        revoked.insert(token, until);
+        revoked.insert(token.0, until);
     }
     Ok(Policy {
         version: snapshot.version,
         confirmed_at: UnixSeconds(snapshot.issued_at),
         freshness,
-        issuers: join_issuers(own, outside)?,
+        issuers,
         sources,
         apps,
         revoked,
@@ -222,7 +236,10 @@ pub fn compile(
 }
 
 fn within(list: &str, at: usize, error: InvalidSnapshot) -> InvalidSnapshot {
-    InvalidSnapshot { field: format!("{list}[{at}].{}", error.field), problem: error.problem }
+    InvalidSnapshot {
+        field: format!("{list}[{at}].{}", error.field),
+        problem: error.problem,
+    }
 }
 
 /// Our own issuer first, then the outside ones; each name once.
@@ -233,7 +250,10 @@ fn join_issuers(
     if let Some(own) = &own
         && outside.iter().any(|other| other.issuer == own.issuer)
     {
-        return Err(invalid("issuer.issuer", "is also configured under `issuers`; remove one of the two"));
+        return Err(invalid(
+            "issuer.issuer",
+            "is also configured under `issuers`; remove one of the two",
+        ));
     }
     Ok(own.into_iter().chain(outside.iter().cloned()).collect())
 }
@@ -245,7 +265,10 @@ fn join_issuers(
 /// snapshot then), or a record does not make sense; none of them is applied.
 pub fn apply(policy: &Policy, changes: &Changes) -> Result<Policy, InvalidSnapshot> {
     if changes.version != policy.version.saturating_add(1) {
-        return Err(invalid("version", format!("is {}, after {}", changes.version, policy.version)));
+        return Err(invalid(
+            "version",
+            format!("is {}, after {}", changes.version, policy.version),
+        ));
     }
     let mut next = policy.clone();
     for (at, change) in changes.changes.iter().enumerate() {
@@ -260,30 +283,37 @@ fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot
     match change {
         Change::PutIssuer(record) => {
             let own = compile_issuer(record)?;
-            let others = policy.issuers.iter().filter(|held| held.issuer != own.issuer).cloned();
+            let others = policy
+                .issuers
+                .iter()
+                .filter(|held| held.issuer != own.issuer)
+                .cloned();
             policy.issuers = std::iter::once(own.clone()).chain(others).collect();
         }
         Change::PutApp(record) => {
-            let app = compile_app(record)?;
-            policy.apps.insert(app.id.clone(), Arc::new(app));
+            let app = compile_app(record, &policy.issuers)?;
+            policy.apps.insert(*app.id.digest(), Arc::new(app));
         }
         Change::RemoveApp { id } => {
-            policy.apps.remove(&AppId::parse(id).map_err(|error| invalid("id", error))?);
+            policy
+                .apps
+                .remove(AppId::parse(id).map_err(|error| invalid("id", error))?.digest());
         }
         Change::PutSource(record) => {
             let (key, source) = compile_source(record)?;
             if policy.source(&key).is_some_and(|held| held.id != source.id) {
                 return Err(invalid("write_key_digest", "is that of another source"));
             }
-            policy.sources.insert(key, Arc::new(source));
+            policy.sources.insert(key.0, Arc::new(source));
         }
         Change::RemoveSource { write_key_digest } => {
-            let key = parse_digest(write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
-            policy.sources.remove(&key);
+            let key =
+                parse_digest(write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
+            policy.sources.remove(&key.0);
         }
         Change::Revoke(record) => {
             let (token, until) = compile_revocation(record)?;
-            policy.revoked.insert(token, until);
+            policy.revoked.insert(token.0, until);
         }
     }
     Ok(())
@@ -320,19 +350,22 @@ pub fn with_issuer_keys(policy: &Policy, issuer: &str, keys: &Arc<[VerifyingKey]
 pub fn without_revocations(policy: &Policy, expired: &[TokenDigest]) -> Policy {
     let mut next = policy.clone();
     for token in expired {
-        next.revoked.remove(token);
+        next.revoked.remove(&token.0);
     }
     next
 }
 
 fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, InvalidSnapshot> {
-    if record.issuer.is_empty() || record.audience.is_empty() {
-        return Err(invalid("issuer", "has no name or no audience"));
+    if record.issuer.is_empty() {
+        return Err(invalid("issuer", "has no name"));
     }
-    let keys = verifying_keys(&record.keys, &Algorithm::ALL).map_err(|error| invalid("issuer.keys", error.problem))?;
+    let keys = verifying_keys(&record.keys, &Algorithm::ALL)
+        .map_err(|error| invalid("issuer.keys", error.problem))?;
     Ok(TrustedIssuer {
         issuer: Arc::from(record.issuer.as_str()),
-        audiences: vec![record.audience.clone()],
+        audiences: vec![
+            Audience::parse(&record.audience).map_err(|error| invalid("issuer.audience", error))?,
+        ],
         types: AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
         leeway_s: OWN_LEEWAY_S,
         lifetime_max_s: Some(TokenLifetime::ThirtyDays.seconds()),
@@ -343,16 +376,21 @@ fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, InvalidSnapsho
 /// Tolerated difference, in seconds, between the clocks of the control plane and of its gateways.
 pub const OWN_LEEWAY_S: u64 = 5;
 
-fn compile_app(record: &AppRecord) -> Result<App, InvalidSnapshot> {
-    let mut keys = Vec::with_capacity(record.keys.len());
+/// `issuers` lends its texts, so that a million apps of one issuer point at one text.
+fn compile_app(record: &AppRecord, issuers: &[TrustedIssuer]) -> Result<App, InvalidSnapshot> {
+    let mut keys = SmallVec::new();
     for key in &record.keys {
         keys.push(KeyId::parse(key).map_err(|error| invalid("keys", error))?);
     }
+    let known = issuers.iter().find(|known| *known.issuer == *record.issuer);
     let scopes: Result<ScopeSet, _> = record.scopes.iter().map(|scope| Scope::parse(scope)).collect();
     Ok(App {
         id: AppId::parse(&record.id).map_err(|error| invalid("id", error))?,
         workspace: WorkspaceId::parse(&record.workspace).map_err(|error| invalid("workspace", error))?,
-        issuer: Arc::from(record.issuer.as_str()),
+        issuer: known.map_or_else(
+            || Arc::from(record.issuer.as_str()),
+            |known| Arc::clone(&known.issuer),
+        ),
         scopes: scopes.map_err(|error| invalid("scopes", error))?,
         keys,
         not_issued_before: UnixSeconds(record.not_issued_before),
@@ -360,7 +398,8 @@ fn compile_app(record: &AppRecord) -> Result<App, InvalidSnapshot> {
 }
 
 fn compile_source(record: &SourceRecord) -> Result<(WriteKeyDigest, Source), InvalidSnapshot> {
-    let key = parse_digest(&record.write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
+    let key =
+        parse_digest(&record.write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
     let enforcement = Enforcement::parse(&record.enforcement)
         .ok_or_else(|| invalid("enforcement", "is none of `off`, `observe`, `on`"))?;
     let connected_app = record.app.as_deref().map(AppId::parse).transpose();
@@ -377,7 +416,10 @@ fn compile_revocation(record: &RevocationRecord) -> Result<(TokenDigest, UnixSec
     if record.token_id.is_empty() || record.token_id.len() > TOKEN_ID_BYTES_MAX {
         return Err(invalid("token_id", "is empty or too long"));
     }
-    Ok((TokenDigest::of(&record.issuer, &record.token_id), UnixSeconds(record.expires_at)))
+    Ok((
+        TokenDigest::of(&record.issuer, &record.token_id),
+        UnixSeconds(record.expires_at),
+    ))
 }
 
 /// Why a key set is refused whole.
@@ -396,12 +438,16 @@ pub struct InvalidKeySet {
 /// Two usable keys with one `kid`, or more than 64 keys. An empty result is not an error here.
 pub fn verifying_keys(jwks: &[Jwk], allowed: &[Algorithm]) -> Result<Vec<VerifyingKey>, InvalidKeySet> {
     if jwks.len() > ISSUER_KEYS_MAX {
-        return Err(InvalidKeySet { problem: format!("has more than {ISSUER_KEYS_MAX} keys") });
+        return Err(InvalidKeySet {
+            problem: format!("has more than {ISSUER_KEYS_MAX} keys"),
+        });
     }
     let mut keys: Vec<VerifyingKey> = Vec::new();
     for key in jwks.iter().filter_map(|jwk| verifying_key(jwk, allowed)) {
         if keys.iter().any(|held| held.id() == key.id()) {
-            return Err(InvalidKeySet { problem: format!("has two keys with the id `{}`", key.id()) });
+            return Err(InvalidKeySet {
+                problem: format!("has two keys with the id `{}`", key.id()),
+            });
         }
         keys.push(key);
     }
@@ -410,7 +456,10 @@ pub fn verifying_keys(jwks: &[Jwk], allowed: &[Algorithm]) -> Result<Vec<Verifyi
 
 fn verifying_key(jwk: &Jwk, allowed: &[Algorithm]) -> Option<VerifyingKey> {
     let for_signatures = jwk.key_use.as_deref().is_none_or(|key_use| key_use == "sig")
-        && jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+        && jwk
+            .key_ops
+            .as_ref()
+            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
     if !for_signatures {
         return None;
     }
@@ -424,7 +473,10 @@ fn verifying_key(jwk: &Jwk, allowed: &[Algorithm]) -> Option<VerifyingKey> {
     let algorithm = match jwk.alg.as_deref() {
         Some(alg) => Algorithm::parse(alg).filter(|algorithm| allowed.contains(algorithm))?,
         // Without `alg`, the key is pinned to the first allowed algorithm that fits its kind.
-        None => allowed.iter().copied().find(|algorithm| public.fits(*algorithm))?,
+        None => allowed
+            .iter()
+            .copied()
+            .find(|algorithm| public.fits(*algorithm))?,
     };
     VerifyingKey::new(KeyId::parse(jwk.kid.as_deref()?).ok()?, public, algorithm).ok()
 }
@@ -440,12 +492,24 @@ pub fn jwk(id: &KeyId, public: &PublicKey, algorithm: Algorithm) -> Jwk {
         ..Jwk::default()
     };
     match public {
-        PublicKey::Rsa { n, e } => Jwk { kty: "RSA".to_owned(), n: text(n), e: text(e), ..base },
-        PublicKey::P256 { x, y } => {
-            Jwk { kty: "EC".to_owned(), crv: Some("P-256".to_owned()), x: text(x), y: text(y), ..base }
-        }
-        PublicKey::Ed25519 { x } => {
-            Jwk { kty: "OKP".to_owned(), crv: Some("Ed25519".to_owned()), x: text(x), ..base }
-        }
+        PublicKey::Rsa { n, e } => Jwk {
+            kty: "RSA".to_owned(),
+            n: text(n),
+            e: text(e),
+            ..base
+        },
+        PublicKey::P256 { x, y } => Jwk {
+            kty: "EC".to_owned(),
+            crv: Some("P-256".to_owned()),
+            x: text(x),
+            y: text(y),
+            ..base
+        },
+        PublicKey::Ed25519 { x } => Jwk {
+            kty: "OKP".to_owned(),
+            crv: Some("Ed25519".to_owned()),
+            x: text(x),
+            ..base
+        },
     }
 }

@@ -253,9 +253,10 @@ struct OAuthError {
     error_description: String,
 }
 
-impl IntoResponse for TokenError {
-    fn into_response(self) -> Response {
-        let (status, error) = match &self {
+impl TokenError {
+    /// The status, and the `error` code: one of a handful of words, so it serves as a metric's label, too.
+    pub(super) const fn status(&self) -> (StatusCode, &'static str) {
+        match self {
             Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::GrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
             Self::Scope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
@@ -265,7 +266,13 @@ impl IntoResponse for TokenError {
             Self::Unreadable(fault) => (fault.status().0, "invalid_request"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request"),
             Self::Control(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-        };
+        }
+    }
+}
+
+impl IntoResponse for TokenError {
+    fn into_response(self) -> Response {
+        let (status, error) = self.status();
         let description = match &self {
             Self::Control(fault) => {
                 tracing::error!(error = %fault, "no token could be issued for our fault");

@@ -12,6 +12,7 @@ mod error;
 mod form;
 mod keys;
 mod members;
+mod passwords;
 pub mod publish;
 mod random;
 mod revoke;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::RwLock;
 use std::time::Duration;
 
+use prometheus::{IntCounterVec, Opts, Registry};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -77,6 +79,8 @@ pub enum OpenError {
     Audience,
     #[error("no signing key could be made")]
     SigningKey,
+    #[error("a metric cannot be made: {0}")]
+    Metric(#[from] prometheus::Error),
 }
 
 /// The control plane.
@@ -90,6 +94,7 @@ pub struct Control {
     keys: KeyRing,
     parsed_keys: moka::sync::Cache<KeyId, VerifyingKey>,
     uses: Uses,
+    tokens_issued: IntCounterVec,
     /// The newest policy version, for whoever feeds gateways.
     versions: watch::Sender<u64>,
     /// The way to the bundled gateway while there is one.
@@ -122,6 +127,10 @@ impl Control {
             keys,
             parsed_keys: moka::sync::Cache::new(PARSED_KEYS),
             uses: Uses::default(),
+            tokens_issued: IntCounterVec::new(
+                Opts::new("portcullis_tokens_issued_total", "Token requests by result."),
+                &["result"],
+            )?,
             versions: watch::Sender::new(version),
             publisher: RwLock::new(None),
         })
@@ -137,6 +146,18 @@ impl Control {
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.identity.issuer
+    }
+
+    /// Adds the control plane's metrics to a registry.
+    ///
+    /// # Errors
+    /// A name is taken there.
+    pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.tokens_issued.clone()))
+    }
+
+    fn count_token(&self, result: &'static str) {
+        self.tokens_issued.with_label_values(&[result]).inc();
     }
 
     /// Does what has to be done now and then, and never ends.

@@ -78,6 +78,7 @@ impl<'a> From<&'a AccessTokenClaims> for Claims<'a> {
 pub(super) async fn post(State(control): State<Arc<Control>>, request: Request) -> Response {
     match answer(&control, request).await {
         Ok(token) => {
+            control.count_token("ok");
             let mut response = json(StatusCode::OK, "application/json", &token);
             response
                 .headers_mut()
@@ -85,6 +86,7 @@ pub(super) async fn post(State(control): State<Arc<Control>>, request: Request) 
             response
         }
         Err(error) => {
+            control.count_token(error.status().1);
             tracing::debug!(%error, "no token issued");
             error.into_response()
         }

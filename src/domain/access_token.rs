@@ -6,12 +6,15 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use thiserror::Error;
 
-use super::ids::{AppId, KeyId, TokenDigest, WorkspaceId};
+use super::ids::{AppId, Audience, KeyId, TokenDigest, WorkspaceId};
 use super::json::{JsonError, Object};
 use super::jws::{CompactJws, JwsError};
 use super::key::Thumbprint;
+#[cfg(feature = "test-util")]
+use super::policy::TrustedIssuer;
 use super::policy::{AcceptedTypes, Policy};
 use super::scope::ScopeSet;
 use super::time::UnixSeconds;
@@ -65,7 +68,7 @@ pub struct VerifiedToken {
     pub(crate) issuer: Arc<str>,
     pub(crate) key: Thumbprint,
     pub(crate) app: AppId,
-    pub(crate) audiences: Vec<String>,
+    pub(crate) audiences: SmallVec<[Audience; 1]>,
     pub(crate) scopes: ScopeSet,
     pub(crate) issued_at: UnixSeconds,
     pub(crate) not_before: Option<UnixSeconds>,
@@ -94,16 +97,21 @@ impl VerifiedToken {
             return Err(TokenFault::Type);
         }
         if issuer.keys.is_none() {
-            return Err(TokenFault::KeysUnavailable { issuer: Arc::clone(&issuer.issuer) });
+            return Err(TokenFault::KeysUnavailable {
+                issuer: Arc::clone(&issuer.issuer),
+            });
         }
-        let key = issuer
-            .key(jws.key_id())
-            .ok_or_else(|| TokenFault::KeyUnknown { issuer: Arc::clone(&issuer.issuer) })?;
+        let key = issuer.key(jws.key_id()).ok_or_else(|| TokenFault::KeyUnknown {
+            issuer: Arc::clone(&issuer.issuer),
+        })?;
         if !jws.is_signed_by(key) {
             return Err(TokenFault::SignatureInvalid);
         }
         let verified = Self::from_claims(&claims, Arc::clone(&issuer.issuer), key.thumbprint())?;
-        if issuer.lifetime_max_s.is_some_and(|max| verified.expires_at.since(verified.issued_at) > max) {
+        if issuer
+            .lifetime_max_s
+            .is_some_and(|max| verified.expires_at.since(verified.issued_at) > max)
+        {
             return Err(TokenFault::Claim("exp"));
         }
         Ok(verified)
@@ -116,7 +124,10 @@ impl VerifiedToken {
             return Err(TokenFault::Claim("jti"));
         }
         text("sub")?;
-        let scopes = claims.optional_text("scope").map_err(TokenFault::Claims)?.unwrap_or_default();
+        let scopes = claims
+            .optional_text("scope")
+            .map_err(TokenFault::Claims)?
+            .unwrap_or_default();
         let client_key = claims
             .optional_text("client_key_id")
             .map_err(TokenFault::Claims)?
@@ -125,15 +136,13 @@ impl VerifiedToken {
             .map_err(|_| TokenFault::Claim("client_key_id"))?;
         Ok(Self {
             app: AppId::parse(text("client_id")?).map_err(|_| TokenFault::Claim("client_id"))?,
-            audiences: claims
-                .texts("aud")
-                .map_err(TokenFault::Claims)?
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            audiences: audiences(claims)?,
             scopes: ScopeSet::parse(scopes).map_err(|_| TokenFault::Claim("scope"))?,
             issued_at: UnixSeconds(claims.integer("iat").map_err(TokenFault::Claims)?),
-            not_before: claims.optional_integer("nbf").map_err(TokenFault::Claims)?.map(UnixSeconds),
+            not_before: claims
+                .optional_integer("nbf")
+                .map_err(TokenFault::Claims)?
+                .map(UnixSeconds),
             expires_at: UnixSeconds(claims.integer("exp").map_err(TokenFault::Claims)?),
             digest: TokenDigest::of(&issuer, token_id),
             issuer,
@@ -142,10 +151,27 @@ impl VerifiedToken {
         })
     }
 
+    /// A token taken as verified, from the text of its claims: for tests and benches that need more
+    /// tokens than can be signed.
+    ///
+    /// # Errors
+    /// [`TokenFault`] when the text is not the claims of an access token.
+    #[cfg(feature = "test-util")]
+    pub fn for_test(issuer: &TrustedIssuer, key: Thumbprint, claims: &str) -> Result<Self, TokenFault> {
+        let claims = Object::parse(claims.as_bytes()).map_err(TokenFault::Claims)?;
+        Self::from_claims(&claims, Arc::clone(&issuer.issuer), key)
+    }
+
     /// When the token ends. A cache need not keep it longer.
     #[must_use]
     pub fn expires_at(&self) -> UnixSeconds {
         self.expires_at
+    }
+
+    /// The scopes that the token was issued with.
+    #[must_use]
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.scopes
     }
 
     /// The app that the token was issued to.
@@ -153,4 +179,14 @@ impl VerifiedToken {
     pub fn app(&self) -> &AppId {
         &self.app
     }
+}
+
+/// The audiences named, without those that could be nobody's here: an audience that is not a plain
+/// identifier equals none of ours, which are.
+fn audiences(claims: &Object<'_>) -> Result<SmallVec<[Audience; 1]>, TokenFault> {
+    let named = claims.texts("aud").map_err(TokenFault::Claims)?;
+    Ok(named
+        .into_iter()
+        .filter_map(|audience| Audience::parse(audience).ok())
+        .collect())
 }

@@ -71,7 +71,8 @@ impl<'t> UnverifiedAssertion<'t> {
         if jws.has_type() && !jws.is_type("JWT") && !jws.is_type("client-authentication+jwt") {
             return Err(AssertionError::Type);
         }
-        let app = AppId::parse(jws.unverified_claims()?.text("sub")?).map_err(|_| AssertionError::Claim("sub"))?;
+        let app =
+            AppId::parse(jws.unverified_claims()?.text("sub")?).map_err(|_| AssertionError::Claim("sub"))?;
         Ok(Self { jws, app })
     }
 
@@ -138,7 +139,11 @@ fn check_audience(claims: &Object<'_>, audiences: &[&str]) -> Result<(), Asserti
     let trimmed = |url: &str| url.strip_suffix('/').unwrap_or(url).to_owned();
     match claims.texts("aud")?.as_slice() {
         [one] if audiences.iter().any(|ours| trimmed(ours) == trimmed(one)) => Ok(()),
-        _ => Err(AssertionError::Audience(audiences.first().map_or_else(String::new, |ours| (*ours).to_owned()))),
+        _ => Err(AssertionError::Audience(
+            audiences
+                .first()
+                .map_or_else(String::new, |ours| (*ours).to_owned()),
+        )),
     }
 }
 
@@ -162,7 +167,9 @@ fn date(claims: &Object<'_>, name: &'static str) -> Result<Option<UnixSeconds>, 
         Some(Value::Integer(seconds)) => return Ok(Some(UnixSeconds(*seconds))),
         Some(Value::Number(number)) => *number,
         // Digits, with a fraction at most: `inf`, `nan`, signs and exponents are not dates.
-        Some(Value::Text(text)) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') => {
+        Some(Value::Text(text))
+            if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.') =>
+        {
             text.parse::<f64>().map_err(|_| JsonError::Type(name))?
         }
         Some(_) => return Err(JsonError::Type(name)),
@@ -170,6 +177,10 @@ fn date(claims: &Object<'_>, name: &'static str) -> Result<Option<UnixSeconds>, 
     if !(0.0..=LATEST).contains(&number) {
         return Err(JsonError::Type(name));
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked above"
+    )]
     Ok(Some(UnixSeconds(number as u64)))
 }

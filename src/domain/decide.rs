@@ -75,11 +75,21 @@ fn decide_for_source(
         Err(reason) if mode == Mode::Observed => (None, Some(reason)),
         Err(reason) => return Decision::Deny(reason),
     };
-    Decision::Allow(Permit { mode, source: Some(Arc::clone(source)), app, would_deny })
+    Decision::Allow(Permit {
+        mode,
+        source: Some(Arc::clone(source)),
+        app,
+        would_deny,
+    })
 }
 
 fn unenforced(source: Option<&Arc<Source>>) -> Permit {
-    Permit { mode: Mode::Unenforced, source: source.map(Arc::clone), app: None, would_deny: None }
+    Permit {
+        mode: Mode::Unenforced,
+        source: source.map(Arc::clone),
+        app: None,
+        would_deny: None,
+    }
 }
 
 /// Checks 3 to 9: the app that the token speaks for, or the first reason against it.
@@ -108,7 +118,10 @@ fn authorize<'p>(
         return Err(DenyReason::AppUnknown);
     }
     // Revoking all tokens of an app or of one of its keys is a fact about the app, not an entry a token.
-    let key_is_gone = token.client_key.as_ref().is_some_and(|key| !app.keys.contains(key));
+    let key_is_gone = token
+        .client_key
+        .as_ref()
+        .is_some_and(|key| !app.keys.contains(key));
     if key_is_gone || token.issued_at < app.not_issued_before {
         return Err(DenyReason::TokenRevoked);
     }
@@ -122,18 +135,26 @@ fn authorize<'p>(
 }
 
 fn check_issuer_and_time(policy: &Policy, token: &VerifiedToken, now: UnixSeconds) -> Result<(), DenyReason> {
-    let issuer = policy.issuer(&token.issuer).ok_or(DenyReason::TokenIssuerUntrusted)?;
+    let issuer = policy
+        .issuer(&token.issuer)
+        .ok_or(DenyReason::TokenIssuerUntrusted)?;
     if !issuer.trusts(token.key) {
         return Err(DenyReason::TokenKeyUnknown);
     }
-    if !token.audiences.iter().any(|audience| issuer.audiences.contains(audience)) {
+    if !token
+        .audiences
+        .iter()
+        .any(|audience| issuer.audiences.contains(audience))
+    {
         return Err(DenyReason::TokenAudienceMismatch);
     }
     // RFC 7519 section 4.1.4: not accepted on or after `exp`.
     if now >= token.expires_at.plus(issuer.leeway_s) {
         return Err(DenyReason::TokenExpired);
     }
-    let begins = token.not_before.map_or(token.issued_at, |not_before| not_before.max(token.issued_at));
+    let begins = token
+        .not_before
+        .map_or(token.issued_at, |not_before| not_before.max(token.issued_at));
     if now.plus(issuer.leeway_s) < begins {
         return Err(DenyReason::TokenNotYetValid);
     }

@@ -182,7 +182,10 @@ impl DenyReason {
     /// which they fetch one and send the batch again.
     #[must_use]
     pub const fn asks_for_new_token(self) -> bool {
-        matches!(self, Self::TokenExpired | Self::TokenRevoked | Self::TokenKeyUnknown)
+        matches!(
+            self,
+            Self::TokenExpired | Self::TokenRevoked | Self::TokenKeyUnknown
+        )
     }
 
     /// Whether the answer carries a `WWW-Authenticate` challenge (RFC 6750 section 3): every 401, and
@@ -204,6 +207,10 @@ mod tests {
         words.dedup();
         assert_eq!(words.len(), DenyReason::ALL.len());
         assert_eq!(words.len(), 31);
-        assert!(DenyReason::ALL.iter().all(|reason| (400..=504).contains(&reason.status())));
+        assert!(
+            DenyReason::ALL
+                .iter()
+                .all(|reason| (400..=504).contains(&reason.status()))
+        );
     }
 }

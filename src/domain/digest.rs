@@ -1,7 +1,6 @@
 //! SHA-256 digests that stand in for secrets and keys of the hot indexes.
 
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 
@@ -17,8 +16,8 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 ///
 /// 128 bits make a second preimage (another write key or token id with this digest) a matter of
 /// 2^128 tries; half the bytes keep two entries of an index in one cache line.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ShortDigest([u8; 16]);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShortDigest([u64; 2]);
 
 impl ShortDigest {
     /// Digests `parts` under a domain name, so that a write key and a token id with equal bytes differ.
@@ -35,60 +34,36 @@ impl ShortDigest {
         for (to, from) in short.iter_mut().zip(context.finish().as_ref()) {
             *to = *from;
         }
-        Self(short)
+        Self::from_bytes(short)
     }
 
     /// A digest read back from its wire form.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
+        let bits = u128::from_be_bytes(bytes);
+        // Two words, since a `u128` would ask for an alignment of 16 and widen every entry of an index.
+        Self([(bits >> 64) as u64, bits as u64])
+    }
+
+    /// The digest as one number, its first byte on top.
+    #[must_use]
+    pub const fn bits(self) -> u128 {
+        (self.0[0] as u128) << 64 | self.0[1] as u128
     }
 
     /// The 16 bytes, for the wire.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl Hash for ShortDigest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // The bytes are uniform already; eight of them are the hash (see `DigestHasher`).
-        state.write_u64(u64::from_le_bytes([
-            self.0[0], self.0[1], self.0[2], self.0[3], self.0[4], self.0[5], self.0[6], self.0[7],
-        ]));
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.bits().to_be_bytes()
     }
 }
 
 impl fmt::Debug for ShortDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Enough to tell two apart in a test's failure, too little to look one up.
-        write!(f, "ShortDigest({:02x}{:02x}..)", self.0[0], self.0[1])
+        write!(f, "ShortDigest({:04x}..)", self.0[0] >> 48)
     }
 }
-
-/// A hasher for keys that are uniform already: it passes one `u64` through.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
-
-/// Builds [`DigestHasher`]s.
-pub type BuildDigestHasher = BuildHasherDefault<DigestHasher>;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Typed identifiers, and the write key, which is never printable.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -36,14 +37,21 @@ fn check_id(text: &str) -> Result<(), InvalidId> {
         return Err(InvalidId::TooLong(ID_BYTES_MAX));
     }
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/@+=|".contains(&b);
-    if text.bytes().all(plain) { Ok(()) } else { Err(InvalidId::Character) }
+    if text.bytes().all(plain) {
+        Ok(())
+    } else {
+        Err(InvalidId::Character)
+    }
 }
 
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        #[derive(Clone)]
+        pub struct $name {
+            digest: ShortDigest,
+            text: Arc<str>,
+        }
 
         impl $name {
             /// Checks `text`: 1 to 128 bytes of visible ASCII that need no escaping.
@@ -52,25 +60,47 @@ macro_rules! id_type {
             /// [`InvalidId`] names what is wrong.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
                 check_id(text)?;
-                Ok(Self(Arc::from(text)))
+                Ok(Self { digest: ShortDigest::of(stringify!($name), &[text.as_bytes()]), text: Arc::from(text) })
+            }
+
+            /// The digest that indexes are keyed by.
+            #[must_use]
+            pub fn digest(&self) -> &ShortDigest {
+                &self.digest
             }
 
             /// The identifier's text.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                &self.text
+            }
+        }
+
+        // INVARIANT: the digest follows from the text, so comparing digests compares texts, and a
+        // decision over a million sources need not fetch one more line of memory for it.
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.digest == other.digest
+            }
+        }
+
+        impl Eq for $name {}
+
+        impl Hash for $name {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.digest.hash(state);
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(&self.text)
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self.0)
+                write!(f, concat!(stringify!($name), "({})"), self.text)
             }
         }
     };
@@ -87,6 +117,10 @@ id_type!(
 id_type!(
     /// An OAuth app: the client of RFC 6749, `client_id` and `sub` of its tokens.
     AppId
+);
+id_type!(
+    /// An audience (`aud`): whom a token is meant for.
+    Audience
 );
 id_type!(
     /// A key id (`kid`): names a public key of an app or a signing key of an issuer.
@@ -161,10 +195,19 @@ impl WriteKeyDigest {
 pub struct TokenDigest(pub ShortDigest);
 
 impl TokenDigest {
+    /// A digest read back from bytes that [`ShortDigest::to_bytes`] gave.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(ShortDigest::from_bytes(bytes))
+    }
+
     /// Digests an issuer and a token id. Two issuers may use one `jti`; their tokens stay apart.
     #[must_use]
     pub fn of(issuer: &str, token_id: &str) -> Self {
-        Self(ShortDigest::of("token", &[issuer.as_bytes(), token_id.as_bytes()]))
+        Self(ShortDigest::of(
+            "token",
+            &[issuer.as_bytes(), token_id.as_bytes()],
+        ))
     }
 }
 

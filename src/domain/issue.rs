@@ -61,7 +61,11 @@ pub fn issue(
         issued_at: now,
         expires_at: now.plus(app.token_lifetime.seconds()),
         token_id,
-        scopes: if requested.is_empty() { app.scopes.clone() } else { requested.clone() },
+        scopes: if requested.is_empty() {
+            app.scopes.clone()
+        } else {
+            requested.clone()
+        },
         workspace: app.workspace.clone(),
         client_key: assertion.key.clone(),
     })

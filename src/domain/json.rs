@@ -55,7 +55,10 @@ impl<'a> Object<'a> {
     /// The value of a member, or `None` where it is absent.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&Value<'a>> {
-        self.0.iter().find(|(held, _)| held == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(held, _)| held == name)
+            .map(|(_, value)| value)
     }
 
     /// Whether the member is present, whatever its type.
@@ -185,7 +188,10 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        #[expect(clippy::cast_precision_loss, reason = "a negative date is refused by every caller")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a negative date is refused by every caller"
+        )]
         Ok(Value::Number(number as f64))
     }
 
@@ -210,7 +216,11 @@ impl<'de> Visitor<'de> for ValueVisitor {
                 _ => only_texts = false,
             }
         }
-        Ok(if only_texts { Value::Texts(texts) } else { Value::Other })
+        Ok(if only_texts {
+            Value::Texts(texts)
+        } else {
+            Value::Other
+        })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -226,13 +236,27 @@ mod tests {
     #[test]
     fn a_repeated_member_is_refused_even_when_escaped() {
         for bad in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":1}"#, r#"{"x":{},"x":[]}"#] {
-            assert_eq!(Object::parse(bad.as_bytes()).unwrap_err(), JsonError::Syntax, "{bad}");
+            assert_eq!(
+                Object::parse(bad.as_bytes()).unwrap_err(),
+                JsonError::Syntax,
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn anything_but_one_object_is_refused() {
-        for bad in ["", "[]", "1", "{}{}", "{} x", "{\"a\":1,}", "\u{feff}{}", "{\"a\":\"\\ud800\"}", "{1:2}"] {
+        for bad in [
+            "",
+            "[]",
+            "1",
+            "{}{}",
+            "{} x",
+            "{\"a\":1,}",
+            "\u{feff}{}",
+            "{\"a\":\"\\ud800\"}",
+            "{1:2}",
+        ] {
             assert!(Object::parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(Object::parse(b"{\"a\":\"\xff\"}").is_err());
@@ -240,11 +264,17 @@ mod tests {
 
     #[test]
     fn members_are_asked_for_by_type() {
-        let text = r#"{"n":1,"neg":-1,"f":1.5,"s":"x","l":["a","b"],"mixed":["a",1],"o":{"n":{}},"none":null}"#;
+        let text =
+            r#"{"n":1,"neg":-1,"f":1.5,"s":"x","l":["a","b"],"mixed":["a",1],"o":{"n":{}},"none":null}"#;
         let object = Object::parse(text.as_bytes()).unwrap();
         assert_eq!(object.integer("n"), Ok(1));
         for wrong in ["neg", "f", "s", "l", "o", "none"] {
-            assert!(object.integer(Box::leak(wrong.to_owned().into_boxed_str())).is_err(), "{wrong}");
+            assert!(
+                object
+                    .integer(Box::leak(wrong.to_owned().into_boxed_str()))
+                    .is_err(),
+                "{wrong}"
+            );
         }
         assert_eq!(object.texts("s"), Ok(vec!["x"]));
         assert_eq!(object.texts("l"), Ok(vec!["a", "b"]));

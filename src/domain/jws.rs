@@ -75,8 +75,12 @@ impl<'t> CompactJws<'t> {
         }
         let algorithm =
             Algorithm::parse(header.text("alg").map_err(JwsError::Header)?).ok_or(JwsError::Algorithm)?;
-        let key_id = KeyId::parse(header.text("kid").map_err(JwsError::Header)?).map_err(|_| JwsError::KeyId)?;
-        let typ = header.optional_text("typ").map_err(JwsError::Header)?.map(str::to_owned);
+        let key_id =
+            KeyId::parse(header.text("kid").map_err(JwsError::Header)?).map_err(|_| JwsError::KeyId)?;
+        let typ = header
+            .optional_text("typ")
+            .map_err(JwsError::Header)?
+            .map(str::to_owned);
         Ok(Self {
             algorithm,
             key_id,

@@ -73,9 +73,13 @@ impl Algorithm {
 /// Why a text or a JWK is not a public key that we take. The sentences are shown to people.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InvalidPublicKey {
-    #[error("this is a private key; keep it with your application and never share it. Paste the public key: openssl rsa -in private.pem -pubout -outform PEM")]
+    #[error(
+        "this is a private key; keep it with your application and never share it. Paste the public key: openssl rsa -in private.pem -pubout -outform PEM"
+    )]
     PrivateKey,
-    #[error("this is a certificate, not a public key; extract the key: openssl x509 -in cert.pem -pubkey -noout")]
+    #[error(
+        "this is a certificate, not a public key; extract the key: openssl x509 -in cert.pem -pubkey -noout"
+    )]
     Certificate,
     #[error("there is no PEM public key here; it begins with -----BEGIN PUBLIC KEY-----")]
     NoPem,
@@ -103,10 +107,18 @@ pub enum InvalidPublicKey {
 #[derive(Clone, PartialEq, Eq)]
 pub enum PublicKey {
     /// Modulus and exponent, big-endian without leading zeros.
-    Rsa { n: Vec<u8>, e: Vec<u8> },
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
     /// Affine coordinates, 32 bytes each.
-    P256 { x: [u8; 32], y: [u8; 32] },
-    Ed25519 { x: [u8; 32] },
+    P256 {
+        x: [u8; 32],
+        y: [u8; 32],
+    },
+    Ed25519 {
+        x: [u8; 32],
+    },
 }
 
 impl PublicKey {
@@ -126,8 +138,14 @@ impl PublicKey {
         let (label, after) = after.split_once("-----").ok_or(InvalidPublicKey::Damaged)?;
         match label {
             "PUBLIC KEY" | "RSA PUBLIC KEY" => {}
-            "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => return Err(InvalidPublicKey::Certificate),
-            other => return Err(InvalidPublicKey::Label(other.chars().take(40).filter(|c| !c.is_control()).collect())),
+            "CERTIFICATE" | "TRUSTED CERTIFICATE" | "X509 CERTIFICATE" => {
+                return Err(InvalidPublicKey::Certificate);
+            }
+            other => {
+                return Err(InvalidPublicKey::Label(
+                    other.chars().take(40).filter(|c| !c.is_control()).collect(),
+                ));
+            }
         }
         let end = format!("-----END {label}-----");
         let (body, rest) = after.split_once(end.as_str()).ok_or(InvalidPublicKey::Damaged)?;
@@ -136,7 +154,11 @@ impl PublicKey {
         }
         let body: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
         let der = STANDARD.decode(body).map_err(|_| InvalidPublicKey::Damaged)?;
-        if label == "RSA PUBLIC KEY" { Self::from_pkcs1(&der) } else { Self::from_spki(&der) }
+        if label == "RSA PUBLIC KEY" {
+            Self::from_pkcs1(&der)
+        } else {
+            Self::from_spki(&der)
+        }
     }
 
     /// Reads a DER `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7).
@@ -145,11 +167,17 @@ impl PublicKey {
     /// [`InvalidPublicKey`] for another kind of key, a weak one, or damaged bytes.
     pub fn from_spki(der: &[u8]) -> Result<Self, InvalidPublicKey> {
         let info = spki::SubjectPublicKeyInfoRef::from_der(der).map_err(|_| InvalidPublicKey::Damaged)?;
-        let bits = info.subject_public_key.as_bytes().ok_or(InvalidPublicKey::Damaged)?;
+        let bits = info
+            .subject_public_key
+            .as_bytes()
+            .ok_or(InvalidPublicKey::Damaged)?;
         match info.algorithm.oid {
             OID_RSA => Self::from_pkcs1(bits),
             OID_EC => {
-                let curve = info.algorithm.parameters_oid().map_err(|_| InvalidPublicKey::Kind)?;
+                let curve = info
+                    .algorithm
+                    .parameters_oid()
+                    .map_err(|_| InvalidPublicKey::Kind)?;
                 if curve != OID_P256 {
                     return Err(InvalidPublicKey::Kind);
                 }
@@ -164,7 +192,11 @@ impl PublicKey {
         }
     }
 
-    fn from_pkcs1(der: &[u8]) -> Result<Self, InvalidPublicKey> {
+    /// Reads a DER `RSAPublicKey` (RFC 8017 appendix A.1.1).
+    ///
+    /// # Errors
+    /// As [`Self::from_rsa`], and for damaged bytes.
+    pub fn from_pkcs1(der: &[u8]) -> Result<Self, InvalidPublicKey> {
         let key = pkcs1::RsaPublicKey::from_der(der).map_err(|_| InvalidPublicKey::Damaged)?;
         Self::from_rsa(key.modulus.as_bytes(), key.public_exponent.as_bytes())
     }
@@ -177,7 +209,9 @@ impl PublicKey {
     pub fn from_rsa(n: &[u8], e: &[u8]) -> Result<Self, InvalidPublicKey> {
         let n = strip_zeros(n);
         let e = strip_zeros(e);
-        let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
+        let bits = n
+            .first()
+            .map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
         if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
             return Err(InvalidPublicKey::RsaSize(bits));
         }
@@ -188,7 +222,11 @@ impl PublicKey {
         if e.len() > 4 || exponent < 65_537 || exponent % 2 == 0 {
             return Err(InvalidPublicKey::RsaExponent);
         }
-        Self::Rsa { n: n.to_vec(), e: e.to_vec() }.usable()
+        Self::Rsa {
+            n: n.to_vec(),
+            e: e.to_vec(),
+        }
+        .usable()
     }
 
     /// A P-256 key from its coordinates (RFC 7518 section 6.2.1).
@@ -246,7 +284,11 @@ impl PublicKey {
         let canonical = match self {
             Self::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, b64(e), b64(n)),
             Self::P256 { x, y } => {
-                format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, b64(x), b64(y))
+                format!(
+                    r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
+                    b64(x),
+                    b64(y)
+                )
             }
             Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, b64(x)),
         };
@@ -309,10 +351,17 @@ impl VerifyingKey {
     /// # Errors
     /// [`InvalidPublicKey::AlgorithmMismatch`] when the algorithm needs another kind of key.
     pub fn new(id: KeyId, public: PublicKey, algorithm: Algorithm) -> Result<Self, InvalidPublicKey> {
-        let parsed =
-            public.parsed(algorithm).ok_or(InvalidPublicKey::AlgorithmMismatch(algorithm.as_str()))?;
+        let parsed = public
+            .parsed(algorithm)
+            .ok_or(InvalidPublicKey::AlgorithmMismatch(algorithm.as_str()))?;
         let thumbprint = public.thumbprint();
-        Ok(Self { id, public, algorithm, thumbprint, parsed })
+        Ok(Self {
+            id,
+            public,
+            algorithm,
+            thumbprint,
+            parsed,
+        })
     }
 
     /// The key id (`kid`).

@@ -11,6 +11,7 @@ pub mod client_assertion;
 pub mod decide;
 pub mod decision;
 pub mod digest;
+pub mod digest_map;
 pub mod facts;
 pub mod ids;
 pub mod issue;

@@ -1,20 +1,18 @@
 //! The policy: immutable indexes that answer a decision's questions.
 //!
 //! INVARIANT: a `Policy` never changes. A change makes a new one that shares all it did not touch (the
-//! maps are persistent tries), so that one revocation among a million costs microseconds, a decision
+//! maps are persistent), so that one revocation among a million costs microseconds, a decision
 //! that is under way keeps the version it began with, and no decision ever waits.
 
-use std::collections::hash_map::RandomState;
 use std::sync::Arc;
 
-use super::digest::BuildDigestHasher;
-use super::ids::{AppId, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
+use smallvec::SmallVec;
+
+use super::digest_map::DigestMap;
+use super::ids::{AppId, Audience, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
 use super::key::{Thumbprint, VerifyingKey};
 use super::scope::ScopeSet;
 use super::time::UnixSeconds;
-
-/// A persistent hash map: cloning is two counters, inserting copies one path.
-pub type PersistentMap<K, V, S> = imbl::GenericHashMap<K, V, S, imbl::shared_ptr::ArcK>;
 
 /// What enforcement does with a source's requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +40,9 @@ impl Enforcement {
     /// The mode with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Off, Self::Observe, Self::On].into_iter().find(|mode| mode.as_str() == name)
+        [Self::Off, Self::Observe, Self::On]
+            .into_iter()
+            .find(|mode| mode.as_str() == name)
     }
 }
 
@@ -67,7 +67,7 @@ pub struct App {
     /// What tokens of this app may do now; a token's scope counts only as far as the app still has it.
     pub scopes: ScopeSet,
     /// The public keys the app has now; a token that another key proved is no longer accepted.
-    pub keys: Vec<KeyId>,
+    pub keys: SmallVec<[KeyId; 2]>,
     /// Tokens issued before this moment are no longer accepted.
     pub not_issued_before: UnixSeconds,
 }
@@ -86,7 +86,7 @@ pub enum AcceptedTypes {
 pub struct TrustedIssuer {
     pub issuer: Arc<str>,
     /// A token's `aud` must have one of these.
-    pub audiences: Vec<String>,
+    pub audiences: Vec<Audience>,
     pub types: AcceptedTypes,
     /// Tolerated clock difference in seconds, applied alike to `exp`, `nbf` and `iat`.
     pub leeway_s: u64,
@@ -106,7 +106,9 @@ impl TrustedIssuer {
     /// Whether the key with this thumbprint is still one of the issuer's.
     #[must_use]
     pub fn trusts(&self, thumbprint: Thumbprint) -> bool {
-        self.keys.as_deref().is_some_and(|keys| keys.iter().any(|key| key.thumbprint() == thumbprint))
+        self.keys
+            .as_deref()
+            .is_some_and(|keys| keys.iter().any(|key| key.thumbprint() == thumbprint))
     }
 }
 
@@ -131,9 +133,12 @@ pub struct Policy {
     pub(crate) confirmed_at: UnixSeconds,
     pub(crate) freshness: Freshness,
     pub(crate) issuers: Arc<[TrustedIssuer]>,
-    pub(crate) sources: PersistentMap<WriteKeyDigest, Arc<Source>, BuildDigestHasher>,
-    pub(crate) apps: PersistentMap<AppId, Arc<App>, RandomState>,
-    pub(crate) revoked: PersistentMap<TokenDigest, UnixSeconds, BuildDigestHasher>,
+    /// By write key.
+    pub(crate) sources: DigestMap<Arc<Source>>,
+    /// By app id.
+    pub(crate) apps: DigestMap<Arc<App>>,
+    /// By issuer and token id; the moment is when the token would have expired.
+    pub(crate) revoked: DigestMap<UnixSeconds>,
 }
 
 impl Policy {
@@ -145,9 +150,9 @@ impl Policy {
             confirmed_at: UnixSeconds(0),
             freshness,
             issuers: Arc::from(Vec::new()),
-            sources: PersistentMap::default(),
-            apps: PersistentMap::default(),
-            revoked: PersistentMap::default(),
+            sources: DigestMap::default(),
+            apps: DigestMap::default(),
+            revoked: DigestMap::default(),
         }
     }
 
@@ -166,7 +171,8 @@ impl Policy {
     /// Whether the policy is too old to be relied on, and the operator wants that to deny.
     #[must_use]
     pub fn is_stale(&self, now: UnixSeconds) -> bool {
-        self.freshness.when_stale == WhenStale::Deny && now.since(self.confirmed_at) > self.freshness.max_age_s
+        self.freshness.when_stale == WhenStale::Deny
+            && now.since(self.confirmed_at) > self.freshness.max_age_s
     }
 
     /// The trusted issuers.
@@ -184,19 +190,19 @@ impl Policy {
     /// The source that this write key names.
     #[must_use]
     pub fn source(&self, key: &WriteKeyDigest) -> Option<&Arc<Source>> {
-        self.sources.get(key)
+        self.sources.get(&key.0)
     }
 
     /// The app with this id.
     #[must_use]
     pub fn app(&self, id: &AppId) -> Option<&Arc<App>> {
-        self.apps.get(id)
+        self.apps.get(id.digest())
     }
 
     /// Whether this token is on the revocation list.
     #[must_use]
     pub fn is_revoked(&self, token: &TokenDigest) -> bool {
-        self.revoked.contains_key(token)
+        self.revoked.contains(&token.0)
     }
 
     /// How many revocations are held.

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use thiserror::Error;
+
+use super::digest::ShortDigest;
 
 /// The most scopes one token or request may name.
 pub const SCOPES_MAX: usize = 32;
@@ -25,8 +28,11 @@ pub enum InvalidScope {
 }
 
 /// One scope token, such as `tracking_api:write`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope(Arc<str>);
+#[derive(Clone)]
+pub struct Scope {
+    digest: ShortDigest,
+    text: Arc<str>,
+}
 
 impl Scope {
     /// Checks one scope token: `%x21 / %x23-5B / %x5D-7E`, 1 to 128 bytes.
@@ -41,31 +47,46 @@ impl Scope {
             return Err(InvalidScope::TooLong);
         }
         let allowed = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-        if text.bytes().all(allowed) { Ok(Self(Arc::from(text))) } else { Err(InvalidScope::Character) }
+        if !text.bytes().all(allowed) {
+            return Err(InvalidScope::Character);
+        }
+        Ok(Self {
+            digest: ShortDigest::of("scope", &[text.as_bytes()]),
+            text: Arc::from(text),
+        })
     }
 
     /// The scope's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
+// INVARIANT: the digest follows from the text; see the identifiers for why comparing uses it.
+impl PartialEq for Scope {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for Scope {}
+
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scope({})", self.0)
+        write!(f, "Scope({})", self.text)
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 /// A set of scopes in canonical order: sorted by bytes, each once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ScopeSet(Vec<Scope>);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeSet(SmallVec<[Scope; 3]>);
 
 impl ScopeSet {
     /// Reads a space-separated list; repeats are dropped, several spaces count as one.
@@ -109,8 +130,8 @@ impl ScopeSet {
 
 impl FromIterator<Scope> for ScopeSet {
     fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
-        let mut scopes: Vec<Scope> = scopes.into_iter().collect();
-        scopes.sort();
+        let mut scopes: SmallVec<[Scope; 3]> = scopes.into_iter().collect();
+        scopes.sort_by(|a, b| a.text.cmp(&b.text));
         scopes.dedup();
         Self(scopes)
     }
@@ -122,7 +143,7 @@ impl fmt::Display for ScopeSet {
             if at > 0 {
                 f.write_str(" ")?;
             }
-            f.write_str(&scope.0)?;
+            f.write_str(&scope.text)?;
         }
         Ok(())
     }

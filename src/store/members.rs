@@ -171,6 +171,19 @@ impl WriteTx {
         Ok(())
     }
 
+    pub(crate) async fn set_password_hash(
+        &mut self,
+        member: &MemberId,
+        hash: &str,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE members SET password_hash = $1 WHERE id = $2")
+            .bind(hash)
+            .bind(member.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     pub(crate) async fn insert_api_token(&mut self, token: &ApiTokenRecord) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO api_tokens (id, member, name, hash, prefix, created_at, expires_at) \

@@ -1,0 +1,129 @@
+//! Commands: parse the command line, wire the planes, decide nothing.
+
+mod quickstart;
+mod sample_upstream;
+mod serve;
+mod token;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config;
+use crate::telemetry;
+
+/// An OAuth 2.0 enforcement gateway with a bundled control plane.
+#[derive(Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on this machine with sample data, and print what to paste
+    Quickstart(quickstart::QuickstartArgs),
+    /// Run the planes that a config names: gateway, control plane, or both
+    Serve(ServeArgs),
+    /// Check a config file and report every problem with its place
+    Check(CheckArgs),
+    /// Make a client assertion and fetch an access token, as a client would
+    Token(token::TokenArgs),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// The config file (YAML)
+    #[arg(long, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// The config file (YAML)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Why a command ended without success: whose fault it is, and a sentence.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The user's input is wrong: exit 1.
+    Input(String),
+    /// Ours: exit 70.
+    Internal(String),
+}
+
+impl Failure {
+    pub(crate) fn input(error: impl fmt::Display) -> Self {
+        Self::Input(error.to_string())
+    }
+
+    pub(crate) fn internal(error: impl fmt::Display) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+/// Runs the command that the command line names.
+///
+/// Exit codes: 0 fine, 1 the user's input is wrong, 2 wrong usage, 70 our fault.
+#[must_use]
+pub fn main() -> ExitCode {
+    // Before anything may use TLS: whoever installs a provider first decides for the process.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let result = match Cli::parse().command {
+        Command::Check(args) => check(&args),
+        Command::Serve(args) => {
+            telemetry::init_log(false);
+            on_runtime(serve::serve(args.config))
+        }
+        Command::Quickstart(args) => {
+            telemetry::init_log(true);
+            on_runtime(quickstart::quickstart(args))
+        }
+        Command::Token(args) => on_runtime(token::token(args)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Input(message)) => {
+            eprintln!("portcullis: {message}");
+            ExitCode::from(1)
+        }
+        Err(Failure::Internal(message)) => {
+            eprintln!("portcullis: {message}");
+            ExitCode::from(70)
+        }
+    }
+}
+
+/// Runs a command on the runtime of the control plane and the background tasks; requests are served on
+/// runtimes of the gateway's own.
+fn on_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::internal(format_args!("no thread can be started: {error}")))?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}
+
+fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let config = config::load(&args.file).map_err(Failure::input)?;
+    if let config::PolicyOrigin::File(path) = &config.policy {
+        let now = crate::clock::Clock::System.now();
+        config::load_policy(path, &config.issuers, 1, now).map_err(Failure::input)?;
+    }
+    println!("{}: fine", args.file.display());
+    Ok(())
+}

@@ -1,0 +1,571 @@
+//! `portcullis quickstart`: everything on this machine, with sample data, and what to paste next.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use tokio::net::TcpListener;
+use zeroize::Zeroizing;
+
+use super::Failure;
+use super::sample_upstream;
+use super::serve::{Planes, ended};
+use crate::clock::instant;
+use crate::config::{
+    Api, Config, ControlPlane, ErrorForm, Gateway, Identify, Limits, Listener, Observability, PathPattern,
+    PolicyOrigin, Timeouts, Upstream,
+};
+use crate::control::{AppDetails, Control, NewApp, NewAppKey, NewSource};
+use crate::domain::facts::{UnknownSources, WithoutToken};
+use crate::domain::ids::{AppId, WorkspaceId};
+use crate::domain::key::Algorithm;
+use crate::domain::policy::{Enforcement, Freshness, WhenStale};
+use crate::domain::scope::Scope;
+use crate::gateway::service::{Running, bind};
+use crate::store::directory::Source;
+
+/// The first owner of the sample workspace.
+const OWNER_EMAIL: &str = "owner@quickstart.example";
+
+/// What the sample token in the printed lines asks for.
+const SCOPE: &str = "tracking_api:write";
+
+const ALL_SCOPES: [&str; 3] = ["tracking_api:write", "functions:write", "public_api:read_write"];
+
+#[derive(Args)]
+pub(super) struct QuickstartArgs {
+    /// Where keys, store and env file go
+    #[arg(long, value_name = "DIR", default_value = "data/quickstart")]
+    dir: PathBuf,
+    /// Where the gateway listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    gateway: String,
+    /// Where the token endpoint, the management API and the console listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    control_plane: String,
+    /// Where metrics and health listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    observability: String,
+    /// Where the sample upstream listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
+    upstream: String,
+    /// Answer 511 instead of 401 where a new token would help: SDKs then send the batch again
+    #[arg(long, value_name = "STATUS", default_value_t = 401, value_parser = reauthenticate_status)]
+    reauthenticate_status: u16,
+    /// Write one line of JSON a request to standard output
+    #[arg(long)]
+    access_log: bool,
+}
+
+fn reauthenticate_status(text: &str) -> Result<u16, &'static str> {
+    match text {
+        "401" => Ok(401),
+        "511" => Ok(511),
+        _ => Err("write 401 or 511"),
+    }
+}
+
+pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
+    let began = instant();
+    std::fs::create_dir_all(&args.dir).map_err(|error| {
+        Failure::input(format_args!(
+            "{} cannot be made: {error}; choose another with --dir",
+            args.dir.display()
+        ))
+    })?;
+    let upstream =
+        TcpListener::from_std(bind(&args.upstream).map_err(Failure::input)?).map_err(Failure::internal)?;
+    let upstream_address = upstream.local_addr().map_err(Failure::internal)?;
+    let config = config(&args, upstream_address)?;
+    let planes = Planes::start(&config).await?;
+    let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
+    let log = absolute(&args.dir.join("upstream.jsonl"))?;
+    let sample = {
+        let log = log.clone();
+        tokio::spawn(async move {
+            sample_upstream::serve(upstream, &log, async {
+                let _ = stopping.await;
+            })
+            .await
+        })
+    };
+    let env_path = args.dir.join("env");
+    let addresses = Addresses::of(&planes)?;
+    let control = planes
+        .control
+        .as_deref()
+        .ok_or_else(|| Failure::internal("the control plane is missing"))?;
+    let env = match EnvFile::read_if_there(&env_path)? {
+        Some(before) => before.moved_to(&addresses, &log),
+        None => make_data(control, &args.dir, &addresses, &log).await?,
+    };
+    env.write(&env_path)?;
+    print_what_to_paste(&args, &env_path, &addresses, began.elapsed());
+    ended().await?;
+    drop(stop);
+    planes.stop().await;
+    sample.await.map_err(Failure::internal)?
+}
+
+/// Where the planes listen, now that they do.
+struct Addresses {
+    gateway: SocketAddr,
+    control: SocketAddr,
+    observability: SocketAddr,
+}
+
+impl Addresses {
+    fn of(planes: &Planes) -> Result<Self, Failure> {
+        let missing = || Failure::internal("a listener is missing");
+        Ok(Self {
+            gateway: planes
+                .gateway
+                .as_ref()
+                .map(Running::addresses)
+                .and_then(|all| all.first().copied())
+                .ok_or_else(missing)?,
+            control: planes.control_address.ok_or_else(missing)?,
+            observability: planes.observability_address.ok_or_else(missing)?,
+        })
+    }
+
+    /// The values of the env file that follow from where the planes listen.
+    fn values(&self, upstream_log: &Path) -> Vec<(&'static str, String)> {
+        let Self {
+            gateway,
+            control,
+            observability,
+        } = self;
+        vec![
+            ("GATEWAY_URL", format!("http://{gateway}")),
+            ("FUNCTIONS_URL", format!("http://{gateway}")),
+            ("PUBLIC_API_URL", format!("http://{gateway}")),
+            ("TOKEN_URL", format!("http://{control}/token")),
+            ("AUTH_SERVER", format!("http://{control}")),
+            ("JWKS_URL", format!("http://{control}/.well-known/jwks.json")),
+            ("METRICS_URL", format!("http://{observability}/metrics")),
+            ("CONSOLE_URL", format!("http://{control}/")),
+            ("API_URL", format!("http://{control}/api/v1")),
+            ("ISSUER", format!("http://{control}")),
+            ("UPSTREAM_LOG", upstream_log.display().to_string()),
+        ]
+    }
+}
+
+fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Config, Failure> {
+    let api = |name: &str, paths: Vec<PathPattern>, scope: &str, identify: Vec<Identify>, form: ErrorForm| {
+        Ok::<_, Failure>(Api {
+            name: name.to_owned(),
+            hosts: vec!["*".to_owned()],
+            paths,
+            scope: Scope::parse(scope).map_err(Failure::internal)?,
+            identify,
+            upstream: "sample".to_owned(),
+            unknown_sources: UnknownSources::Deny,
+            without_token: if form == ErrorForm::PublicApi {
+                WithoutToken::Forward
+            } else {
+                WithoutToken::Deny
+            },
+            reauthenticate_status: args.reauthenticate_status,
+            forward_token: false,
+            error_form: form,
+        })
+    };
+    let function_places = vec![
+        Identify::Query("b".to_owned()),
+        Identify::Header("x-segment-source-function-token".to_owned()),
+    ];
+    let [tracking, functions, public] = ALL_SCOPES;
+    let apis = vec![
+        api(
+            "tracking",
+            vec![PathPattern::Prefix("/v1/".to_owned())],
+            tracking,
+            vec![Identify::Basic, Identify::Body],
+            ErrorForm::OAuth,
+        )?,
+        api(
+            "functions",
+            vec![PathPattern::Exact("/".to_owned())],
+            functions,
+            function_places,
+            ErrorForm::OAuth,
+        )?,
+        api(
+            "public",
+            vec![PathPattern::Prefix("/".to_owned())],
+            public,
+            vec![Identify::Token],
+            ErrorForm::PublicApi,
+        )?,
+    ];
+    let seconds = std::time::Duration::from_secs;
+    let sample = Upstream {
+        servers: vec![upstream.to_string()],
+        tls: None,
+        http2: false,
+        health_check: None,
+        timeouts: Timeouts {
+            connect: seconds(2),
+            read: seconds(30),
+            write: seconds(30),
+            idle: seconds(60),
+        },
+    };
+    Ok(Config {
+        path: args.dir.join("quickstart"),
+        gateway: Some(Gateway {
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            listeners: vec![Listener {
+                address: args.gateway.clone(),
+                tls: None,
+            }],
+            apis,
+            upstreams: BTreeMap::from([("sample".to_owned(), sample)]),
+            limits: Limits::default(),
+            token_cache_entries: 10_000,
+        }),
+        policy: PolicyOrigin::Bundled,
+        freshness: Freshness {
+            max_age_s: 86_400,
+            when_stale: WhenStale::Deny,
+        },
+        issuers: Vec::new(),
+        control_plane: Some(ControlPlane {
+            listen: args.control_plane.clone(),
+            public_url: None,
+            audience: None,
+            store: args.dir.join("portcullis.db"),
+            signing_algorithm: Algorithm::Rs256,
+        }),
+        observability: Observability {
+            listen: Some(args.observability.clone()),
+            access_log: args.access_log,
+        },
+    })
+}
+
+/// Makes the sample workspace through the same functions that the API calls.
+async fn make_data(
+    control: &Control,
+    dir: &Path,
+    addresses: &Addresses,
+    log: &Path,
+) -> Result<EnvFile, Failure> {
+    let workspace = control
+        .create_workspace("Quickstart", None)
+        .await
+        .map_err(Failure::internal)?
+        .id;
+    let owner = control
+        .create_owner(&workspace, OWNER_EMAIL)
+        .await
+        .map_err(Failure::internal)?;
+    let password = control
+        .set_new_password(&owner.id)
+        .await
+        .map_err(Failure::internal)?;
+    let api_token = control
+        .create_api_token(&owner.id, "quickstart", None)
+        .await
+        .map_err(Failure::internal)?;
+    let app_key = dir.join("client-private.pem");
+    let other_key = dir.join("other-client-private.pem");
+    let app = make_app(control, &workspace, "Quickstart app", &ALL_SCOPES, &app_key).await?;
+    let other = make_app(control, &workspace, "Another app", &[SCOPE], &other_key).await?;
+    let sources = [
+        make_source(
+            control,
+            &workspace,
+            "Website",
+            "http_api",
+            Some(&app),
+            Enforcement::On,
+        )
+        .await?,
+        make_source(
+            control,
+            &workspace,
+            "Somebody else's",
+            "http_api",
+            Some(&other),
+            Enforcement::On,
+        )
+        .await?,
+        make_source(
+            control,
+            &workspace,
+            "Not enforced",
+            "nodejs",
+            None,
+            Enforcement::Off,
+        )
+        .await?,
+        make_source(
+            control,
+            &workspace,
+            "Observed",
+            "python",
+            Some(&app),
+            Enforcement::Observe,
+        )
+        .await?,
+        make_source(
+            control,
+            &workspace,
+            "Webhook",
+            "source_function",
+            Some(&app),
+            Enforcement::On,
+        )
+        .await?,
+    ];
+    let issuer_key = dir.join("issuer-private.pem");
+    write_secret(&issuer_key, &control.signing_key_pkcs8_pem())?;
+    let [website, elsewhere, unenforced, observed, function] =
+        sources.map(|source| source.write_key.expose().to_owned());
+    let key_of = |app: &AppDetails| app.keys.first().map(|key| key.id.to_string()).unwrap_or_default();
+    let path = |path: &Path| absolute(path).map(|path| path.display().to_string());
+    let mut values = addresses.values(log);
+    values.extend([
+        ("CLIENT_ID", app.app.id.to_string()),
+        ("KEY_ID", key_of(&app)),
+        ("PRIVATE_KEY_FILE", path(&app_key)?),
+        ("SCOPE", SCOPE.to_owned()),
+        ("WRITE_KEY", website),
+        ("OTHER_WRITE_KEY", elsewhere),
+        ("OTHER_CLIENT_ID", other.app.id.to_string()),
+        ("OTHER_KEY_ID", key_of(&other)),
+        ("OTHER_PRIVATE_KEY_FILE", path(&other_key)?),
+        ("UNENFORCED_WRITE_KEY", unenforced),
+        ("OBSERVED_WRITE_KEY", observed),
+        ("FUNCTION_KEY", function),
+        ("WORKSPACE_ID", workspace.to_string()),
+        ("OWNER_EMAIL", OWNER_EMAIL.to_owned()),
+        ("OWNER_PASSWORD", password.to_string()),
+        ("OWNER_API_TOKEN", api_token.expose().to_owned()),
+        ("ISSUER_PRIVATE_KEY_FILE", path(&issuer_key)?),
+    ]);
+    Ok(EnvFile::of(values))
+}
+
+async fn make_app(
+    control: &Control,
+    workspace: &WorkspaceId,
+    name: &str,
+    scopes: &[&str],
+    private_key: &Path,
+) -> Result<AppDetails, Failure> {
+    let pem = make_client_key(private_key)?;
+    let new = NewApp {
+        name: name.to_owned(),
+        scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        token_lifetime: "1d".to_owned(),
+        public_key: NewAppKey {
+            name: "quickstart".to_owned(),
+            pem,
+            algorithm: None,
+        },
+    };
+    control
+        .create_app(workspace, new)
+        .await
+        .map_err(Failure::internal)
+}
+
+async fn make_source(
+    control: &Control,
+    workspace: &WorkspaceId,
+    name: &str,
+    kind: &str,
+    app: Option<&AppDetails>,
+    enforcement: Enforcement,
+) -> Result<Source, Failure> {
+    let new = NewSource {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        write_key: None,
+    };
+    let source = control
+        .create_source(workspace, new)
+        .await
+        .map_err(Failure::internal)?;
+    if let Some(app) = app {
+        let id: &AppId = &app.app.id;
+        control
+            .connect(workspace, &source.id, id)
+            .await
+            .map_err(Failure::internal)?;
+        control
+            .set_enforcement(workspace, &source.id, enforcement)
+            .await
+            .map_err(Failure::internal)?;
+    }
+    Ok(source)
+}
+
+/// Makes an RSA key of 2048 bits, the private half in PKCS#8 as SDKs read it; returns the public half.
+fn make_client_key(path: &Path) -> Result<String, Failure> {
+    let failed = |_| Failure::internal("no key can be made");
+    let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
+    let private: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(failed)?;
+    write_secret(path, &Zeroizing::new(pem("PRIVATE KEY", private.as_ref())))?;
+    Ok(pem("PUBLIC KEY", public.as_ref()))
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let body = Zeroizing::new(STANDARD.encode(der));
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for line in body.as_bytes().chunks(64) {
+        text.push_str(&String::from_utf8_lossy(line));
+        text.push('\n');
+    }
+    let _ = writeln!(text, "-----END {label}-----");
+    text
+}
+
+/// Writes a file that only this user may read, whole or not at all.
+fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed =
+        |error: std::io::Error| Failure::input(format_args!("{} cannot be written: {error}", path.display()));
+    let temporary = path.with_extension("new");
+    let _ = std::fs::remove_file(&temporary);
+    let mut file = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::input(format_args!("{}: {error}", path.display())))
+}
+
+/// A file of `KEY=value` lines that a shell can source.
+pub(super) struct EnvFile {
+    values: Vec<(String, Zeroizing<String>)>,
+}
+
+impl EnvFile {
+    fn of(values: Vec<(&str, String)>) -> Self {
+        Self {
+            values: values
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), Zeroizing::new(value)))
+                .collect(),
+        }
+    }
+
+    /// Reads such a file.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Failure::input(format_args!("{} cannot be read: {error}", path.display())))?;
+        let text = Zeroizing::new(text);
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        Ok(Self {
+            values: pairs
+                .map(|(name, value)| {
+                    let bare = value
+                        .strip_prefix('\'')
+                        .and_then(|value| value.strip_suffix('\''))
+                        .unwrap_or(value);
+                    (name.to_owned(), Zeroizing::new(bare.to_owned()))
+                })
+                .collect(),
+        })
+    }
+
+    fn read_if_there(path: &Path) -> Result<Option<Self>, Failure> {
+        if path.exists() {
+            Self::read(path).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.values
+            .iter()
+            .find(|(held, _)| held == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The same data, reached where the planes listen now.
+    fn moved_to(mut self, addresses: &Addresses, log: &Path) -> Self {
+        for (name, value) in addresses.values(log) {
+            self.values.retain(|(held, _)| held != name);
+            self.values.push((name.to_owned(), Zeroizing::new(value)));
+        }
+        self
+    }
+
+    fn write(&self, path: &Path) -> Result<(), Failure> {
+        let mut text = Zeroizing::new(String::new());
+        for (name, value) in &self.values {
+            // Paths may hold spaces; single quotes are the one quoting without surprises.
+            let plain = value
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/@+=".contains(&byte));
+            let quote = if plain { "" } else { "'" };
+            let _ = writeln!(text, "{name}={quote}{}{quote}", value.as_str());
+        }
+        write_secret(path, &text)
+    }
+}
+
+fn print_what_to_paste(args: &QuickstartArgs, env: &Path, addresses: &Addresses, took: std::time::Duration) {
+    let program =
+        std::env::current_exe().map_or_else(|_| "portcullis".to_owned(), |path| path.display().to_string());
+    let dir = args.dir.display();
+    let env = env.display();
+    let Addresses {
+        gateway,
+        control,
+        observability,
+    } = addresses;
+    println!(
+        r#"portcullis is ready after {:.0} ms. Ctrl-C ends it; the data stays in {dir}.
+
+  gateway         http://{gateway}
+  control plane   http://{control}   (token endpoint, management API)
+  metrics         http://{observability}/metrics
+
+Paste into another terminal:
+
+# 1. Get an access token, as a client would: a signed assertion for a token.
+. {env}
+TOKEN=$({program} token --env {env})
+(umask 077; printf 'Authorization: Bearer %s\n' "$TOKEN" > {dir}/token.header)
+
+# 2. Send an event with it: allowed.
+event() {{ printf '{{"event":"Hello","userId":"u1","writeKey":"%s"}}' "$WRITE_KEY"; }}
+event | curl -si "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
+
+# 3. Send one without a token: denied, and the answer says why.
+event | curl -si "$GATEWAY_URL/v1/track" -H 'Content-Type: application/json' -d @-
+
+# 4. Revoke the token, and send again: denied from this moment on.
+(umask 077; printf 'Authorization: Bearer %s\n' "$OWNER_API_TOKEN" > {dir}/owner.header)
+printf '{{"token":"%s"}}' "$TOKEN" | curl -si "$API_URL/workspaces/$WORKSPACE_ID/apps/$CLIENT_ID/tokens/revoke" \
+  -H @{dir}/owner.header -H 'Content-Type: application/json' -d @-
+event | curl -si "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
+"#,
+        took.as_secs_f64() * 1_000.0
+    );
+}

@@ -1,0 +1,263 @@
+//! `portcullis token`: make a client assertion (RFC 7523) and fetch an access token, as a client would.
+
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::Failure;
+use super::quickstart::EnvFile;
+use crate::clock::Clock;
+
+/// How long the assertion lives, in seconds.
+const ASSERTION_LIFETIME_S: u64 = 60;
+
+/// How long the token endpoint may take to answer.
+const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The largest answer read, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+#[derive(Args)]
+pub(super) struct TokenArgs {
+    /// Take what is not given from a file of KEY=value lines, such as quickstart writes
+    #[arg(long, value_name = "FILE")]
+    env: Option<PathBuf>,
+    /// The token endpoint
+    #[arg(long, value_name = "URL", env = "TOKEN_URL")]
+    token_url: Option<String>,
+    /// The authorization server: `aud` of the assertion [default: the token endpoint without /token]
+    #[arg(long, value_name = "URL", env = "AUTH_SERVER")]
+    auth_server: Option<String>,
+    /// The OAuth app's id
+    #[arg(long, value_name = "ID", env = "CLIENT_ID")]
+    client_id: Option<String>,
+    /// The id of the app's public key
+    #[arg(long, value_name = "ID", env = "KEY_ID")]
+    key_id: Option<String>,
+    /// The private key (PEM file: RSA, EC P-256 or Ed25519)
+    #[arg(long, value_name = "FILE", env = "PRIVATE_KEY_FILE")]
+    private_key: Option<PathBuf>,
+    /// Scopes to ask for, separated by spaces [default: all the app's]
+    #[arg(long, value_name = "SCOPES", env = "SCOPE")]
+    scope: Option<String>,
+    /// Print the assertion and ask for nothing
+    #[arg(long, conflicts_with_all = ["json", "header"])]
+    assertion_only: bool,
+    /// Print the whole answer
+    #[arg(long, conflicts_with = "header")]
+    json: bool,
+    /// Print an Authorization header line, for curl -H @FILE
+    #[arg(long)]
+    header: bool,
+}
+
+/// What a token request needs, from the command line, the environment or a file.
+struct Wanted {
+    token_url: String,
+    auth_server: String,
+    client_id: String,
+    key_id: String,
+    private_key: PathBuf,
+    scope: Option<String>,
+}
+
+pub(super) async fn token(args: TokenArgs) -> Result<(), Failure> {
+    let wanted = wanted(&args)?;
+    let key = ClientKey::load(&wanted.private_key)?;
+    let assertion = assertion(&wanted, &key)?;
+    if args.assertion_only {
+        println!("{}", *assertion);
+        return Ok(());
+    }
+    let answer = ask(&wanted, &assertion).await?;
+    if args.json {
+        println!("{}", *answer);
+        return Ok(());
+    }
+    let token: Answer = serde_json::from_str(&answer)
+        .map_err(|error| Failure::input(format_args!("the token endpoint's answer is no token: {error}")))?;
+    let prefix = if args.header { "Authorization: Bearer " } else { "" };
+    println!("{prefix}{}", token.access_token);
+    Ok(())
+}
+
+fn wanted(args: &TokenArgs) -> Result<Wanted, Failure> {
+    let file = args.env.as_deref().map(EnvFile::read).transpose()?;
+    let text = |given: &Option<String>, name: &str, flag: &str| {
+        given
+            .clone()
+            .or_else(|| file.as_ref().and_then(|file| file.value(name).map(str::to_owned)))
+            .ok_or_else(|| {
+                Failure::input(format_args!(
+                    "no {name} is known; give --{flag}, set {name}, or name a file with --env"
+                ))
+            })
+    };
+    let key_path = args.private_key.as_ref().map(|path| path.display().to_string());
+    let token_url = text(&args.token_url, "TOKEN_URL", "token-url")?;
+    let base = token_url.strip_suffix("/token").unwrap_or(&token_url).to_owned();
+    Ok(Wanted {
+        auth_server: text(&args.auth_server, "AUTH_SERVER", "auth-server").unwrap_or(base),
+        client_id: text(&args.client_id, "CLIENT_ID", "client-id")?,
+        key_id: text(&args.key_id, "KEY_ID", "key-id")?,
+        private_key: PathBuf::from(text(&key_path, "PRIVATE_KEY_FILE", "private-key")?),
+        scope: text(&args.scope, "SCOPE", "scope").ok(),
+        token_url,
+    })
+}
+
+/// A client's private key, of one of the kinds whose public halves can be registered.
+enum ClientKey {
+    Rsa(RsaKeyPair),
+    P256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+impl ClientKey {
+    fn load(path: &Path) -> Result<Self, Failure> {
+        let fail =
+            |problem: &dyn std::fmt::Display| Failure::input(format_args!("{}: {problem}", path.display()));
+        let der = PrivateKeyDer::from_pem_file(path).map_err(|error| fail(&error))?;
+        let bytes = der.secret_der();
+        if let Ok(key) = RsaKeyPair::from_pkcs8(bytes).or_else(|_| RsaKeyPair::from_der(bytes)) {
+            return Ok(Self::Rsa(key));
+        }
+        let p256 = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        if let Ok(key) =
+            EcdsaKeyPair::from_pkcs8(p256, bytes).or_else(|_| EcdsaKeyPair::from_private_key_der(p256, bytes))
+        {
+            return Ok(Self::P256(key));
+        }
+        let ed25519 =
+            Ed25519KeyPair::from_pkcs8(bytes).or_else(|_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes));
+        ed25519
+            .map(Self::Ed25519)
+            .map_err(|_| fail(&"is no RSA (2048 bits or more), EC P-256 or Ed25519 private key"))
+    }
+
+    fn algorithm(&self) -> &'static str {
+        match self {
+            Self::Rsa(_) => "RS256",
+            Self::P256(_) => "ES256",
+            Self::Ed25519(_) => "EdDSA",
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Failure> {
+        let random = SystemRandom::new();
+        let failed = |_| Failure::internal("the key could not sign");
+        match self {
+            Self::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                key.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
+                    .map_err(failed)?;
+                Ok(signature)
+            }
+            Self::P256(key) => Ok(key.sign(&random, message).map_err(failed)?.as_ref().to_vec()),
+            Self::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
+        }
+    }
+}
+
+fn assertion(wanted: &Wanted, key: &ClientKey) -> Result<Zeroizing<String>, Failure> {
+    let now = Clock::System.now().0;
+    let header = json!({"alg": key.algorithm(), "kid": wanted.key_id, "typ": "JWT"});
+    let claims = json!({
+        "iss": wanted.client_id,
+        "sub": wanted.client_id,
+        "aud": wanted.auth_server,
+        "iat": now,
+        "exp": now + ASSERTION_LIFETIME_S,
+        "jti": Uuid::now_v7().to_string(),
+    });
+    let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let input = format!("{}.{}", part(header), part(claims));
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes())?);
+    Ok(Zeroizing::new(format!("{input}.{signature}")))
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: String,
+}
+
+/// The endpoint's error answer (RFC 6749 section 5.2).
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+    error_description: Option<String>,
+}
+
+async fn ask(wanted: &Wanted, assertion: &str) -> Result<Zeroizing<String>, Failure> {
+    let mut form = Zeroizing::new(format!(
+        "grant_type=client_credentials&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&client_assertion={assertion}"
+    ));
+    if let Some(scope) = &wanted.scope {
+        form.push_str("&scope=");
+        form.push_str(&scope.replace(' ', "+"));
+    }
+    let https = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_webpki_roots()
+        .https_or_http()
+        .enable_http1()
+        .build();
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(https);
+    let request = http::Request::post(&wanted.token_url)
+        .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Full::new(Bytes::from(form.as_bytes().to_vec())))
+        .map_err(|error| Failure::input(format_args!("{}: {error}", wanted.token_url)))?;
+    let unreachable = |problem: &dyn std::fmt::Display| {
+        Failure::input(format_args!("{} does not answer: {problem}", wanted.token_url))
+    };
+    let exchange = async {
+        let response = client
+            .request(request)
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await
+            .map_err(|error| unreachable(&error))?;
+        Ok((
+            status,
+            Zeroizing::new(String::from_utf8_lossy(&body.to_bytes()).into_owned()),
+        ))
+    };
+    let (status, body) = tokio::time::timeout(ANSWER_WITHIN, exchange)
+        .await
+        .map_err(|_| unreachable(&"it took too long"))??;
+    if status == http::StatusCode::OK {
+        return Ok(body);
+    }
+    let why = serde_json::from_str::<Refusal>(&body).map_or_else(
+        |_| "without saying why".to_owned(),
+        |refusal| {
+            format!(
+                "{}: {}",
+                refusal.error,
+                refusal.error_description.unwrap_or_default()
+            )
+        },
+    );
+    Err(Failure::input(format_args!(
+        "the token endpoint refused ({}), {why}",
+        status.as_u16()
+    )))
+}

@@ -1,0 +1,341 @@
+//! The raw file shape: every field as it may stand in the YAML, optional where it has a default.
+//!
+//! Unknown and repeated keys are errors of the reader. What a value means is decided in
+//! [`super::load`]; here stands only what it may look like, with the place it came from where a later
+//! check may complain about it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+use serde_saphyr::Spanned;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    pub version: Spanned<u32>,
+    pub gateway: Option<GatewayFile>,
+    #[serde(default)]
+    pub policy: PolicyFile,
+    #[serde(default)]
+    pub issuers: Vec<IssuerFile>,
+    pub control_plane: Option<ControlPlaneFile>,
+    #[serde(default)]
+    pub observability: ObservabilityFile,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayFile {
+    pub workers: Option<Spanned<usize>>,
+    pub listeners: Spanned<Vec<ListenerFile>>,
+    pub apis: Spanned<BTreeMap<String, ApiFile>>,
+    pub upstreams: BTreeMap<String, UpstreamFile>,
+    #[serde(default)]
+    pub limits: LimitsFile,
+    pub token_cache: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerFile {
+    pub address: Spanned<String>,
+    pub tls: Option<ListenerTlsFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTlsFile {
+    pub certificates: Spanned<Vec<CertificateFile>>,
+    pub client_ca: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateFile {
+    pub cert: Spanned<String>,
+    pub key: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiFile {
+    pub hosts: Spanned<Vec<Spanned<String>>>,
+    pub paths: Spanned<Vec<Spanned<String>>>,
+    pub scope: Spanned<String>,
+    pub identify: Spanned<Vec<Spanned<String>>>,
+    pub upstream: Spanned<String>,
+    pub unknown_sources: Option<Spanned<String>>,
+    pub without_token: Option<Spanned<String>>,
+    pub reauthenticate_status: Option<Spanned<u16>>,
+    #[serde(default)]
+    pub forward_token: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamFile {
+    pub servers: Spanned<Vec<Spanned<String>>>,
+    pub tls: Option<UpstreamTlsFile>,
+    pub http2: Option<bool>,
+    pub health_check: Option<HealthCheckFile>,
+    #[serde(default)]
+    pub timeouts: TimeoutsFile,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTlsFile {
+    pub sni: Spanned<String>,
+    pub ca: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheckFile {
+    pub path: Option<Spanned<String>>,
+    pub interval: Option<Spanned<Duration>>,
+    pub timeout: Option<Spanned<Duration>>,
+    pub healthy_after: Option<Spanned<usize>>,
+    pub unhealthy_after: Option<Spanned<usize>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeoutsFile {
+    pub connect: Option<Duration>,
+    pub read: Option<Duration>,
+    pub write: Option<Duration>,
+    pub idle: Option<Duration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsFile {
+    pub header_timeout: Option<Duration>,
+    pub body_timeout: Option<Duration>,
+    pub idle_timeout: Option<Duration>,
+    pub header_bytes: Option<Spanned<Size>>,
+    pub headers: Option<Spanned<usize>>,
+    pub body_bytes: Option<Spanned<Size>>,
+    pub held_bytes: Option<Spanned<Size>>,
+    pub connections: Option<Spanned<usize>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyFile {
+    pub source: Option<Spanned<String>>,
+    pub file: Option<Spanned<String>>,
+    pub max_age: Option<Duration>,
+    pub when_stale: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssuerFile {
+    pub issuer: Spanned<String>,
+    pub jwks_uri: Option<Spanned<String>>,
+    pub jwks_file: Option<Spanned<String>>,
+    pub algorithms: Option<Spanned<Vec<Spanned<String>>>>,
+    pub audience: Spanned<Vec<String>>,
+    pub typ: Option<Vec<String>>,
+    pub leeway: Option<Duration>,
+    pub lifetime_max: Option<Duration>,
+    pub refresh: Option<Spanned<Duration>>,
+    pub fetch_timeout: Option<Spanned<Duration>>,
+    pub cooldown: Option<Spanned<Duration>>,
+    pub wait: Option<Spanned<Duration>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlPlaneFile {
+    pub listen: Spanned<String>,
+    pub public_url: Option<Spanned<String>>,
+    pub audience: Option<Spanned<String>>,
+    pub store: Spanned<String>,
+    #[serde(default)]
+    pub signing: SigningFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SigningFile {
+    pub algorithm: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservabilityFile {
+    pub listen: Option<Spanned<String>>,
+    #[serde(default)]
+    pub access_log: AccessLogFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLogFile {
+    pub enabled: Option<bool>,
+}
+
+/// The shape of `policy.source: file`'s own file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyDocument {
+    #[serde(default)]
+    pub apps: Vec<PolicyAppFile>,
+    #[serde(default)]
+    pub sources: Vec<PolicySourceFile>,
+    #[serde(default)]
+    pub revoked: Vec<RevokedFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyAppFile {
+    pub id: Spanned<String>,
+    /// For the reader of the file; decisions do not look at it.
+    #[expect(dead_code, reason = "a place for a person's words, checked to be a text")]
+    pub name: Option<String>,
+    pub issuer: Option<Spanned<String>>,
+    pub workspace: Spanned<String>,
+    pub scopes: Spanned<Vec<Spanned<String>>>,
+    pub not_issued_before: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicySourceFile {
+    pub id: Spanned<String>,
+    #[expect(dead_code, reason = "a place for a person's words, checked to be a text")]
+    pub name: Option<String>,
+    pub workspace: Spanned<String>,
+    #[expect(dead_code, reason = "a place for a person's words, checked to be a text")]
+    pub kind: Option<String>,
+    pub write_key: Spanned<SecretText>,
+    pub app: Option<Spanned<String>>,
+    pub enforcement: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedFile {
+    pub issuer: Spanned<String>,
+    pub jti: Spanned<String>,
+    pub expires_at: u64,
+}
+
+/// A text that must not be printed.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(String);
+
+impl SecretText {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
+
+/// A duration written with its unit: `250ms`, `5s`, `10m`, `24h`, `7d`.
+#[derive(Clone, Copy, Debug)]
+pub struct Duration(pub std::time::Duration);
+
+impl Duration {
+    fn parse(text: &str) -> Option<Self> {
+        let split = text.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = text.split_at_checked(split)?;
+        let number: u64 = number.parse().ok()?;
+        let milliseconds = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        Some(Self(std::time::Duration::from_millis(
+            number.checked_mul(milliseconds)?,
+        )))
+    }
+}
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DurationVisitor;
+        impl Visitor<'_> for DurationVisitor {
+            type Value = Duration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration with its unit, such as `250ms`, `5s`, `10m`, `24h` or `7d`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Duration, E> {
+                Duration::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(DurationVisitor)
+    }
+}
+
+/// A size written with its unit: `512B`, `32KiB`, `1MiB`, `2GiB`.
+#[derive(Clone, Copy, Debug)]
+pub struct Size(pub usize);
+
+impl Size {
+    fn parse(text: &str) -> Option<Self> {
+        let split = text.find(|c: char| !c.is_ascii_digit())?;
+        let (number, unit) = text.split_at_checked(split)?;
+        let number: usize = number.parse().ok()?;
+        let unit = match unit {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => return None,
+        };
+        Some(Self(number.checked_mul(unit)?))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SizeVisitor;
+        impl Visitor<'_> for SizeVisitor {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size with its unit, such as `512B`, `32KiB`, `1MiB` or `2GiB`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Size, E> {
+                Size::parse(text).ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(SizeVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_need_their_unit() {
+        assert_eq!(Duration::parse("5s").unwrap().0.as_secs(), 5);
+        assert_eq!(Size::parse("32KiB").unwrap().0, 32 * 1024);
+        for bad in ["", "5", "s", "-5s", "5 s", "5S", "1.5h", "99999999999999999999s"] {
+            assert!(Duration::parse(bad).is_none(), "{bad}");
+        }
+        for bad in ["", "5", "KiB", "5kb", "5 MiB", "-1B"] {
+            assert!(Size::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Config: typed, complete and immutable; built once from a YAML file.
+//!
+//! Every problem of a file is reported, each with file, line, column and what to do about it; a config
+//! with a problem is never half used.
+
+mod file;
+mod load;
+mod policy_file;
+
+pub use load::load;
+pub use policy_file::load_policy;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::facts::{UnknownSources, WithoutToken};
+use crate::domain::key::Algorithm;
+use crate::domain::policy::{AcceptedTypes, Freshness};
+use crate::domain::scope::Scope;
+
+/// A whole config.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from; relative paths in it are relative to this file's folder.
+    pub path: PathBuf,
+    pub gateway: Option<Gateway>,
+    pub policy: PolicyOrigin,
+    pub freshness: Freshness,
+    pub issuers: Vec<OutsideIssuer>,
+    pub control_plane: Option<ControlPlane>,
+    pub observability: Observability,
+}
+
+/// The data plane.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Threads that serve requests.
+    pub workers: usize,
+    pub listeners: Vec<Listener>,
+    pub apis: Vec<Api>,
+    pub upstreams: BTreeMap<String, Upstream>,
+    pub limits: Limits,
+    /// Verified signatures kept.
+    pub token_cache_entries: u64,
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// `host:port`; port 0 takes any free one.
+    pub address: String,
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug)]
+pub struct ListenerTls {
+    /// Certificate chain and private key, PEM files. The first serves clients whose name fits none.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// Client certificates must be signed by one of these, when set.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// One API behind the gateway: which requests belong to it and what they need.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// The metric label and log field.
+    pub name: String,
+    /// Host names without port, lower case; `*` is any.
+    pub hosts: Vec<String>,
+    pub paths: Vec<PathPattern>,
+    pub scope: Scope,
+    pub identify: Vec<Identify>,
+    pub upstream: String,
+    pub unknown_sources: UnknownSources,
+    pub without_token: WithoutToken,
+    /// 401, or 511 for the reasons that a new token would cure.
+    pub reauthenticate_status: u16,
+    pub forward_token: bool,
+    pub error_form: ErrorForm,
+}
+
+/// How an API's denials are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// `{"error","error_description","reason","request_id","code","message"}`.
+    OAuth,
+    /// `{"errors":[{"type","message"}]}`, as the Public API writes its own.
+    PublicApi,
+}
+
+/// A path that an API serves: one path, or all below a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathPattern {
+    Exact(String),
+    /// Ends in `/`.
+    Prefix(String),
+}
+
+impl PathPattern {
+    /// How specific a match is, or `None` where the path does not match. Exact beats prefix, a longer
+    /// prefix beats a shorter one.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> Option<usize> {
+        match self {
+            Self::Exact(exact) => (exact == path).then_some(usize::MAX),
+            Self::Prefix(prefix) => path.starts_with(prefix.as_str()).then_some(prefix.len()),
+        }
+    }
+}
+
+/// A place where a request may name its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identify {
+    /// The user of HTTP Basic.
+    Basic,
+    /// The member `writeKey` of a JSON body.
+    Body,
+    /// A query parameter.
+    Query(String),
+    /// A header, lower case.
+    Header(String),
+    /// The token alone; no source is looked for.
+    Token,
+}
+
+/// A pool of servers.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// `host:port` each.
+    pub servers: Vec<String>,
+    pub tls: Option<UpstreamTls>,
+    /// Speak HTTP/2 to the servers (over TLS by ALPN, else with prior knowledge).
+    pub http2: bool,
+    pub health_check: Option<HealthCheck>,
+    pub timeouts: Timeouts,
+}
+
+/// TLS towards a pool.
+#[derive(Clone, Debug)]
+pub struct UpstreamTls {
+    /// The name asked for and verified; never empty, since an empty one would switch verification off.
+    pub sni: String,
+    /// PEM bundle to trust in place of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// How servers are probed.
+#[derive(Clone, Debug)]
+pub struct HealthCheck {
+    /// GET this path and expect 200; `None` only connects.
+    pub path: Option<String>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub healthy_after: usize,
+    pub unhealthy_after: usize,
+}
+
+/// Time-outs towards a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// Between two reads.
+    pub read: Duration,
+    /// Between two writes.
+    pub write: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+}
+
+/// What one request, one connection and all of them together may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the first byte of a request to the end of its headers.
+    pub header_timeout: Duration,
+    /// From the end of the headers to the end of the body.
+    pub body_timeout: Duration,
+    /// Between two requests on one connection.
+    pub idle_timeout: Duration,
+    /// All header names and values together.
+    pub header_bytes: usize,
+    pub headers: usize,
+    pub body_bytes: usize,
+    /// All bodies held at one moment together.
+    pub held_bytes: usize,
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            header_bytes: 32 << 10,
+            headers: 100,
+            body_bytes: 1 << 20,
+            held_bytes: 256 << 20,
+            connections: 10_000,
+        }
+    }
+}
+
+/// Where the policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyOrigin {
+    /// The control plane in this process.
+    Bundled,
+    /// A YAML file, read again when it changes.
+    File(PathBuf),
+}
+
+/// An issuer besides the bundled one.
+#[derive(Clone, Debug)]
+pub struct OutsideIssuer {
+    pub issuer: String,
+    pub keys: KeyOrigin,
+    pub algorithms: Vec<Algorithm>,
+    pub audiences: Vec<String>,
+    pub types: AcceptedTypes,
+    pub leeway_s: u64,
+    pub lifetime_max_s: Option<u64>,
+}
+
+/// Where an outside issuer's keys come from.
+#[derive(Clone, Debug)]
+pub enum KeyOrigin {
+    File(PathBuf),
+    Uri(JwksUri),
+}
+
+/// A key set fetched over HTTP.
+#[derive(Clone, Debug)]
+pub struct JwksUri {
+    pub uri: http::Uri,
+    /// How often it is fetched when all is well.
+    pub refresh: Duration,
+    /// How long one fetch may take.
+    pub fetch_timeout: Duration,
+    /// The shortest time between two fetches that unknown key ids cause.
+    pub cooldown: Duration,
+    /// The longest that a request waits for a fetch.
+    pub wait: Duration,
+}
+
+/// The control plane.
+#[derive(Clone, Debug)]
+pub struct ControlPlane {
+    pub listen: String,
+    /// The issuer, and the base of what the metadata names. Without one, `http://` and the address.
+    pub public_url: Option<String>,
+    /// `aud` of access tokens.
+    pub audience: Option<String>,
+    pub store: PathBuf,
+    pub signing_algorithm: Algorithm,
+}
+
+/// Metrics, health and logs.
+#[derive(Clone, Debug)]
+pub struct Observability {
+    pub listen: Option<String>,
+    pub access_log: bool,
+}
+
+/// A file that cannot be used: every problem found in it.
+#[derive(Clone, Debug)]
+pub struct ConfigError {
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    /// One problem of a whole file.
+    #[must_use]
+    pub fn of_file(file: &std::path::Path, message: String) -> Self {
+        Self {
+            problems: vec![Problem {
+                file: file.to_owned(),
+                place: None,
+                message,
+                hint: None,
+            }],
+        }
+    }
+}
+
+/// One problem of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub file: PathBuf,
+    /// Line and column, from 1; `None` where the problem is the file itself.
+    pub place: Option<(u64, u64)>,
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,476 @@
+//! From a request's head to facts: its one canonical form, its route, its credential, its source.
+//!
+//! What is routed, what is decided and what is forwarded are the same bytes. A request that could be
+//! read in two ways is refused here, before anything else looks at it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Version};
+use pingora_http::RequestHeader;
+use zeroize::Zeroizing;
+
+use super::scan::BodyKeys;
+use crate::config::{Api, Identify, Limits};
+use crate::domain::decision::DenyReason;
+use crate::domain::facts::SourceFact;
+use crate::domain::ids::WriteKeyDigest;
+use crate::domain::jws;
+
+/// The longest request target accepted, in bytes.
+const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// A request's head in its one canonical form.
+#[derive(Debug)]
+pub struct Head<'r> {
+    /// Lower case, without port.
+    pub host: String,
+    pub path: &'r str,
+    pub query: Option<&'r str>,
+}
+
+/// The request's credential as it was sent.
+pub enum Credential {
+    /// No `Authorization`.
+    Missing,
+    /// The user of HTTP Basic: a write key. An empty password is what SDKs send.
+    Basic(Zeroizing<Vec<u8>>),
+    /// A bearer credential with the shape of a JWS.
+    Token(Zeroizing<String>),
+    /// A bearer credential of another shape.
+    Opaque,
+    /// Another scheme, or one that cannot be read.
+    Unreadable,
+    /// More than one.
+    Conflicting,
+}
+
+/// Checks that the head has one reading, and takes it apart.
+///
+/// # Errors
+/// The denial for a head that is malformed, ambiguous or too large.
+pub fn head<'r>(
+    request: &'r RequestHeader,
+    raw: Option<&[u8]>,
+    limits: &Limits,
+) -> Result<Head<'r>, DenyReason> {
+    check_size(&request.headers, limits)?;
+    let method = request.method.as_str();
+    if matches!(method, "CONNECT" | "TRACE") || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Err(DenyReason::RequestMalformed);
+    }
+    if let Some(raw) = raw {
+        check_lines(raw)?;
+    }
+    check_framing(request, raw)?;
+    let target = request.raw_path();
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(DenyReason::HeadersTooLarge);
+    }
+    let target = std::str::from_utf8(target).map_err(|_| DenyReason::PathInvalid)?;
+    let (path, query) = target
+        .split_once('?')
+        .map_or((target, None), |(path, query)| (path, Some(query)));
+    if !is_canonical(path)
+        || !query.is_none_or(|query| query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'))
+    {
+        return Err(DenyReason::PathInvalid);
+    }
+    Ok(Head {
+        host: host(request)?,
+        path,
+        query,
+    })
+}
+
+fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), DenyReason> {
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if headers.len() > limits.headers || bytes > limits.header_bytes {
+        return Err(DenyReason::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+/// Every line ends in CRLF. The parser also takes a bare LF, and not every server behind us does.
+fn check_lines(raw: &[u8]) -> Result<(), DenyReason> {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr(b'\n', raw.get(from..).unwrap_or_default()) {
+        let before = (from + at).checked_sub(1).and_then(|before| raw.get(before));
+        if before != Some(&b'\r') {
+            return Err(DenyReason::RequestMalformed);
+        }
+        from += at + 1;
+    }
+    if memchr::memchr(0, raw).is_some() {
+        Err(DenyReason::RequestMalformed)
+    } else {
+        Ok(())
+    }
+}
+
+/// One way to tell where the request ends, and no wish to change protocol.
+fn check_framing(request: &RequestHeader, raw: Option<&[u8]>) -> Result<(), DenyReason> {
+    let headers = &request.headers;
+    if headers.contains_key(UPGRADE) || headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return Err(DenyReason::RequestMalformed);
+    }
+    let length_is_digits = headers
+        .get(CONTENT_LENGTH)
+        .is_none_or(|value| value.as_bytes().iter().all(u8::is_ascii_digit));
+    let expects_continue = headers
+        .get(EXPECT)
+        .is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if !length_is_digits || !expects_continue {
+        return Err(DenyReason::RequestMalformed);
+    }
+    let mut codings = headers.get_all(http::header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        // The parser drops a Content-Length that came beside Transfer-Encoding; the raw lines tell.
+        let has_length = raw.is_some_and(|raw| {
+            raw.split(|byte| *byte == b'\n').any(|line| {
+                line.get(..15)
+                    .is_some_and(|name| name.eq_ignore_ascii_case(b"content-length:"))
+            })
+        });
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || has_length {
+            return Err(DenyReason::RequestMalformed);
+        }
+    }
+    // A `Connection` that names an end-to-end header would have it removed on the way.
+    for value in headers.get_all(CONNECTION) {
+        let value = value.to_str().map_err(|_| DenyReason::RequestMalformed)?;
+        let known = |option: &str| {
+            ["close", "keep-alive", "te", ""]
+                .iter()
+                .any(|known| option.eq_ignore_ascii_case(known))
+        };
+        if !value.split(',').all(|option| known(option.trim())) {
+            return Err(DenyReason::RequestMalformed);
+        }
+    }
+    Ok(())
+}
+
+/// One host, the same in `Host` and `:authority` where both are there.
+fn host(request: &RequestHeader) -> Result<String, DenyReason> {
+    let mut named = request.headers.get_all(HOST).iter();
+    let header = named.next().map(HeaderValue::as_bytes);
+    if named.next().is_some() {
+        return Err(DenyReason::RequestMalformed);
+    }
+    let authority = request
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
+    let host = match (header, authority) {
+        (Some(header), Some(authority)) if !header.eq_ignore_ascii_case(authority) => {
+            return Err(DenyReason::RequestMalformed);
+        }
+        (Some(host), _) | (None, Some(host)) => host,
+        (None, None) => return Err(DenyReason::RequestMalformed),
+    };
+    let host = std::str::from_utf8(host).map_err(|_| DenyReason::RequestMalformed)?;
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (host, "0"),
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_name = !name.is_empty() && name.bytes().all(plain);
+    let is_v6 = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok());
+    if !(is_name || is_v6)
+        || port.is_empty()
+        || !port.bytes().all(|byte| byte.is_ascii_digit())
+        || request.version < Version::HTTP_10
+    {
+        return Err(DenyReason::RequestMalformed);
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// Whether a path is in the one form in which every server reads it alike: no empty, `.` or `..`
+/// segment, no `;`, no backslash, and no percent-encoding but of bytes that need it.
+fn is_canonical(path: &str) -> bool {
+    let Some(rest) = path.strip_prefix('/') else {
+        return false;
+    };
+    let bytes = path.as_bytes();
+    let plain = |byte: u8| {
+        byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';' | b'#' | b'%' | b'"' | b'<' | b'>')
+    };
+    if bytes.iter().any(|byte| !plain(*byte)) && !is_canonically_encoded(path) {
+        return false;
+    }
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        if segment == "." || segment == ".." || (segment.is_empty() && !is_last) {
+            return false;
+        }
+    }
+    true
+}
+
+/// Slow path for paths with `%`: each encoding is whole, and of a byte that may only stand encoded.
+fn is_canonically_encoded(path: &str) -> bool {
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        match first {
+            b'%' => {
+                let (Some(high), Some(low)) = (rest.first().and_then(hex), rest.get(1).and_then(hex)) else {
+                    return false;
+                };
+                let byte = high << 4 | low;
+                let needless = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+                if needless || matches!(byte, b'/' | b'\\' | b';' | b'%') || byte.is_ascii_control() {
+                    return false;
+                }
+                rest = rest.get(2..).unwrap_or_default();
+            }
+            b'\\' | b';' | b'#' | b'"' | b'<' | b'>' => return false,
+            byte if byte.is_ascii_graphic() => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn hex(digit: &u8) -> Option<u8> {
+    char::from(*digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+}
+
+/// The API that a request belongs to: its host fits, and of the paths that fit the most specific wins.
+#[must_use]
+pub fn route<'a>(apis: &'a [Api], head: &Head<'_>) -> Option<(usize, &'a Api)> {
+    let fits_host = |api: &Api| api.hosts.iter().any(|host| host == "*" || *host == head.host);
+    let fit = |api: &Api| api.paths.iter().filter_map(|path| path.matches(head.path)).max();
+    apis.iter()
+        .enumerate()
+        .filter(|(_, api)| fits_host(api))
+        .filter_map(|(at, api)| fit(api).map(|specific| (specific, at, api)))
+        .max_by_key(|(specific, at, _)| (*specific, usize::MAX - at))
+        .map(|(_, at, api)| (at, api))
+}
+
+/// The credential, from `Authorization` alone: a token in a query or body is never looked at
+/// (RFC 6750 section 2.3 makes that optional and discouraged).
+#[must_use]
+pub fn credential(headers: &HeaderMap) -> Credential {
+    let mut all = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = all.next() else {
+        return Credential::Missing;
+    };
+    if all.next().is_some() {
+        return Credential::Conflicting;
+    }
+    let Ok(value) = value.to_str() else {
+        return Credential::Unreadable;
+    };
+    let Some((scheme, rest)) = value.split_once(' ') else {
+        return Credential::Unreadable;
+    };
+    let rest = rest.trim_start_matches(' ');
+    if scheme.eq_ignore_ascii_case("bearer") {
+        // b64token (RFC 6750 section 2.1): a comma or space would be a second credential.
+        if rest.contains([',', ' ', '\t']) {
+            return Credential::Conflicting;
+        }
+        return match jws::looks_like_jws(rest) {
+            true => Credential::Token(Zeroizing::new(rest.to_owned())),
+            false => Credential::Opaque,
+        };
+    }
+    if scheme.eq_ignore_ascii_case("basic") {
+        return match STANDARD.decode(rest).map(Zeroizing::new) {
+            Ok(pair) => match pair.split(|byte| *byte == b':').next() {
+                Some(user) if pair.contains(&b':') => Credential::Basic(Zeroizing::new(user.to_vec())),
+                _ => Credential::Unreadable,
+            },
+            Err(_) => Credential::Unreadable,
+        };
+    }
+    Credential::Unreadable
+}
+
+/// Whether the source can only be told with the body.
+#[must_use]
+pub fn needs_body(api: &Api) -> bool {
+    api.identify.contains(&Identify::Body)
+}
+
+/// The source that all configured places name together.
+///
+/// `body` holds the keys found in the body, where the API looks there and a body came.
+#[must_use]
+pub fn source(
+    api: &Api,
+    head: &Head<'_>,
+    headers: &HeaderMap,
+    credential: &Credential,
+    body: Option<&BodyKeys>,
+) -> SourceFact {
+    if api.identify.contains(&Identify::Token) {
+        return SourceFact::ByToken;
+    }
+    let mut named: Option<WriteKeyDigest> = None;
+    let mut disagree = false;
+    let mut add = |key: WriteKeyDigest| {
+        disagree |= named.is_some_and(|earlier| earlier != key);
+        named = Some(key);
+    };
+    for place in &api.identify {
+        match place {
+            Identify::Basic => {
+                if let Credential::Basic(user) = credential {
+                    add(WriteKeyDigest::of(user));
+                }
+            }
+            Identify::Body => {
+                if let Some(key) = body.and_then(|keys| keys.top) {
+                    add(key);
+                }
+            }
+            Identify::Query(name) => {
+                query_values(head.query, name).for_each(|key| add(WriteKeyDigest::of(&key)))
+            }
+            Identify::Header(name) => {
+                headers
+                    .get_all(name)
+                    .iter()
+                    .for_each(|key| add(WriteKeyDigest::of(key.as_bytes())));
+            }
+            Identify::Token => {}
+        }
+    }
+    // What the events say cannot name a source, but it must not contradict the one that is named.
+    if let (Some(named), Some(events)) = (named, body.and_then(|keys| keys.events)) {
+        disagree |= named != events;
+    }
+    match named {
+        _ if disagree => SourceFact::Unreadable(DenyReason::SourceAmbiguous),
+        Some(key) => SourceFact::WriteKey(key),
+        None => SourceFact::Unreadable(DenyReason::SourceMissing),
+    }
+}
+
+/// Every value of a query parameter, percent-decoded. `+` stays itself: no write key has a space.
+fn query_values<'q>(query: Option<&'q str>, name: &'q str) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + 'q {
+    query.unwrap_or_default().split('&').filter_map(move |pair| {
+        let (held, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (percent_decode(held).as_slice() == name.as_bytes()).then(|| Zeroizing::new(percent_decode(value)))
+    })
+}
+
+fn percent_decode(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first == b'%'
+            && let (Some(high), Some(low)) = (rest.first().and_then(hex), rest.get(1).and_then(hex))
+        {
+            out.push(high << 4 | low);
+            rest = rest.get(2..).unwrap_or_default();
+        } else {
+            out.push(*first);
+        }
+    }
+    out
+}
+
+/// How a body is coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    Identity,
+    Gzip,
+}
+
+/// The one content coding of a body whose write key is to be read.
+///
+/// # Errors
+/// Any coding but gzip, or more than one; and media types that would make the upstream read the same
+/// bytes as a form.
+pub fn coding(headers: &HeaderMap) -> Result<Coding, DenyReason> {
+    for kind in headers.get_all(CONTENT_TYPE) {
+        let kind = kind.as_bytes().to_ascii_lowercase();
+        if kind.starts_with(b"multipart/") || kind.starts_with(b"application/x-www-form-urlencoded") {
+            return Err(DenyReason::BodyInvalid);
+        }
+    }
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    let first = codings.next().map(HeaderValue::as_bytes);
+    match (first, codings.next()) {
+        (None, None) => Ok(Coding::Identity),
+        (Some(one), None) if one.eq_ignore_ascii_case(b"identity") => Ok(Coding::Identity),
+        (Some(one), None) if one.eq_ignore_ascii_case(b"gzip") => Ok(Coding::Gzip),
+        _ => Err(DenyReason::BodyEncodingUnsupported),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_form_of_a_path_is_canonical() {
+        for good in [
+            "/",
+            "/v1/batch",
+            "/v1/batch/",
+            "/a.b/~c",
+            "/%20x",
+            "/a%C3%A9",
+            "/..a",
+            "/a..",
+            "/@:!$&'()*+,=",
+        ] {
+            assert!(is_canonical(good), "{good}");
+        }
+        for bad in [
+            "",
+            "v1",
+            "//",
+            "//v1",
+            "/v1//batch",
+            "/./v1",
+            "/v1/.",
+            "/v1/..",
+            "/a/../b",
+            "/%2e%2e/b",
+            "/a%2fb",
+            "/a%5Cb",
+            "/a\\b",
+            "/a;x=1",
+            "/a%00",
+            "/a%",
+            "/a%4",
+            "/a%zz",
+            "/%41",
+            "/a#b",
+            "/a%3bx",
+            "/a%25b",
+            "*",
+            "http://a/b",
+        ] {
+            assert!(!is_canonical(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn query_values_are_decoded_and_all_of_them_seen() {
+        let values: Vec<_> = query_values(Some("a=1&b=x%3D%3d&%62=y&bb=z"), "b")
+            .map(|v| v.to_vec())
+            .collect();
+        assert_eq!(values, [b"x==".to_vec(), b"y".to_vec()]);
+    }
+}

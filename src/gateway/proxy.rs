@@ -1,0 +1,560 @@
+//! The life of one request: head, body, decision, answer. Each step is a few lines that call the files
+//! around this one; the branches are here, the work is there.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora_core::apps::{
+    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
+};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::H2Options;
+use pingora_core::server::ShutdownWatch;
+
+use super::access_log::{AccessLog, AccessRecord};
+use super::body::{self, Held, HeldBytes};
+use super::extract::{self, Credential, Head};
+use super::forward::{self, Failure, Origin};
+use super::jwks::KeyFetcher;
+use super::metrics::Metrics;
+use super::policy_cell::PolicyCell;
+use super::respond::Answer;
+use super::token_cache::TokenCache;
+use super::upstream::Pool;
+use crate::clock::{Clock, instant};
+use crate::config::{Api, Limits};
+use crate::domain::access_token::{TokenFault, VerifiedToken};
+use crate::domain::decide::decide;
+use crate::domain::decision::{Decision, DenyReason, Permit};
+use crate::domain::facts::{CredentialFact, RequestFacts, RouteFacts, SourceFact, WithoutToken};
+
+/// How much of a denied request's body is read away so that the client gets to see the answer.
+const DRAINED_BYTES_MAX: usize = 2 << 20;
+
+/// And for how long.
+const DRAINED_FOR: Duration = Duration::from_secs(2);
+
+/// Everything that requests share.
+pub struct Gateway {
+    pub apis: Vec<Api>,
+    /// By the index of the API.
+    pub pools: Vec<Arc<Pool>>,
+    pub limits: Limits,
+    pub policy: Arc<PolicyCell>,
+    pub tokens: TokenCache,
+    pub fetchers: Vec<Arc<KeyFetcher>>,
+    pub held: Arc<HeldBytes>,
+    pub metrics: Arc<Metrics>,
+    pub access_log: Option<AccessLog>,
+    pub clock: Clock,
+    pub request_ids: RequestIds,
+    pub server_options: HttpServerOptions,
+    pub h2_options: H2Options,
+}
+
+/// Names requests: a number of this process under a random prefix.
+pub struct RequestIds {
+    prefix: String,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids that begin with `prefix`.
+    #[must_use]
+    pub fn new(prefix: String) -> Self {
+        Self {
+            prefix,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    fn next(&self) -> String {
+        format!("{}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What is known about a request by the time it ends, for its one log line and its metrics.
+struct Outcome {
+    api: Option<usize>,
+    status: u16,
+    decision: &'static str,
+    reason: Option<DenyReason>,
+    permit: Option<Permit>,
+    upstream: Option<Duration>,
+    /// Whether the connection may serve another request.
+    reusable: bool,
+}
+
+/// A request that may go on, and what it needs for that.
+struct Cleared {
+    permit: Permit,
+    token: Option<Arc<VerifiedToken>>,
+    body: Held,
+    forward_authorization: bool,
+}
+
+#[async_trait]
+impl HttpServerApp for Gateway {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if !self.read_head(&mut session, shutdown).await? {
+            return None;
+        }
+        let began = instant();
+        let request_id = self.request_ids.next();
+        let outcome = self.serve(&mut session, &request_id).await;
+        self.record(&session, &request_id, &outcome, began);
+        if !outcome.reusable {
+            session.shutdown().await;
+            return None;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok()??;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        Some(self.h2_options.clone())
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.server_options)
+    }
+}
+
+impl Gateway {
+    /// Reads the next request's head within its time. `Some(false)`: there is none to serve.
+    async fn read_head(&self, session: &mut ServerSession, shutdown: &ShutdownWatch) -> Option<bool> {
+        let idle = self.limits.idle_timeout;
+        session.set_keepalive(Some(idle.as_secs().max(1)));
+        session.set_abort_on_close(false);
+        let mut shutdown = shutdown.clone();
+        let read = tokio::select! {
+            biased;
+            read = tokio::time::timeout(idle + self.limits.header_timeout, session.read_request()) => read,
+            // A connection that waits for its next request ends when the service does.
+            _ = shutdown.wait_for(|down| *down) => return Some(false),
+        };
+        match read {
+            Ok(Ok(true)) => {
+                if session.get_keepalive().is_some() {
+                    session.set_keepalive(Some(idle.as_secs().max(1)));
+                }
+                if *shutdown.borrow() {
+                    session.set_keepalive(None);
+                }
+                session.set_read_timeout(Some(self.limits.body_timeout));
+                session.set_write_timeout(Some(self.limits.body_timeout));
+                Some(true)
+            }
+            Ok(Ok(false)) => Some(false),
+            // The error holds the bytes that were read, credentials among them: it is not logged.
+            Ok(Err(_)) => {
+                self.metrics.denied(None, DenyReason::RequestMalformed);
+                session.respond_error(400).await.ok();
+                session.shutdown().await;
+                Some(false)
+            }
+            Err(_) => {
+                self.metrics.denied(None, DenyReason::RequestTimeout);
+                session.shutdown().await;
+                Some(false)
+            }
+        }
+    }
+
+    async fn serve(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
+        let raw = session.as_http1().map(|h1| h1.get_headers_raw_bytes());
+        // A copy of the head, so that the session can be read from and written to meanwhile.
+        let request = session.req_header().clone();
+        let head = match extract::head(&request, raw.as_deref(), &self.limits) {
+            Ok(head) => head,
+            Err(reason) => return self.deny(session, request_id, None, reason, None).await,
+        };
+        if head.path == super::METADATA_PATH {
+            return self.metadata(session, &head).await;
+        }
+        let Some((at, api)) = extract::route(&self.apis, &head) else {
+            return self.not_found(session, request_id).await;
+        };
+        let cleared = match self.clear(session, &request.headers, &head, api).await {
+            Ok(cleared) => cleared,
+            Err((reason, detail)) => return self.deny(session, request_id, Some(at), reason, detail).await,
+        };
+        let would_deny = cleared.permit.would_deny();
+        let authority = authority(&request);
+        let origin = Origin {
+            request_id,
+            client: client_ip(session),
+            tls: is_tls(session),
+            authority: &authority,
+            scopes: cleared.token.as_ref().map(|token| token.scopes()),
+            forward_authorization: cleared.forward_authorization,
+        };
+        let Some(pool) = self.pools.get(at) else {
+            return self
+                .deny(
+                    session,
+                    request_id,
+                    Some(at),
+                    DenyReason::UpstreamUnavailable,
+                    None,
+                )
+                .await;
+        };
+        let began = instant();
+        let exchanged = forward::forward(&cleared.permit, &origin, session, &cleared.body, pool).await;
+        let upstream = Some(began.elapsed());
+        match exchanged {
+            Ok(exchanged) => {
+                self.metrics.allowed(Some(at), would_deny);
+                Outcome {
+                    api: Some(at),
+                    status: exchanged.status,
+                    decision: if would_deny.is_some() {
+                        "would_deny"
+                    } else {
+                        "allow"
+                    },
+                    reason: would_deny,
+                    permit: Some(cleared.permit),
+                    upstream,
+                    reusable: true,
+                }
+            }
+            Err(Failure::Unanswered(reason)) => self.deny(session, request_id, Some(at), reason, None).await,
+            Err(Failure::Interrupted) => {
+                self.metrics.denied(Some(at), DenyReason::UpstreamUnavailable);
+                Outcome {
+                    api: Some(at),
+                    status: 0,
+                    decision: "allow",
+                    reason: Some(DenyReason::UpstreamUnavailable),
+                    permit: Some(cleared.permit),
+                    upstream,
+                    reusable: false,
+                }
+            }
+        }
+    }
+
+    /// Holds the body, tells the source, verifies the token, decides.
+    async fn clear(
+        &self,
+        session: &mut ServerSession,
+        headers: &http::HeaderMap,
+        head: &Head<'_>,
+        api: &Api,
+    ) -> Result<Cleared, (DenyReason, Option<String>)> {
+        let plain = |reason: DenyReason| (reason, None);
+        let credential = extract::credential(headers);
+        // What the head alone can deny is denied before a body is waited for.
+        if matches!(credential, Credential::Conflicting) {
+            return Err(plain(DenyReason::CredentialsConflict));
+        }
+        let early =
+            (!extract::needs_body(api)).then(|| extract::source(api, head, headers, &credential, None));
+        if let Some(source) = early {
+            self.judge(api, source, &credential).await?;
+        }
+        let body = body::hold(session, &self.limits, &self.held)
+            .await
+            .map_err(plain)?;
+        let source = match early {
+            Some(source) => source,
+            None => match body::write_keys(headers, &body, &self.limits, &self.held) {
+                Ok(keys) => extract::source(api, head, headers, &credential, keys.as_ref()),
+                Err(reason) => SourceFact::Unreadable(reason),
+            },
+        };
+        // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
+        // moment; a revocation that arrives while a body trickles in counts.
+        let (permit, token) = self.judge(api, source, &credential).await?;
+        // An upstream's own credential goes on; a token of ours only where the operator wants that.
+        let own = matches!(credential, Credential::Token(_));
+        let forward_authorization = !own || api.forward_token;
+        Ok(Cleared {
+            permit,
+            token,
+            body,
+            forward_authorization,
+        })
+    }
+
+    async fn judge(
+        &self,
+        api: &Api,
+        source: SourceFact,
+        credential: &Credential,
+    ) -> Result<(Permit, Option<Arc<VerifiedToken>>), (DenyReason, Option<String>)> {
+        let began = instant();
+        let mut looked = match credential {
+            Credential::Token(text) => self.look_up(text),
+            _ => None,
+        };
+        if let (
+            Some(Err(TokenFault::KeyUnknown { issuer } | TokenFault::KeysUnavailable { issuer })),
+            Credential::Token(text),
+        ) = (&looked, credential)
+            && let Some(fetcher) = self.fetchers.iter().find(|fetcher| fetcher.issuer() == &**issuer)
+        {
+            fetcher.ask().await;
+            looked = self.look_up(text);
+        }
+        let policy = self.policy.load();
+        let Some(policy) = policy.as_deref() else {
+            return Err((DenyReason::PolicyUnavailable, None));
+        };
+        let credential = match (credential, &looked) {
+            (Credential::Token(_), Some(Ok(token))) => CredentialFact::Verified(token),
+            (Credential::Token(_), Some(Err(fault))) => CredentialFact::Faulty(fault),
+            (Credential::Opaque, _) => CredentialFact::Opaque,
+            (Credential::Conflicting, _) => CredentialFact::Conflicting,
+            // An unreadable credential is none of ours; a route that forwards those lets the upstream say so.
+            (Credential::Unreadable, _) if api.without_token == WithoutToken::Deny => CredentialFact::Opaque,
+            _ => CredentialFact::Missing,
+        };
+        let route = RouteFacts {
+            scope: &api.scope,
+            unknown_sources: api.unknown_sources,
+            without_token: api.without_token,
+        };
+        let facts = RequestFacts {
+            route,
+            source,
+            credential,
+        };
+        let decision = decide(policy, &facts, self.clock.now());
+        self.metrics.decided(began.elapsed());
+        match decision {
+            Decision::Allow(permit) => Ok((permit, looked.and_then(Result::ok))),
+            Decision::Deny(reason) => {
+                let detail = looked.and_then(Result::err).map(|fault| fault.to_string());
+                Err((reason, detail))
+            }
+        }
+    }
+
+    fn look_up(&self, text: &str) -> Option<Result<Arc<VerifiedToken>, TokenFault>> {
+        let policy = self.policy.load();
+        let looked = self.tokens.look_up(text, policy.as_deref()?, self.clock.now());
+        self.metrics.cache(looked.hit);
+        Some(looked.token)
+    }
+
+    async fn deny(
+        &self,
+        session: &mut ServerSession,
+        request_id: &str,
+        api: Option<usize>,
+        reason: DenyReason,
+        detail: Option<String>,
+    ) -> Outcome {
+        self.metrics.denied(api, reason);
+        let authority = authority(session.req_header());
+        let scheme = if is_tls(session) { "https" } else { "http" };
+        let answer = Answer {
+            reason,
+            api: api.and_then(|at| self.apis.get(at)),
+            request_id,
+            metadata_url: (reason.challenges()
+                && !authority.is_empty()
+                && reason != DenyReason::RequestMalformed)
+                .then(|| format!("{scheme}://{authority}{}", super::METADATA_PATH)),
+            detail,
+        };
+        let status = answer.status();
+        let mut reusable = answer.send(session).await.is_ok();
+        if !session.is_body_done() {
+            reusable &= drain(session).await;
+        }
+        Outcome {
+            api,
+            status,
+            decision: "deny",
+            reason: Some(reason),
+            permit: None,
+            upstream: None,
+            reusable,
+        }
+    }
+
+    async fn not_found(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
+        self.metrics.denied(None, DenyReason::PathInvalid);
+        let body = serde_json::json!({
+            "error": "not_found",
+            "error_description": "no API is configured for this host and path",
+            "reason": DenyReason::PathInvalid.as_str(),
+            "request_id": request_id,
+            "code": "not_found",
+            "message": "no API is configured for this host and path",
+        });
+        let mut reusable = super::respond::send_json(session, 404, &body, request_id)
+            .await
+            .is_ok();
+        if !session.is_body_done() {
+            reusable &= drain(session).await;
+        }
+        Outcome {
+            api: None,
+            status: 404,
+            decision: "deny",
+            reason: Some(DenyReason::PathInvalid),
+            permit: None,
+            upstream: None,
+            reusable,
+        }
+    }
+
+    /// RFC 9728: what a client needs to get a token for this host.
+    async fn metadata(&self, session: &mut ServerSession, head: &Head<'_>) -> Outcome {
+        let scheme = if is_tls(session) { "https" } else { "http" };
+        let servers: Vec<String> = self.policy.load().as_ref().map_or_else(Vec::new, |policy| {
+            policy
+                .issuers()
+                .iter()
+                .map(|issuer| issuer.issuer.to_string())
+                .collect()
+        });
+        let fits = |api: &&Api| api.hosts.iter().any(|host| host == "*" || *host == head.host);
+        let mut scopes: Vec<&str> = self
+            .apis
+            .iter()
+            .filter(fits)
+            .map(|api| api.scope.as_str())
+            .collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        let body = serde_json::json!({
+            "resource": format!("{scheme}://{}", authority(session.req_header())),
+            "authorization_servers": servers,
+            "scopes_supported": scopes,
+            "bearer_methods_supported": ["header"],
+        });
+        let sent = super::respond::send_json(session, 200, &body, "").await;
+        Outcome {
+            api: None,
+            status: 200,
+            decision: "allow",
+            reason: None,
+            permit: None,
+            upstream: None,
+            reusable: sent.is_ok() && session.is_body_done(),
+        }
+    }
+
+    fn record(&self, session: &ServerSession, request_id: &str, outcome: &Outcome, began: Instant) {
+        let took = began.elapsed();
+        self.metrics.finished(outcome.api, took, outcome.upstream);
+        if let Some(log) = &self.access_log {
+            let request = session.req_header();
+            let permit = outcome.permit.as_ref();
+            log.write(
+                AccessRecord {
+                    at: self.clock.now().0,
+                    request_id,
+                    client: client_ip(session),
+                    method: request.method.as_str(),
+                    path: String::from_utf8_lossy(request.raw_path())
+                        .split('?')
+                        .next()
+                        .unwrap_or_default(),
+                    status: outcome.status,
+                    api: outcome
+                        .api
+                        .and_then(|at| self.apis.get(at))
+                        .map(|api| api.name.as_str()),
+                    decision: outcome.decision,
+                    reason: outcome.reason.map(DenyReason::as_str),
+                    source_id: permit.and_then(Permit::source).map(|source| source.id.as_str()),
+                    app_id: permit.and_then(Permit::app).map(|app| app.id.as_str()),
+                    took,
+                    upstream: outcome.upstream,
+                },
+                &self.metrics,
+            );
+        }
+    }
+}
+
+/// Reads the rest of a denied body away within bounds, so that the answer is not lost to a reset.
+/// Returns whether the connection is at the end of the request.
+async fn drain(session: &mut ServerSession) -> bool {
+    let reading = async {
+        let mut read = 0;
+        while let Ok(Some(part)) = session.read_request_body().await {
+            read += part.len();
+            if read > DRAINED_BYTES_MAX {
+                return false;
+            }
+        }
+        session.is_body_done()
+    };
+    tokio::time::timeout(DRAINED_FOR, reading).await.unwrap_or(false)
+}
+
+fn authority(request: &pingora_http::RequestHeader) -> String {
+    let header = request
+        .headers
+        .get(http::header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let named = header.or_else(|| request.uri.authority().map(|authority| authority.as_str()));
+    named.unwrap_or_default().to_owned()
+}
+
+fn client_ip(session: &ServerSession) -> Option<IpAddr> {
+    Some(session.client_addr()?.as_inet()?.ip())
+}
+
+fn is_tls(session: &ServerSession) -> bool {
+    session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
+}
+
+/// The gateway with a bound on its connections: one more is closed at once.
+pub struct Bounded {
+    gateway: Arc<Gateway>,
+    open: AtomicUsize,
+}
+
+impl Bounded {
+    /// Bounds `gateway` by its own limit.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        Self {
+            gateway,
+            open: AtomicUsize::new(0),
+        }
+    }
+}
+
+struct Open<'o>(&'o AtomicUsize);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl ServerApp for Bounded {
+    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let open = self.open.fetch_add(1, Ordering::Relaxed);
+        let _counted = Open(&self.open);
+        if open >= self.gateway.limits.connections {
+            self.gateway.metrics.denied(None, DenyReason::Overloaded);
+            return None;
+        }
+        self.gateway.process_new(session, shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.gateway.cleanup().await;
+    }
+}

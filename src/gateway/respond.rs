@@ -1,0 +1,129 @@
+//! A denial as an HTTP response: status, challenge, body (RFC 6750 section 3, RFC 9728 section 5.1).
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+
+use crate::config::{Api, ErrorForm};
+use crate::domain::decision::DenyReason;
+
+/// Seconds after which a client may try again when we could not decide.
+const RETRY_AFTER_S: &str = "1";
+
+/// What a denial's answer says.
+pub struct Answer<'a> {
+    pub reason: DenyReason,
+    pub api: Option<&'a Api>,
+    pub request_id: &'a str,
+    /// Where the protected resource's metadata is, for the challenge.
+    pub metadata_url: Option<String>,
+    /// More about this one denial than the reason's sentence, for the person who debugs it.
+    pub detail: Option<String>,
+}
+
+impl Answer<'_> {
+    /// The status: the reason's, or 511 where the API wants that for tokens that a new one would cure.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self.api {
+            Some(api) if self.reason.asks_for_new_token() && self.reason.status() == 401 => {
+                api.reauthenticate_status
+            }
+            _ => self.reason.status(),
+        }
+    }
+
+    fn header(&self, body: &Bytes) -> Result<ResponseHeader> {
+        let status = self.status();
+        let mut header = ResponseHeader::build(status, Some(10))?;
+        header.insert_header(CONTENT_TYPE, "application/json")?;
+        header.insert_header(CACHE_CONTROL, "no-store")?;
+        header.insert_header("X-Request-Id", self.request_id)?;
+        header.insert_header(CONTENT_LENGTH, body.len().to_string())?;
+        if self.reason.challenges() {
+            header.insert_header(WWW_AUTHENTICATE, self.challenge())?;
+        }
+        if matches!(status, 429 | 503) {
+            header.insert_header(RETRY_AFTER, RETRY_AFTER_S)?;
+        }
+        if status == 429 {
+            header.insert_header("X-RateLimit-Reset", RETRY_AFTER_S)?;
+        }
+        Ok(header)
+    }
+
+    /// A bare challenge where no token was sent, else with the error (RFC 6750 section 3.1).
+    fn challenge(&self) -> String {
+        let mut challenge = String::from("Bearer");
+        let mut separator = ' ';
+        let mut add = |name: &str, value: &str| {
+            challenge.push(separator);
+            challenge.push_str(&format!("{name}=\"{value}\""));
+            separator = ',';
+        };
+        if let "invalid_token" | "insufficient_scope" = self.reason.error() {
+            add("error", self.reason.error());
+            add("error_description", self.reason.description());
+        }
+        if let (DenyReason::ScopeInsufficient, Some(api)) = (self.reason, self.api) {
+            add("scope", api.scope.as_str());
+        }
+        if let Some(url) = &self.metadata_url {
+            add("resource_metadata", url);
+        }
+        challenge
+    }
+
+    fn body(&self) -> Bytes {
+        let description = self.detail.as_deref().unwrap_or(self.reason.description());
+        let json = match self.api.map_or(ErrorForm::OAuth, |api| api.error_form) {
+            ErrorForm::OAuth => serde_json::json!({
+                "error": self.reason.error(),
+                "error_description": description,
+                "reason": self.reason.as_str(),
+                "request_id": self.request_id,
+                "code": self.reason.as_str(),
+                "message": description,
+            }),
+            ErrorForm::PublicApi => serde_json::json!({
+                "errors": [{"type": self.reason.as_str(), "message": description}],
+            }),
+        };
+        Bytes::from(json.to_string())
+    }
+
+    /// Writes the whole answer.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn send(&self, session: &mut ServerSession) -> Result<()> {
+        let body = self.body();
+        let header = self.header(&body)?;
+        session.write_response_header(Box::new(header)).await?;
+        session.write_response_body(body, true).await
+    }
+}
+
+/// Writes a small JSON answer that is no denial by a reason.
+///
+/// # Errors
+/// The client is gone.
+pub async fn send_json(
+    session: &mut ServerSession,
+    status: u16,
+    body: &serde_json::Value,
+    request_id: &str,
+) -> Result<()> {
+    let body = Bytes::from(body.to_string());
+    let mut header = ResponseHeader::build(status, Some(6))?;
+    header.insert_header(CONTENT_TYPE, "application/json")?;
+    header.insert_header(CACHE_CONTROL, "no-store")?;
+    header.insert_header(CONTENT_LENGTH, body.len().to_string())?;
+    if !request_id.is_empty() {
+        header.insert_header("X-Request-Id", request_id)?;
+    }
+    session.write_response_header(Box::new(header)).await?;
+    session.write_response_body(body, true).await
+}

@@ -1,0 +1,199 @@
+//! Receives updates, checks, compiles and installs them; keeps the last good policy.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::Watcher as _;
+use tokio::sync::mpsc;
+
+use super::policy_cell::PolicyCell;
+use crate::clock::Clock;
+use crate::config::{ConfigError, OutsideIssuer, load_policy};
+use crate::domain::ids::TokenDigest;
+use crate::domain::policy::Freshness;
+use crate::domain::time::UnixSeconds;
+use crate::feed::Subscriber;
+use crate::snapshot::{self, Change, InvalidSnapshot, RevocationRecord, Snapshot, Update};
+
+/// How often revocations are looked at that expired by themselves.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// The most revocations dropped in one sweep, so that it takes milliseconds at most.
+const SWEPT_MAX: usize = 10_000;
+
+/// How often a policy file is looked at where its folder cannot be watched, and confirmed as current.
+const FILE_EVERY: Duration = Duration::from_secs(2);
+
+/// Installs updates into the cell, one after the other.
+pub struct Installer {
+    cell: Arc<PolicyCell>,
+    freshness: Freshness,
+    clock: Clock,
+    /// Revocations by the moment they end, soonest first.
+    ending: BinaryHeap<Reverse<(UnixSeconds, [u8; 16])>>,
+}
+
+impl Installer {
+    /// An installer for `cell`.
+    #[must_use]
+    pub fn new(cell: Arc<PolicyCell>, freshness: Freshness, clock: Clock) -> Self {
+        Self {
+            cell,
+            freshness,
+            clock,
+            ending: BinaryHeap::new(),
+        }
+    }
+
+    /// Installs one update whole, or not at all.
+    ///
+    /// # Errors
+    /// [`InvalidSnapshot`]; the policy in force stays.
+    pub fn install(&mut self, update: &Update) -> Result<(), InvalidSnapshot> {
+        match update {
+            Update::Snapshot(snapshot) => self.install_snapshot(snapshot),
+            Update::Changes(changes) => {
+                self.cell.replace(|policy, _| match policy {
+                    Some(policy) => snapshot::apply(policy, changes),
+                    None => Err(InvalidSnapshot {
+                        field: "version".to_owned(),
+                        problem: "changes came before a snapshot".to_owned(),
+                    }),
+                })?;
+                for change in &changes.changes {
+                    if let Change::Revoke(record) = change {
+                        self.remember(record);
+                    }
+                }
+                Ok(())
+            }
+            Update::Confirmed { version, at } => {
+                self.cell.change(|policy| match policy.version() == *version {
+                    true => snapshot::confirm(policy, UnixSeconds(*at)),
+                    false => policy.clone(),
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn install_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), InvalidSnapshot> {
+        self.cell
+            .replace(|_, outside| snapshot::compile(snapshot, outside, self.freshness))?;
+        self.ending.clear();
+        snapshot
+            .revocations
+            .iter()
+            .for_each(|record| self.remember(record));
+        Ok(())
+    }
+
+    fn remember(&mut self, record: &RevocationRecord) {
+        let token = TokenDigest::of(&record.issuer, &record.token_id);
+        self.ending
+            .push(Reverse((UnixSeconds(record.expires_at), token.0.to_bytes())));
+    }
+
+    /// Drops revocations of tokens that have expired by themselves, with the leeway decisions give.
+    pub fn sweep(&mut self) {
+        let now = self.clock.now().minus(3_600);
+        let mut expired = Vec::new();
+        while let Some(Reverse((until, token))) = self.ending.peek()
+            && *until < now
+            && expired.len() < SWEPT_MAX
+        {
+            expired.push(TokenDigest::from_bytes(*token));
+            self.ending.pop();
+        }
+        if !expired.is_empty() {
+            self.cell
+                .change(|policy| snapshot::without_revocations(policy, &expired));
+        }
+    }
+
+    /// Takes updates from the control plane in this process until it ends.
+    pub async fn follow(mut self, mut updates: Subscriber) {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            let update = tokio::select! {
+                update = updates.next() => update,
+                _ = sweep.tick() => {
+                    self.sweep();
+                    continue;
+                }
+            };
+            let Some(update) = update else { break };
+            match self.install(&update) {
+                Ok(()) => {
+                    if let Some(policy) = self.cell.load().as_deref() {
+                        updates.installed(policy.version());
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "update refused; the policy in force stays and a snapshot is asked for");
+                    updates.want_snapshot();
+                }
+            }
+        }
+        tracing::info!("the control plane has ended; the policy in force ages from now on");
+    }
+
+    /// Installs a policy file's content.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem of the file; the policy in force stays.
+    pub fn install_file(&mut self, path: &Path, issuers: &[OutsideIssuer]) -> Result<(), ConfigError> {
+        let version = self.cell.load().as_ref().map_or(0, |policy| policy.version()) + 1;
+        let snapshot = load_policy(path, issuers, version, self.clock.now())?;
+        self.install_snapshot(&snapshot)
+            .map_err(|error| ConfigError::of_file(path, error.to_string()))
+    }
+
+    /// Reads a policy file again whenever it changes, until cancelled.
+    pub async fn follow_file(mut self, path: PathBuf, issuers: Vec<OutsideIssuer>) {
+        let (changed_in, mut changed) = mpsc::channel::<()>(1);
+        // The folder is watched, since editors and config managers replace the file itself.
+        let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
+            let _ = changed_in.try_send(());
+        });
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let watching = watcher.and_then(|mut watcher| {
+            watcher.watch(folder, notify::RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
+        if let Err(error) = &watching {
+            tracing::warn!(%error, "the policy file's folder cannot be watched; the file is looked at every 2 s");
+        }
+        let mut looked = tokio::time::interval(FILE_EVERY);
+        let mut seen = stamp(&path);
+        loop {
+            tokio::select! {
+                _ = changed.recv(), if watching.is_ok() => {}
+                _ = looked.tick() => self.sweep(),
+            }
+            let now = stamp(&path);
+            if now == seen {
+                let at = self.clock.now();
+                self.cell.change(|policy| snapshot::confirm(policy, at));
+                continue;
+            }
+            seen = now;
+            match self.install_file(&path, &issuers) {
+                Ok(()) => tracing::info!(file = %path.display(), "policy file read again"),
+                Err(error) => tracing::error!(%error, "policy file refused; the policy in force stays"),
+            }
+        }
+    }
+}
+
+/// What changes when a file does.
+fn stamp(path: &Path) -> Option<(std::time::SystemTime, u64)> {
+    let held = std::fs::metadata(path).ok()?;
+    Some((held.modified().ok()?, held.len()))
+}

@@ -1,0 +1,57 @@
+//! A bounded cache of verified signatures. It never caches a yes.
+//!
+//! The key is the full SHA-256 of the token's text, so two tokens share an entry only if they are the
+//! same token. What is kept says that a key made a signature; whether that key, the time, the app and
+//! all else still allow anything is decided anew on every request.
+
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use crate::domain::access_token::{TokenFault, VerifiedToken};
+use crate::domain::digest::sha256;
+use crate::domain::policy::Policy;
+use crate::domain::time::UnixSeconds;
+
+/// Verified tokens by the digest of their text.
+pub struct TokenCache {
+    entries: Cache<[u8; 32], Arc<VerifiedToken>, foldhash::fast::RandomState>,
+}
+
+/// A token and whether its signature was known already.
+pub struct Looked {
+    pub token: Result<Arc<VerifiedToken>, TokenFault>,
+    pub hit: bool,
+}
+
+impl TokenCache {
+    /// A cache of at most `capacity` tokens.
+    #[must_use]
+    pub fn new(capacity: u64) -> Self {
+        // The digests are uniform and secret-free, so a fast hasher does.
+        let entries = Cache::builder()
+            .max_capacity(capacity)
+            .build_with_hasher(foldhash::fast::RandomState::default());
+        Self { entries }
+    }
+
+    /// The token that `text` is, from the cache or by verifying it now. Only successes are kept: a flood
+    /// of bad tokens evicts nothing.
+    #[must_use]
+    pub fn look_up(&self, text: &str, policy: &Policy, now: UnixSeconds) -> Looked {
+        let digest = sha256(text.as_bytes());
+        if let Some(token) = self.entries.get(&digest) {
+            return Looked {
+                token: Ok(token),
+                hit: true,
+            };
+        }
+        let token = VerifiedToken::verify(text, policy).map(Arc::new);
+        if let Ok(token) = &token
+            && token.expires_at() > now
+        {
+            self.entries.insert(digest, Arc::clone(token));
+        }
+        Looked { token, hit: false }
+    }
+}

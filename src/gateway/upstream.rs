@@ -1,0 +1,216 @@
+//! Pools of upstream servers: who is healthy, whose turn it is, and the connections kept to them.
+
+use std::net::ToSocketAddrs;
+use std::time::Duration;
+
+use http::Uri;
+use pingora_core::connectors::ConnectorOptions;
+use pingora_core::connectors::http::Connector;
+use pingora_core::protocols::http::client::HttpSession as ClientSession;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{BError, Error, ErrorType};
+use pingora_http::RequestHeader;
+use pingora_load_balancing::health_check::{HealthCheck as _, HttpHealthCheck, TcpHealthCheck};
+use pingora_load_balancing::selection::RoundRobin;
+use pingora_load_balancing::{Backend, LoadBalancer};
+use thiserror::Error as ThisError;
+
+use crate::config::{HealthCheck, Upstream};
+
+/// How many servers are tried until one accepts a connection. Only connecting is tried again: once a
+/// byte of a request was sent, sending it a second time could deliver it twice.
+const CONNECT_TRIES: usize = 2;
+
+/// Unused connections kept to a pool. Fewer than the concurrency would mean connecting all the time.
+const POOL_CONNECTIONS: usize = 1024;
+
+/// One pool, ready to be used.
+pub struct Pool {
+    balancer: LoadBalancer<RoundRobin>,
+    peers: Vec<HttpPeer>,
+    connector: Connector,
+    idle: Duration,
+    read: Duration,
+    write: Duration,
+    check_every: Option<Duration>,
+}
+
+/// A pool that cannot be used, and why.
+#[derive(Debug, ThisError)]
+pub enum PoolError {
+    #[error("the server `{server}` of upstream `{pool}` has no address: {error}")]
+    Address {
+        pool: String,
+        server: String,
+        error: std::io::Error,
+    },
+    #[error("upstream `{pool}`: {error}")]
+    Unusable { pool: String, error: String },
+}
+
+/// A connection to one server of a pool.
+pub struct Connection<'p> {
+    pub client: ClientSession,
+    pub peer: &'p HttpPeer,
+}
+
+impl Pool {
+    /// Resolves the servers and prepares a pool.
+    ///
+    /// # Errors
+    /// [`PoolError`] when a server's name has no address.
+    pub fn new(name: &str, config: &Upstream) -> Result<Self, PoolError> {
+        let mut addresses = Vec::new();
+        for server in &config.servers {
+            let resolved = server.to_socket_addrs().map_err(|error| PoolError::Address {
+                pool: name.to_owned(),
+                server: server.clone(),
+                error,
+            })?;
+            addresses.extend(resolved);
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        let unusable = |error: String| PoolError::Unusable {
+            pool: name.to_owned(),
+            error,
+        };
+        let mut balancer = LoadBalancer::<RoundRobin>::try_from_iter(addresses.iter().copied())
+            .map_err(|error| unusable(error.to_string()))?;
+        if let Some(check) = &config.health_check {
+            set_health_check(&mut balancer, check, config).map_err(|error| unusable(error.to_string()))?;
+        }
+        let peers = addresses
+            .into_iter()
+            .map(|address| peer(address, config))
+            .collect();
+        let mut options = ConnectorOptions::new(POOL_CONNECTIONS);
+        options.ca_file = config
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.ca.as_ref())
+            .map(|ca| ca.to_string_lossy().into_owned());
+        Ok(Self {
+            balancer,
+            peers,
+            connector: Connector::new(Some(options)),
+            idle: config.timeouts.idle,
+            read: config.timeouts.read,
+            write: config.timeouts.write,
+            check_every: config.health_check.as_ref().map(|check| check.interval),
+        })
+    }
+
+    /// A connection to the server whose turn it is; a healthy one, kept or new.
+    ///
+    /// # Errors
+    /// No server is healthy, or none of those tried accepted a connection in time.
+    pub async fn connect(&self) -> Result<Connection<'_>, BError> {
+        let mut last = Error::explain(ErrorType::ConnectNoRoute, "no server of the pool is healthy");
+        for _ in 0..CONNECT_TRIES {
+            let Some(peer) = self.next() else { break };
+            match self.connector.get_http_session(peer).await {
+                Ok((mut client, _reused)) => {
+                    client.set_read_timeout(Some(self.read));
+                    client.set_write_timeout(Some(self.write));
+                    return Ok(Connection { client, peer });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn next(&self) -> Option<&HttpPeer> {
+        if let [only] = self.peers.as_slice()
+            && self.check_every.is_none()
+        {
+            return Some(only);
+        }
+        let chosen: Backend = self.balancer.select(b"", 2 * self.peers.len())?;
+        self.peers.iter().find(|peer| peer._address == chosen.addr)
+    }
+
+    /// Gives a connection back after a complete exchange.
+    pub async fn release(&self, connection: Connection<'_>) {
+        self.connector
+            .release_http_session(connection.client, connection.peer, Some(self.idle))
+            .await;
+    }
+
+    /// Probes the servers until cancelled; returns at once where no check is configured.
+    pub async fn keep_checking(&self) {
+        let Some(every) = self.check_every else { return };
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.balancer.backends().run_health_check(true).await;
+        }
+    }
+}
+
+fn peer(address: std::net::SocketAddr, config: &Upstream) -> HttpPeer {
+    let sni = config
+        .tls
+        .as_ref()
+        .map_or_else(String::new, |tls| tls.sni.clone());
+    let mut peer = HttpPeer::new(address, config.tls.is_some(), sni);
+    peer.options.connection_timeout = Some(config.timeouts.connect);
+    peer.options.total_connection_timeout = Some(config.timeouts.connect);
+    peer.options.idle_timeout = Some(config.timeouts.idle);
+    if config.http2 {
+        peer.options.set_http_version(2, 2);
+        peer.options.max_h2_streams = 100;
+    }
+    peer
+}
+
+fn set_health_check(
+    balancer: &mut LoadBalancer<RoundRobin>,
+    check: &HealthCheck,
+    config: &Upstream,
+) -> Result<(), BError> {
+    let sni = config.tls.as_ref().map_or("", |tls| tls.sni.as_str());
+    let Some(path) = &check.path else {
+        let mut tcp = if sni.is_empty() {
+            TcpHealthCheck::new()
+        } else {
+            TcpHealthCheck::new_tls(sni)
+        };
+        tcp.consecutive_success = check.healthy_after;
+        tcp.consecutive_failure = check.unhealthy_after;
+        tcp.peer_template.options.connection_timeout = Some(check.timeout);
+        balancer.set_health_check(tcp);
+        return Ok(());
+    };
+    let host = if sni.is_empty() { "health-check" } else { sni };
+    let mut probe = HttpHealthCheck::<()>::new(host, config.tls.is_some());
+    probe.consecutive_success = check.healthy_after;
+    probe.consecutive_failure = check.unhealthy_after;
+    probe.peer_template.options.connection_timeout = Some(check.timeout);
+    probe.peer_template.options.read_timeout = Some(check.timeout);
+    probe.req.set_uri(
+        path.parse::<Uri>()
+            .map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?,
+    );
+    let _: usize = probe.health_threshold(true);
+    balancer.set_health_check(Box::new(probe));
+    Ok(())
+}
+
+/// The scheme and authority that an HTTP/2 request names its target by.
+///
+/// # Errors
+/// The path and host do not form a URI.
+pub fn absolute_uri(request: &mut RequestHeader, host: &str, tls: bool) -> Result<(), BError> {
+    let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
+    let uri = Uri::builder()
+        .scheme(if tls { "https" } else { "http" })
+        .authority(host)
+        .path_and_query(path)
+        .build()
+        .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the target is no URI"))?;
+    request.set_uri(uri);
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Logs, metrics and health: how they are set up and served, and what is never in them.
+//!
+//! Log fields use the glossary's names with dots (`source.id`, `deny.reason`). Tokens, assertions, keys,
+//! passwords and write keys are types that cannot be printed, so no log line can hold one by accident.
+//! The proxy's own log records are not shown: some of them quote raw request bytes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Encoder as _, Registry, TextEncoder};
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// Log records shown where the environment does not say otherwise.
+const LOG_DEFAULT: &str = "warn,portcullis=info";
+
+/// Sends log records to standard error, filtered by `PORTCULLIS_LOG` (`tracing` directives).
+pub fn init_log(quiet: bool) {
+    let default = if quiet { "warn" } else { LOG_DEFAULT };
+    let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // A second call, as tests make it, keeps the first set-up.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .json()
+        .flatten_event(true)
+        .try_init();
+}
+
+/// What the observability listener asks the process.
+pub trait Health: Send + Sync + 'static {
+    /// Brings gauges up to date before they are read.
+    fn refresh(&self);
+
+    /// Whether requests can be decided now.
+    ///
+    /// # Errors
+    /// What is missing, in one sentence.
+    fn ready(&self) -> Result<(), &'static str>;
+}
+
+/// Serves `/metrics`, `/healthz` and `/readyz` until `shutdown`.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Registry,
+    health: Arc<dyn Health>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    let ready = Arc::clone(&health);
+    let app = Router::new()
+        .route(
+            "/metrics",
+            get(move || async move { metrics(&registry, &*health) }),
+        )
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route(
+            "/readyz",
+            get(move || async move {
+                match ready.ready() {
+                    Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+                    Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {missing}\n")),
+                }
+            }),
+        );
+    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(shutdown).await {
+        tracing::error!(%error, "the observability listener ended");
+    }
+}
+
+fn metrics(registry: &Registry, health: &dyn Health) -> Response {
+    health.refresh();
+    let mut text = Vec::new();
+    let encoder = TextEncoder::new();
+    match encoder.encode(&registry.gather(), &mut text) {
+        Ok(()) => ([(header::CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}

@@ -1,0 +1,77 @@
+#!/bin/sh
+# Prepares what the tests need beyond cargo: a few Debian packages, a Python environment under target/ and the Node.js
+# packages beside their driver. Every step looks first, so a second run does nothing.
+set -eu
+cd "$(dirname "$0")/../.."
+
+python_env=target/test-env/venv
+python_pins=tests/sdk/python/requirements.txt
+node_dir=tests/sdk/node
+
+fail() {
+    printf 'setup: %s\n' "$1" >&2
+    exit 1
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+missing_packages() {
+    have cc && have c++ && have make || printf ' build-essential'
+    have curl || printf ' curl'
+    have openssl || printf ' openssl'
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -n "${SSL_CERT_FILE:-}" ] || printf ' ca-certificates'
+    # Without ensurepip `python3 -m venv` makes an environment that has no pip.
+    { have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; } || printf ' python3 python3-venv'
+    have node || printf ' nodejs'
+    have npm || printf ' npm'
+}
+
+install_packages() {
+    packages=$(missing_packages)
+    [ -n "$packages" ] || return 0
+    have apt-get || fail "these Debian packages, or what your system calls them, are missing:$packages"
+    if [ "$(id -u)" = 0 ]; then
+        as_root=""
+    elif have sudo; then
+        as_root="sudo"
+    else
+        fail "these Debian packages are missing, and installing them takes root or sudo:$packages"
+    fi
+    printf 'setup: installing%s\n' "$packages"
+    # Word splitting is what turns the list into arguments.
+    # shellcheck disable=SC2086
+    {
+        $as_root apt-get update -q
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $packages
+    } >target/test-env/apt.log 2>&1 || {
+        tail -n 20 target/test-env/apt.log >&2
+        fail "apt-get failed; the whole of its output is in target/test-env/apt.log"
+    }
+}
+
+# A copy of the pins inside what was installed from them says that it is complete and current.
+install_python_sdk() {
+    [ -x "$python_env/bin/python" ] && cmp -s "$python_pins" "$python_env/pins.txt" && return 0
+    printf 'setup: installing the Python SDK into %s\n' "$python_env"
+    python3 -m venv --clear "$python_env" || fail "python3 cannot make a virtual environment"
+    "$python_env/bin/python" -m pip install -q --disable-pip-version-check -r "$python_pins" ||
+        fail "pip could not install $python_pins"
+    cp "$python_pins" "$python_env/pins.txt"
+}
+
+install_node_sdk() {
+    cmp -s "$node_dir/package-lock.json" "$node_dir/node_modules/pins.json" && return 0
+    printf 'setup: installing the Node.js SDK into %s/node_modules\n' "$node_dir"
+    (cd "$node_dir" && npm ci --no-audit --no-fund --loglevel=error) ||
+        fail "npm could not install $node_dir/package-lock.json"
+    cp "$node_dir/package-lock.json" "$node_dir/node_modules/pins.json"
+}
+
+have cargo || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] ||
+    fail "Rust is missing: install it from https://rustup.rs (1.95 or later), open a new shell and run this again"
+mkdir -p target/test-env
+install_packages
+install_python_sdk
+install_node_sdk

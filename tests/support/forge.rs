@@ -1,0 +1,163 @@
+//! Keys, tokens and policies for tests and benches, made without a control plane.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis::domain::access_token::VerifiedToken;
+use portcullis::domain::ids::{KeyId, WriteKeyDigest};
+use portcullis::domain::key::{Algorithm, PublicKey};
+use portcullis::domain::policy::{Freshness, Policy, WhenStale};
+use portcullis::domain::time::UnixSeconds;
+use portcullis::snapshot::{
+    self, AppRecord, FORMAT, IssuerRecord, Jwk, RevocationRecord, Snapshot, SourceRecord, digest_text,
+};
+use serde_json::{Value, json};
+
+pub const NOW: UnixSeconds = UnixSeconds(1_795_000_000);
+pub const ISSUER: &str = "https://auth.test";
+pub const AUDIENCE: &str = "https://gateway.test";
+pub const SCOPE: &str = "tracking_api:write";
+pub const KEY_ID: &str = "signing-1";
+
+pub const FRESHNESS: Freshness = Freshness {
+    max_age_s: 86_400,
+    when_stale: WhenStale::Deny,
+};
+
+/// A signing key and the documents made with it.
+pub struct Forge {
+    pair: RsaKeyPair,
+    public: PublicKey,
+}
+
+impl Forge {
+    /// A forge with a new RSA key of 2048 bits.
+    pub fn new() -> Self {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let public = PublicKey::from_pkcs1(pair.public_key().as_ref()).unwrap();
+        Self { pair, public }
+    }
+
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    pub fn jwk(&self) -> Jwk {
+        snapshot::jwk(&KeyId::parse(KEY_ID).unwrap(), &self.public, Algorithm::Rs256)
+    }
+
+    /// A compact JWS with exactly this header and payload.
+    pub fn sign(&self, header: &Value, payload: &Value) -> String {
+        self.sign_text(&header.to_string(), &payload.to_string())
+    }
+
+    /// A compact JWS of two texts, well-formed or not.
+    pub fn sign_text(&self, header: &str, payload: &str) -> String {
+        let input = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(payload)
+        );
+        let mut signature = vec![0; self.pair.public_modulus_len()];
+        self.pair
+            .sign(
+                &RSA_PKCS1_SHA256,
+                &SystemRandom::new(),
+                input.as_bytes(),
+                &mut signature,
+            )
+            .unwrap();
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// A good token of app number `n` with this token id.
+    pub fn token_text(&self, app: usize, token_id: &str) -> String {
+        self.sign(&header(), &claims(app, token_id))
+    }
+
+    /// The same, taken as verified.
+    pub fn token(&self, policy: &Policy, source: usize, token_id: &str) -> VerifiedToken {
+        // Signing 100,000 tokens takes a minute; no signature is needed where only claims matter.
+        let issuer = policy.issuer(ISSUER).unwrap();
+        VerifiedToken::for_test(
+            issuer,
+            self.public.thumbprint(),
+            &claims(source, token_id).to_string(),
+        )
+        .unwrap()
+    }
+
+    /// A snapshot with this many sources, each connected to an app of its own, all enforced.
+    pub fn snapshot(&self, sources: usize, revocations: usize) -> Snapshot {
+        Snapshot {
+            format: FORMAT,
+            version: 1,
+            issued_at: NOW.0,
+            issuer: Some(IssuerRecord {
+                issuer: ISSUER.to_owned(),
+                audience: AUDIENCE.to_owned(),
+                keys: vec![self.jwk()],
+            }),
+            apps: (0..sources).map(app_record).collect(),
+            sources: (0..sources).map(source_record).collect(),
+            revocations: (0..revocations).map(revocation_record).collect(),
+        }
+    }
+
+    pub fn policy(&self, sources: usize, revocations: usize) -> Policy {
+        snapshot::compile(&self.snapshot(sources, revocations), &[], FRESHNESS).unwrap()
+    }
+}
+
+pub fn header() -> Value {
+    json!({"alg": "RS256", "kid": KEY_ID, "typ": "at+jwt"})
+}
+
+pub fn claims(app: usize, token_id: &str) -> Value {
+    json!({
+        "iss": ISSUER, "sub": app_id(app), "client_id": app_id(app), "aud": AUDIENCE,
+        "iat": NOW.0 - 10, "exp": NOW.0 + 3_600, "jti": token_id, "scope": SCOPE,
+        "workspace_id": "ws-1", "client_key_id": "key-1",
+    })
+}
+
+pub fn app_id(n: usize) -> String {
+    format!("app_{n:032x}")
+}
+
+pub fn write_key(n: usize) -> String {
+    format!("wk_{n:029}")
+}
+
+fn app_record(n: usize) -> AppRecord {
+    AppRecord {
+        id: app_id(n),
+        workspace: "ws-1".to_owned(),
+        issuer: ISSUER.to_owned(),
+        scopes: vec![SCOPE.to_owned()],
+        keys: vec!["key-1".to_owned()],
+        not_issued_before: 0,
+    }
+}
+
+fn source_record(n: usize) -> SourceRecord {
+    SourceRecord {
+        id: format!("src_{n:032x}"),
+        workspace: "ws-1".to_owned(),
+        write_key_digest: digest_text(&WriteKeyDigest::of(write_key(n).as_bytes())),
+        enforcement: "on".to_owned(),
+        app: Some(app_id(n)),
+    }
+}
+
+fn revocation_record(n: usize) -> RevocationRecord {
+    RevocationRecord {
+        issuer: ISSUER.to_owned(),
+        token_id: format!("revoked-{n}"),
+        expires_at: NOW.0 + 86_400,
+    }
+}
