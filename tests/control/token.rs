@@ -249,3 +249,24 @@ async fn key_use_is_noted_without_a_write_for_each_token() {
     server.control.flush_uses().await;
     assert_eq!(last_used().await, Some(NOW));
 }
+
+#[tokio::test]
+async fn token_requests_are_counted_by_result() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let registry = prometheus::Registry::new();
+    server.control.register_metrics(&registry).unwrap();
+    let assertion = app.assertion();
+    server.ask(&assertion, "").await;
+    server.ask(&assertion, "").await;
+    server.ask(&app.assertion(), "functions:write").await;
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap();
+    for result in ["ok", "invalid_client", "invalid_scope"] {
+        let line = format!("portcullis_tokens_issued_total{{result=\"{result}\"}} 1\n");
+        assert!(text.contains(&line), "{text}");
+    }
+}
