@@ -21,8 +21,11 @@ fn batch(bytes: usize) -> Vec<u8> {
         size += one.len() + 1;
         events.push(one);
     }
-    format!(r#"{{"batch":[{}],"writeKey":"wk_bench_0001","sentAt":"2026-01-01T00:00:00.000Z"}}"#, events.join(","))
-        .into_bytes()
+    format!(
+        r#"{{"batch":[{}],"writeKey":"wk_bench_0001","sentAt":"2026-01-01T00:00:00.000Z"}}"#,
+        events.join(",")
+    )
+    .into_bytes()
 }
 
 fn sizes(c: &mut Criterion) {
