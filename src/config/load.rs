@@ -176,6 +176,13 @@ impl<'p> Check<'p> {
         }
         let bundled = file.control_plane.is_some();
         let policy = self.policy_origin(&file.policy, bundled);
+        if let (Some(gateway), None, false) = (&file.gateway, &file.policy.source, bundled) {
+            self.problem(
+                gateway.listeners.referenced,
+                "the gateway has no policy: there is no `control_plane:` section and no `policy:` section",
+                "add a `control_plane:` section, or `policy: {source: file, file: policy.yaml}`",
+            );
+        }
         let freshness = Freshness {
             max_age_s: file.policy.max_age.map_or(86_400, |age| age.0.as_secs()),
             when_stale: self.word(
