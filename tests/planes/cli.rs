@@ -211,7 +211,11 @@ fn config_without_what_its_planes_need_is_refused() {
     check_failure(
         &mut check(&dir.write("alone.yaml", &alone)),
         INPUT,
-        &["alone.yaml:", "control_plane", "hint: "],
+        &[
+            "alone.yaml:4:",
+            "the gateway has no policy",
+            "hint: add a `control_plane:` section",
+        ],
     );
     let file = format!("{alone}policy: {{source: file, file: policy.yaml}}\nissuers: []\n");
     let config = dir.write("file.yaml", &file);
@@ -220,6 +224,8 @@ fn config_without_what_its_planes_need_is_refused() {
         INPUT,
         &["policy.yaml: there is no such file"],
     );
+    dir.write("policy.yaml", "\n");
+    check_failure(&mut check(&config), INPUT, &["policy.yaml: is empty", "hint: "]);
     dir.write(
         "policy.yaml",
         "sources:\n  - {id: src_1, workspace: ws_1, write_key: wk_1, app: none, enforcement: \"on\"}\n",

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::support::process::Process;
+use super::support::process::{Process, eventually};
 use super::support::product::{Env, Quickstart, quickstart_data};
 use super::support::scratch::Scratch;
 use super::support::secrets;
@@ -241,19 +241,21 @@ fn sources_that_are_not_enforced_take_events_without_a_token() {
     let env = &quickstart.env;
     let counted = |labels: &[&str]| metric(env, "portcullis_requests_total", labels);
     assert_eq!(env.event("UNENFORCED_WRITE_KEY").send().status(), 200);
-    assert!(counted(&["decision=\"allow\""]) >= 1.0);
+    // A request is counted once its answer has been sent.
+    eventually("it is counted", || counted(&["decision=\"allow\""]) == 1.0);
     assert_eq!(env.event("OBSERVED_WRITE_KEY").send().status(), 200);
     let would = [
         "api=\"tracking\"",
         "decision=\"would_deny\"",
         "reason=\"token_missing\"",
     ];
-    assert_eq!(counted(&would), 1.0);
+    eventually("it is counted", || counted(&would) == 1.0);
     let token = env.token("", "tracking_api:write");
     assert_eq!(
         env.event("OBSERVED_WRITE_KEY").bearer(&token).send().status(),
         200
     );
+    eventually("it is counted", || counted(&["decision=\"allow\""]) == 2.0);
     assert_eq!(counted(&["decision=\"would_deny\""]), 1.0);
     let decisions: Vec<_> = upstream_log(env)
         .iter()

@@ -111,7 +111,10 @@ fn logs_and_metrics_hold_no_secret() {
     ]);
     let finished = quickstart.stop();
     assert!(finished.stdout.contains("\"request.id\""), "the access log is on");
-    assert!(finished.stderr.contains("\"level\":\"TRACE\""), "tracing is on");
+    assert!(
+        finished.stderr.contains("\"level\":\"DEBUG\""),
+        "everything is logged"
+    );
     for (output, text) in [
         ("stdout", &finished.stdout),
         ("stderr", &finished.stderr),

@@ -71,11 +71,6 @@ impl Process {
         stdin.flush().unwrap();
     }
 
-    /// Closes its standard input.
-    pub fn hang_up(&mut self) {
-        self.stdin = None;
-    }
-
     /// Asks it to end, as an init system would.
     pub fn terminate(&self) {
         let kill = format!("kill -TERM {}", self.child.id());

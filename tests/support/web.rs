@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -187,6 +188,14 @@ impl Request {
 pub struct Pending(TcpStream);
 
 impl Pending {
+    /// Whether anything comes, or the connection ends, before this time is over.
+    pub fn ends_within(&self, time: Duration) -> bool {
+        self.0.set_read_timeout(Some(time)).unwrap();
+        let came = self.0.peek(&mut [0]).is_ok();
+        self.0.set_read_timeout(Some(DEADLINE)).unwrap();
+        came
+    }
+
     pub fn answer(self) -> Option<Message> {
         read_message(&mut BufReader::new(self.0), true)
     }
