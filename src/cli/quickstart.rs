@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::sample_upstream;
-use super::serve::{Planes, ended};
+use super::serve::{Ending, Planes};
 use crate::clock::instant;
 use crate::config::{
     Api, Config, ControlPlane, ErrorForm, Gateway, Identify, Limits, Listener, Observability, PathPattern,
@@ -76,6 +76,7 @@ fn reauthenticate_status(text: &str) -> Result<u16, &'static str> {
 
 pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     let began = instant();
+    let ending = Ending::new()?;
     std::fs::create_dir_all(&args.dir).map_err(|error| {
         Failure::input(format_args!(
             "{} cannot be made: {error}; choose another with --dir",
@@ -110,7 +111,7 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     };
     env.write(&env_path)?;
     print_what_to_paste(&args, &env_path, &addresses, began.elapsed());
-    ended().await?;
+    ending.asked().await;
     drop(stop);
     planes.stop().await;
     sample.await.map_err(Failure::internal)?
