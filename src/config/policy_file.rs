@@ -42,7 +42,7 @@ pub fn load_policy(
             }],
         });
     }
-    let document: PolicyDocument = parse(path, &text)?;
+    let document: PolicyDocument = parse(path, &text, "the README shows what a policy file looks like")?;
     let mut check = Check::new(path);
     let snapshot = check.policy(&document, issuers, version, now);
     check.finish(Some(snapshot))
