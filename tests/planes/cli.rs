@@ -193,7 +193,11 @@ fn every_problem_of_a_config_is_shown_with_its_place_and_a_hint() {
     check_failure(
         &mut check(&dir.write("bad.yaml", &typo)),
         INPUT,
-        &[&place(&typo, "path:"), "path"],
+        &[
+            &place(&typo, "path:"),
+            "unknown field `path`",
+            "hint: config/portcullis.yaml",
+        ],
     );
     let variable = good.replace("sqlite:portcullis.db", "sqlite:${NOT_SET}/x.db");
     check_failure(
@@ -213,7 +217,7 @@ fn config_without_what_its_planes_need_is_refused() {
         INPUT,
         &[
             "alone.yaml:4:",
-            "the gateway has no policy",
+            "no policy would reach the gateway",
             "hint: add a `control_plane:` section",
         ],
     );
