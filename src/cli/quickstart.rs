@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::sample_upstream;
-use super::serve::{Planes, ended};
+use super::serve::{Ending, Planes};
 use crate::clock::instant;
 use crate::config::{
     Api, Config, ControlPlane, ErrorForm, Gateway, Identify, Limits, Listener, Observability, PathPattern,
@@ -76,6 +76,7 @@ fn reauthenticate_status(text: &str) -> Result<u16, &'static str> {
 
 pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     let began = instant();
+    let ending = Ending::new()?;
     std::fs::create_dir_all(&args.dir).map_err(|error| {
         Failure::input(format_args!(
             "{} cannot be made: {error}; choose another with --dir",
@@ -110,7 +111,7 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     };
     env.write(&env_path)?;
     print_what_to_paste(&args, &env_path, &addresses, began.elapsed());
-    ended().await?;
+    ending.asked().await;
     drop(stop);
     planes.stop().await;
     sample.await.map_err(Failure::internal)?
@@ -518,22 +519,31 @@ impl EnvFile {
     fn write(&self, path: &Path) -> Result<(), Failure> {
         let mut text = Zeroizing::new(String::new());
         for (name, value) in &self.values {
-            // Paths may hold spaces; single quotes are the one quoting without surprises.
-            let plain = value
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/@+=".contains(&byte));
-            let quote = if plain { "" } else { "'" };
-            let _ = writeln!(text, "{name}={quote}{}{quote}", value.as_str());
+            let _ = writeln!(text, "{name}={}", quoted(value).as_str());
         }
         write_secret(path, &text)
     }
 }
 
+/// A word as a shell reads it. Paths may hold spaces; single quotes are the one quoting without surprises.
+fn quoted(word: &str) -> Zeroizing<String> {
+    let plain = word
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/@+=".contains(&byte));
+    let quote = if plain { "" } else { "'" };
+    Zeroizing::new(format!("{quote}{word}{quote}"))
+}
+
 fn print_what_to_paste(args: &QuickstartArgs, env: &Path, addresses: &Addresses, took: std::time::Duration) {
     let program =
         std::env::current_exe().map_or_else(|_| "portcullis".to_owned(), |path| path.display().to_string());
-    let dir = args.dir.display();
-    let env = env.display();
+    // The other terminal may stand in another folder.
+    let word = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        quoted(&path.display().to_string()).to_string()
+    };
+    let (program, dir, env) = (quoted(&program), word(&args.dir), word(env));
+    let program = program.as_str();
     let Addresses {
         gateway,
         control,
@@ -555,16 +565,16 @@ TOKEN=$({program} token --env {env})
 
 # 2. Send an event with it: allowed.
 event() {{ printf '{{"event":"Hello","userId":"u1","writeKey":"%s"}}' "$WRITE_KEY"; }}
-event | curl -si "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
+event | curl -sSi -w '\n' "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
 
 # 3. Send one without a token: denied, and the answer says why.
-event | curl -si "$GATEWAY_URL/v1/track" -H 'Content-Type: application/json' -d @-
+event | curl -sSi -w '\n' "$GATEWAY_URL/v1/track" -H 'Content-Type: application/json' -d @-
 
 # 4. Revoke the token, and send again: denied from this moment on.
 (umask 077; printf 'Authorization: Bearer %s\n' "$OWNER_API_TOKEN" > {dir}/owner.header)
-printf '{{"token":"%s"}}' "$TOKEN" | curl -si "$API_URL/workspaces/$WORKSPACE_ID/apps/$CLIENT_ID/tokens/revoke" \
+printf '{{"token":"%s"}}' "$TOKEN" | curl -sSi -w '\n' "$API_URL/workspaces/$WORKSPACE_ID/apps/$CLIENT_ID/tokens/revoke" \
   -H @{dir}/owner.header -H 'Content-Type: application/json' -d @-
-event | curl -si "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
+event | curl -sSi -w '\n' "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
 "#,
         took.as_secs_f64() * 1_000.0
     );

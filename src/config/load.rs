@@ -25,7 +25,11 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// [`ConfigError`] with every problem found, each with its place and a hint.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = read(path, FILE_BYTES_MAX)?;
-    let file: File = parse(path, &text)?;
+    let file: File = parse(
+        path,
+        &text,
+        "config/portcullis.yaml has every key in its form and place",
+    )?;
     let mut check = Check::new(path);
     let config = check.config(file);
     check.finish(config)
@@ -71,14 +75,28 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
 }
 
 /// Parses YAML; the reader's complaint becomes a problem with its place.
-pub(super) fn parse<'t, T: serde::Deserialize<'t>>(path: &Path, text: &'t str) -> Result<T, ConfigError> {
-    serde_saphyr::from_str(text).map_err(|error| ConfigError {
-        problems: vec![Problem {
-            file: path.to_owned(),
-            place: error.location().map(|place| (place.line(), place.column())),
-            message: error.without_snippet().to_string(),
-            hint: None,
-        }],
+pub(super) fn parse<'t, T: serde::Deserialize<'t>>(
+    path: &Path,
+    text: &'t str,
+    hint: &str,
+) -> Result<T, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let place = error.location().map(|place| (place.line(), place.column()));
+        let mut message = error.without_snippet().to_string();
+        // The place stands in front of the sentence already.
+        if let Some((line, column)) = place
+            && let Some(bare) = message.strip_suffix(&format!(" at line {line}, column {column}"))
+        {
+            message = bare.to_owned();
+        }
+        ConfigError {
+            problems: vec![Problem {
+                file: path.to_owned(),
+                place,
+                message,
+                hint: Some(hint.to_owned()),
+            }],
+        }
     })
 }
 
@@ -175,7 +193,7 @@ impl<'p> Check<'p> {
             );
         }
         let bundled = file.control_plane.is_some();
-        let policy = self.policy_origin(&file.policy, bundled);
+        let policy = self.policy_origin(&file);
         let freshness = Freshness {
             max_age_s: file.policy.max_age.map_or(86_400, |age| age.0.as_secs()),
             when_stale: self.word(
@@ -235,11 +253,19 @@ impl<'p> Check<'p> {
         })
     }
 
-    fn policy_origin(&mut self, file: &file::PolicyFile, bundled: bool) -> Option<PolicyOrigin> {
-        let Some(source) = &file.source else {
+    fn policy_origin(&mut self, file: &File) -> Option<PolicyOrigin> {
+        let bundled = file.control_plane.is_some();
+        let Some(source) = &file.policy.source else {
+            if let (Some(gateway), false) = (&file.gateway, bundled) {
+                self.problem(
+                    gateway.listeners.referenced,
+                    "no policy would reach the gateway: there is neither a control plane nor a policy file",
+                    "add a `control_plane:` section, or `policy: {source: file, file: policy.yaml}`",
+                );
+            }
             return Some(PolicyOrigin::Bundled);
         };
-        match (source.value.as_str(), &file.file) {
+        match (source.value.as_str(), &file.policy.file) {
             ("bundled", None) if bundled => Some(PolicyOrigin::Bundled),
             ("bundled", None) => {
                 self.problem(

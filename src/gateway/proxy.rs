@@ -17,7 +17,7 @@ use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::RequestHeader;
 
-use super::access_log::{AccessLog, AccessRecord};
+use super::access_log::{AccessLog, AccessRecord, shown_path};
 use super::body::{self, Held, HeldBytes};
 use super::extract::{self, Credential};
 use super::forward::{self, Exchanged, Failure, Origin};
@@ -480,10 +480,7 @@ impl Gateway {
                     request_id,
                     client: client_ip(session),
                     method: request.method.as_str(),
-                    path: String::from_utf8_lossy(request.raw_path())
-                        .split('?')
-                        .next()
-                        .unwrap_or_default(),
+                    path: &shown_path(&String::from_utf8_lossy(request.raw_path())),
                     status: outcome.status,
                     api: outcome
                         .api
