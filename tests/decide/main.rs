@@ -16,9 +16,12 @@ mod allocations;
 mod cases;
 #[path = "../support/forge.rs"]
 mod forge;
+mod keys;
 mod model;
 mod order;
 mod properties;
 mod reference;
 mod request;
 mod signers;
+mod tokens;
+mod vectors;

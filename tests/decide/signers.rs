@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -75,10 +76,6 @@ impl Signer {
         }
     }
 
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
     pub fn public(&self) -> &PublicKey {
         &self.public
     }
@@ -95,12 +92,27 @@ impl Signer {
         VerifyingKey::new(self.key_id(), self.public.clone(), self.algorithm).unwrap()
     }
 
+    /// The public key as DER: `SubjectPublicKeyInfo`.
+    pub fn public_der(&self) -> Vec<u8> {
+        let der: PublicKeyX509Der<'_> = match &self.pair {
+            Pair::Rsa(pair) => pair.public_key().as_der().unwrap(),
+            Pair::P256(pair) => pair.public_key().as_der().unwrap(),
+            Pair::Ed25519(pair) => pair.public_key().as_der().unwrap(),
+        };
+        der.as_ref().to_vec()
+    }
+
     pub fn signature(&self, message: &[u8]) -> Vec<u8> {
+        self.signature_as(self.algorithm, message)
+    }
+
+    /// A signature with an algorithm that the key is not pinned to, where its kind can make one.
+    pub fn signature_as(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                if self.algorithm == Algorithm::Ps256 {
+                if algorithm == Algorithm::Ps256 {
                     pair.sign(&RSA_PSS_SHA256, &random, message, &mut signature)
                         .unwrap();
                 } else {
