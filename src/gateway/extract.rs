@@ -341,7 +341,7 @@ pub fn source(
                 }
             }
             Identify::Query(name) => {
-                query_values(head.query, name).for_each(|key| add(WriteKeyDigest::of(&key)))
+                query_values(head.query, name).for_each(|key| add(WriteKeyDigest::of(&key)));
             }
             Identify::Header(name) => {
                 headers

@@ -199,15 +199,8 @@ impl Gateway {
             forward_authorization: cleared.forward_authorization,
         };
         let Some(pool) = self.pools.get(at) else {
-            return self
-                .deny(
-                    session,
-                    request_id,
-                    Some(at),
-                    DenyReason::UpstreamUnavailable,
-                    None,
-                )
-                .await;
+            let reason = DenyReason::UpstreamUnavailable;
+            return self.deny(session, request_id, Some(at), reason, None).await;
         };
         let began = instant();
         let exchanged = forward::forward(&cleared.permit, &origin, session, &cleared.body, pool).await;
@@ -457,7 +450,7 @@ impl Gateway {
             let request = session.req_header();
             let permit = outcome.permit.as_ref();
             log.write(
-                AccessRecord {
+                &AccessRecord {
                     at: self.clock.now().0,
                     request_id,
                     client: client_ip(session),

@@ -270,7 +270,7 @@ impl<'b> Machine<'b> {
             (Expect::Value | Expect::ValueOrEnd | Expect::Start, b'{') => self.open(true)?,
             (Expect::Value | Expect::ValueOrEnd, b'[') => self.open(false)?,
             (Expect::CommaOrEnd | Expect::KeyOrEnd | Expect::ValueOrEnd, b'}' | b']') => {
-                self.close(at, byte == b'}')?
+                self.close(at, byte == b'}')?;
             }
             (Expect::Value | Expect::ValueOrEnd, _) => {
                 if self.capture == Capture::ValueNext || !is_scalar(self.body.get(at..).unwrap_or_default()) {
