@@ -1,15 +1,9 @@
 //! OAuth apps and their public keys.
 
-use std::sync::Arc;
+use serde::Deserialize;
 
-use axum::extract::State;
-use axum::response::IntoResponse;
-use http::StatusCode;
-use serde::{Deserialize, Serialize};
-
+use super::Control;
 use super::error::{Conflict, ControlError};
-use super::request::{InWorkspace, Json, List, PageQuery};
-use super::{Control, at_text};
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
 use crate::domain::key::{Algorithm, PublicKey};
 use crate::domain::name::Name;
@@ -17,7 +11,7 @@ use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::source_kind::SUPPORTED_SCOPES;
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 use crate::snapshot::{AppRecord, Change};
-use crate::store::directory::{App, AppKey};
+use crate::store::directory::{App, AppKey, Page};
 use crate::store::{ReadTx, WriteTx};
 
 /// Keys that one app may have: the one in use, and the next one while clients move over.
@@ -80,7 +74,7 @@ impl Control {
     pub async fn create_app(&self, workspace: &WorkspaceId, new: NewApp) -> Result<AppDetails, ControlError> {
         let now = self.now();
         let app = App {
-            id: self.ids().make("app", AppId::parse, now)?,
+            id: self.ids.make("app", AppId::parse, now)?,
             workspace: workspace.clone(),
             name: name(&new.name, "name")?,
             scopes: scopes(&new.scopes)?,
@@ -90,7 +84,7 @@ impl Control {
             created_at: now,
         };
         let key = self.app_key(&app.id, &new.public_key, "public_key.")?;
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
@@ -113,7 +107,24 @@ impl Control {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn app(&self, workspace: &WorkspaceId, id: &AppId) -> Result<AppDetails, ControlError> {
-        details(&mut self.store().read().await?, workspace, id).await
+        details(&mut self.store.read().await?, workspace, id).await
+    }
+
+    /// One page of the workspace's apps.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub async fn apps(
+        &self,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<AppDetails>, ControlError> {
+        let mut tx = self.store.read().await?;
+        let mut found = Vec::new();
+        for app in tx.apps(workspace, page).await? {
+            found.push(with_keys_and_sources(&mut tx, app).await?);
+        }
+        Ok(found)
     }
 
     /// Changes an app's name, scopes or token lifetime. Tokens issued already keep their lifetime; a scope
@@ -127,7 +138,7 @@ impl Control {
         id: &AppId,
         change: AppChange,
     ) -> Result<AppDetails, ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let mut found = details(&mut tx, workspace, id).await?;
         if let Some(text) = &change.name {
             found.app.name = name(text, "name")?;
@@ -153,7 +164,7 @@ impl Control {
         id: &AppId,
         confirm_name: &str,
     ) -> Result<(), ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let found = details(&mut tx, workspace, id).await?;
         if !found.sources.is_empty() {
             let sources = found.sources.iter().take(20).map(ToString::to_string).collect();
@@ -187,7 +198,7 @@ impl Control {
         new: &NewAppKey,
     ) -> Result<AppKey, ControlError> {
         let key = self.app_key(id, new, "")?;
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let mut found = details(&mut tx, workspace, id).await?;
         if found.keys.len() >= APP_KEYS_MAX {
             return Err(Conflict::TwoKeys.into());
@@ -211,7 +222,7 @@ impl Control {
         id: &AppId,
         key: &KeyId,
     ) -> Result<(), ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let mut found = details(&mut tx, workspace, id).await?;
         let before = found.keys.len();
         found.keys.retain(|held| held.id != *key);
@@ -245,7 +256,7 @@ impl Control {
         };
         let now = self.now();
         Ok(AppKey {
-            id: self.ids().make("key", KeyId::parse, now)?,
+            id: self.ids.make("key", KeyId::parse, now)?,
             app: app.clone(),
             name: name(&new.name, &format!("{field}name"))?,
             pem: new.pem.trim().to_owned(),
@@ -315,154 +326,4 @@ fn lifetime(text: &str) -> Result<TokenLifetime, ControlError> {
         let names = TokenLifetime::ALL.map(TokenLifetime::as_str).join(", ");
         ControlError::invalid("token_lifetime", format!("a token lifetime is one of {names}"))
     })
-}
-
-/// A public key in the API's form.
-#[derive(Serialize)]
-pub(super) struct KeyJson {
-    id: String,
-    name: String,
-    pem: String,
-    thumbprint: String,
-    algorithm: &'static str,
-    created_at: String,
-    last_used_at: Option<String>,
-}
-
-impl From<AppKey> for KeyJson {
-    fn from(key: AppKey) -> Self {
-        Self {
-            id: key.id.as_str().to_owned(),
-            name: key.name.as_str().to_owned(),
-            pem: key.pem,
-            thumbprint: key.thumbprint,
-            algorithm: key.algorithm.as_str(),
-            created_at: at_text(key.created_at),
-            last_used_at: key.last_used_at.map(at_text),
-        }
-    }
-}
-
-/// An app in the API's form.
-#[derive(Serialize)]
-pub(super) struct AppJson {
-    id: String,
-    name: String,
-    scopes: Vec<String>,
-    token_lifetime: &'static str,
-    keys: Vec<KeyJson>,
-    sources: Vec<String>,
-    created_at: String,
-}
-
-impl From<AppDetails> for AppJson {
-    fn from(AppDetails { app, keys, sources }: AppDetails) -> Self {
-        Self {
-            id: app.id.as_str().to_owned(),
-            name: app.name.as_str().to_owned(),
-            scopes: app.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
-            token_lifetime: app.token_lifetime.as_str(),
-            keys: keys.into_iter().map(KeyJson::from).collect(),
-            sources: sources.iter().map(ToString::to_string).collect(),
-            created_at: at_text(app.created_at),
-        }
-    }
-}
-
-type Shared = State<Arc<Control>>;
-
-pub(super) async fn list(
-    State(control): Shared,
-    at: InWorkspace,
-    query: PageQuery,
-) -> Result<axum::Json<List<AppJson>>, ControlError> {
-    let mut tx = control.store().read().await?;
-    let mut found = Vec::new();
-    for app in tx.apps(&at.workspace, query.page()).await? {
-        found.push(with_keys_and_sources(&mut tx, app).await?);
-    }
-    Ok(axum::Json(query.list(
-        found,
-        |item| item.app.id.as_str(),
-        AppJson::from,
-    )))
-}
-
-pub(super) async fn create(
-    State(control): Shared,
-    at: InWorkspace,
-    Json(new): Json<NewApp>,
-) -> Result<impl IntoResponse, ControlError> {
-    let made = control.create_app(&at.workspace, new).await?;
-    Ok((StatusCode::CREATED, axum::Json(AppJson::from(made))))
-}
-
-pub(super) async fn show(
-    State(control): Shared,
-    at: InWorkspace,
-) -> Result<axum::Json<AppJson>, ControlError> {
-    Ok(axum::Json(control.app(&at.workspace, &at.app()?).await?.into()))
-}
-
-pub(super) async fn update(
-    State(control): Shared,
-    at: InWorkspace,
-    Json(change): Json<AppChange>,
-) -> Result<axum::Json<AppJson>, ControlError> {
-    Ok(axum::Json(
-        control
-            .update_app(&at.workspace, &at.app()?, change)
-            .await?
-            .into(),
-    ))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Confirmation {
-    confirm_name: String,
-}
-
-pub(super) async fn delete(
-    State(control): Shared,
-    at: InWorkspace,
-    Json(body): Json<Confirmation>,
-) -> Result<StatusCode, ControlError> {
-    control
-        .delete_app(&at.workspace, &at.app()?, &body.confirm_name)
-        .await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) async fn list_keys(
-    State(control): Shared,
-    at: InWorkspace,
-) -> Result<impl IntoResponse, ControlError> {
-    #[derive(Serialize)]
-    struct Keys {
-        items: Vec<KeyJson>,
-        /// There are at most two keys, so never a second page.
-        next: Option<String>,
-    }
-    let found = control.app(&at.workspace, &at.app()?).await?;
-    Ok(axum::Json(Keys {
-        items: found.keys.into_iter().map(KeyJson::from).collect(),
-        next: None,
-    }))
-}
-
-pub(super) async fn create_key(
-    State(control): Shared,
-    at: InWorkspace,
-    Json(new): Json<NewAppKey>,
-) -> Result<impl IntoResponse, ControlError> {
-    let made = control.add_app_key(&at.workspace, &at.app()?, &new).await?;
-    Ok((StatusCode::CREATED, axum::Json(KeyJson::from(made))))
-}
-
-pub(super) async fn delete_key(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
-    control
-        .delete_app_key(&at.workspace, &at.app()?, &at.key()?)
-        .await?;
-    Ok(StatusCode::NO_CONTENT)
 }

@@ -87,7 +87,7 @@ impl Conflict {
 /// A request that cannot be read, whatever it asks for.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum BadRequest {
-    #[error("the body is larger than {} bytes", super::request::BODY_BYTES_MAX)]
+    #[error("the body is larger than {} bytes", super::body::BODY_BYTES_MAX)]
     TooLarge,
     #[error("the body did not arrive whole")]
     Broken,

@@ -49,14 +49,14 @@ impl Control {
     pub async fn create_owner(&self, workspace: &WorkspaceId, email: &str) -> Result<Member, ControlError> {
         let now = self.now();
         let member = Member {
-            id: self.ids().make("mem", MemberId::parse, now)?,
+            id: self.ids.make("mem", MemberId::parse, now)?,
             workspace: workspace.clone(),
-            account: self.ids().make("acc", AccountId::parse, now)?,
+            account: self.ids.make("acc", AccountId::parse, now)?,
             email: email_address(email)?,
             role: WORKSPACE_OWNER.to_owned(),
             created_at: now,
         };
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
@@ -71,7 +71,7 @@ impl Control {
     /// Makes an API token that speaks for a member.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a name that cannot be taken.
+    /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::NotFound`] for the member.
     pub async fn create_api_token(
         &self,
         member: &MemberId,
@@ -82,7 +82,7 @@ impl Control {
         let mut token = Zeroizing::new(API_TOKEN_PREFIX.to_owned());
         token.push_str(&random::alphanumerics(API_TOKEN_CHARS)?);
         let record = ApiTokenRecord {
-            id: self.ids().text("tok", now),
+            id: self.ids.text("tok", now),
             member: member.clone(),
             name: name(token_name, "name")?,
             hash: hash(&token),
@@ -90,7 +90,10 @@ impl Control {
             created_at: now,
             expires_at,
         };
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
+        if !tx.member_exists(member).await? {
+            return Err(ControlError::NotFound("member"));
+        }
         tx.insert_api_token(&record).await?;
         self.commit(tx, &[]).await?;
         Ok(ApiToken(token))
@@ -111,9 +114,9 @@ impl Control {
             return Err(ControlError::Unauthenticated);
         }
         let now = self.now();
-        let found = self.store().api_token(&hash(token), now).await?;
+        let found = self.store.api_token(&hash(token), now).await?;
         let (id, member) = found.ok_or(ControlError::Unauthenticated)?;
-        self.uses().note_api_token(&id, now);
+        self.uses.note_api_token(&id, now);
         Ok(member)
     }
 
@@ -123,7 +126,7 @@ impl Control {
         workspace: &WorkspaceId,
         account: &AccountId,
     ) -> Result<Member, ControlError> {
-        self.store()
+        self.store
             .membership(workspace, account)
             .await?
             .ok_or(ControlError::NotFound("workspace"))

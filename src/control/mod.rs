@@ -1,10 +1,13 @@
 //! The control plane: issues tokens, manages apps, keys and sources, and tells the gateways.
 //!
 //! [`Control`] is what the API, the console, quickstart and the command line all call: every rule is in its
-//! functions, once. [`routes`] is the API at a glance. SQL is in [`crate::store`]; what a token may contain and
+//! functions, once. `api` has the routes at a glance and
+//! nothing but the HTTP form of those functions. SQL is in [`crate::store`]; what a token may contain and
 //! what proves an app is in [`crate::domain`].
 
+mod api;
 mod apps;
+mod body;
 mod error;
 mod form;
 mod keys;
@@ -12,7 +15,6 @@ mod members;
 mod passwords;
 pub mod publish;
 mod random;
-mod request;
 mod revoke;
 pub mod service;
 mod sources;
@@ -21,11 +23,9 @@ mod uses;
 mod workspaces;
 
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::RwLock;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::{delete, get, post, put};
 use prometheus::{IntCounterVec, Opts, Registry};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -46,9 +46,6 @@ use crate::store::{Store, StoreError};
 use keys::KeyRing;
 use random::Ids;
 use uses::Uses;
-
-/// Where tokens are asked for. One SDK appends `/token` to a server that ends in a slash.
-const TOKEN_PATHS: [&str; 2] = ["/token", "//token"];
 
 /// App keys kept parsed.
 const PARSED_KEYS: u64 = 10_000;
@@ -170,8 +167,20 @@ impl Control {
         loop {
             ticks.tick().await;
             self.flush_uses().await;
-            if let Err(error) = self.store.purge(self.now()).await {
-                tracing::warn!(%error, "expired rows could not be removed");
+            self.purge().await;
+        }
+    }
+
+    /// Removes what has expired, a bounded number of rows at a time, so that no writer waits for long.
+    async fn purge(&self) {
+        loop {
+            match self.store.purge(self.now()).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "expired rows could not be removed");
+                    return;
+                }
             }
         }
     }
@@ -190,94 +199,6 @@ impl Control {
     fn now(&self) -> UnixSeconds {
         self.clock.now()
     }
-
-    fn store(&self) -> &Store {
-        &self.store
-    }
-
-    fn ids(&self) -> &Ids {
-        &self.ids
-    }
-
-    fn identity(&self) -> &IssuerIdentity {
-        &self.identity
-    }
-
-    fn assertion_audiences(&self) -> &[String; 2] {
-        &self.assertion_audiences
-    }
-
-    fn keys(&self) -> &KeyRing {
-        &self.keys
-    }
-
-    fn parsed_keys(&self) -> &moka::sync::Cache<KeyId, VerifyingKey> {
-        &self.parsed_keys
-    }
-
-    fn uses(&self) -> &Uses {
-        &self.uses
-    }
-
-    fn versions(&self) -> &watch::Sender<u64> {
-        &self.versions
-    }
-
-    fn publisher(&self) -> &RwLock<Option<Publisher>> {
-        &self.publisher
-    }
-}
-
-/// Every path, its methods and what serves them.
-fn routes(control: Arc<Control>) -> Router {
-    let token = || post(token::post).fallback(token::wrong_method);
-    let [plain, doubled] = TOKEN_PATHS;
-    Router::new()
-        .route(plain, token())
-        .route(doubled, token())
-        .route("/.well-known/jwks.json", get(keys::key_set))
-        .route("/.well-known/oauth-authorization-server", get(keys::metadata))
-        .nest("/api/v1", api())
-        .fallback(async || ControlError::Request(BadRequest::Path))
-        .method_not_allowed_fallback(async || ControlError::Request(BadRequest::Method))
-        .with_state(control)
-}
-
-/// The management API. Everything below a workspace is for its members.
-fn api() -> Router<Arc<Control>> {
-    Router::new()
-        .route("/workspaces", get(workspaces::list).post(workspaces::create))
-        .route(
-            "/workspaces/{ws}",
-            get(workspaces::show).patch(workspaces::update),
-        )
-        .route("/workspaces/{ws}/apps", get(apps::list).post(apps::create))
-        .route(
-            "/workspaces/{ws}/apps/{id}",
-            get(apps::show).patch(apps::update).delete(apps::delete),
-        )
-        .route(
-            "/workspaces/{ws}/apps/{id}/keys",
-            get(apps::list_keys).post(apps::create_key),
-        )
-        .route("/workspaces/{ws}/apps/{id}/keys/{kid}", delete(apps::delete_key))
-        .route("/workspaces/{ws}/apps/{id}/tokens/revoke", post(revoke::revoke))
-        .route(
-            "/workspaces/{ws}/sources",
-            get(sources::list).post(sources::create),
-        )
-        .route(
-            "/workspaces/{ws}/sources/{id}",
-            get(sources::show).patch(sources::update).delete(sources::delete),
-        )
-        .route(
-            "/workspaces/{ws}/sources/{id}/app",
-            put(sources::connect).delete(sources::disconnect),
-        )
-        .route(
-            "/workspaces/{ws}/sources/{id}/enforcement",
-            put(sources::set_enforcement),
-        )
 }
 
 fn check_public_url(url: &str) -> Result<(), OpenError> {
@@ -293,10 +214,4 @@ fn check_public_url(url: &str) -> Result<(), OpenError> {
         return Err(refused());
     }
     Ok(())
-}
-
-/// A moment in the API's form, RFC 3339 in UTC.
-fn at_text(at: UnixSeconds) -> String {
-    let seconds = i64::try_from(at.0).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| at.to_string(), |moment| moment.to_string())
 }

@@ -30,7 +30,7 @@ impl Control {
             .hash_password(password.as_bytes(), &salt)
             .map_err(failed)?
             .to_string();
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         tx.set_password_hash(member, &hash).await?;
         self.commit(tx, &[]).await?;
         Ok(password)

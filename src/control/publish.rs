@@ -32,10 +32,9 @@ impl Control {
     pub(super) async fn commit(&self, tx: WriteTx, changes: &[Change]) -> Result<(), ControlError> {
         let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
         let version = tx.commit(&body, self.now()).await?;
-        self.versions()
-            .send_modify(|newest| *newest = version.max(*newest));
+        self.versions.send_modify(|newest| *newest = version.max(*newest));
         let publisher = self
-            .publisher()
+            .publisher
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
@@ -58,7 +57,7 @@ impl Control {
     pub async fn snapshot(&self) -> Result<Snapshot, ControlError> {
         // The moment is taken first: the snapshot is at least as young as it says.
         let issued_at = self.now();
-        let mut tx = self.store().read().await?;
+        let mut tx = self.store.read().await?;
         let version = tx.policy_version().await?;
         let apps = tx.policy_apps().await?;
         let sources = tx.policy_sources().await?;
@@ -67,7 +66,7 @@ impl Control {
             format: FORMAT,
             version,
             issued_at: issued_at.0,
-            issuer: Some(self.keys().issuer(self.issuer(), &self.identity().audience)),
+            issuer: Some(self.keys.issuer(self.issuer(), &self.identity.audience)),
             apps: apps
                 .into_iter()
                 .map(|(app, keys)| self.policy_app(&app, keys))
@@ -105,15 +104,12 @@ pub async fn run(control: Arc<Control>, publisher: Publisher, shutdown: impl Fut
 }
 
 fn attach(control: &Control, publisher: Option<Publisher>) {
-    *control
-        .publisher()
-        .write()
-        .unwrap_or_else(PoisonError::into_inner) = publisher;
+    *control.publisher.write().unwrap_or_else(PoisonError::into_inner) = publisher;
 }
 
 /// Feeds one gateway for as long as it listens.
 async fn feed(control: &Control, publisher: &Publisher) -> FeedClosed {
-    let mut newest = control.versions().subscribe();
+    let mut newest = control.versions.subscribe();
     let mut heartbeat = ticks(HEARTBEAT);
     let mut poll = ticks(POLL);
     // The version that the gateway was last told of; none before its first snapshot.
@@ -182,7 +178,7 @@ async fn send_changes(
     loop {
         // Taken before the store is read: what is confirmed was true then.
         let at = control.now();
-        let entries = control.store().feed_after(version, FEED_ROWS).await;
+        let entries = control.store.feed_after(version, FEED_ROWS).await;
         let entries = entries.map_err(|error| Stopped::Store(error.into()))?;
         if entries.is_empty() {
             if confirm {

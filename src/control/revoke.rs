@@ -1,13 +1,7 @@
 //! Revocation of one access token.
 
-use std::sync::Arc;
-
-use axum::extract::State;
-use serde::{Deserialize, Serialize};
-
+use super::Control;
 use super::error::ControlError;
-use super::request::{InWorkspace, Json};
-use super::{Control, at_text};
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::ids::{AppId, WorkspaceId};
 use crate::domain::jws::CompactJws;
@@ -58,7 +52,7 @@ impl Control {
         let revoked = Revoked::Now {
             expires_at: token.expires_at,
         };
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         if tx.is_revoked(self.issuer(), &token.token_id).await? {
             return Ok(revoked);
         }
@@ -83,7 +77,7 @@ impl Control {
     /// The token, if one of our keys signed it for this app of this workspace.
     fn own_token(&self, token: &str, workspace: &WorkspaceId, app: &AppId) -> Option<OwnToken> {
         let jws = CompactJws::parse(token).ok()?;
-        if !self.keys().signed(&jws) {
+        if !self.keys.signed(&jws) {
             return None;
         }
         let claims = jws.unverified_claims().ok()?;
@@ -100,36 +94,4 @@ impl Control {
             expires_at,
         })
     }
-}
-
-/// The body of a revocation. It has no `Debug`: it holds a token.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct TokenToRevoke {
-    token: String,
-}
-
-/// A revocation's answer in the API's form.
-#[derive(Serialize)]
-pub(super) struct RevokedJson {
-    status: &'static str,
-    expires_at: String,
-}
-
-pub(super) async fn revoke(
-    State(control): State<Arc<Control>>,
-    at: InWorkspace,
-    Json(body): Json<TokenToRevoke>,
-) -> Result<axum::Json<RevokedJson>, ControlError> {
-    let (status, expires_at) = match control
-        .revoke_token(&at.workspace, &at.app()?, &body.token)
-        .await?
-    {
-        Revoked::Now { expires_at } => ("revoked", expires_at),
-        Revoked::Expired { expires_at } => ("expired", expires_at),
-    };
-    Ok(axum::Json(RevokedJson {
-        status,
-        expires_at: at_text(expires_at),
-    }))
 }

@@ -13,8 +13,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::Control;
+use super::api::{TOKEN_PATHS, routes};
 use super::error::{BadRequest, ControlError, TokenError};
-use super::{Control, TOKEN_PATHS, routes};
 
 /// Connections served at once. Further ones wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 1_024;

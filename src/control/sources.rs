@@ -1,25 +1,18 @@
 //! Sources, the app that each is connected to, and the enforcement switch.
 
-use std::sync::Arc;
-
-use axum::extract::{FromRequestParts, State};
-use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::StatusCode;
-use http::request::Parts;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::apps::name;
 use super::error::{Conflict, ControlError};
-use super::request::{InWorkspace, Json, List, PageQuery, query};
-use super::{Control, at_text, random};
+use super::{Control, random};
 use crate::domain::ids::{AppId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::policy::Enforcement;
 use crate::domain::source_kind::SourceKind;
 use crate::snapshot::{Change, SourceRecord, digest_text};
 use crate::store::WriteTx;
-use crate::store::directory::Source;
+use crate::store::directory::{Page, Source};
 
 /// Letters and digits of a generated write key: 190 bits.
 const WRITE_KEY_CHARS: usize = 32;
@@ -50,7 +43,7 @@ impl Control {
         new: NewSource,
     ) -> Result<Source, ControlError> {
         let now = self.now();
-        let id = self.ids().make("src", SourceId::parse, now)?;
+        let id = self.ids.make("src", SourceId::parse, now)?;
         let kind = SourceKind::parse(&new.kind).ok_or_else(|| {
             let names = SourceKind::ALL.map(SourceKind::as_str).join(", ");
             ControlError::invalid("kind", format!("a source's kind is one of {names}"))
@@ -71,7 +64,7 @@ impl Control {
             created_at: now,
         };
         let digest = digest_text(&source.write_key.digest());
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
@@ -88,10 +81,22 @@ impl Control {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn source(&self, workspace: &WorkspaceId, id: &SourceId) -> Result<Source, ControlError> {
-        let mut tx = self.store().read().await?;
+        let mut tx = self.store.read().await?;
         tx.source(workspace, id)
             .await?
             .ok_or(ControlError::NotFound("source"))
+    }
+
+    /// One page of the workspace's sources.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub async fn sources(
+        &self,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<Source>, ControlError> {
+        Ok(self.store.read().await?.sources(workspace, page).await?)
     }
 
     /// Gives a source another name.
@@ -191,7 +196,7 @@ impl Control {
         workspace: &WorkspaceId,
         id: &SourceId,
     ) -> Result<(WriteTx, Source), ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let source = tx
             .source(workspace, id)
             .await?
@@ -226,147 +231,4 @@ fn record(source: &Source) -> SourceRecord {
         enforcement: source.enforcement.as_str().to_owned(),
         app: source.app.as_ref().map(|app| app.as_str().to_owned()),
     }
-}
-
-/// A source in the API's form.
-#[derive(Serialize)]
-pub(super) struct SourceJson {
-    id: String,
-    name: String,
-    kind: &'static str,
-    write_key: String,
-    enforcement: &'static str,
-    app_id: Option<String>,
-    scope: &'static str,
-    created_at: String,
-}
-
-impl From<Source> for SourceJson {
-    fn from(source: Source) -> Self {
-        Self {
-            id: source.id.as_str().to_owned(),
-            name: source.name.as_str().to_owned(),
-            kind: source.kind.as_str(),
-            write_key: source.write_key.expose().to_owned(),
-            enforcement: source.enforcement.as_str(),
-            app_id: source.app.as_ref().map(|app| app.as_str().to_owned()),
-            scope: source.kind.scope(),
-            created_at: at_text(source.created_at),
-        }
-    }
-}
-
-type Shared = State<Arc<Control>>;
-type Shown = Result<axum::Json<SourceJson>, ControlError>;
-
-pub(super) async fn list(
-    State(control): Shared,
-    at: InWorkspace,
-    query: PageQuery,
-) -> Result<axum::Json<List<SourceJson>>, ControlError> {
-    let found = control
-        .store()
-        .read()
-        .await?
-        .sources(&at.workspace, query.page())
-        .await?;
-    Ok(axum::Json(query.list(
-        found,
-        |source| source.id.as_str(),
-        SourceJson::from,
-    )))
-}
-
-pub(super) async fn create(
-    State(control): Shared,
-    at: InWorkspace,
-    Json(new): Json<NewSource>,
-) -> Result<impl IntoResponse, ControlError> {
-    let made = control.create_source(&at.workspace, new).await?;
-    Ok((StatusCode::CREATED, axum::Json(SourceJson::from(made))))
-}
-
-pub(super) async fn show(State(control): Shared, at: InWorkspace) -> Shown {
-    Ok(axum::Json(
-        control.source(&at.workspace, &at.source()?).await?.into(),
-    ))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewName {
-    pub name: String,
-}
-
-pub(super) async fn update(State(control): Shared, at: InWorkspace, Json(body): Json<NewName>) -> Shown {
-    Ok(axum::Json(
-        control
-            .rename_source(&at.workspace, &at.source()?, &body.name)
-            .await?
-            .into(),
-    ))
-}
-
-pub(super) async fn delete(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
-    control.delete_source(&at.workspace, &at.source()?).await?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Connection {
-    app_id: String,
-}
-
-pub(super) async fn connect(State(control): Shared, at: InWorkspace, Json(body): Json<Connection>) -> Shown {
-    let app = AppId::parse(&body.app_id)
-        .map_err(|error| ControlError::invalid("app_id", format!("the app's id {error}")))?;
-    Ok(axum::Json(
-        control.connect(&at.workspace, &at.source()?, &app).await?.into(),
-    ))
-}
-
-/// `?force=true`.
-pub(super) struct Force(bool);
-
-impl<S: Sync> FromRequestParts<S> for Force {
-    type Rejection = ControlError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
-        match query(parts, &["force"])?.get("force") {
-            None | Some("false") => Ok(Self(false)),
-            Some("true") => Ok(Self(true)),
-            Some(_) => Err(ControlError::invalid("force", "this is neither true nor false")),
-        }
-    }
-}
-
-pub(super) async fn disconnect(State(control): Shared, at: InWorkspace, Force(force): Force) -> Shown {
-    Ok(axum::Json(
-        control
-            .disconnect(&at.workspace, &at.source()?, force)
-            .await?
-            .into(),
-    ))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Mode {
-    mode: String,
-}
-
-pub(super) async fn set_enforcement(
-    State(control): Shared,
-    at: InWorkspace,
-    Json(body): Json<Mode>,
-) -> Shown {
-    let mode = Enforcement::parse(&body.mode)
-        .ok_or_else(|| ControlError::invalid("mode", "the mode is one of off, observe, on"))?;
-    Ok(axum::Json(
-        control
-            .set_enforcement(&at.workspace, &at.source()?, mode)
-            .await?
-            .into(),
-    ))
 }

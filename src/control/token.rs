@@ -10,10 +10,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::Control;
+use super::body::{has_media_type, read_body};
 use super::error::{BadRequest, TokenError, json};
 use super::form::Form;
 use super::random;
-use super::request::{has_media_type, read_body};
 use crate::domain::access_token::AccessTokenClaims;
 use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::domain::ids::KeyId;
@@ -161,7 +161,7 @@ impl Control {
             ));
         }
         let now = self.now();
-        let found = self.store().issuable_app(assertion.app()).await?;
+        let found = self.store.issuable_app(assertion.app()).await?;
         let found = found.and_then(|(app, keys)| {
             keys.into_iter()
                 .find(|key| key.id == *assertion.key_id())
@@ -170,14 +170,14 @@ impl Control {
         let Some((app, key)) = found else {
             // A signature is verified all the same, so that the time taken does not tell an unknown app or
             // key from a wrong signature. What comes out of it does not matter.
-            let _ = assertion.verify(self.keys().active().verifying(), &[], now);
+            let _ = assertion.verify(self.keys.active().verifying(), &[], now);
             return Err(TokenError::Unproven);
         };
         let key = self.verifying_key(&key)?;
-        let audiences: Vec<&str> = self.assertion_audiences().iter().map(String::as_str).collect();
+        let audiences: Vec<&str> = self.assertion_audiences.iter().map(String::as_str).collect();
         let verified = assertion.verify(&key, &audiences, now)?;
         let digest = URL_SAFE_NO_PAD.encode(verified.replay_digest);
-        match self.store().use_assertion(&digest, verified.expires_at).await? {
+        match self.store.use_assertion(&digest, verified.expires_at).await? {
             Use::First => Ok((app, verified)),
             Use::Again => Err(TokenError::Client(
                 "the client assertion was used before; make a new one for each request".to_owned(),
@@ -194,15 +194,15 @@ impl Control {
     ) -> Result<TokenResponse, TokenError> {
         let now = self.now();
         let claims = issue(
-            self.identity(),
+            &self.identity,
             &issuable(app),
             assertion,
             requested,
             random::token_id()?,
             now,
         )?;
-        let access_token = self.keys().active().sign(&Claims::from(&claims))?;
-        self.uses().note_app_key(&claims.client_key, now);
+        let access_token = self.keys.active().sign(&Claims::from(&claims))?;
+        self.uses.note_app_key(&claims.client_key, now);
         tracing::debug!(app.id = %claims.app, key.id = %claims.client_key, "token issued");
         Ok(TokenResponse {
             access_token,
@@ -214,13 +214,13 @@ impl Control {
 
     /// The key parsed and ready. Keys never change under their id, so a parsed one never goes stale.
     fn verifying_key(&self, key: &AppKey) -> Result<VerifyingKey, TokenError> {
-        if let Some(parsed) = self.parsed_keys().get(&key.id) {
+        if let Some(parsed) = self.parsed_keys.get(&key.id) {
             return Ok(parsed);
         }
         let damaged = || TokenError::from(crate::store::StoreError::Damaged("app_keys"));
         let public = PublicKey::from_pem(&key.pem).map_err(|_| damaged())?;
         let parsed = VerifyingKey::new(key.id.clone(), public, key.algorithm).map_err(|_| damaged())?;
-        self.parsed_keys().insert(KeyId::clone(&key.id), parsed.clone());
+        self.parsed_keys.insert(KeyId::clone(&key.id), parsed.clone());
         Ok(parsed)
     }
 }

@@ -1,19 +1,10 @@
 //! Workspaces: the tenants that own everything else.
 
-use std::sync::Arc;
-
-use axum::extract::State;
-use axum::response::IntoResponse;
-use http::StatusCode;
-use serde::Serialize;
-
+use super::Control;
 use super::apps::name;
 use super::error::ControlError;
-use super::request::{Caller, InWorkspace, Json, List, PageQuery};
-use super::sources::NewName;
-use super::{Control, at_text};
 use crate::domain::ids::{MemberId, WorkspaceId};
-use crate::store::directory::Workspace;
+use crate::store::directory::{Page, Workspace};
 use crate::store::members::{Member, WORKSPACE_OWNER};
 
 impl Control {
@@ -29,15 +20,15 @@ impl Control {
     ) -> Result<Workspace, ControlError> {
         let now = self.now();
         let workspace = Workspace {
-            id: self.ids().make("ws", WorkspaceId::parse, now)?,
+            id: self.ids.make("ws", WorkspaceId::parse, now)?,
             name: name(new_name, "name")?,
             created_at: now,
         };
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         tx.insert_workspace(&workspace).await?;
         if let Some(founder) = founder {
             let owner = Member {
-                id: self.ids().make("mem", MemberId::parse, now)?,
+                id: self.ids.make("mem", MemberId::parse, now)?,
                 workspace: workspace.id.clone(),
                 role: WORKSPACE_OWNER.to_owned(),
                 created_at: now,
@@ -54,8 +45,25 @@ impl Control {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn workspace(&self, id: &WorkspaceId) -> Result<Workspace, ControlError> {
-        let mut tx = self.store().read().await?;
+        let mut tx = self.store.read().await?;
         tx.workspace(id).await?.ok_or(ControlError::NotFound("workspace"))
+    }
+
+    /// One page of the workspaces that a member's person belongs to.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub async fn workspaces_of(
+        &self,
+        member: &Member,
+        page: Page<'_>,
+    ) -> Result<Vec<Workspace>, ControlError> {
+        Ok(self
+            .store
+            .read()
+            .await?
+            .workspaces_of(&member.account, page)
+            .await?)
     }
 
     /// Gives a workspace another name.
@@ -67,7 +75,7 @@ impl Control {
         id: &WorkspaceId,
         new_name: &str,
     ) -> Result<Workspace, ControlError> {
-        let mut tx = self.store().write().await?;
+        let mut tx = self.store.write().await?;
         let mut workspace = tx
             .workspace(id)
             .await?
@@ -77,68 +85,4 @@ impl Control {
         self.commit(tx, &[]).await?;
         Ok(workspace)
     }
-}
-
-/// A workspace in the API's form.
-#[derive(Serialize)]
-pub(super) struct WorkspaceJson {
-    id: String,
-    name: String,
-    created_at: String,
-}
-
-impl From<Workspace> for WorkspaceJson {
-    fn from(workspace: Workspace) -> Self {
-        Self {
-            id: workspace.id.as_str().to_owned(),
-            name: workspace.name.as_str().to_owned(),
-            created_at: at_text(workspace.created_at),
-        }
-    }
-}
-
-type Shared = State<Arc<Control>>;
-
-pub(super) async fn list(
-    State(control): Shared,
-    Caller(caller): Caller,
-    query: PageQuery,
-) -> Result<axum::Json<List<WorkspaceJson>>, ControlError> {
-    let found = control
-        .store()
-        .read()
-        .await?
-        .workspaces_of(&caller.account, query.page())
-        .await?;
-    Ok(axum::Json(query.list(
-        found,
-        |workspace| workspace.id.as_str(),
-        WorkspaceJson::from,
-    )))
-}
-
-pub(super) async fn create(
-    State(control): Shared,
-    Caller(caller): Caller,
-    Json(body): Json<NewName>,
-) -> Result<impl IntoResponse, ControlError> {
-    let made = control.create_workspace(&body.name, Some(&caller)).await?;
-    Ok((StatusCode::CREATED, axum::Json(WorkspaceJson::from(made))))
-}
-
-pub(super) async fn show(
-    State(control): Shared,
-    at: InWorkspace,
-) -> Result<axum::Json<WorkspaceJson>, ControlError> {
-    Ok(axum::Json(control.workspace(&at.workspace).await?.into()))
-}
-
-pub(super) async fn update(
-    State(control): Shared,
-    at: InWorkspace,
-    Json(body): Json<NewName>,
-) -> Result<axum::Json<WorkspaceJson>, ControlError> {
-    Ok(axum::Json(
-        control.rename_workspace(&at.workspace, &body.name).await?.into(),
-    ))
 }

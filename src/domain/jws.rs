@@ -155,5 +155,5 @@ fn decode(part: &str) -> Result<Vec<u8>, JwsError> {
 /// of an upstream have no dots.
 #[must_use]
 pub fn looks_like_jws(credential: &str) -> bool {
-    credential.bytes().filter(|byte| *byte == b'.').count() == 2
+    memchr::memchr_iter(b'.', credential.as_bytes()).count() == 2
 }

@@ -28,7 +28,6 @@ pub struct Head<'r> {
     /// Lower case, without port.
     pub host: String,
     pub path: &'r str,
-    pub query: Option<&'r str>,
 }
 
 /// The request's credential as it was sent.
@@ -81,7 +80,6 @@ pub fn head<'r>(
     Ok(Head {
         host: host(request)?,
         path,
-        query,
     })
 }
 
@@ -282,7 +280,7 @@ pub fn credential(headers: &HeaderMap) -> Credential {
     let rest = rest.trim_start_matches(' ');
     if scheme.eq_ignore_ascii_case("bearer") {
         // b64token (RFC 6750 section 2.1): a comma or space would be a second credential.
-        if rest.contains([',', ' ', '\t']) {
+        if memchr::memchr3(b',', b' ', b'\t', rest.as_bytes()).is_some() {
             return Credential::Conflicting;
         }
         return match jws::looks_like_jws(rest) {
@@ -314,8 +312,7 @@ pub fn needs_body(api: &Api) -> bool {
 #[must_use]
 pub fn source(
     api: &Api,
-    head: &Head<'_>,
-    headers: &HeaderMap,
+    request: &RequestHeader,
     credential: &Credential,
     body: Option<&BodyKeys>,
 ) -> SourceFact {
@@ -341,10 +338,11 @@ pub fn source(
                 }
             }
             Identify::Query(name) => {
-                query_values(head.query, name).for_each(|key| add(WriteKeyDigest::of(&key)));
+                query_values(query(request), name).for_each(|key| add(WriteKeyDigest::of(&key)));
             }
             Identify::Header(name) => {
-                headers
+                request
+                    .headers
                     .get_all(name)
                     .iter()
                     .for_each(|key| add(WriteKeyDigest::of(key.as_bytes())));
@@ -361,6 +359,12 @@ pub fn source(
         Some(key) => SourceFact::WriteKey(key),
         None => SourceFact::Unreadable(DenyReason::SourceMissing),
     }
+}
+
+/// The query of a request whose head was found canonical.
+fn query(request: &RequestHeader) -> Option<&str> {
+    let target = std::str::from_utf8(request.raw_path()).ok()?;
+    target.split_once('?').map(|(_, query)| query)
 }
 
 /// Every value of a query parameter, percent-decoded. `+` stays itself: no write key has a space.

@@ -12,6 +12,7 @@ use http::{Method, StatusCode, Version};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{BError, Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
+use smallvec::SmallVec;
 
 use super::body::Held;
 use super::upstream::{Connection, Pool, absolute_uri};
@@ -27,6 +28,16 @@ const HOP_BY_HOP: [&str; 5] = [
     "te",
 ];
 
+const X_DECISION: HeaderName = HeaderName::from_static("x-portcullis-decision");
+const X_SOURCE_ID: HeaderName = HeaderName::from_static("x-portcullis-source-id");
+const X_WORKSPACE_ID: HeaderName = HeaderName::from_static("x-portcullis-workspace-id");
+const X_APP_ID: HeaderName = HeaderName::from_static("x-portcullis-app-id");
+const X_SCOPE: HeaderName = HeaderName::from_static("x-portcullis-scope");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// What the request brought along that is not in the permit.
 pub struct Origin<'a> {
     pub request_id: &'a str,
@@ -34,7 +45,7 @@ pub struct Origin<'a> {
     pub client: Option<std::net::IpAddr>,
     pub tls: bool,
     /// The whole `Host` or `:authority`.
-    pub authority: &'a str,
+    pub authority: HeaderValue,
     /// The scopes of the token that the permit rests on.
     pub scopes: Option<&'a ScopeSet>,
     /// Whether `Authorization` goes upstream.
@@ -72,23 +83,25 @@ pub async fn forward(
         .map_err(|error| Failure::Unanswered(reason_of(&error)))?;
     let request = request_header(permit, origin, session.req_header(), body.bytes(), &connection)
         .map_err(|_| Failure::Unanswered(DenyReason::RequestMalformed))?;
-    let mut response = send(&mut connection, request, body.bytes())
-        .await
-        .map_err(|error| Failure::Unanswered(reason_of(&error)))?;
-    let status = response.status.as_u16();
+    let failed = |error: BError| Failure::Unanswered(reason_of(&error));
+    connection.send(request, body.bytes()).await.map_err(failed)?;
+    let mut response = final_head(&mut connection).await.map_err(failed)?;
+    let status = response.status;
     clean_response(&mut response, session);
     session
         .write_response_header(Box::new(response))
         .await
         .map_err(|_| Failure::Interrupted)?;
-    loop {
-        match connection.client.read_response_body().await {
-            Ok(Some(part)) => session
+    if !is_bodiless(&session.req_header().method, status) {
+        while let Some(part) = connection
+            .response_body()
+            .await
+            .map_err(|_| Failure::Interrupted)?
+        {
+            session
                 .write_response_body(part, false)
                 .await
-                .map_err(|_| Failure::Interrupted)?,
-            Ok(None) => break,
-            Err(_) => return Err(Failure::Interrupted),
+                .map_err(|_| Failure::Interrupted)?;
         }
     }
     session
@@ -96,7 +109,14 @@ pub async fn forward(
         .await
         .map_err(|_| Failure::Interrupted)?;
     pool.release(connection).await;
-    Ok(Exchanged { status })
+    Ok(Exchanged {
+        status: status.as_u16(),
+    })
+}
+
+/// Whether a response has no body whatever its headers say (RFC 9112 section 6.3).
+fn is_bodiless(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 fn reason_of(error: &BError) -> DenyReason {
@@ -106,36 +126,18 @@ fn reason_of(error: &BError) -> DenyReason {
     }
 }
 
-/// Writes the request and reads the final response's header.
-async fn send(
-    connection: &mut Connection<'_>,
-    request: RequestHeader,
-    body: &Bytes,
-) -> Result<ResponseHeader, BError> {
-    let client = &mut connection.client;
-    client.write_request_header(Box::new(request)).await?;
-    if !body.is_empty() {
-        client.write_request_body(body.clone(), true).await?;
-    }
-    client.finish_request_body().await?;
+/// The final response's head. Interim responses belong to the connection they came on.
+async fn final_head(connection: &mut Connection<'_>) -> Result<ResponseHeader, BError> {
     loop {
-        client.read_response_header().await?;
-        match client.response_header() {
-            Some(header) if header.status == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err(Error::explain(
-                    ErrorType::InvalidHTTPHeader,
-                    "the upstream changed the protocol unasked",
-                ));
-            }
-            // Interim responses belong to the connection they came on.
-            Some(header) if header.status.is_informational() => {}
-            Some(header) => return Ok(header.clone()),
-            None => {
-                return Err(Error::explain(
-                    ErrorType::InvalidHTTPHeader,
-                    "the upstream sent no header",
-                ));
-            }
+        let head = connection.response_head().await?;
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Error::explain(
+                ErrorType::InvalidHTTPHeader,
+                "the upstream changed the protocol unasked",
+            ));
+        }
+        if !head.status.is_informational() {
+            return Ok(head);
         }
     }
 }
@@ -149,46 +151,49 @@ fn request_header(
     body: &Bytes,
     connection: &Connection<'_>,
 ) -> Result<RequestHeader, BError> {
-    let mut to = RequestHeader::build(
-        from.method.clone(),
-        from.raw_path(),
-        Some(from.headers.len() + 10),
-    )?;
-    for (name, value) in from.case_header_iter().filter_map(|(name, value)| {
-        let lower = HeaderName::from_bytes(name.as_slice()).ok()?;
-        is_forwarded(&lower, origin).then_some((name, value))
-    }) {
-        to.append_header(name.clone(), value.clone())?;
+    let mut to = from.clone();
+    let unwanted: SmallVec<[HeaderName; 8]> = from
+        .headers
+        .keys()
+        .filter(|name| !is_forwarded(name, origin))
+        .cloned()
+        .collect();
+    for name in &unwanted {
+        to.remove_header(name);
     }
     if from.version == Version::HTTP_2 {
-        // Hop-by-hop case information does not exist there, and the header iterator above knows it.
-        to.insert_header(HOST, origin.authority)?;
+        to.set_raw_path(from.raw_path())?;
+        to.insert_header(HOST, origin.authority.clone())?;
     }
     let had_body = from.headers.contains_key(CONTENT_LENGTH) || from.headers.contains_key(TRANSFER_ENCODING);
     if had_body || !body.is_empty() {
         to.insert_header(CONTENT_LENGTH, body.len())?;
     }
-    to.insert_header("X-Portcullis-Decision", permit.mode().as_str())?;
+    to.insert_header(X_DECISION, HeaderValue::from_static(permit.mode().as_str()))?;
     if let Some(source) = permit.source() {
-        to.insert_header("X-Portcullis-Source-Id", source.id.as_str())?;
-        to.insert_header("X-Portcullis-Workspace-Id", source.workspace.as_str())?;
+        to.insert_header(X_SOURCE_ID, source.id.as_str())?;
+        to.insert_header(X_WORKSPACE_ID, source.workspace.as_str())?;
     }
     if let Some(app) = permit.app() {
-        to.insert_header("X-Portcullis-App-Id", app.id.as_str())?;
-        to.insert_header("X-Portcullis-Workspace-Id", app.workspace.as_str())?;
+        to.insert_header(X_APP_ID, app.id.as_str())?;
+        to.insert_header(X_WORKSPACE_ID, app.workspace.as_str())?;
         if let Some(scopes) = origin.scopes {
-            to.insert_header("X-Portcullis-Scope", scopes.to_string())?;
+            to.insert_header(X_SCOPE, scopes.to_string())?;
         }
     }
-    to.insert_header("X-Request-Id", origin.request_id)?;
+    to.insert_header(X_REQUEST_ID, origin.request_id)?;
     if let Some(client) = origin.client {
-        to.insert_header("X-Forwarded-For", client.to_string())?;
+        to.insert_header(X_FORWARDED_FOR, client.to_string())?;
     }
-    to.insert_header("X-Forwarded-Proto", if origin.tls { "https" } else { "http" })?;
-    to.insert_header("X-Forwarded-Host", origin.authority)?;
-    let http2 = connection.client.as_http2().is_some();
+    to.insert_header(
+        X_FORWARDED_PROTO,
+        HeaderValue::from_static(if origin.tls { "https" } else { "http" }),
+    )?;
+    to.insert_header(X_FORWARDED_HOST, origin.authority.clone())?;
+    let http2 = connection.is_http2();
     if http2 {
-        absolute_uri(&mut to, origin.authority, connection.peer.is_tls())?;
+        let authority = origin.authority.to_str().unwrap_or_default();
+        absolute_uri(&mut to, authority, connection.is_tls())?;
         to.remove_header(&HOST);
     }
     to.set_version(if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
@@ -251,8 +256,7 @@ fn clean_response(response: &mut ResponseHeader, session: &ServerSession) {
         response.remove_header(name);
     }
     let request = session.req_header();
-    let bodiless = request.method == Method::HEAD
-        || matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = is_bodiless(&request.method, response.status);
     if request.version == Version::HTTP_11 && !bodiless && !response.headers.contains_key(CONTENT_LENGTH) {
         // A body of unknown length: chunked keeps the client's connection usable.
         let _ = response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use http::HeaderValue;
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
 };
@@ -14,11 +15,12 @@ use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::ShutdownWatch;
+use pingora_http::RequestHeader;
 
 use super::access_log::{AccessLog, AccessRecord};
 use super::body::{self, Held, HeldBytes};
-use super::extract::{self, Credential, Head};
-use super::forward::{self, Failure, Origin};
+use super::extract::{self, Credential};
+use super::forward::{self, Exchanged, Failure, Origin};
 use super::jwks::KeyFetcher;
 use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
@@ -52,6 +54,8 @@ pub struct Gateway {
     pub access_log: Option<AccessLog>,
     pub clock: Clock,
     pub request_ids: RequestIds,
+    /// Requests that have been read and not yet answered.
+    pub under_way: AtomicUsize,
     pub server_options: HttpServerOptions,
     pub h2_options: H2Options,
 }
@@ -89,6 +93,16 @@ struct Outcome {
     reusable: bool,
 }
 
+/// Where a request belongs.
+enum Route<'g> {
+    Api(usize, &'g Api),
+    /// The gateway's own document.
+    Metadata {
+        host: String,
+    },
+    Nowhere,
+}
+
 /// A request that may go on, and what it needs for that.
 struct Cleared {
     permit: Permit,
@@ -108,6 +122,7 @@ impl HttpServerApp for Gateway {
             return None;
         }
         let began = instant();
+        let _under_way = Counted::new(&self.under_way);
         let request_id = self.request_ids.next();
         let outcome = self.serve(&mut session, &request_id).await;
         self.record(&session, &request_id, &outcome, began);
@@ -135,20 +150,13 @@ impl Gateway {
         let idle = self.limits.idle_timeout;
         session.set_keepalive(Some(idle.as_secs().max(1)));
         session.set_abort_on_close(false);
-        let mut shutdown = shutdown.clone();
-        let read = tokio::select! {
-            biased;
-            read = tokio::time::timeout(idle + self.limits.header_timeout, session.read_request()) => read,
-            // A connection that waits for its next request ends when the service does.
-            _ = shutdown.wait_for(|down| *down) => return Some(false),
-        };
-        match read {
+        let bound = idle + self.limits.header_timeout;
+        match tokio::time::timeout(bound, session.read_request()).await {
             Ok(Ok(true)) => {
-                if session.get_keepalive().is_some() {
-                    session.set_keepalive(Some(idle.as_secs().max(1)));
-                }
                 if *shutdown.borrow() {
                     session.set_keepalive(None);
+                } else if session.get_keepalive().is_some() {
+                    session.set_keepalive(Some(idle.as_secs().max(1)));
                 }
                 session.set_read_timeout(Some(self.limits.body_timeout));
                 session.set_write_timeout(Some(self.limits.body_timeout));
@@ -171,105 +179,100 @@ impl Gateway {
     }
 
     async fn serve(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
-        let raw = session.as_http1().map(|h1| h1.get_headers_raw_bytes());
-        // A copy of the head, so that the session can be read from and written to meanwhile.
-        let request = session.req_header().clone();
-        let head = match extract::head(&request, raw.as_deref(), &self.limits) {
-            Ok(head) => head,
+        let (at, api) = match self.route(session) {
+            Ok(Route::Api(at, api)) => (at, api),
+            Ok(Route::Metadata { host }) => return self.metadata(session, &host).await,
+            Ok(Route::Nowhere) => return self.not_found(session, request_id).await,
             Err(reason) => return self.deny(session, request_id, None, reason, None).await,
         };
-        if head.path == super::METADATA_PATH {
-            return self.metadata(session, &head).await;
-        }
-        let Some((at, api)) = extract::route(&self.apis, &head) else {
-            return self.not_found(session, request_id).await;
-        };
-        let cleared = match self.clear(session, &request.headers, &head, api).await {
+        let cleared = match self.clear(session, api).await {
             Ok(cleared) => cleared,
             Err((reason, detail)) => return self.deny(session, request_id, Some(at), reason, detail).await,
         };
-        let would_deny = cleared.permit.would_deny();
-        let authority = authority(&request);
-        let origin = Origin {
-            request_id,
-            client: client_ip(session),
-            tls: is_tls(session),
-            authority: &authority,
-            scopes: cleared.token.as_ref().map(|token| token.scopes()),
-            forward_authorization: cleared.forward_authorization,
-        };
-        let Some(pool) = self.pools.get(at) else {
-            let reason = DenyReason::UpstreamUnavailable;
-            return self.deny(session, request_id, Some(at), reason, None).await;
-        };
         let began = instant();
-        let exchanged = forward::forward(&cleared.permit, &origin, session, &cleared.body, pool).await;
+        let exchanged = self.exchange(session, request_id, at, &cleared).await;
         let upstream = Some(began.elapsed());
+        let would_deny = cleared.permit.would_deny();
+        let outcome = Outcome {
+            api: Some(at),
+            status: 0,
+            decision: if would_deny.is_some() {
+                "would_deny"
+            } else {
+                "allow"
+            },
+            reason: would_deny,
+            permit: Some(cleared.permit),
+            upstream,
+            reusable: true,
+        };
         match exchanged {
             Ok(exchanged) => {
                 self.metrics.allowed(Some(at), would_deny);
                 Outcome {
-                    api: Some(at),
                     status: exchanged.status,
-                    decision: if would_deny.is_some() {
-                        "would_deny"
-                    } else {
-                        "allow"
-                    },
-                    reason: would_deny,
-                    permit: Some(cleared.permit),
-                    upstream,
-                    reusable: true,
+                    ..outcome
                 }
             }
             Err(Failure::Unanswered(reason)) => self.deny(session, request_id, Some(at), reason, None).await,
             Err(Failure::Interrupted) => {
-                self.metrics.denied(Some(at), DenyReason::UpstreamUnavailable);
+                let reason = DenyReason::UpstreamUnavailable;
+                self.metrics.denied(Some(at), reason);
                 Outcome {
-                    api: Some(at),
-                    status: 0,
-                    decision: "allow",
-                    reason: Some(DenyReason::UpstreamUnavailable),
-                    permit: Some(cleared.permit),
-                    upstream,
+                    reason: Some(reason),
                     reusable: false,
+                    ..outcome
                 }
             }
         }
+    }
+
+    /// Checks the head and tells where the request belongs.
+    fn route(&self, session: &ServerSession) -> Result<Route<'_>, DenyReason> {
+        let raw = session.as_http1().map(|h1| h1.get_headers_raw_bytes());
+        let head = extract::head(session.req_header(), raw.as_deref(), &self.limits)?;
+        if head.path == super::METADATA_PATH {
+            return Ok(Route::Metadata { host: head.host });
+        }
+        Ok(extract::route(&self.apis, &head).map_or(Route::Nowhere, |(at, api)| Route::Api(at, api)))
     }
 
     /// Holds the body, tells the source, verifies the token, decides.
     async fn clear(
         &self,
         session: &mut ServerSession,
-        headers: &http::HeaderMap,
-        head: &Head<'_>,
         api: &Api,
     ) -> Result<Cleared, (DenyReason, Option<String>)> {
         let plain = |reason: DenyReason| (reason, None);
-        let credential = extract::credential(headers);
+        let credential = extract::credential(&session.req_header().headers);
         // What the head alone can deny is denied before a body is waited for.
         if matches!(credential, Credential::Conflicting) {
             return Err(plain(DenyReason::CredentialsConflict));
         }
-        let early =
-            (!extract::needs_body(api)).then(|| extract::source(api, head, headers, &credential, None));
-        if let Some(source) = early {
-            self.judge(api, source, &credential).await?;
-        }
+        let early = match extract::needs_body(api) {
+            true => None,
+            false => {
+                let source = extract::source(api, session.req_header(), &credential, None);
+                Some((source, self.judge(api, source, &credential).await?))
+            }
+        };
         let body = body::hold(session, &self.limits, &self.held)
             .await
             .map_err(plain)?;
-        let source = match early {
-            Some(source) => source,
-            None => match body::write_keys(headers, &body, &self.limits, &self.held) {
-                Ok(keys) => extract::source(api, head, headers, &credential, keys.as_ref()),
-                Err(reason) => SourceFact::Unreadable(reason),
-            },
+        let (permit, token) = match early {
+            Some((_, judged)) if body.bytes().is_empty() => judged,
+            // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
+            // moment; a revocation that arrives while a body trickles in counts.
+            Some((source, _)) => self.judge(api, source, &credential).await?,
+            None => {
+                let request = session.req_header();
+                let source = match body::write_keys(&request.headers, &body, &self.limits, &self.held) {
+                    Ok(keys) => extract::source(api, request, &credential, keys.as_ref()),
+                    Err(reason) => SourceFact::Unreadable(reason),
+                };
+                self.judge(api, source, &credential).await?
+            }
         };
-        // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
-        // moment; a revocation that arrives while a body trickles in counts.
-        let (permit, token) = self.judge(api, source, &credential).await?;
         // An upstream's own credential goes on; a token of ours only where the operator wants that.
         let own = matches!(credential, Credential::Token(_));
         let forward_authorization = !own || api.forward_token;
@@ -279,6 +282,28 @@ impl Gateway {
             body,
             forward_authorization,
         })
+    }
+
+    async fn exchange(
+        &self,
+        session: &mut ServerSession,
+        request_id: &str,
+        at: usize,
+        cleared: &Cleared,
+    ) -> Result<Exchanged, Failure> {
+        let pool = self
+            .pools
+            .get(at)
+            .ok_or(Failure::Unanswered(DenyReason::UpstreamUnavailable))?;
+        let origin = Origin {
+            request_id,
+            client: client_ip(session),
+            tls: is_tls(session),
+            authority: authority_value(session.req_header()),
+            scopes: cleared.token.as_ref().map(|token| token.scopes()),
+            forward_authorization: cleared.forward_authorization,
+        };
+        forward::forward(&cleared.permit, &origin, session, &cleared.body, pool).await
     }
 
     async fn judge(
@@ -407,7 +432,7 @@ impl Gateway {
     }
 
     /// RFC 9728: what a client needs to get a token for this host.
-    async fn metadata(&self, session: &mut ServerSession, head: &Head<'_>) -> Outcome {
+    async fn metadata(&self, session: &mut ServerSession, requested: &str) -> Outcome {
         let scheme = if is_tls(session) { "https" } else { "http" };
         let servers: Vec<String> = self.policy.load().as_ref().map_or_else(Vec::new, |policy| {
             policy
@@ -416,7 +441,7 @@ impl Gateway {
                 .map(|issuer| issuer.issuer.to_string())
                 .collect()
         });
-        let fits = |api: &&Api| api.hosts.iter().any(|host| host == "*" || *host == head.host);
+        let fits = |api: &&Api| api.hosts.iter().any(|host| host == "*" || host == requested);
         let mut scopes: Vec<&str> = self
             .apis
             .iter()
@@ -493,13 +518,15 @@ async fn drain(session: &mut ServerSession) -> bool {
     tokio::time::timeout(DRAINED_FOR, reading).await.unwrap_or(false)
 }
 
-fn authority(request: &pingora_http::RequestHeader) -> String {
-    let header = request
-        .headers
-        .get(http::header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let named = header.or_else(|| request.uri.authority().map(|authority| authority.as_str()));
-    named.unwrap_or_default().to_owned()
+/// `Host`, or what HTTP/2 has in its place. The head was checked to have one of them.
+fn authority_value(request: &RequestHeader) -> HeaderValue {
+    let header = request.headers.get(http::header::HOST).cloned();
+    let named = || HeaderValue::from_str(request.uri.authority()?.as_str()).ok();
+    header.or_else(named).unwrap_or(HeaderValue::from_static(""))
+}
+
+fn authority(request: &RequestHeader) -> String {
+    authority_value(request).to_str().unwrap_or_default().to_owned()
 }
 
 fn client_ip(session: &ServerSession) -> Option<IpAddr> {
@@ -527,9 +554,17 @@ impl Bounded {
     }
 }
 
-struct Open<'o>(&'o AtomicUsize);
+/// One among those counted, until it is dropped.
+struct Counted<'c>(&'c AtomicUsize);
 
-impl Drop for Open<'_> {
+impl<'c> Counted<'c> {
+    fn new(counter: &'c AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -538,9 +573,8 @@ impl Drop for Open<'_> {
 #[async_trait]
 impl ServerApp for Bounded {
     async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let open = self.open.fetch_add(1, Ordering::Relaxed);
-        let _counted = Open(&self.open);
-        if open >= self.gateway.limits.connections {
+        let _open = Counted::new(&self.open);
+        if self.open.load(Ordering::Relaxed) > self.gateway.limits.connections {
             self.gateway.metrics.denied(None, DenyReason::Overloaded);
             return None;
         }

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use pingora_core::apps::HttpServerOptions;
@@ -138,6 +139,7 @@ impl Prepared {
             },
             clock,
             request_ids: RequestIds::new(request_id_prefix()),
+            under_way: AtomicUsize::new(0),
             server_options,
             h2_options,
         };
@@ -253,11 +255,11 @@ impl Running {
         if let Some(ended) = self.ended.take() {
             let _ = tokio::time::timeout(grace, ended).await;
         }
-        let held = Arc::clone(&self.gateway.held);
+        let gateway = Arc::clone(&self.gateway);
         let idle = async {
-            // Accept loops end at once; bodies that are still held belong to requests under way.
-            while held.now() > 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            // Accept loops end at once; connections that only wait for a next request may be cut.
+            while gateway.under_way.load(Ordering::Relaxed) > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         };
         let _ = tokio::time::timeout(grace, idle).await;

@@ -3,17 +3,21 @@
 use std::net::ToSocketAddrs;
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use http::Uri;
-use pingora_core::connectors::ConnectorOptions;
 use pingora_core::connectors::http::Connector;
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
+use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
-use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::protocols::http::v1::client::{HttpSession as H1Session, http_req_header_to_wire};
+use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
 use pingora_error::{BError, Error, ErrorType};
-use pingora_http::RequestHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_load_balancing::health_check::{HealthCheck as _, HttpHealthCheck, TcpHealthCheck};
 use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, LoadBalancer};
 use thiserror::Error as ThisError;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::config::{HealthCheck, Upstream};
 
@@ -28,11 +32,18 @@ const POOL_CONNECTIONS: usize = 1024;
 pub struct Pool {
     balancer: LoadBalancer<RoundRobin>,
     peers: Vec<HttpPeer>,
-    connector: Connector,
+    connector: PoolConnector,
     idle: Duration,
     read: Duration,
     write: Duration,
     check_every: Option<Duration>,
+}
+
+/// Kept connections by protocol.
+enum PoolConnector {
+    /// Below HTTP: the request is put on the wire here, head and body in one write.
+    H1(TransportConnector),
+    H2(Connector),
 }
 
 /// A pool that cannot be used, and why.
@@ -48,10 +59,23 @@ pub enum PoolError {
     Unusable { pool: String, error: String },
 }
 
-/// A connection to one server of a pool.
+/// A connection to one server of a pool, for one exchange.
 pub struct Connection<'p> {
-    pub client: ClientSession,
-    pub peer: &'p HttpPeer,
+    peer: &'p HttpPeer,
+    link: Link,
+    read: Duration,
+    write: Duration,
+}
+
+/// A connection by protocol, and by how far its exchange is.
+enum Link {
+    /// HTTP/1.1, nothing sent yet.
+    Fresh(Stream),
+    /// HTTP/1.1, request sent.
+    H1(Box<H1Session>),
+    H2(Box<ClientSession>),
+    /// Given up.
+    Gone,
 }
 
 impl Pool {
@@ -90,10 +114,14 @@ impl Pool {
             .as_ref()
             .and_then(|tls| tls.ca.as_ref())
             .map(|ca| ca.to_string_lossy().into_owned());
+        let connector = match config.http2 {
+            true => PoolConnector::H2(Connector::new(Some(options))),
+            false => PoolConnector::H1(TransportConnector::new(Some(options))),
+        };
         Ok(Self {
             balancer,
             peers,
-            connector: Connector::new(Some(options)),
+            connector,
             idle: config.timeouts.idle,
             read: config.timeouts.read,
             write: config.timeouts.write,
@@ -109,11 +137,24 @@ impl Pool {
         let mut last = Error::explain(ErrorType::ConnectNoRoute, "no server of the pool is healthy");
         for _ in 0..CONNECT_TRIES {
             let Some(peer) = self.next() else { break };
-            match self.connector.get_http_session(peer).await {
-                Ok((mut client, _reused)) => {
-                    client.set_read_timeout(Some(self.read));
-                    client.set_write_timeout(Some(self.write));
-                    return Ok(Connection { client, peer });
+            let link = match &self.connector {
+                PoolConnector::H1(connector) => connector
+                    .get_stream(peer)
+                    .await
+                    .map(|(stream, _)| Link::Fresh(stream)),
+                PoolConnector::H2(connector) => connector
+                    .get_http_session(peer)
+                    .await
+                    .map(|(session, _)| Link::H2(Box::new(session))),
+            };
+            match link {
+                Ok(link) => {
+                    return Ok(Connection {
+                        peer,
+                        link,
+                        read: self.read,
+                        write: self.write,
+                    });
                 }
                 Err(error) => last = error,
             }
@@ -133,9 +174,20 @@ impl Pool {
 
     /// Gives a connection back after a complete exchange.
     pub async fn release(&self, connection: Connection<'_>) {
-        self.connector
-            .release_http_session(connection.client, connection.peer, Some(self.idle))
-            .await;
+        match (connection.link, &self.connector) {
+            (Link::H1(mut session), PoolConnector::H1(connector)) => {
+                session.respect_keepalive();
+                if let Some(stream) = session.reuse().await {
+                    connector.release_stream(stream, connection.peer.reuse_hash(), Some(self.idle));
+                }
+            }
+            (Link::H2(session), PoolConnector::H2(connector)) => {
+                connector
+                    .release_http_session(*session, connection.peer, Some(self.idle))
+                    .await;
+            }
+            _ => {}
+        }
     }
 
     /// Probes the servers until cancelled; returns at once where no check is configured.
@@ -147,6 +199,103 @@ impl Pool {
             ticks.tick().await;
             self.balancer.backends().run_health_check(true).await;
         }
+    }
+}
+
+impl Connection<'_> {
+    /// Whether the server is spoken to in HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        matches!(self.link, Link::H2(_))
+    }
+
+    /// Whether the server is spoken to over TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.peer.is_tls()
+    }
+
+    /// Sends a whole request.
+    ///
+    /// # Errors
+    /// The server did not take it all in time.
+    pub async fn send(&mut self, request: RequestHeader, body: &Bytes) -> Result<(), BError> {
+        match std::mem::replace(&mut self.link, Link::Gone) {
+            Link::Fresh(stream) => {
+                let session = send_h1(stream, &request, body, self.peer, self.write).await?;
+                self.link = Link::H1(Box::new(session));
+            }
+            Link::H2(mut session) => {
+                session.set_write_timeout(Some(self.write));
+                session.write_request_header(Box::new(request)).await?;
+                if !body.is_empty() {
+                    session.write_request_body(body.clone(), true).await?;
+                }
+                session.finish_request_body().await?;
+                self.link = Link::H2(session);
+            }
+            used => self.link = used,
+        }
+        Ok(())
+    }
+
+    /// Reads the next response head: an interim one, or the final one.
+    ///
+    /// # Errors
+    /// The server sent something else, nothing in time, or closed.
+    pub async fn response_head(&mut self) -> Result<ResponseHeader, BError> {
+        let missing = || Error::explain(ErrorType::InvalidHTTPHeader, "the upstream sent no response head");
+        match &mut self.link {
+            Link::H1(session) => {
+                session.read_timeout = Some(self.read);
+                session.read_response().await?;
+                session.resp_header().cloned().ok_or_else(missing)
+            }
+            Link::H2(session) => {
+                session.set_read_timeout(Some(self.read));
+                session.read_response_header().await?;
+                session.response_header().cloned().ok_or_else(missing)
+            }
+            Link::Fresh(_) | Link::Gone => Err(missing()),
+        }
+    }
+
+    /// Reads the next part of the response's body, `None` at its end.
+    ///
+    /// # Errors
+    /// The server stopped before the end.
+    pub async fn response_body(&mut self) -> Result<Option<Bytes>, BError> {
+        match &mut self.link {
+            Link::H1(session) => session.read_body_bytes().await,
+            Link::H2(session) => session.read_response_body().await,
+            Link::Fresh(_) | Link::Gone => Ok(None),
+        }
+    }
+}
+
+/// Puts head and body on the wire in one write: one call into the kernel, and one wake-up at the server.
+async fn send_h1(
+    mut stream: Stream,
+    request: &RequestHeader,
+    body: &Bytes,
+    peer: &HttpPeer,
+    within: Duration,
+) -> Result<H1Session, BError> {
+    let head = http_req_header_to_wire(request)
+        .ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "the request cannot be written"))?;
+    let mut wire = head.freeze().chain(body.clone());
+    let writing = async {
+        stream.write_all_buf(&mut wire).await?;
+        stream.flush().await
+    };
+    match tokio::time::timeout(within, writing).await {
+        Ok(Ok(())) => Ok(H1Session::new_with_options(stream, peer)),
+        Ok(Err(error)) => Err(Error::because(
+            ErrorType::WriteError,
+            "writing the request",
+            error,
+        )),
+        Err(_) => Err(Error::explain(ErrorType::WriteTimedout, "writing the request")),
     }
 }
 

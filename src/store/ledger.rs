@@ -11,6 +11,10 @@ use crate::domain::time::UnixSeconds;
 /// Rows that one purge removes at most, so that it never holds up a writer for long.
 const PURGE_ROWS: u32 = 1_000;
 
+/// How long expired rows are kept on, in seconds: a clock that is set back a little must not bring an
+/// assertion back to life.
+const PURGE_AFTER_S: u64 = 60;
+
 /// A signing key at rest. It has no `Debug`.
 pub struct SigningKeyRecord {
     pub id: KeyId,
@@ -63,6 +67,7 @@ impl Store {
         digest: &str,
         expires_at: UnixSeconds,
     ) -> Result<Use, StoreError> {
+        let _turn = self.turn.lock().await;
         let inserted = sqlx::query(
             "INSERT INTO used_assertions (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING",
         )
@@ -77,13 +82,16 @@ impl Store {
         })
     }
 
-    /// Drops assertions and revocations that ended before `now`, up to a bound. Answers how many.
-    pub(crate) async fn purge(&self, now: UnixSeconds) -> Result<u64, StoreError> {
+    /// Drops assertions and revocations that have ended by `now`, up to a bound. Answers whether there may be
+    /// more.
+    pub(crate) async fn purge(&self, now: UnixSeconds) -> Result<bool, StoreError> {
+        let before = seconds(now.minus(PURGE_AFTER_S));
+        let _turn = self.turn.lock().await;
         let assertions = sqlx::query(
             "DELETE FROM used_assertions WHERE digest IN \
              (SELECT digest FROM used_assertions WHERE expires_at < $1 LIMIT $2)",
         )
-        .bind(seconds(now))
+        .bind(before)
         .bind(i64::from(PURGE_ROWS))
         .execute(&self.ledger)
         .await?;
@@ -91,11 +99,11 @@ impl Store {
             "DELETE FROM revocations WHERE (issuer, token_id) IN \
              (SELECT issuer, token_id FROM revocations WHERE expires_at < $1 LIMIT $2)",
         )
-        .bind(seconds(now))
+        .bind(before)
         .bind(i64::from(PURGE_ROWS))
         .execute(&self.ledger)
         .await?;
-        Ok(assertions.rows_affected() + revocations.rows_affected())
+        Ok(assertions.rows_affected().max(revocations.rows_affected()) >= u64::from(PURGE_ROWS))
     }
 
     /// Notes when app keys and API tokens were last used, all in one transaction.
@@ -104,6 +112,7 @@ impl Store {
         app_keys: &[(KeyId, UnixSeconds)],
         api_tokens: &[(String, UnixSeconds)],
     ) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
         let mut tx = self.ledger.begin_with("BEGIN IMMEDIATE").await?;
         for (key, at) in app_keys {
             sqlx::query("UPDATE app_keys SET last_used_at = $2 WHERE id = $1")

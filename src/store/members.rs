@@ -144,6 +144,14 @@ impl ReadTx {
                 .await?;
         Ok(found.is_some())
     }
+
+    pub(crate) async fn member_exists(&mut self, id: &MemberId) -> Result<bool, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM members WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(found.is_some())
+    }
 }
 
 impl WriteTx {

@@ -17,14 +17,17 @@ use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use thiserror::Error;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::domain::time::UnixSeconds;
 
@@ -62,15 +65,21 @@ pub struct Store {
     writer: SqlitePool,
     ledger: SqlitePool,
     readers: SqlitePool,
+    /// Whose turn it is to write. `SQLite` lets one connection write and makes the others poll; a queue is
+    /// fair, and nobody sleeps longer than they must.
+    turn: Arc<Mutex<()>>,
     /// Held while the store is open. The operating system lets go of it however the process ends.
-    _lock: File,
+    lock: File,
 }
 
 /// A consistent view: everything read in it is as of one moment.
 pub struct ReadTx(Transaction<'static, Sqlite>);
 
 /// A change in the making. Dropped without [`WriteTx::commit`], it never happened.
-pub struct WriteTx(ReadTx);
+pub struct WriteTx {
+    read: ReadTx,
+    _turn: OwnedMutexGuard<()>,
+}
 
 impl Store {
     /// Opens the store at `path`, making it where there is none and bringing its schema up to date.
@@ -96,7 +105,8 @@ impl Store {
             writer,
             ledger,
             readers,
-            _lock: lock,
+            turn: Arc::default(),
+            lock,
         })
     }
 
@@ -105,7 +115,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
-        Ok(WriteTx(ReadTx(self.writer.begin_with("BEGIN IMMEDIATE").await?)))
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        Ok(WriteTx {
+            read: ReadTx(self.writer.begin_with("BEGIN IMMEDIATE").await?),
+            _turn: turn,
+        })
     }
 
     /// Begins a consistent view.
@@ -116,11 +130,13 @@ impl Store {
         Ok(ReadTx(self.readers.begin().await?))
     }
 
-    /// Closes the connections, which folds the write-ahead log into the file.
+    /// Closes the connections, which folds the write-ahead log into the file, and gives up the lock.
     pub async fn close(&self) {
         self.readers.close().await;
         self.ledger.close().await;
         self.writer.close().await;
+        // Whoever still holds this store can do nothing with it; the next one need not wait for them.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -134,13 +150,13 @@ impl Deref for WriteTx {
     type Target = ReadTx;
 
     fn deref(&self) -> &ReadTx {
-        &self.0
+        &self.read
     }
 }
 
 impl DerefMut for WriteTx {
     fn deref_mut(&mut self) -> &mut ReadTx {
-        &mut self.0
+        &mut self.read
     }
 }
 
@@ -168,7 +184,7 @@ impl WriteTx {
             .bind(version.saturating_sub_unsigned(CHANGES_KEPT))
             .execute(self.connection())
             .await?;
-        self.0.0.commit().await?;
+        self.read.0.commit().await?;
         number(version, "policy_version")
     }
 }
@@ -225,11 +241,24 @@ fn opening_error(path: &Path, error: MigrateError) -> StoreError {
             found,
             known,
         },
+        // Anything that is not about the file's content: the disk is full, memory ran out.
+        MigrateError::Execute(error)
+            if error
+                .as_database_error()
+                .is_none_or(|error| !is_another_kind(error)) =>
+        {
+            StoreError::Unavailable(error)
+        }
         problem => StoreError::NotAStore {
             path: path.to_owned(),
             problem,
         },
     }
+}
+
+/// Whether the file is no database at all (`SQLITE_NOTADB`).
+fn is_another_kind(error: &dyn DatabaseError) -> bool {
+    error.code().as_deref() == Some("26")
 }
 
 /// A moment as the columns hold it. The year 292 billion is far enough.

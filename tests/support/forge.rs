@@ -4,7 +4,10 @@
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+    RsaKeyPair,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis::domain::access_token::VerifiedToken;
@@ -30,16 +33,44 @@ pub const FRESHNESS: Freshness = Freshness {
 
 /// A signing key and the documents made with it.
 pub struct Forge {
-    pair: RsaKeyPair,
+    pair: Pair,
+    algorithm: Algorithm,
     public: PublicKey,
+}
+
+enum Pair {
+    Rsa(RsaKeyPair),
+    P256(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
 }
 
 impl Forge {
     /// A forge with a new RSA key of 2048 bits.
     pub fn new() -> Self {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-        let public = PublicKey::from_pkcs1(pair.public_key().as_ref()).unwrap();
-        Self { pair, public }
+        Self::of(Algorithm::Rs256)
+    }
+
+    /// A forge with a new key for `algorithm`.
+    pub fn of(algorithm: Algorithm) -> Self {
+        let (pair, public) = match algorithm {
+            Algorithm::Rs256 | Algorithm::Ps256 => {
+                let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+                let public = PublicKey::from_pkcs1(pair.public_key().as_ref());
+                (Pair::Rsa(pair), public)
+            }
+            Algorithm::Es256 => {
+                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+                let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
+                let public = PublicKey::from_p256(x, y);
+                (Pair::P256(pair), public)
+            }
+            Algorithm::EdDsa => {
+                let pair = Ed25519KeyPair::generate().unwrap();
+                let public = PublicKey::from_ed25519(pair.public_key().as_ref());
+                (Pair::Ed25519(pair), public)
+            }
+        };
+        Self { pair, algorithm, public: public.unwrap() }
     }
 
     pub fn public(&self) -> &PublicKey {
@@ -47,7 +78,7 @@ impl Forge {
     }
 
     pub fn jwk(&self) -> Jwk {
-        snapshot::jwk(&KeyId::parse(KEY_ID).unwrap(), &self.public, Algorithm::Rs256)
+        snapshot::jwk(&KeyId::parse(KEY_ID).unwrap(), &self.public, self.algorithm)
     }
 
     /// A compact JWS with exactly this header and payload.
@@ -62,21 +93,24 @@ impl Forge {
             URL_SAFE_NO_PAD.encode(header),
             URL_SAFE_NO_PAD.encode(payload)
         );
-        let mut signature = vec![0; self.pair.public_modulus_len()];
-        self.pair
-            .sign(
-                &RSA_PKCS1_SHA256,
-                &SystemRandom::new(),
-                input.as_bytes(),
-                &mut signature,
-            )
-            .unwrap();
+        let random = SystemRandom::new();
+        let signature = match &self.pair {
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                let padding: &dyn RsaEncoding =
+                    if self.algorithm == Algorithm::Ps256 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
+                pair.sign(padding, &random, input.as_bytes(), &mut signature).unwrap();
+                signature
+            }
+            Pair::P256(pair) => pair.sign(&random, input.as_bytes()).unwrap().as_ref().to_vec(),
+            Pair::Ed25519(pair) => pair.sign(input.as_bytes()).as_ref().to_vec(),
+        };
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
     /// A good token of app number `n` with this token id.
     pub fn token_text(&self, app: usize, token_id: &str) -> String {
-        self.sign(&header(), &claims(app, token_id))
+        self.sign(&self.header(), &claims(app, token_id))
     }
 
     /// The same, taken as verified.
@@ -89,6 +123,10 @@ impl Forge {
             &claims(source, token_id).to_string(),
         )
         .unwrap()
+    }
+
+    pub fn header(&self) -> Value {
+        json!({"alg": self.algorithm.as_str(), "kid": KEY_ID, "typ": "at+jwt"})
     }
 
     /// A snapshot with this many sources, each connected to an app of its own, all enforced.

@@ -2,22 +2,19 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use http::header;
 use http::request::Parts;
-use http::{HeaderMap, header};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use super::Control;
-use super::error::{BadRequest, ControlError};
-use super::form::Form;
+use crate::control::Control;
+use crate::control::body::{has_media_type, read_body};
+use crate::control::error::{BadRequest, ControlError};
+use crate::control::form::Form;
 use crate::domain::ids::{AppId, ID_BYTES_MAX, KeyId, SourceId, WorkspaceId};
 use crate::store::directory::Page;
 use crate::store::members::Member;
-
-/// The longest body read, in bytes.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Items on one page of a list, unless `limit` asks for another number.
 const PAGE_ITEMS: u32 = 50;
@@ -25,33 +22,8 @@ const PAGE_ITEMS: u32 = 50;
 /// The most items on one page.
 const PAGE_ITEMS_MAX: u32 = 200;
 
-/// Reads a body whole, up to the bound.
-pub(super) async fn read_body(body: Body) -> Result<Bytes, BadRequest> {
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(error) = cause {
-            if error.is::<http_body_util::LengthLimitError>() {
-                return BadRequest::TooLarge;
-            }
-            cause = error.source();
-        }
-        BadRequest::Broken
-    })
-}
-
-/// Whether the body's media type is `wanted`, with whatever parameters.
-pub(super) fn has_media_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let value = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media_type = value
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case(wanted)
-}
-
 /// A JSON body. Unknown and repeated members are refused.
-pub(super) struct Json<T>(pub T);
+pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = ControlError;
@@ -96,7 +68,7 @@ fn json_error(path: &str, error: &serde_json::Error) -> ControlError {
 }
 
 /// Which page of a list is asked for: `?limit=&after=`.
-pub(super) struct PageQuery {
+pub struct PageQuery {
     limit: u32,
     after: String,
 }
@@ -152,13 +124,13 @@ impl PageQuery {
 
 /// One page of a list. `next` is the `after` of the page that follows.
 #[derive(Serialize)]
-pub(super) struct List<T> {
+pub struct List<T> {
     items: Vec<T>,
     next: Option<String>,
 }
 
 /// The query's parameters, all of them among `known`.
-pub(super) fn query(parts: &Parts, known: &[&str]) -> Result<Form, ControlError> {
+pub fn query(parts: &Parts, known: &[&str]) -> Result<Form, ControlError> {
     let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes())
         .map_err(|error| ControlError::invalid("query", error.to_string()))?;
     match query.unknown(known) {
@@ -171,7 +143,7 @@ pub(super) fn query(parts: &Parts, known: &[&str]) -> Result<Form, ControlError>
 }
 
 /// The member who sent the request.
-pub(super) struct Caller(pub Member);
+pub struct Caller(pub Member);
 
 impl FromRequestParts<Arc<Control>> for Caller {
     type Rejection = ControlError;
@@ -192,7 +164,7 @@ impl FromRequestParts<Arc<Control>> for Caller {
 }
 
 /// The workspace in the path, to which the caller belongs, and the other identifiers of the path.
-pub(super) struct InWorkspace {
+pub struct InWorkspace {
     pub workspace: WorkspaceId,
     parameters: Vec<(String, String)>,
 }
@@ -250,4 +222,11 @@ impl InWorkspace {
     pub fn key(&self) -> Result<KeyId, ControlError> {
         self.parameter("kid", KeyId::parse, "public key")
     }
+}
+
+/// A body that gives something a name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewName {
+    pub name: String,
 }

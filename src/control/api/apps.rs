@@ -1,0 +1,150 @@
+//! OAuth apps and their keys in the API's form.
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::request::{InWorkspace, Json, List, PageQuery};
+use super::{Shared, at_text};
+use crate::control::apps::{AppChange, AppDetails, NewApp, NewAppKey};
+use crate::control::error::ControlError;
+use crate::store::directory::AppKey;
+
+/// A public key in the API's form.
+#[derive(Serialize)]
+pub struct KeyJson {
+    id: String,
+    name: String,
+    pem: String,
+    thumbprint: String,
+    algorithm: &'static str,
+    created_at: String,
+    last_used_at: Option<String>,
+}
+
+impl From<AppKey> for KeyJson {
+    fn from(key: AppKey) -> Self {
+        Self {
+            id: key.id.as_str().to_owned(),
+            name: key.name.as_str().to_owned(),
+            pem: key.pem,
+            thumbprint: key.thumbprint,
+            algorithm: key.algorithm.as_str(),
+            created_at: at_text(key.created_at),
+            last_used_at: key.last_used_at.map(at_text),
+        }
+    }
+}
+
+/// An app in the API's form.
+#[derive(Serialize)]
+pub struct AppJson {
+    id: String,
+    name: String,
+    scopes: Vec<String>,
+    token_lifetime: &'static str,
+    keys: Vec<KeyJson>,
+    sources: Vec<String>,
+    created_at: String,
+}
+
+impl From<AppDetails> for AppJson {
+    fn from(AppDetails { app, keys, sources }: AppDetails) -> Self {
+        Self {
+            id: app.id.as_str().to_owned(),
+            name: app.name.as_str().to_owned(),
+            scopes: app.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            token_lifetime: app.token_lifetime.as_str(),
+            keys: keys.into_iter().map(KeyJson::from).collect(),
+            sources: sources.iter().map(ToString::to_string).collect(),
+            created_at: at_text(app.created_at),
+        }
+    }
+}
+
+pub async fn list(
+    State(control): Shared,
+    at: InWorkspace,
+    query: PageQuery,
+) -> Result<axum::Json<List<AppJson>>, ControlError> {
+    let found = control.apps(&at.workspace, query.page()).await?;
+    Ok(axum::Json(query.list(
+        found,
+        |item| item.app.id.as_str(),
+        AppJson::from,
+    )))
+}
+
+pub async fn create(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(new): Json<NewApp>,
+) -> Result<impl IntoResponse, ControlError> {
+    let made = control.create_app(&at.workspace, new).await?;
+    Ok((StatusCode::CREATED, axum::Json(AppJson::from(made))))
+}
+
+pub async fn show(State(control): Shared, at: InWorkspace) -> Result<axum::Json<AppJson>, ControlError> {
+    Ok(axum::Json(control.app(&at.workspace, &at.app()?).await?.into()))
+}
+
+pub async fn update(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(change): Json<AppChange>,
+) -> Result<axum::Json<AppJson>, ControlError> {
+    Ok(axum::Json(
+        control
+            .update_app(&at.workspace, &at.app()?, change)
+            .await?
+            .into(),
+    ))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirmation {
+    confirm_name: String,
+}
+
+pub async fn delete(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(body): Json<Confirmation>,
+) -> Result<StatusCode, ControlError> {
+    control
+        .delete_app(&at.workspace, &at.app()?, &body.confirm_name)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub async fn list_keys(State(control): Shared, at: InWorkspace) -> Result<impl IntoResponse, ControlError> {
+    #[derive(Serialize)]
+    struct Keys {
+        items: Vec<KeyJson>,
+        /// There are at most two keys, so never a second page.
+        next: Option<String>,
+    }
+    let found = control.app(&at.workspace, &at.app()?).await?;
+    Ok(axum::Json(Keys {
+        items: found.keys.into_iter().map(KeyJson::from).collect(),
+        next: None,
+    }))
+}
+
+pub async fn create_key(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(new): Json<NewAppKey>,
+) -> Result<impl IntoResponse, ControlError> {
+    let made = control.add_app_key(&at.workspace, &at.app()?, &new).await?;
+    Ok((StatusCode::CREATED, axum::Json(KeyJson::from(made))))
+}
+
+pub async fn delete_key(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
+    control
+        .delete_app_key(&at.workspace, &at.app()?, &at.key()?)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,147 @@
+//! Sources, their connections and their enforcement in the API's form.
+
+use axum::extract::{FromRequestParts, State};
+use axum::response::IntoResponse;
+use http::StatusCode;
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
+
+use super::request::{InWorkspace, Json, List, NewName, PageQuery, query};
+use super::{Shared, at_text};
+use crate::control::error::ControlError;
+use crate::control::sources::NewSource;
+use crate::domain::ids::AppId;
+use crate::domain::policy::Enforcement;
+use crate::store::directory::Source;
+
+/// A source in the API's form.
+#[derive(Serialize)]
+pub struct SourceJson {
+    id: String,
+    name: String,
+    kind: &'static str,
+    write_key: String,
+    enforcement: &'static str,
+    app_id: Option<String>,
+    scope: &'static str,
+    created_at: String,
+}
+
+impl From<Source> for SourceJson {
+    fn from(source: Source) -> Self {
+        Self {
+            id: source.id.as_str().to_owned(),
+            name: source.name.as_str().to_owned(),
+            kind: source.kind.as_str(),
+            write_key: source.write_key.expose().to_owned(),
+            enforcement: source.enforcement.as_str(),
+            app_id: source.app.as_ref().map(|app| app.as_str().to_owned()),
+            scope: source.kind.scope(),
+            created_at: at_text(source.created_at),
+        }
+    }
+}
+
+type Shown = Result<axum::Json<SourceJson>, ControlError>;
+
+pub async fn list(
+    State(control): Shared,
+    at: InWorkspace,
+    query: PageQuery,
+) -> Result<axum::Json<List<SourceJson>>, ControlError> {
+    let found = control
+        .store
+        .read()
+        .await?
+        .sources(&at.workspace, query.page())
+        .await?;
+    Ok(axum::Json(query.list(
+        found,
+        |source| source.id.as_str(),
+        SourceJson::from,
+    )))
+}
+
+pub async fn create(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(new): Json<NewSource>,
+) -> Result<impl IntoResponse, ControlError> {
+    let made = control.create_source(&at.workspace, new).await?;
+    Ok((StatusCode::CREATED, axum::Json(SourceJson::from(made))))
+}
+
+pub async fn show(State(control): Shared, at: InWorkspace) -> Shown {
+    Ok(axum::Json(
+        control.source(&at.workspace, &at.source()?).await?.into(),
+    ))
+}
+
+pub async fn update(State(control): Shared, at: InWorkspace, Json(body): Json<NewName>) -> Shown {
+    Ok(axum::Json(
+        control
+            .rename_source(&at.workspace, &at.source()?, &body.name)
+            .await?
+            .into(),
+    ))
+}
+
+pub async fn delete(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
+    control.delete_source(&at.workspace, &at.source()?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connection {
+    app_id: String,
+}
+
+pub async fn connect(State(control): Shared, at: InWorkspace, Json(body): Json<Connection>) -> Shown {
+    let app = AppId::parse(&body.app_id)
+        .map_err(|error| ControlError::invalid("app_id", format!("the app's id {error}")))?;
+    Ok(axum::Json(
+        control.connect(&at.workspace, &at.source()?, &app).await?.into(),
+    ))
+}
+
+/// `?force=true`.
+pub struct Force(bool);
+
+impl<S: Sync> FromRequestParts<S> for Force {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
+        match query(parts, &["force"])?.get("force") {
+            None | Some("false") => Ok(Self(false)),
+            Some("true") => Ok(Self(true)),
+            Some(_) => Err(ControlError::invalid("force", "this is neither true nor false")),
+        }
+    }
+}
+
+pub async fn disconnect(State(control): Shared, at: InWorkspace, Force(force): Force) -> Shown {
+    Ok(axum::Json(
+        control
+            .disconnect(&at.workspace, &at.source()?, force)
+            .await?
+            .into(),
+    ))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mode {
+    mode: String,
+}
+
+pub async fn set_enforcement(State(control): Shared, at: InWorkspace, Json(body): Json<Mode>) -> Shown {
+    let mode = Enforcement::parse(&body.mode)
+        .ok_or_else(|| ControlError::invalid("mode", "the mode is one of off, observe, on"))?;
+    Ok(axum::Json(
+        control
+            .set_enforcement(&at.workspace, &at.source()?, mode)
+            .await?
+            .into(),
+    ))
+}

@@ -1,0 +1,253 @@
+//! What holds for the whole management API: who may call it, how lists page, how requests go wrong.
+
+use portcullis::domain::ids::MemberId;
+use portcullis::domain::time::UnixSeconds;
+use serde_json::json;
+
+use super::support::{NOW, TempDir, TestControl};
+
+/// Every management path below a workspace, with a method that it serves.
+const PATHS: [(&str, &str); 16] = [
+    ("GET", ""),
+    ("PATCH", ""),
+    ("GET", "/apps"),
+    ("POST", "/apps"),
+    ("GET", "/apps/app_x"),
+    ("PATCH", "/apps/app_x"),
+    ("DELETE", "/apps/app_x"),
+    ("GET", "/apps/app_x/keys"),
+    ("POST", "/apps/app_x/keys"),
+    ("DELETE", "/apps/app_x/keys/key_x"),
+    ("POST", "/apps/app_x/tokens/revoke"),
+    ("GET", "/sources"),
+    ("POST", "/sources"),
+    ("PUT", "/sources/src_x/app"),
+    ("DELETE", "/sources/src_x/app"),
+    ("PUT", "/sources/src_x/enforcement"),
+];
+
+#[tokio::test]
+async fn nothing_is_served_without_a_live_api_token() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let wrong = format!("pcl_{}", "a".repeat(40));
+    for (method, path) in PATHS {
+        for token in [
+            "",
+            "pcl_",
+            wrong.as_str(),
+            &tenant.api_token[..43],
+            &format!("{}a", tenant.api_token),
+        ] {
+            let answer = tenant.call_as(token, method, path, Some(json!({}))).await;
+            assert_eq!(
+                (answer.status, answer.problem().as_str()),
+                (401, "unauthenticated"),
+                "{method} {path}"
+            );
+            assert!(
+                answer
+                    .header("www-authenticate")
+                    .is_some_and(|challenge| challenge.starts_with("Bearer"))
+            );
+        }
+    }
+    let target = format!("/api/v1/workspaces/{}", tenant.id);
+    let bearer = format!("Bearer {}", tenant.api_token);
+    let lower = bearer.replace("Bearer", "bearer");
+    let send = async |headers: &[(&str, &str)]| server.send("GET", &target, headers, b"").await.status;
+    assert_eq!(send(&[]).await, 401);
+    assert_eq!(send(&[("Authorization", &bearer)]).await, 200);
+    assert_eq!(send(&[("Authorization", &lower)]).await, 200);
+    assert_eq!(
+        send(&[("Authorization", &bearer), ("Authorization", &bearer)]).await,
+        401,
+        "two credentials"
+    );
+    assert_eq!(
+        send(&[("Authorization", &bearer.replace("Bearer ", "Basic "))]).await,
+        401
+    );
+}
+
+#[tokio::test]
+async fn api_token_ends_when_it_expires() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let owner = server
+        .control
+        .create_owner(&tenant.id, "other@example.com")
+        .await
+        .unwrap();
+    let until = Some(UnixSeconds(NOW + 60));
+    let token = server
+        .control
+        .create_api_token(&owner.id, "short", until)
+        .await
+        .unwrap();
+    assert_eq!(tenant.call_as(token.expose(), "GET", "", None).await.status, 200);
+    server.clock.set(UnixSeconds(NOW + 60));
+    assert_eq!(tenant.call_as(token.expose(), "GET", "", None).await.status, 401);
+    assert_eq!(format!("{token:?}"), "ApiToken(..)");
+    let nobody = MemberId::parse("mem_nobody").unwrap();
+    let refused = server
+        .control
+        .create_api_token(&nobody, "short", None)
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(refused.to_string(), "there is no such member here");
+}
+
+#[tokio::test]
+async fn workspace_of_others_does_not_exist() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    for (method, path) in PATHS {
+        let theirs = other
+            .call_as(&tenant.api_token, method, path, Some(json!({})))
+            .await;
+        assert_eq!(
+            (theirs.status, theirs.problem().as_str()),
+            (404, "not-found"),
+            "{method} {path}"
+        );
+    }
+    // Their things do not exist in a workspace of one's own, either.
+    let (app, source) = (other.app().await, other.source("http_api").await);
+    for path in [format!("/apps/{}", app.id()), format!("/sources/{}", source.id)] {
+        assert_eq!(tenant.call("GET", &path, None).await.problem(), "not-found");
+        assert_eq!(other.call("GET", &path, None).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn founder_of_a_workspace_owns_it_and_nobody_else_does() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    let headers = |token: &str| format!("Bearer {token}");
+    let (mine, theirs) = (headers(&tenant.api_token), headers(&other.api_token));
+    let call = async |method: &str, target: &str, token: &str, body: &str| {
+        let headers = [("Authorization", token), ("Content-Type", "application/json")];
+        server.send(method, target, &headers, body.as_bytes()).await
+    };
+    let made = call("POST", "/api/v1/workspaces", &mine, r#"{"name": "Second"}"#).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let target = format!("/api/v1/workspaces/{id}");
+    assert_eq!(call("GET", &target, &mine, "").await.json()["name"], "Second");
+    // The other owner has the same e-mail address, which must not open anything.
+    assert_eq!(call("GET", &target, &theirs, "").await.status, 404);
+    let renamed = call("PATCH", &target, &mine, r#"{"name": "Third"}"#).await;
+    assert_eq!((renamed.status, &renamed.json()["name"]), (200, &json!("Third")));
+    let listed = call("GET", "/api/v1/workspaces", &mine, "").await.json();
+    let ids: Vec<_> = listed["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["id"].clone())
+        .collect();
+    assert_eq!(ids, [json!(tenant.id.as_str()), json!(id)]);
+    assert_eq!(
+        call("GET", "/api/v1/workspaces", &theirs, "").await.json()["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn lists_page_through_everything_once() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let mut made = Vec::new();
+    for _ in 0..7 {
+        made.push(json!(tenant.source("http_api").await.id.as_str()));
+    }
+    for limit in [1, 3, 6, 7, 8] {
+        let mut found = Vec::new();
+        let mut path = format!("/sources?limit={limit}");
+        loop {
+            let page = tenant.call("GET", &path, None).await.json();
+            let items = page["items"].as_array().unwrap();
+            assert!(items.len() <= limit && !items.is_empty(), "{page}");
+            found.extend(items.iter().map(|item| item["id"].clone()));
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/sources?limit={limit}&after={next}");
+        }
+        assert_eq!(found, made, "{limit}");
+    }
+    for query in [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "limit=-1",
+        "limit=1&limit=2",
+        "page=1",
+        "after=%",
+    ] {
+        assert_eq!(
+            tenant.call("GET", &format!("/apps?{query}"), None).await.status,
+            422,
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn requests_that_cannot_be_read_are_problems_too() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let target = format!("/api/v1/workspaces/{}/sources", tenant.id);
+    let bearer = format!("Bearer {}", tenant.api_token);
+    let post = async |media_type: &str, body: &[u8]| {
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", media_type)];
+        let answer = server.send("POST", &target, &headers, body).await;
+        (answer.status, answer.problem())
+    };
+    let json = "application/json";
+    assert_eq!(post(json, b"{").await, (400, "malformed-json".to_owned()));
+    assert_eq!(post(json, b"").await, (400, "malformed-json".to_owned()));
+    assert_eq!(
+        post(json, br#"{"name":"a","kind":"python"} x"#).await,
+        (400, "malformed-json".to_owned())
+    );
+    assert_eq!(
+        post(json, b"{\"name\":\"\xff\"}").await,
+        (400, "malformed-json".to_owned())
+    );
+    assert_eq!(post(json, b"[]").await.0, 422);
+    assert_eq!(
+        post(json, br#"{"name":"a","name":"b","kind":"python"}"#).await.0,
+        422
+    );
+    assert_eq!(post("text/plain", b"{}").await, (415, "not-json".to_owned()));
+    assert_eq!(
+        post(json, &vec![b' '; 64 * 1024 + 1]).await,
+        (413, "body-too-large".to_owned())
+    );
+
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "Application/JSON; charset=utf-8"),
+    ];
+    let answer = server
+        .send("POST", &target, &headers, br#"{"name":"a","kind":"python"}"#)
+        .await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+
+    let unknown = server.send("GET", "/nothing/here", &[], b"").await;
+    assert_eq!((unknown.status, unknown.problem().as_str()), (404, "not-found"));
+    let method = server.send("POST", "/.well-known/jwks.json", &[], b"").await;
+    assert_eq!(
+        (method.status, method.problem().as_str()),
+        (405, "method-not-allowed")
+    );
+}

@@ -1,0 +1,107 @@
+//! Revoking one token.
+
+use portcullis::domain::time::UnixSeconds;
+use serde_json::json;
+
+use super::support::{Answer, NOW, TempDir, Tenant, TestApp, TestControl, TestKey, claims_of};
+
+async fn revoke(tenant: &Tenant<'_>, app: &TestApp<'_>, token: &str) -> Answer {
+    let path = format!("/apps/{}/tokens/revoke", app.id());
+    tenant.call("POST", &path, Some(json!({"token": token}))).await
+}
+
+#[tokio::test]
+async fn token_is_revoked_once_and_said_to_be_each_time() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let token = app.token().await;
+
+    let first = revoke(&tenant, &app, &token).await;
+    assert_eq!(
+        (first.status, &first.json()["status"]),
+        (200, &json!("revoked")),
+        "{first:?}"
+    );
+    let snapshot = server.control.snapshot().await.unwrap();
+    let [revocation] = snapshot.revocations.as_slice() else {
+        panic!("{:?}", snapshot.revocations)
+    };
+    assert_eq!(revocation.issuer, server.issuer());
+    assert_eq!(json!(revocation.token_id), claims_of(&token)["jti"]);
+    // The gateway still takes the token during the leeway, so the entry must outlive it.
+    assert_eq!(revocation.expires_at, NOW + 86_400 + 5);
+
+    let again = revoke(&tenant, &app, &format!("  {token}\n")).await;
+    assert_eq!((again.status, &again.json()["status"]), (200, &json!("revoked")));
+    assert_eq!(
+        server.control.snapshot().await.unwrap().version,
+        snapshot.version,
+        "nothing had to change"
+    );
+}
+
+#[tokio::test]
+async fn garbage_and_tokens_of_others_are_one_answer() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    let (app, sibling, stranger) = (tenant.app().await, tenant.app().await, other.app().await);
+    let token = app.token().await;
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let forged = TestKey::p256().sign(
+        &json!({"alg": "ES256", "kid": "x", "typ": "at+jwt"}),
+        &claims_of(&token),
+    );
+    let tokens = [
+        String::new(),
+        "garbage".to_owned(),
+        input.to_owned(),
+        format!("{input}.{}", signature.chars().rev().collect::<String>()),
+        token[..token.len() - 1].to_owned(),
+        forged,
+        sibling.token().await,
+        stranger.token().await,
+    ];
+    let before = server.control.snapshot().await.unwrap().version;
+    let usual = revoke(&tenant, &app, "garbage").await;
+    assert_eq!((usual.status, &usual.json()["field"]), (422, &json!("token")));
+    for token in tokens {
+        assert_eq!(revoke(&tenant, &app, &token).await.body, usual.body, "{token}");
+    }
+    // Nor does an expired token of somebody else's answer otherwise.
+    let theirs = stranger.token().await;
+    server.clock.set(UnixSeconds(NOW + 86_400 * 2));
+    assert_eq!(revoke(&tenant, &app, &theirs).await.body, usual.body);
+    assert_eq!(server.control.snapshot().await.unwrap().version, before);
+}
+
+#[tokio::test]
+async fn expired_token_is_said_to_be_expired() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let token = app.token().await;
+    server.clock.set(UnixSeconds(NOW + 86_400 + 5));
+    let answer = revoke(&tenant, &app, &token).await;
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (200, &json!("expired"))
+    );
+    assert!(server.control.snapshot().await.unwrap().revocations.is_empty());
+}
+
+#[tokio::test]
+async fn revocation_leaves_the_snapshot_when_its_token_has_expired() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    revoke(&tenant, &app, &app.token().await).await;
+    server.clock.set(UnixSeconds(NOW + 86_400 + 4));
+    assert_eq!(server.control.snapshot().await.unwrap().revocations.len(), 1);
+    server.clock.set(UnixSeconds(NOW + 86_400 + 5));
+    assert_eq!(server.control.snapshot().await.unwrap().revocations.len(), 0);
+}

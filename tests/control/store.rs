@@ -1,0 +1,212 @@
+//! The store: what stays over a restart, and what is said when it cannot be opened.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use portcullis::domain::key::Algorithm;
+use portcullis::domain::time::UnixSeconds;
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+
+use super::support::{DEADLINE, NOW, TempDir, TestControl, claims_of, header_of, open};
+
+async fn sentence(path: &Path) -> String {
+    open(path).await.err().expect("an error").to_string()
+}
+
+#[tokio::test]
+async fn restart_keeps_keys_and_data() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let source = tenant.source("nodejs").await;
+    let before = app.token().await;
+    let snapshot = server.control.snapshot().await.unwrap();
+    let (claims, header) = (app.claims(), app.header());
+    let (key, api_token, workspace) = (app.key.clone(), tenant.api_token.clone(), tenant.id.clone());
+    server.stop().await;
+
+    let server = TestControl::start(&dir).await;
+    let after = server.control.snapshot().await.unwrap();
+    assert_eq!(after.version, snapshot.version, "a restart is no change");
+    assert_eq!(
+        serde_json::to_value(&after).unwrap(),
+        serde_json::to_value(&snapshot).unwrap()
+    );
+    let kept = server.control.source(&workspace, &source.id).await.unwrap();
+    assert_eq!(kept.write_key.expose(), source.write_key.expose());
+    assert_eq!(
+        server.control.authenticate(&api_token).await.unwrap().workspace,
+        workspace
+    );
+    let mut claims = claims;
+    claims["jti"] = serde_json::json!("after the restart");
+    let answer = server.ask(&key.sign(&header, &claims), "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(header_of(&token)["kid"], header_of(&before)["kid"]);
+    assert_ne!(claims_of(&token)["jti"], claims_of(&before)["jti"]);
+}
+
+#[tokio::test]
+async fn another_signing_algorithm_makes_a_key_and_still_publishes_the_old_one() {
+    let dir = TempDir::new();
+    let server = TestControl::start_signing(&dir, Algorithm::Es256).await;
+    let first = server.control.snapshot().await.unwrap();
+    server.stop().await;
+    let server = TestControl::start_signing(&dir, Algorithm::EdDsa).await;
+    let second = server.control.snapshot().await.unwrap();
+    assert_eq!(second.version, first.version + 1);
+    let algorithms: Vec<_> = second
+        .issuer
+        .unwrap()
+        .keys
+        .iter()
+        .map(|key| key.alg.clone().unwrap_or_default())
+        .collect();
+    assert_eq!(algorithms, ["EdDSA", "ES256"]);
+}
+
+#[tokio::test]
+async fn expired_rows_are_removed_in_the_background() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let token = app.token().await;
+    server
+        .control
+        .revoke_token(&tenant.id, &app.details.app.id, &token)
+        .await
+        .unwrap();
+    let options = SqliteConnectOptions::new().filename(dir.path().join("store.db"));
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut rows = async || {
+        let count = "SELECT (SELECT count(*) FROM used_assertions) + (SELECT count(*) FROM revocations)";
+        sqlx::query_scalar::<_, i64>(count)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+    };
+    assert_eq!(rows().await, 2);
+    server.clock.set(UnixSeconds(NOW + 86_400 * 2));
+    let gone = async {
+        while rows().await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn store_in_use_is_said_to_be() {
+    let dir = TempDir::new();
+    let path = dir.path().join("store.db");
+    let held = open(&path).await.unwrap();
+    let said = sentence(&path).await;
+    assert!(
+        said.contains("in use by another portcullis process") && said.contains("store.db"),
+        "{said}"
+    );
+    held.close().await;
+    drop(held);
+    open(&path).await.map(drop).unwrap();
+}
+
+#[tokio::test]
+async fn folder_is_made_and_files_are_private() {
+    let dir = TempDir::new();
+    let path = dir.path().join("a/b/store.db");
+    let held = open(&path).await.unwrap();
+    for name in ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"] {
+        let mode = std::fs::metadata(path.with_file_name(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    assert!(
+        held.signing_key_pkcs8_pem()
+            .starts_with("-----BEGIN PRIVATE KEY-----\n")
+    );
+}
+
+#[tokio::test]
+async fn path_that_cannot_be_written_is_said_to_be() {
+    let dir = TempDir::new();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    std::fs::create_dir(dir.path().join("folder")).unwrap();
+    // Root may write everywhere but here; the others fail for anybody.
+    for path in [
+        Path::new("/proc/portcullis/store.db"),
+        &dir.path().join("file/store.db"),
+        &dir.path().join("folder"),
+    ] {
+        let said = sentence(path).await;
+        assert!(
+            said.contains("cannot be written") && said.contains(&path.display().to_string()),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn file_of_another_kind_is_said_to_be() {
+    let dir = TempDir::new();
+    let path = dir.path().join("notes.txt");
+    std::fs::write(
+        &path,
+        "these are my notes, and they are longer than a header\n".repeat(50),
+    )
+    .unwrap();
+    let said = sentence(&path).await;
+    assert!(said.contains("is not a portcullis store"), "{said}");
+}
+
+#[tokio::test]
+async fn newer_schema_is_left_alone() {
+    let dir = TempDir::new();
+    let path = dir.path().join("store.db");
+    open(&path).await.unwrap().close().await;
+    let options = SqliteConnectOptions::new().filename(&path);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'from the future', 1, x'00', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    let said = sentence(&path).await;
+    assert!(
+        said.contains("newer portcullis") && said.contains("9999"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn public_url_that_cannot_be_an_issuer_is_refused() {
+    let dir = TempDir::new();
+    for url in [
+        "",
+        "control.test",
+        "https://control.test/",
+        "https://",
+        "https://a b",
+        "https://a?b",
+        "ftp://a",
+    ] {
+        let mut settings = super::support::settings(dir.path().join("store.db"));
+        settings.public_url = url.to_owned();
+        let clock = portcullis::clock::Clock::default();
+        let said = portcullis::control::Control::open(settings, clock)
+            .await
+            .err()
+            .expect("an error")
+            .to_string();
+        assert!(said.contains("cannot be an issuer"), "{said}");
+    }
+}
