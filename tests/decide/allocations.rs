@@ -3,7 +3,7 @@
 
 use portcullis::domain::access_token::{TokenFault, VerifiedToken};
 use portcullis::domain::decide::decide;
-use portcullis::domain::decision::DenyReason;
+use portcullis::domain::decision::{Decision, DenyReason};
 use portcullis::domain::facts::{
     CredentialFact, RequestFacts, RouteFacts, SourceFact, UnknownSources, WithoutToken,
 };
@@ -27,6 +27,13 @@ fn policy(forge: &Forge) -> Policy {
     snapshot.sources[0].enforcement = "observe".to_owned();
     snapshot.sources[1].enforcement = "off".to_owned();
     snapshot::compile(&snapshot, &[], forge::FRESHNESS).unwrap()
+}
+
+fn word(decision: Decision) -> String {
+    match decision.into() {
+        Answer::Permit { mode, .. } => format!("permit {}", mode.as_str()),
+        Answer::Deny(reason) => reason.as_str().to_owned(),
+    }
 }
 
 #[test]
@@ -104,10 +111,6 @@ fn no_answer_allocates() {
         let mut decision = None;
         let counted = allocation_counter::measure(|| decision = Some(decide(&policy, &facts, now)));
         assert_eq!(counted.count_total, 0, "{expected}: {counted:?}");
-        let got = match decision.unwrap().into() {
-            Answer::Permit { mode, .. } => format!("permit {}", mode.as_str()),
-            Answer::Deny(reason) => reason.as_str().to_owned(),
-        };
-        assert_eq!(got, expected);
+        assert_eq!(word(decision.unwrap()), expected);
     }
 }

@@ -86,7 +86,7 @@ const IN_ORDER: [Wrong; 24] = [
         app(world, |app| app.issuer = "https://other.test".to_owned());
     }),
     wrong(DenyReason::TokenRevoked, |world, _| {
-        app(world, |app| app.keys.clear())
+        app(world, |app| app.keys.clear());
     }),
     wrong(DenyReason::TokenRevoked, |world, _| {
         app(world, |app| app.not_issued_before = NOW);

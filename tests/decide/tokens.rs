@@ -85,13 +85,11 @@ fn claims() -> Value {
 
 /// `object` with these members put in or, where they are `null`, taken out.
 fn with(mut object: Value, changes: Value) -> Value {
-    let members: &mut Map<String, Value> = object.as_object_mut().unwrap();
-    for (name, value) in changes.as_object().unwrap() {
-        members.remove(name);
-        if !value.is_null() {
-            members.insert(name.clone(), value.clone());
-        }
-    }
+    let (Some(members), Value::Object(changes)) = (object.as_object_mut(), changes) else {
+        panic!("changes are made to an object, by an object");
+    };
+    members.extend(changes);
+    members.retain(|_, value| !value.is_null());
     object
 }
 
