@@ -5,6 +5,12 @@
 //! looked up among the revocations. What would worry us: more than 150 ns hot or 700 ns random at a
 //! million each, or any heap allocation (`tests/decide` counts those). Noise: compare within one run.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a bench may fail by panicking"
+)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -75,7 +81,7 @@ fn outcomes(c: &mut Criterion) {
     for (name, source, credential, now) in cases {
         let facts = facts(&scope, source, credential);
         group.bench_function(name, |b| {
-            b.iter(|| decide(black_box(&policy), black_box(&facts), black_box(now)))
+            b.iter(|| decide(black_box(&policy), black_box(&facts), black_box(now)));
         });
     }
     group.finish();

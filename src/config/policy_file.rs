@@ -82,10 +82,17 @@ impl Check<'_> {
                 sources.push(record);
             }
         }
+        // A token is accepted until its issuer's leeway is over, so its revocation must hold as long.
+        let leeway = |name: &str| {
+            issuers
+                .iter()
+                .find(|known| known.issuer == name)
+                .map_or(0, |known| known.leeway_s)
+        };
         let revocations = document.revoked.iter().map(|revoked| RevocationRecord {
             issuer: revoked.issuer.value.clone(),
             token_id: revoked.jti.value.clone(),
-            expires_at: revoked.expires_at,
+            expires_at: revoked.expires_at.saturating_add(leeway(&revoked.issuer.value)),
         });
         let revocations = revocations.filter(|record| record.expires_at > now.0).collect();
         Snapshot {

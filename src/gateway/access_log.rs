@@ -101,8 +101,8 @@ impl AccessLog {
     }
 
     /// Hands over one line, or drops it where too many wait.
-    pub fn write(&self, record: AccessRecord<'_>, metrics: &Metrics) {
-        if let Ok(line) = serde_json::to_string(&record)
+    pub fn write(&self, record: &AccessRecord<'_>, metrics: &Metrics) {
+        if let Ok(line) = serde_json::to_string(record)
             && self.lines.try_send(line).is_err()
         {
             metrics.access_log_dropped.inc();

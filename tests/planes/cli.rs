@@ -332,8 +332,11 @@ fn token_says_what_is_missing_or_wrong() {
     );
     let mut nothing = portcullis(["token", "--env", "/nothing/env"]);
     check_sentence(&mut nothing, &["/nothing/env cannot be read"]);
-    let flag =
-        |name: &'static str, value: String| env(&move |command| drop(command.args([name, value.as_str()])));
+    let flag = |name: &'static str, value: String| {
+        env(&move |command| {
+            command.args([name, value.as_str()]);
+        })
+    };
     check_sentence(
         &mut flag("--private-key", "/nothing.pem".to_owned()),
         &["/nothing.pem"],
