@@ -105,9 +105,10 @@ pub struct AppRecord {
     /// The issuer whose tokens speak for the app.
     pub issuer: String,
     pub scopes: Vec<String>,
-    /// Ids of the app's public keys. The keys themselves stay with the control plane.
+    /// Ids of the app's public keys; absent where the origin does not know them. The keys themselves stay
+    /// with the control plane.
     #[serde(default)]
-    pub keys: Vec<String>,
+    pub keys: Option<Vec<String>>,
     /// Tokens issued before this moment (Unix seconds) are no longer accepted.
     #[serde(default)]
     pub not_issued_before: u64,
@@ -132,7 +133,8 @@ pub struct SourceRecord {
 pub struct RevocationRecord {
     pub issuer: String,
     pub token_id: String,
-    /// When the token would have expired; the entry lives until then (Unix seconds).
+    /// When the token is no longer accepted anyhow, leeway included; the entry lives until then (Unix
+    /// seconds).
     pub expires_at: u64,
 }
 
@@ -359,10 +361,17 @@ pub const OWN_LEEWAY_S: u64 = 5;
 
 /// `issuers` lends its texts, so that a million apps of one issuer point at one text.
 fn compile_app(record: &AppRecord, issuers: &[TrustedIssuer]) -> Result<App, InvalidSnapshot> {
-    let mut keys = SmallVec::new();
-    for key in &record.keys {
-        keys.push(KeyId::parse(key).map_err(|error| invalid("keys", error))?);
-    }
+    let key_ids = |ids: &Vec<String>| {
+        ids.iter()
+            .map(|id| KeyId::parse(id))
+            .collect::<Result<SmallVec<_>, _>>()
+    };
+    let keys = record
+        .keys
+        .as_ref()
+        .map(key_ids)
+        .transpose()
+        .map_err(|error| invalid("keys", error))?;
     let known = issuers.iter().find(|known| *known.issuer == *record.issuer);
     let scopes: Result<ScopeSet, _> = record.scopes.iter().map(|scope| Scope::parse(scope)).collect();
     Ok(App {

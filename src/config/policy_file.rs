@@ -116,7 +116,7 @@ impl Check<'_> {
                 Err(error) => self.problem(scope.referenced, error.to_string(), "such as tracking_api:write"),
             }
         }
-        for key in &app.keys {
+        for key in app.keys.iter().flatten() {
             self.id(key, KeyId::parse)?;
         }
         let issuer = match (&app.issuer, issuers) {
@@ -146,7 +146,10 @@ impl Check<'_> {
             workspace: app.workspace.value.clone(),
             issuer,
             scopes,
-            keys: app.keys.iter().map(|key| key.value.clone()).collect(),
+            keys: app
+                .keys
+                .as_ref()
+                .map(|keys| keys.iter().map(|key| key.value.clone()).collect()),
             not_issued_before: app.not_issued_before.unwrap_or(0),
         })
     }

@@ -169,7 +169,7 @@ impl App {
             workspace: WORKSPACE.to_owned(),
             issuer: self.issuer.clone(),
             scopes: self.scopes.clone(),
-            keys: self.keys.clone(),
+            keys: Some(self.keys.clone()),
             not_issued_before: self.not_issued_before,
         }
     }

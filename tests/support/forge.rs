@@ -139,6 +139,11 @@ impl Forge {
 
     /// A snapshot with this many sources, each connected to an app of its own, all enforced.
     pub fn snapshot(&self, sources: usize, revocations: usize) -> Snapshot {
+        self.snapshot_of(sources, sources, revocations)
+    }
+
+    /// The same with fewer apps than sources; they take turns in being connected.
+    pub fn snapshot_of(&self, sources: usize, apps: usize, revocations: usize) -> Snapshot {
         Snapshot {
             format: FORMAT,
             version: 1,
@@ -148,8 +153,8 @@ impl Forge {
                 audience: AUDIENCE.to_owned(),
                 keys: vec![self.jwk()],
             }),
-            apps: (0..sources).map(app_record).collect(),
-            sources: (0..sources).map(source_record).collect(),
+            apps: (0..apps).map(app_record).collect(),
+            sources: (0..sources).map(|n| source_record(n, n % apps)).collect(),
             revocations: (0..revocations).map(revocation_record).collect(),
         }
     }
@@ -185,18 +190,18 @@ fn app_record(n: usize) -> AppRecord {
         workspace: "ws-1".to_owned(),
         issuer: ISSUER.to_owned(),
         scopes: vec![SCOPE.to_owned()],
-        keys: vec!["key-1".to_owned()],
+        keys: Some(vec!["key-1".to_owned()]),
         not_issued_before: 0,
     }
 }
 
-fn source_record(n: usize) -> SourceRecord {
+fn source_record(n: usize, app: usize) -> SourceRecord {
     SourceRecord {
         id: format!("src_{n:032x}"),
         workspace: "ws-1".to_owned(),
         write_key_digest: digest_text(&WriteKeyDigest::of(write_key(n).as_bytes())),
         enforcement: "on".to_owned(),
-        app: Some(app_id(n)),
+        app: Some(app_id(app)),
     }
 }
 
