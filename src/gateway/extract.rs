@@ -274,13 +274,18 @@ pub fn credential(headers: &HeaderMap) -> Credential {
     let Ok(value) = value.to_str() else {
         return Credential::Unreadable;
     };
+    // Neither a Bearer nor a Basic credential has a comma, a space or a tab in it (RFC 6750 section 2.1, RFC
+    // 7617 section 2). Some servers separate by tabs, others do not; after a comma they may read another one.
+    if value.contains('\t') {
+        return Credential::Conflicting;
+    }
     let Some((scheme, rest)) = value.split_once(' ') else {
         return Credential::Unreadable;
     };
     let rest = rest.trim_start_matches(' ');
+    let has_more = memchr::memchr2(b',', b' ', rest.as_bytes()).is_some();
     if scheme.eq_ignore_ascii_case("bearer") {
-        // b64token (RFC 6750 section 2.1): a comma or space would be a second credential.
-        if memchr::memchr3(b',', b' ', b'\t', rest.as_bytes()).is_some() {
+        if has_more {
             return Credential::Conflicting;
         }
         return match jws::looks_like_jws(rest) {
@@ -289,6 +294,9 @@ pub fn credential(headers: &HeaderMap) -> Credential {
         };
     }
     if scheme.eq_ignore_ascii_case("basic") {
+        if has_more {
+            return Credential::Conflicting;
+        }
         return match STANDARD.decode(rest).map(Zeroizing::new) {
             Ok(pair) => match pair.split(|byte| *byte == b':').next() {
                 Some(user) if pair.contains(&b':') => Credential::Basic(Zeroizing::new(user.to_vec())),
