@@ -15,6 +15,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 
 use super::body::Held;
+use super::respond;
 use super::upstream::{Connection, Pool, absolute_uri};
 use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::scope::ScopeSet;
@@ -88,11 +89,11 @@ pub async fn forward(
     let mut response = final_head(&mut connection).await.map_err(failed)?;
     let status = response.status;
     clean_response(&mut response, session);
-    session
-        .write_response_header(Box::new(response))
+    let is_bodiless = is_bodiless(&session.req_header().method, status);
+    respond::write_head(session, response, is_bodiless)
         .await
         .map_err(|_| Failure::Interrupted)?;
-    if !is_bodiless(&session.req_header().method, status) {
+    if !is_bodiless {
         while let Some(part) = connection
             .response_body()
             .await
@@ -103,11 +104,11 @@ pub async fn forward(
                 .await
                 .map_err(|_| Failure::Interrupted)?;
         }
+        session
+            .write_response_body(Bytes::new(), true)
+            .await
+            .map_err(|_| Failure::Interrupted)?;
     }
-    session
-        .write_response_body(Bytes::new(), true)
-        .await
-        .map_err(|_| Failure::Interrupted)?;
     pool.release(connection).await;
     Ok(Exchanged {
         status: status.as_u16(),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use pingora_core::apps::{
     HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
 };
@@ -164,18 +164,26 @@ impl Gateway {
             }
             Ok(Ok(false)) => Some(false),
             // The error holds the bytes that were read, credentials among them: it is not logged.
-            Ok(Err(_)) => {
-                self.metrics.denied(None, DenyReason::RequestMalformed);
-                session.respond_error(400).await.ok();
-                session.shutdown().await;
-                Some(false)
-            }
-            Err(_) => {
-                self.metrics.denied(None, DenyReason::RequestTimeout);
-                session.shutdown().await;
-                Some(false)
-            }
+            Ok(Err(_)) => Some(self.refuse_head(session, DenyReason::RequestMalformed).await),
+            // Silence would have ended the wait before this bound did: a head had begun.
+            Err(_) => Some(self.refuse_head(session, DenyReason::RequestTimeout).await),
         }
+    }
+
+    /// Answers what never became a request; there is none to serve.
+    async fn refuse_head(&self, session: &mut ServerSession, reason: DenyReason) -> bool {
+        self.metrics.denied(None, reason);
+        session.set_keepalive(None);
+        let answer = Answer {
+            reason,
+            api: None,
+            request_id: &self.request_ids.next(),
+            metadata_url: None,
+            detail: None,
+        };
+        answer.send(session, false).await.ok();
+        session.shutdown().await;
+        false
     }
 
     async fn serve(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
@@ -389,7 +397,8 @@ impl Gateway {
             detail,
         };
         let status = answer.status();
-        let mut reusable = answer.send(session).await.is_ok();
+        let is_head = session.req_header().method == Method::HEAD;
+        let mut reusable = answer.send(session, is_head).await.is_ok();
         if !session.is_body_done() {
             reusable &= drain(session).await;
         }
