@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::{HeaderValue, Method};
-use pingora_core::apps::{
-    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
-};
-use pingora_core::protocols::Stream;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::ShutdownWatch;
@@ -546,28 +543,11 @@ fn is_tls(session: &ServerSession) -> bool {
     session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
 }
 
-/// The gateway with a bound on its connections: one more is closed at once.
-pub struct Bounded {
-    gateway: Arc<Gateway>,
-    open: AtomicUsize,
-}
-
-impl Bounded {
-    /// Bounds `gateway` by its own limit.
-    #[must_use]
-    pub fn new(gateway: Arc<Gateway>) -> Self {
-        Self {
-            gateway,
-            open: AtomicUsize::new(0),
-        }
-    }
-}
-
 /// One among those counted, until it is dropped.
-struct Counted<'c>(&'c AtomicUsize);
+pub(super) struct Counted<'c>(&'c AtomicUsize);
 
 impl<'c> Counted<'c> {
-    fn new(counter: &'c AtomicUsize) -> Self {
+    pub(super) fn new(counter: &'c AtomicUsize) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self(counter)
     }
@@ -576,21 +556,5 @@ impl<'c> Counted<'c> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[async_trait]
-impl ServerApp for Bounded {
-    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = Counted::new(&self.open);
-        if self.open.load(Ordering::Relaxed) > self.gateway.limits.connections {
-            self.gateway.metrics.denied(None, DenyReason::Overloaded);
-            return None;
-        }
-        self.gateway.process_new(session, shutdown).await
-    }
-
-    async fn cleanup(&self) {
-        self.gateway.cleanup().await;
     }
 }

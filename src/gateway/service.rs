@@ -20,10 +20,11 @@ use uuid::Uuid;
 
 use super::access_log::AccessLog;
 use super::body::HeldBytes;
+use super::connection::Bounded;
 use super::jwks::{self, KeyFetcher, KeySetError};
 use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
-use super::proxy::{Bounded, Gateway, RequestIds};
+use super::proxy::{Gateway, RequestIds};
 use super::subscribe::Installer;
 use super::tls::{self, TlsError};
 use super::token_cache::TokenCache;
