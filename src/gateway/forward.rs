@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode, Version};
@@ -197,8 +197,22 @@ fn request_header(
         absolute_uri(&mut to, authority, connection.is_tls())?;
         to.remove_header(&HOST);
     }
+    if from.version == Version::HTTP_2 && !http2 {
+        join_cookies(&mut to)?;
+    }
     to.set_version(if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
     Ok(to)
+}
+
+/// HTTP/2 may split `Cookie`, HTTP/1.1 knows it once (RFC 9113 section 8.2.3).
+fn join_cookies(request: &mut RequestHeader) -> Result<(), BError> {
+    let all = request.headers.get_all(COOKIE).iter();
+    let crumbs: Vec<&[u8]> = all.map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return Ok(());
+    }
+    let joined = crumbs.join(b"; ".as_slice());
+    request.insert_header(COOKIE, joined)
 }
 
 /// Whether a header of the client goes upstream as it came.
