@@ -15,6 +15,7 @@ use crate::gateway::{
     token, token_for, token_with,
 };
 use crate::upstream::StubUpstream;
+use crate::wait::until;
 
 const METADATA: &str = "http://tracking.test/.well-known/oauth-protected-resource";
 
@@ -66,10 +67,8 @@ async fn check_with(change: impl FnOnce(&mut Setup), request: Http, expected: Ex
     let answer = gateway.send(&request).await;
     assert_is(&answer, &expected);
     upstream.assert_untouched();
-    let counted = gateway.metric(
-        "portcullis_requests_total",
-        &[("decision", "deny"), ("reason", expected.reason)],
-    );
+    let labels = [("decision", "deny"), ("reason", expected.reason)];
+    let counted = gateway.metric("portcullis_requests_total", &labels);
     assert!((counted - 1.0).abs() < f64::EPSILON, "counted {counted} times");
 }
 
@@ -361,7 +360,10 @@ async fn observed_source_is_let_through_and_counted() {
         ("reason", "token_missing"),
         ("api", "tracking"),
     ];
-    assert!(gateway.metric("portcullis_requests_total", &labels) > 0.5);
+    until("it was counted", || {
+        gateway.metric("portcullis_requests_total", &labels) > 0.5
+    })
+    .await;
 }
 
 #[tokio::test]

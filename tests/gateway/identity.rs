@@ -280,7 +280,7 @@ async fn more_than_one_credential_is_a_conflict_everywhere() {
         vec![format!("Authorization: Bearer {good}\tx")],
         vec!["Authorization: Basic\tb25lOg==".to_owned()],
     ];
-    for lines in lines {
+    for (place, lines) in lines.into_iter().enumerate() {
         for request in [
             Http::new("GET", "public.test", "/sources"),
             Http::new("POST", "tracking.test", "/v1/batch").body(batch(UNENFORCED)),
@@ -289,11 +289,9 @@ async fn more_than_one_credential_is_a_conflict_everywhere() {
             let upstream = StubUpstream::start();
             let gateway = Setup::new(&upstream).start().await;
             let answer = gateway.send(&request).await;
-            let said = (
-                answer.status,
-                String::from_utf8_lossy(&answer.body).contains("credentials_conflict"),
-            );
-            assert_eq!(said, (400, true), "{:?}", request.headers);
+            let body = String::from_utf8_lossy(&answer.body);
+            let said = (answer.status, body.contains("credentials_conflict"));
+            assert_eq!(said, (400, true), "{place}: {}", request.headers[0]);
             upstream.assert_untouched();
         }
     }

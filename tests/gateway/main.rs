@@ -31,4 +31,10 @@ mod wire;
 
 mod bodies;
 mod denials;
+mod forwarding;
 mod identity;
+mod issuers;
+mod limits;
+mod policy;
+mod strictness;
+mod tls;

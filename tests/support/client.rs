@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -9,7 +10,9 @@ use http::Request;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -140,6 +143,25 @@ impl H1 {
                 complete: body.complete,
             });
         }
+    }
+
+    /// Sends a byte every few milliseconds until a response comes.
+    pub async fn trickle_until_answer(&mut self) -> Answer {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        let answered = async {
+            loop {
+                tokio::select! {
+                    held = self.stream.fill_buf() => {
+                        let _ = held.unwrap();
+                        return;
+                    }
+                    _ = ticks.tick() => {}
+                }
+                self.send(b"x").await;
+            }
+        };
+        within("the gateway gave up waiting", answered).await;
+        self.answer().await
     }
 
     /// Waits for an interim response and returns its status.
