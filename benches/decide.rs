@@ -1,9 +1,17 @@
 //! Nanoseconds per decision: each outcome, 10 to 1,000,000 sources, 0 to 1,000,000 revocations.
 //!
-//! `hot` asks for one source over and over; `random` draws a source for every decision, so that its
-//! entries come from memory instead of a cache, and with them an app and a token of which the digest is
-//! looked up among the revocations. What would worry us: more than 150 ns hot or 700 ns random at a
-//! million each, or any heap allocation (`tests/decide` counts those). Noise: compare within one run.
+//! `hot` asks for one source over and over. `random source` draws a source for every decision, so that its
+//! entries come from memory instead of a cache; one app serves them all. In `random source, app and token`
+//! each of a million sources has an app of its own and each request a token never seen before, so nearly
+//! every line that a decision reads is a fetch from memory. What would worry us: more than 150 ns hot or
+//! 700 ns for a random source at a million each, or any heap allocation (`tests/decide` counts those).
+//! Noise: compare within one run.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a bench may fail by panicking"
+)]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -19,6 +27,9 @@ use portcullis::domain::policy::Policy;
 use portcullis::domain::scope::Scope;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::snapshot::{self, Change, Changes, RevocationRecord};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[path = "../tests/support/forge.rs"]
 mod forge;
@@ -75,31 +86,31 @@ fn outcomes(c: &mut Criterion) {
     for (name, source, credential, now) in cases {
         let facts = facts(&scope, source, credential);
         group.bench_function(name, |b| {
-            b.iter(|| decide(black_box(&policy), black_box(&facts), black_box(now)))
+            b.iter(|| decide(black_box(&policy), black_box(&facts), black_box(now)));
         });
     }
     group.finish();
 }
 
-/// One request of the random draw: everything a decision is asked about, prepared beforehand.
+/// One request of a random draw: everything a decision is asked about, prepared beforehand.
 struct Drawn {
     key: WriteKeyDigest,
     token: VerifiedToken,
 }
 
-fn draw(forge: &Forge, policy: &Policy, sources: usize) -> Vec<Drawn> {
-    // A linear congruential step visits the sources in an order that no prefetcher follows.
+/// Sources in an order that no prefetcher follows, each with a token of the app it is connected to.
+fn draw(forge: &Forge, policy: &Policy, sources: usize, apps: usize) -> Vec<Drawn> {
     let mut at = 7_usize;
     (0..sources.min(100_000))
         .map(|n| {
-            at = (at
+            at = at
                 .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407))
+                .wrapping_add(1_442_695_040_888_963_407)
                 >> 1;
             let source = at % sources;
             Drawn {
                 key: WriteKeyDigest::of(forge::write_key(source).as_bytes()),
-                token: forge.token(policy, source, &format!("drawn-{n}")),
+                token: forge.token(policy, source % apps, &format!("drawn-{n}")),
             }
         })
         .collect()
@@ -109,29 +120,45 @@ fn sizes(c: &mut Criterion) {
     let forge = Forge::new();
     let scope = Scope::parse(forge::SCOPE).unwrap();
     for (sources, revocations) in SIZES {
-        let policy = forge.policy(sources, revocations);
-        let token = forge.token(&policy, 0, "never-revoked");
-        let key = SourceFact::WriteKey(WriteKeyDigest::of(forge::write_key(0).as_bytes()));
-        let hot = facts(&scope, key, CredentialFact::Verified(&token));
         let id = |name: &str| format!("{name}/{sources} sources, {revocations} revocations");
-        c.bench_function(&id("hot"), |b| {
-            b.iter(|| decide(black_box(&policy), black_box(&hot), black_box(NOW)));
-        });
-        let drawn = draw(&forge, &policy, sources);
-        let mut at = 0;
-        c.bench_function(&id("random"), |b| {
-            b.iter(|| {
-                at = (at + 1) % drawn.len();
-                let one = &drawn[at];
-                let facts = facts(
-                    &scope,
-                    SourceFact::WriteKey(one.key),
-                    CredentialFact::Verified(&one.token),
-                );
-                decide(black_box(&policy), black_box(&facts), black_box(NOW))
+        // One app that serves every source, and one app a source.
+        for apps in [1, sources] {
+            let policy = snapshot::compile(
+                &forge.snapshot_of(sources, apps, revocations),
+                &[],
+                forge::FRESHNESS,
+            )
+            .unwrap();
+            let token = forge.token(&policy, 0, "never-revoked");
+            let drawn = draw(&forge, &policy, sources, apps);
+            let mut at = 0;
+            if apps == 1 {
+                let key = SourceFact::WriteKey(WriteKeyDigest::of(forge::write_key(0).as_bytes()));
+                let hot = facts(&scope, key, CredentialFact::Verified(&token));
+                c.bench_function(&id("hot"), |b| {
+                    b.iter(|| decide(black_box(&policy), black_box(&hot), black_box(NOW)));
+                });
+                c.bench_function(&id("random source"), |b| {
+                    b.iter(|| {
+                        at = (at + 1) % drawn.len();
+                        let source = SourceFact::WriteKey(drawn[at].key);
+                        let facts = facts(&scope, source, CredentialFact::Verified(&token));
+                        decide(black_box(&policy), black_box(&facts), black_box(NOW))
+                    });
+                });
+                changes(c, &policy, &id("apply one revocation"));
+                continue;
+            }
+            c.bench_function(&id("random source, app and token"), |b| {
+                b.iter(|| {
+                    at = (at + 1) % drawn.len();
+                    let one = &drawn[at];
+                    let source = SourceFact::WriteKey(one.key);
+                    let facts = facts(&scope, source, CredentialFact::Verified(&one.token));
+                    decide(black_box(&policy), black_box(&facts), black_box(NOW))
+                });
             });
-        });
-        changes(c, &policy, &id("apply one revocation"));
+        }
     }
 }
 

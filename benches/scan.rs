@@ -2,6 +2,12 @@
 //!
 //! What would worry us: less than 1 GB/s at 500 KB. `copy` beside it is the speed of memory here.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a bench may fail by panicking"
+)]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -21,8 +27,11 @@ fn batch(bytes: usize) -> Vec<u8> {
         size += one.len() + 1;
         events.push(one);
     }
-    format!(r#"{{"batch":[{}],"writeKey":"wk_bench_0001","sentAt":"2026-01-01T00:00:00.000Z"}}"#, events.join(","))
-        .into_bytes()
+    format!(
+        r#"{{"batch":[{}],"writeKey":"wk_bench_0001","sentAt":"2026-01-01T00:00:00.000Z"}}"#,
+        events.join(",")
+    )
+    .into_bytes()
 }
 
 fn sizes(c: &mut Criterion) {

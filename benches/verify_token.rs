@@ -4,6 +4,12 @@
 //! verified token; `hit` is the cache. What would worry us: a miss above 1.2 times raw for RS256. Noise: the
 //! three of one algorithm run one after the other; compare their ratio.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a bench may fail by panicking"
+)]
+
 use std::hint::black_box;
 
 use base64::Engine as _;

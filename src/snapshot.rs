@@ -7,6 +7,10 @@
 //! Compilation is total: a bad snapshot or change is an [`InvalidSnapshot`] that names the field, and
 //! the policy in force stays.
 
+mod key_set;
+
+pub use key_set::{ISSUER_KEYS_MAX, InvalidKeySet, Jwk, jwk, verifying_keys};
+
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -19,16 +23,13 @@ use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::digest::ShortDigest;
 use crate::domain::digest_map::DigestMap;
 use crate::domain::ids::{AppId, Audience, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
-use crate::domain::key::{Algorithm, PublicKey, VerifyingKey};
+use crate::domain::key::{Algorithm, VerifyingKey};
 use crate::domain::policy::{AcceptedTypes, App, Enforcement, Freshness, Policy, Source, TrustedIssuer};
 use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 
 /// The format this build writes and reads.
 pub const FORMAT: u32 = 1;
-
-/// The most keys one issuer may publish.
-pub const ISSUER_KEYS_MAX: usize = 64;
 
 /// What passes over the seam.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,9 +105,10 @@ pub struct AppRecord {
     /// The issuer whose tokens speak for the app.
     pub issuer: String,
     pub scopes: Vec<String>,
-    /// Ids of the app's public keys. The keys themselves stay with the control plane.
+    /// Ids of the app's public keys; absent where the origin does not know them. The keys themselves stay
+    /// with the control plane.
     #[serde(default)]
-    pub keys: Vec<String>,
+    pub keys: Option<Vec<String>>,
     /// Tokens issued before this moment (Unix seconds) are no longer accepted.
     #[serde(default)]
     pub not_issued_before: u64,
@@ -131,32 +133,9 @@ pub struct SourceRecord {
 pub struct RevocationRecord {
     pub issuer: String,
     pub token_id: String,
-    /// When the token would have expired; the entry lives until then (Unix seconds).
+    /// When the token is no longer accepted anyhow, leeway included; the entry lives until then (Unix
+    /// seconds).
     pub expires_at: u64,
-}
-
-/// A public key in JWK form (RFC 7517). Members that we do not know are ignored, as its section 4 asks.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Jwk {
-    pub kty: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kid: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub alg: Option<String>,
-    #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
-    pub key_use: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_ops: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crv: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub n: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub e: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub x: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub y: Option<String>,
 }
 
 /// A snapshot or change that cannot be installed: which field, and what is wrong with it.
@@ -167,6 +146,10 @@ pub struct InvalidSnapshot {
     pub problem: String,
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers hand over an error or a text alike"
+)]
 fn invalid(field: impl Into<String>, problem: impl ToString) -> InvalidSnapshot {
     InvalidSnapshot {
         field: field.into(),
@@ -378,10 +361,17 @@ pub const OWN_LEEWAY_S: u64 = 5;
 
 /// `issuers` lends its texts, so that a million apps of one issuer point at one text.
 fn compile_app(record: &AppRecord, issuers: &[TrustedIssuer]) -> Result<App, InvalidSnapshot> {
-    let mut keys = SmallVec::new();
-    for key in &record.keys {
-        keys.push(KeyId::parse(key).map_err(|error| invalid("keys", error))?);
-    }
+    let key_ids = |ids: &Vec<String>| {
+        ids.iter()
+            .map(|id| KeyId::parse(id))
+            .collect::<Result<SmallVec<_>, _>>()
+    };
+    let keys = record
+        .keys
+        .as_ref()
+        .map(key_ids)
+        .transpose()
+        .map_err(|error| invalid("keys", error))?;
     let known = issuers.iter().find(|known| *known.issuer == *record.issuer);
     let scopes: Result<ScopeSet, _> = record.scopes.iter().map(|scope| Scope::parse(scope)).collect();
     Ok(App {
@@ -420,96 +410,4 @@ fn compile_revocation(record: &RevocationRecord) -> Result<(TokenDigest, UnixSec
         TokenDigest::of(&record.issuer, &record.token_id),
         UnixSeconds(record.expires_at),
     ))
-}
-
-/// Why a key set is refused whole.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("{problem}")]
-pub struct InvalidKeySet {
-    pub problem: String,
-}
-
-/// The usable verification keys of a JWK set, each pinned to one algorithm out of `allowed`.
-///
-/// Keys of a kind we do not know, for encryption, for another algorithm, or without `kid` are left out
-/// (RFC 7517 section 5): one odd key must not take the others down.
-///
-/// # Errors
-/// Two usable keys with one `kid`, or more than 64 keys. An empty result is not an error here.
-pub fn verifying_keys(jwks: &[Jwk], allowed: &[Algorithm]) -> Result<Vec<VerifyingKey>, InvalidKeySet> {
-    if jwks.len() > ISSUER_KEYS_MAX {
-        return Err(InvalidKeySet {
-            problem: format!("has more than {ISSUER_KEYS_MAX} keys"),
-        });
-    }
-    let mut keys: Vec<VerifyingKey> = Vec::new();
-    for key in jwks.iter().filter_map(|jwk| verifying_key(jwk, allowed)) {
-        if keys.iter().any(|held| held.id() == key.id()) {
-            return Err(InvalidKeySet {
-                problem: format!("has two keys with the id `{}`", key.id()),
-            });
-        }
-        keys.push(key);
-    }
-    Ok(keys)
-}
-
-fn verifying_key(jwk: &Jwk, allowed: &[Algorithm]) -> Option<VerifyingKey> {
-    let for_signatures = jwk.key_use.as_deref().is_none_or(|key_use| key_use == "sig")
-        && jwk
-            .key_ops
-            .as_ref()
-            .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
-    if !for_signatures {
-        return None;
-    }
-    let member = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_deref()?).ok();
-    let public = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-        ("RSA", _) => PublicKey::from_rsa(&member(&jwk.n)?, &member(&jwk.e)?).ok()?,
-        ("EC", Some("P-256")) => PublicKey::from_p256(&member(&jwk.x)?, &member(&jwk.y)?).ok()?,
-        ("OKP", Some("Ed25519")) => PublicKey::from_ed25519(&member(&jwk.x)?).ok()?,
-        _ => return None,
-    };
-    let algorithm = match jwk.alg.as_deref() {
-        Some(alg) => Algorithm::parse(alg).filter(|algorithm| allowed.contains(algorithm))?,
-        // Without `alg`, the key is pinned to the first allowed algorithm that fits its kind.
-        None => allowed
-            .iter()
-            .copied()
-            .find(|algorithm| public.fits(*algorithm))?,
-    };
-    VerifyingKey::new(KeyId::parse(jwk.kid.as_deref()?).ok()?, public, algorithm).ok()
-}
-
-/// The JWK form of a public key, as our own key set publishes it.
-#[must_use]
-pub fn jwk(id: &KeyId, public: &PublicKey, algorithm: Algorithm) -> Jwk {
-    let text = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
-    let base = Jwk {
-        kid: Some(id.as_str().to_owned()),
-        alg: Some(algorithm.as_str().to_owned()),
-        key_use: Some("sig".to_owned()),
-        ..Jwk::default()
-    };
-    match public {
-        PublicKey::Rsa { n, e } => Jwk {
-            kty: "RSA".to_owned(),
-            n: text(n),
-            e: text(e),
-            ..base
-        },
-        PublicKey::P256 { x, y } => Jwk {
-            kty: "EC".to_owned(),
-            crv: Some("P-256".to_owned()),
-            x: text(x),
-            y: text(y),
-            ..base
-        },
-        PublicKey::Ed25519 { x } => Jwk {
-            kty: "OKP".to_owned(),
-            crv: Some("Ed25519".to_owned()),
-            x: text(x),
-            ..base
-        },
-    }
 }

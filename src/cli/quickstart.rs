@@ -1,6 +1,7 @@
 //! `portcullis quickstart`: everything on this machine, with sample data, and what to paste next.
 
-use std::collections::BTreeMap;
+mod config;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -16,20 +17,14 @@ use clap::Args;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
+use self::config::config;
 use super::Failure;
 use super::sample_upstream;
-use super::serve::{Planes, ended};
+use super::serve::{Ending, Planes};
 use crate::clock::instant;
-use crate::config::{
-    Api, Config, ControlPlane, ErrorForm, Gateway, Identify, Limits, Listener, Observability, PathPattern,
-    PolicyOrigin, Timeouts, Upstream,
-};
 use crate::control::{AppDetails, Control, NewApp, NewAppKey, NewSource};
-use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::ids::{AppId, WorkspaceId};
-use crate::domain::key::Algorithm;
-use crate::domain::policy::{Enforcement, Freshness, WhenStale};
-use crate::domain::scope::Scope;
+use crate::domain::policy::Enforcement;
 use crate::gateway::service::{Running, bind};
 use crate::store::directory::Source;
 
@@ -76,6 +71,7 @@ fn reauthenticate_status(text: &str) -> Result<u16, &'static str> {
 
 pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     let began = instant();
+    let ending = Ending::new()?;
     std::fs::create_dir_all(&args.dir).map_err(|error| {
         Failure::input(format_args!(
             "{} cannot be made: {error}; choose another with --dir",
@@ -110,7 +106,7 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     };
     env.write(&env_path)?;
     print_what_to_paste(&args, &env_path, &addresses, began.elapsed());
-    ended().await?;
+    ending.asked().await;
     drop(stop);
     planes.stop().await;
     sample.await.map_err(Failure::internal)?
@@ -161,100 +157,6 @@ impl Addresses {
     }
 }
 
-fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Config, Failure> {
-    let api = |name: &str, paths: Vec<PathPattern>, scope: &str, identify: Vec<Identify>, form: ErrorForm| {
-        Ok::<_, Failure>(Api {
-            name: name.to_owned(),
-            hosts: vec!["*".to_owned()],
-            paths,
-            scope: Scope::parse(scope).map_err(Failure::internal)?,
-            identify,
-            upstream: "sample".to_owned(),
-            unknown_sources: UnknownSources::Deny,
-            without_token: if form == ErrorForm::PublicApi {
-                WithoutToken::Forward
-            } else {
-                WithoutToken::Deny
-            },
-            reauthenticate_status: args.reauthenticate_status,
-            forward_token: false,
-            error_form: form,
-        })
-    };
-    let function_places = vec![
-        Identify::Query("b".to_owned()),
-        Identify::Header("x-segment-source-function-token".to_owned()),
-    ];
-    let [tracking, functions, public] = ALL_SCOPES;
-    let apis = vec![
-        api(
-            "tracking",
-            vec![PathPattern::Prefix("/v1/".to_owned())],
-            tracking,
-            vec![Identify::Basic, Identify::Body],
-            ErrorForm::OAuth,
-        )?,
-        api(
-            "functions",
-            vec![PathPattern::Exact("/".to_owned())],
-            functions,
-            function_places,
-            ErrorForm::OAuth,
-        )?,
-        api(
-            "public",
-            vec![PathPattern::Prefix("/".to_owned())],
-            public,
-            vec![Identify::Token],
-            ErrorForm::PublicApi,
-        )?,
-    ];
-    let seconds = std::time::Duration::from_secs;
-    let sample = Upstream {
-        servers: vec![upstream.to_string()],
-        tls: None,
-        http2: false,
-        health_check: None,
-        timeouts: Timeouts {
-            connect: seconds(2),
-            read: seconds(30),
-            write: seconds(30),
-            idle: seconds(60),
-        },
-    };
-    Ok(Config {
-        path: args.dir.join("quickstart"),
-        gateway: Some(Gateway {
-            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            listeners: vec![Listener {
-                address: args.gateway.clone(),
-                tls: None,
-            }],
-            apis,
-            upstreams: BTreeMap::from([("sample".to_owned(), sample)]),
-            limits: Limits::default(),
-            token_cache_entries: 10_000,
-        }),
-        policy: PolicyOrigin::Bundled,
-        freshness: Freshness {
-            max_age_s: 86_400,
-            when_stale: WhenStale::Deny,
-        },
-        issuers: Vec::new(),
-        control_plane: Some(ControlPlane {
-            listen: args.control_plane.clone(),
-            public_url: None,
-            audience: None,
-            store: args.dir.join("portcullis.db"),
-            signing_algorithm: Algorithm::Rs256,
-        }),
-        observability: Observability {
-            listen: Some(args.observability.clone()),
-            access_log: args.access_log,
-        },
-    })
-}
-
 /// Makes the sample workspace through the same functions that the API calls.
 async fn make_data(
     control: &Control,
@@ -283,57 +185,10 @@ async fn make_data(
     let other_key = dir.join("other-client-private.pem");
     let app = make_app(control, &workspace, "Quickstart app", &ALL_SCOPES, &app_key).await?;
     let other = make_app(control, &workspace, "Another app", &[SCOPE], &other_key).await?;
-    let sources = [
-        make_source(
-            control,
-            &workspace,
-            "Website",
-            "http_api",
-            Some(&app),
-            Enforcement::On,
-        )
-        .await?,
-        make_source(
-            control,
-            &workspace,
-            "Somebody else's",
-            "http_api",
-            Some(&other),
-            Enforcement::On,
-        )
-        .await?,
-        make_source(
-            control,
-            &workspace,
-            "Not enforced",
-            "nodejs",
-            None,
-            Enforcement::Off,
-        )
-        .await?,
-        make_source(
-            control,
-            &workspace,
-            "Observed",
-            "python",
-            Some(&app),
-            Enforcement::Observe,
-        )
-        .await?,
-        make_source(
-            control,
-            &workspace,
-            "Webhook",
-            "source_function",
-            Some(&app),
-            Enforcement::On,
-        )
-        .await?,
-    ];
+    let [website, elsewhere, unenforced, observed, function] =
+        make_sources(control, &workspace, &app, &other).await?;
     let issuer_key = dir.join("issuer-private.pem");
     write_secret(&issuer_key, &control.signing_key_pkcs8_pem())?;
-    let [website, elsewhere, unenforced, observed, function] =
-        sources.map(|source| source.write_key.expose().to_owned());
     let key_of = |app: &AppDetails| app.keys.first().map(|key| key.id.to_string()).unwrap_or_default();
     let path = |path: &Path| absolute(path).map(|path| path.display().to_string());
     let mut values = addresses.values(log);
@@ -357,6 +212,26 @@ async fn make_data(
         ("ISSUER_PRIVATE_KEY_FILE", path(&issuer_key)?),
     ]);
     Ok(EnvFile::of(values))
+}
+
+/// One source for each thing to try. Their write keys come back.
+async fn make_sources(
+    control: &Control,
+    workspace: &WorkspaceId,
+    app: &AppDetails,
+    other: &AppDetails,
+) -> Result<[String; 5], Failure> {
+    let make = async |name, kind, app, enforcement| {
+        let source = make_source(control, workspace, name, kind, app, enforcement).await?;
+        Ok::<_, Failure>(source.write_key.expose().to_owned())
+    };
+    Ok([
+        make("Website", "http_api", Some(app), Enforcement::On).await?,
+        make("Somebody else's", "http_api", Some(other), Enforcement::On).await?,
+        make("Not enforced", "nodejs", None, Enforcement::Off).await?,
+        make("Observed", "python", Some(app), Enforcement::Observe).await?,
+        make("Webhook", "source_function", Some(app), Enforcement::On).await?,
+    ])
 }
 
 async fn make_app(
@@ -518,22 +393,31 @@ impl EnvFile {
     fn write(&self, path: &Path) -> Result<(), Failure> {
         let mut text = Zeroizing::new(String::new());
         for (name, value) in &self.values {
-            // Paths may hold spaces; single quotes are the one quoting without surprises.
-            let plain = value
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/@+=".contains(&byte));
-            let quote = if plain { "" } else { "'" };
-            let _ = writeln!(text, "{name}={quote}{}{quote}", value.as_str());
+            let _ = writeln!(text, "{name}={}", quoted(value).as_str());
         }
         write_secret(path, &text)
     }
 }
 
+/// A word as a shell reads it. Paths may hold spaces; single quotes are the one quoting without surprises.
+fn quoted(word: &str) -> Zeroizing<String> {
+    let plain = word
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/@+=".contains(&byte));
+    let quote = if plain { "" } else { "'" };
+    Zeroizing::new(format!("{quote}{word}{quote}"))
+}
+
 fn print_what_to_paste(args: &QuickstartArgs, env: &Path, addresses: &Addresses, took: std::time::Duration) {
     let program =
         std::env::current_exe().map_or_else(|_| "portcullis".to_owned(), |path| path.display().to_string());
-    let dir = args.dir.display();
-    let env = env.display();
+    // The other terminal may stand in another folder.
+    let word = |path: &Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        quoted(&path.display().to_string()).to_string()
+    };
+    let (program, dir, env) = (quoted(&program), word(&args.dir), word(env));
+    let program = program.as_str();
     let Addresses {
         gateway,
         control,
@@ -555,16 +439,16 @@ TOKEN=$({program} token --env {env})
 
 # 2. Send an event with it: allowed.
 event() {{ printf '{{"event":"Hello","userId":"u1","writeKey":"%s"}}' "$WRITE_KEY"; }}
-event | curl -si "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
+event | curl -sSi -w '\n' "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
 
 # 3. Send one without a token: denied, and the answer says why.
-event | curl -si "$GATEWAY_URL/v1/track" -H 'Content-Type: application/json' -d @-
+event | curl -sSi -w '\n' "$GATEWAY_URL/v1/track" -H 'Content-Type: application/json' -d @-
 
 # 4. Revoke the token, and send again: denied from this moment on.
 (umask 077; printf 'Authorization: Bearer %s\n' "$OWNER_API_TOKEN" > {dir}/owner.header)
-printf '{{"token":"%s"}}' "$TOKEN" | curl -si "$API_URL/workspaces/$WORKSPACE_ID/apps/$CLIENT_ID/tokens/revoke" \
+printf '{{"token":"%s"}}' "$TOKEN" | curl -sSi -w '\n' "$API_URL/workspaces/$WORKSPACE_ID/apps/$CLIENT_ID/tokens/revoke" \
   -H @{dir}/owner.header -H 'Content-Type: application/json' -d @-
-event | curl -si "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
+event | curl -sSi -w '\n' "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
 "#,
         took.as_secs_f64() * 1_000.0
     );

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::Failure;
@@ -27,23 +27,36 @@ const AUDIENCE: &str = "portcullis";
 /// Runs until TERM or INT.
 pub(super) async fn serve(path: PathBuf) -> Result<(), Failure> {
     let config = config::load(&path).map_err(Failure::input)?;
+    let ending = Ending::new()?;
     let planes = Planes::start(&config).await?;
     planes.log_addresses();
-    ended().await?;
+    ending.asked().await;
     tracing::info!("ending: no new connections; requests under way may finish");
     planes.stop().await;
     Ok(())
 }
 
-/// Resolves when the process is asked to end.
-pub(super) async fn ended() -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// TERM and INT, from the moment this is made. Make it first: whoever sees that the product is ready may end it.
+pub(super) struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    pub(super) fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(Failure::internal)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(Failure::internal)?,
+        })
     }
-    Ok(())
+
+    /// Resolves when the process is asked to end.
+    pub(super) async fn asked(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Everything that a config named, running.

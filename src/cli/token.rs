@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use rustls_pki_types::PrivateKeyDer;
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -133,7 +133,10 @@ impl ClientKey {
     fn load(path: &Path) -> Result<Self, Failure> {
         let fail =
             |problem: &dyn std::fmt::Display| Failure::input(format_args!("{}: {problem}", path.display()));
-        let der = PrivateKeyDer::from_pem_file(path).map_err(|error| fail(&error))?;
+        let der = PrivateKeyDer::from_pem_file(path).map_err(|error| match error {
+            pem::Error::Io(problem) => fail(&format_args!("the private key cannot be read: {problem}")),
+            _ => fail(&"holds no private key; name the PEM file that begins with BEGIN PRIVATE KEY"),
+        })?;
         let bytes = der.secret_der();
         if let Ok(key) = RsaKeyPair::from_pkcs8(bytes).or_else(|_| RsaKeyPair::from_der(bytes)) {
             return Ok(Self::Rsa(key));
@@ -148,7 +151,7 @@ impl ClientKey {
             Ed25519KeyPair::from_pkcs8(bytes).or_else(|_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(bytes));
         ed25519
             .map(Self::Ed25519)
-            .map_err(|_| fail(&"is no RSA (2048 bits or more), EC P-256 or Ed25519 private key"))
+            .map_err(|_| fail(&"holds no RSA (2048 bits or more), EC P-256 or Ed25519 private key"))
     }
 
     fn algorithm(&self) -> &'static str {
@@ -204,6 +207,15 @@ struct Refusal {
     error_description: Option<String>,
 }
 
+/// What lies at the bottom of an error: `Connection refused`, not `client error (Connect)`.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
 async fn ask(wanted: &Wanted, assertion: &str) -> Result<Zeroizing<String>, Failure> {
     let mut form = Zeroizing::new(format!(
         "grant_type=client_credentials&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer&client_assertion={assertion}"
@@ -229,7 +241,7 @@ async fn ask(wanted: &Wanted, assertion: &str) -> Result<Zeroizing<String>, Fail
         let response = client
             .request(request)
             .await
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|error| unreachable(&root_cause(&error)))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()

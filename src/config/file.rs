@@ -202,6 +202,9 @@ pub struct PolicyAppFile {
     pub issuer: Option<Spanned<String>>,
     pub workspace: Spanned<String>,
     pub scopes: Spanned<Vec<Spanned<String>>>,
+    /// Ids of the app's public keys, where its issuer names in `client_key_id` the one that proved it and
+    /// some are no longer good. Without the list any will do.
+    pub keys: Option<Vec<Spanned<String>>>,
     pub not_issued_before: Option<u64>,
 }
 

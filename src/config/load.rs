@@ -1,4 +1,6 @@
 //! From the raw file to a [`Config`]: defaults, references, and every check that a type cannot make.
+//!
+//! The gateway's section has a file of its own, [`super::gateway`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,14 +9,11 @@ use serde_saphyr::{Location, Spanned};
 
 use super::file::{self, File};
 use super::{
-    Api, Config, ConfigError, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, JwksUri, KeyOrigin,
-    Limits, Listener, ListenerTls, Observability, OutsideIssuer, PathPattern, PolicyOrigin, Problem,
-    Timeouts, Upstream, UpstreamTls,
+    Config, ConfigError, ControlPlane, JwksUri, KeyOrigin, Observability, OutsideIssuer, PolicyOrigin,
+    Problem,
 };
-use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::key::Algorithm;
 use crate::domain::policy::{AcceptedTypes, Freshness, WhenStale};
-use crate::domain::scope::Scope;
 
 /// The largest config file read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -24,8 +23,12 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// [`ConfigError`] with every problem found, each with its place and a hint.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = read(path, FILE_BYTES_MAX)?;
-    let file: File = parse(path, &text)?;
+    config_of(path, &read(path, FILE_BYTES_MAX)?)
+}
+
+fn config_of(path: &Path, text: &str) -> Result<Config, ConfigError> {
+    let hint = "config/portcullis.yaml has every key in its form and place";
+    let file: File = parse(path, text, hint)?;
     let mut check = Check::new(path);
     let config = check.config(file);
     check.finish(config)
@@ -71,14 +74,28 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
 }
 
 /// Parses YAML; the reader's complaint becomes a problem with its place.
-pub(super) fn parse<'t, T: serde::Deserialize<'t>>(path: &Path, text: &'t str) -> Result<T, ConfigError> {
-    serde_saphyr::from_str(text).map_err(|error| ConfigError {
-        problems: vec![Problem {
-            file: path.to_owned(),
-            place: error.location().map(|place| (place.line(), place.column())),
-            message: error.without_snippet().to_string(),
-            hint: None,
-        }],
+pub(super) fn parse<'t, T: serde::Deserialize<'t>>(
+    path: &Path,
+    text: &'t str,
+    hint: &str,
+) -> Result<T, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let place = error.location().map(|place| (place.line(), place.column()));
+        let mut message = error.without_snippet().to_string();
+        // The place stands in front of the sentence already.
+        if let Some((line, column)) = place
+            && let Some(bare) = message.strip_suffix(&format!(" at line {line}, column {column}"))
+        {
+            message = bare.to_owned();
+        }
+        ConfigError {
+            problems: vec![Problem {
+                file: path.to_owned(),
+                place,
+                message,
+                hint: Some(hint.to_owned()),
+            }],
+        }
     })
 }
 
@@ -116,7 +133,7 @@ impl<'p> Check<'p> {
     }
 
     /// Replaces each `${NAME}` by the environment's value.
-    fn text(&mut self, raw: &Spanned<String>) -> Option<String> {
+    pub(super) fn text(&mut self, raw: &Spanned<String>) -> Option<String> {
         let mut out = String::with_capacity(raw.value.len());
         let mut rest = raw.value.as_str();
         while let Some((before, after)) = rest.split_once("${") {
@@ -145,14 +162,19 @@ impl<'p> Check<'p> {
     }
 
     /// A path, relative to the config's folder.
-    fn file_path(&mut self, raw: &Spanned<String>) -> Option<PathBuf> {
+    pub(super) fn file_path(&mut self, raw: &Spanned<String>) -> Option<PathBuf> {
         let text = self.text(raw)?;
         let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
         Some(folder.join(text))
     }
 
     /// One of a few words.
-    fn word<T: Copy>(&mut self, raw: Option<&Spanned<String>>, words: &[(&str, T)], default: T) -> T {
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        raw: Option<&Spanned<String>>,
+        words: &[(&str, T)],
+        default: T,
+    ) -> T {
         let Some(raw) = raw else { return default };
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == raw.value) {
             return *value;
@@ -175,7 +197,7 @@ impl<'p> Check<'p> {
             );
         }
         let bundled = file.control_plane.is_some();
-        let policy = self.policy_origin(&file.policy, bundled);
+        let policy = self.policy_origin(&file);
         let freshness = Freshness {
             max_age_s: file.policy.max_age.map_or(86_400, |age| age.0.as_secs()),
             when_stale: self.word(
@@ -235,11 +257,19 @@ impl<'p> Check<'p> {
         })
     }
 
-    fn policy_origin(&mut self, file: &file::PolicyFile, bundled: bool) -> Option<PolicyOrigin> {
-        let Some(source) = &file.source else {
+    fn policy_origin(&mut self, file: &File) -> Option<PolicyOrigin> {
+        let bundled = file.control_plane.is_some();
+        let Some(source) = &file.policy.source else {
+            if let (Some(gateway), false) = (&file.gateway, bundled) {
+                self.problem(
+                    gateway.listeners.referenced,
+                    "no policy would reach the gateway: there is neither a control plane nor a policy file",
+                    "add a `control_plane:` section, or `policy: {source: file, file: policy.yaml}`",
+                );
+            }
             return Some(PolicyOrigin::Bundled);
         };
-        match (source.value.as_str(), &file.file) {
+        match (source.value.as_str(), &file.policy.file) {
             ("bundled", None) if bundled => Some(PolicyOrigin::Bundled),
             ("bundled", None) => {
                 self.problem(
@@ -375,7 +405,7 @@ impl<'p> Check<'p> {
         }))
     }
 
-    fn address(&mut self, raw: &Spanned<String>) -> Option<String> {
+    pub(super) fn address(&mut self, raw: &Spanned<String>) -> Option<String> {
         let text = self.text(raw)?;
         let port = text
             .rsplit_once(':')
@@ -389,363 +419,6 @@ impl<'p> Check<'p> {
             "write host:port, such as 127.0.0.1:8080",
         );
         None
-    }
-
-    fn gateway(&mut self, file: file::GatewayFile) -> Option<Gateway> {
-        if file.listeners.value.is_empty() {
-            self.problem(
-                file.listeners.referenced,
-                "no listener is configured",
-                "add one with an address",
-            );
-        }
-        let mut listeners = Vec::new();
-        for listener in &file.listeners.value {
-            listeners.extend(self.listener(listener));
-        }
-        if file.apis.value.is_empty() {
-            self.problem(
-                file.apis.referenced,
-                "no API is configured",
-                "add `tracking:`, `functions:` or `public:`",
-            );
-        }
-        let mut apis = Vec::new();
-        for (name, api) in &file.apis.value {
-            if !file.upstreams.contains_key(&api.upstream.value) {
-                let known: Vec<&str> = file.upstreams.keys().map(String::as_str).collect();
-                self.problem(
-                    api.upstream.referenced,
-                    format!(
-                        "apis.{name}.upstream refers to the unknown upstream `{}`",
-                        api.upstream.value
-                    ),
-                    format!("known: {}", known.join(", ")),
-                );
-            }
-            apis.extend(self.api(name, api));
-        }
-        let mut upstreams = std::collections::BTreeMap::new();
-        for (name, upstream) in &file.upstreams {
-            if let Some(upstream) = self.upstream(upstream) {
-                upstreams.insert(name.clone(), upstream);
-            }
-        }
-        Some(Gateway {
-            workers: self.workers(file.workers.as_ref()),
-            listeners,
-            apis,
-            upstreams,
-            limits: self.limits(&file.limits),
-            token_cache_entries: file.token_cache.map_or(100_000, |entries| entries.value),
-        })
-    }
-
-    fn workers(&mut self, raw: Option<&Spanned<usize>>) -> usize {
-        let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let Some(raw) = raw else { return all };
-        if !(1..=1024).contains(&raw.value) {
-            self.problem(
-                raw.referenced,
-                "is not a number of threads from 1 to 1024",
-                "leave it out for one per core",
-            );
-        }
-        raw.value
-    }
-
-    fn listener(&mut self, file: &file::ListenerFile) -> Option<Listener> {
-        let tls = match &file.tls {
-            None => None,
-            Some(tls) => {
-                if tls.certificates.value.is_empty() {
-                    self.problem(
-                        tls.certificates.referenced,
-                        "no certificate is named",
-                        "add {cert: ..., key: ...}",
-                    );
-                }
-                let mut certificates = Vec::new();
-                for pair in &tls.certificates.value {
-                    let (cert, key) = (self.file_path(&pair.cert)?, self.file_path(&pair.key)?);
-                    self.readable(&cert, pair.cert.referenced);
-                    self.readable(&key, pair.key.referenced);
-                    certificates.push((cert, key));
-                }
-                let client_ca = match &tls.client_ca {
-                    Some(path) => Some(self.file_path(path)?),
-                    None => None,
-                };
-                Some(ListenerTls {
-                    certificates,
-                    client_ca,
-                })
-            }
-        };
-        Some(Listener {
-            address: self.address(&file.address)?,
-            tls,
-        })
-    }
-
-    fn readable(&mut self, path: &Path, at: Location) {
-        if let Err(error) = std::fs::File::open(path) {
-            self.problem(
-                at,
-                format!("{} cannot be read: {error}", path.display()),
-                "check the path and its permissions",
-            );
-        }
-    }
-
-    fn api(&mut self, name: &str, file: &file::ApiFile) -> Option<Api> {
-        let scope = match Scope::parse(&file.scope.value) {
-            Ok(scope) => Some(scope),
-            Err(error) => {
-                self.problem(
-                    file.scope.referenced,
-                    error.to_string(),
-                    "name one scope, such as tracking_api:write",
-                );
-                None
-            }
-        };
-        if file.hosts.value.is_empty() {
-            self.problem(
-                file.hosts.referenced,
-                "no host is named",
-                "name the hosts, or `\"*\"` for any",
-            );
-        }
-        let mut hosts = Vec::new();
-        for host in &file.hosts.value {
-            let text = self.text(host)?.to_ascii_lowercase();
-            if text != "*" && (text.is_empty() || text.contains(['/', '*', ' ', '@'])) {
-                self.problem(
-                    host.referenced,
-                    format!("`{text}` is not a host name"),
-                    "write a name without scheme and port, or `\"*\"`",
-                );
-            }
-            hosts.push(text);
-        }
-        let mut paths = Vec::new();
-        for path in &file.paths.value {
-            paths.extend(self.path_pattern(path));
-        }
-        let identify = self.identify(&file.identify);
-        let status = file
-            .reauthenticate_status
-            .as_ref()
-            .map_or(401, |status| status.value);
-        if let Some(raw) = &file.reauthenticate_status
-            && !matches!(raw.value, 401 | 511)
-        {
-            self.problem(
-                raw.referenced,
-                "is neither 401 nor 511",
-                "511 makes Segment SDKs fetch a new token and retry",
-            );
-        }
-        Some(Api {
-            name: name.to_owned(),
-            hosts,
-            paths,
-            scope: scope?,
-            identify,
-            upstream: file.upstream.value.clone(),
-            unknown_sources: self.word(
-                file.unknown_sources.as_ref(),
-                &[
-                    ("deny", UnknownSources::Deny),
-                    ("forward", UnknownSources::Forward),
-                ],
-                UnknownSources::Deny,
-            ),
-            without_token: self.word(
-                file.without_token.as_ref(),
-                &[("deny", WithoutToken::Deny), ("forward", WithoutToken::Forward)],
-                WithoutToken::Deny,
-            ),
-            reauthenticate_status: status,
-            forward_token: file.forward_token,
-            error_form: if name == "public" {
-                ErrorForm::PublicApi
-            } else {
-                ErrorForm::OAuth
-            },
-        })
-    }
-
-    fn path_pattern(&mut self, raw: &Spanned<String>) -> Option<PathPattern> {
-        let path = raw.value.as_str();
-        let plain = |path: &str| path.starts_with('/') && !path.contains(['*', '?', '#', '%', ' ']);
-        match path.strip_suffix('*') {
-            Some(prefix) if plain(prefix) && prefix.ends_with('/') => {
-                Some(PathPattern::Prefix(prefix.to_owned()))
-            }
-            None if plain(path) => Some(PathPattern::Exact(path.to_owned())),
-            _ => {
-                self.problem(
-                    raw.referenced,
-                    format!("`{path}` is not a path"),
-                    "write /one/path, or /all/below/*",
-                );
-                None
-            }
-        }
-    }
-
-    fn identify(&mut self, raw: &Spanned<Vec<Spanned<String>>>) -> Vec<Identify> {
-        let mut places = Vec::new();
-        for place in &raw.value {
-            let identify = match place.value.split_once(':') {
-                None => match place.value.as_str() {
-                    "basic" => Some(Identify::Basic),
-                    "body" => Some(Identify::Body),
-                    "token" => Some(Identify::Token),
-                    _ => None,
-                },
-                Some(("query", name)) if !name.is_empty() => Some(Identify::Query(name.to_owned())),
-                Some(("header", name)) => http::HeaderName::try_from(name)
-                    .ok()
-                    .map(|name| Identify::Header(name.as_str().to_owned())),
-                Some(_) => None,
-            };
-            match identify {
-                Some(identify) => places.push(identify),
-                None => self.problem(
-                    place.referenced,
-                    format!("`{}` is not a place that can name a source", place.value),
-                    "use basic, body, query:NAME, header:NAME or token",
-                ),
-            }
-        }
-        if places.is_empty() || places.contains(&Identify::Token) && places.len() > 1 {
-            self.problem(
-                raw.referenced,
-                "`token` stands alone, and something must identify",
-                "write [token], or other places",
-            );
-        }
-        places
-    }
-
-    fn upstream(&mut self, file: &file::UpstreamFile) -> Option<Upstream> {
-        if file.servers.value.is_empty() {
-            self.problem(
-                file.servers.referenced,
-                "the pool has no server",
-                "add at least one host:port",
-            );
-        }
-        let mut servers = Vec::new();
-        for server in &file.servers.value {
-            servers.extend(self.address(server));
-        }
-        let tls = match &file.tls {
-            None => None,
-            Some(tls) => {
-                if tls.sni.value.is_empty() {
-                    self.problem(
-                        tls.sni.referenced,
-                        "is empty",
-                        "name the host that the certificate is for",
-                    );
-                }
-                let ca = match &tls.ca {
-                    Some(path) => {
-                        let file = self.file_path(path)?;
-                        self.readable(&file, path.referenced);
-                        Some(file)
-                    }
-                    None => None,
-                };
-                Some(UpstreamTls {
-                    sni: self.text(&tls.sni)?,
-                    ca,
-                })
-            }
-        };
-        let or = |value: Option<file::Duration>, seconds| {
-            value.map_or(Duration::from_secs(seconds), |held| held.0)
-        };
-        Some(Upstream {
-            servers,
-            tls,
-            http2: file.http2.unwrap_or(false),
-            health_check: file.health_check.as_ref().map(|check| self.health_check(check)),
-            timeouts: Timeouts {
-                connect: or(file.timeouts.connect, 2),
-                read: or(file.timeouts.read, 30),
-                write: or(file.timeouts.write, 30),
-                idle: or(file.timeouts.idle, 60),
-            },
-        })
-    }
-
-    fn health_check(&mut self, file: &file::HealthCheckFile) -> HealthCheck {
-        if let Some(path) = &file.path
-            && !path.value.starts_with('/')
-        {
-            self.problem(
-                path.referenced,
-                "is not a path",
-                "write /path, or leave it out to only connect",
-            );
-        }
-        let or = |value: &Option<Spanned<file::Duration>>, seconds| {
-            value
-                .as_ref()
-                .map_or(Duration::from_secs(seconds), |held| held.value.0)
-        };
-        HealthCheck {
-            path: file.path.as_ref().map(|path| path.value.clone()),
-            interval: or(&file.interval, 5).max(Duration::from_millis(100)),
-            timeout: or(&file.timeout, 2),
-            healthy_after: file.healthy_after.as_ref().map_or(1, |times| times.value.max(1)),
-            unhealthy_after: file
-                .unhealthy_after
-                .as_ref()
-                .map_or(2, |times| times.value.max(1)),
-        }
-    }
-
-    fn limits(&mut self, file: &file::LimitsFile) -> Limits {
-        let base = Limits::default();
-        let time = |value: Option<file::Duration>, default| value.map_or(default, |held| held.0);
-        let limits = Limits {
-            header_timeout: time(file.header_timeout, base.header_timeout),
-            body_timeout: time(file.body_timeout, base.body_timeout),
-            idle_timeout: time(file.idle_timeout, base.idle_timeout),
-            header_bytes: file
-                .header_bytes
-                .as_ref()
-                .map_or(base.header_bytes, |size| size.value.0),
-            headers: file.headers.as_ref().map_or(base.headers, |count| count.value),
-            body_bytes: file
-                .body_bytes
-                .as_ref()
-                .map_or(base.body_bytes, |size| size.value.0),
-            held_bytes: file
-                .held_bytes
-                .as_ref()
-                .map_or(base.held_bytes, |size| size.value.0),
-            connections: file
-                .connections
-                .as_ref()
-                .map_or(base.connections, |count| count.value),
-        };
-        if let Some(held) = &file.held_bytes
-            && held.value.0 < limits.body_bytes
-        {
-            self.problem(
-                held.referenced,
-                "is smaller than `body_bytes`",
-                "one body must fit into all held bytes",
-            );
-        }
-        limits
     }
 
     fn control_plane(&mut self, file: &file::ControlPlaneFile) -> Option<ControlPlane> {
@@ -800,5 +473,179 @@ impl<'p> Check<'p> {
             store,
             signing_algorithm,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PathPattern;
+
+    const GOOD: &str = r#"version: 1
+gateway:
+  listeners: [{address: "127.0.0.1:8080"}]
+  apis:
+    tracking:
+      hosts: ["*"]
+      paths: ["/v1/*"]
+      scope: "tracking_api:write"
+      identify: [basic, body]
+      upstream: tracking
+  upstreams:
+    tracking: {servers: ["127.0.0.1:8090"]}
+  limits: {body_timeout: 30s}
+policy: {source: file, file: policy.yaml}
+issuers:
+  - {issuer: "https://login.test", jwks_uri: "https://login.test/jwks", audience: [gateway]}
+"#;
+
+    fn load_text(text: &str) -> Result<Config, ConfigError> {
+        config_of(Path::new("conf/test.yaml"), text)
+    }
+
+    /// The problems of `GOOD` with one text replaced by another.
+    fn problems(from: &str, to: &str) -> Vec<String> {
+        assert!(GOOD.contains(from), "{from}");
+        let error = load_text(&GOOD.replacen(from, to, 1)).unwrap_err();
+        error.problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_good_config_is_taken_with_its_defaults() {
+        let config = load_text(GOOD).unwrap();
+        assert_eq!(config.policy, PolicyOrigin::File("conf/policy.yaml".into()));
+        assert_eq!(config.freshness.max_age_s, 86_400);
+        assert_eq!(config.freshness.when_stale, WhenStale::Deny);
+        let gateway = config.gateway.unwrap();
+        let [tracking] = gateway.apis.as_slice() else {
+            panic!("one API is configured");
+        };
+        assert_eq!(tracking.paths, [PathPattern::Prefix("/v1/".to_owned())]);
+        assert_eq!(
+            tracking.unknown_sources,
+            crate::domain::facts::UnknownSources::Deny
+        );
+        assert_eq!(
+            (tracking.reauthenticate_status, tracking.forward_token),
+            (401, false)
+        );
+        let [issuer] = config.issuers.as_slice() else {
+            panic!("one issuer is configured");
+        };
+        assert_eq!(issuer.algorithms, [Algorithm::Rs256]);
+        assert_eq!(issuer.types, AcceptedTypes::Listed(vec!["at+jwt".to_owned()]));
+    }
+
+    #[test]
+    fn every_problem_says_where_it_is_and_what_to_do() {
+        for (from, to, expected) in [
+            (
+                "upstream: tracking",
+                "upstream: trcking",
+                "conf/test.yaml:10:17: apis.tracking.upstream refers to the unknown upstream `trcking`\n  hint: known: tracking",
+            ),
+            (
+                "version: 1",
+                "version: 2",
+                "conf/test.yaml:1:10: this build reads version 1\n  hint: write `version: 1`",
+            ),
+            (
+                "127.0.0.1:8080",
+                "127.0.0.1",
+                "conf/test.yaml:3:25: `127.0.0.1` is not an address\n  hint: write host:port, such as 127.0.0.1:8080",
+            ),
+            (
+                "[basic, body]",
+                "[basic, cookie]",
+                "conf/test.yaml:9:25: `cookie` is not a place that can name a source\n  \
+                 hint: use basic, body, query:NAME, header:NAME or token",
+            ),
+            (
+                "source: file, file: policy.yaml",
+                "source: bundled",
+                "conf/test.yaml:14:18: the policy should come from the bundled control plane, and none is configured\n  \
+                 hint: add a `control_plane:` section, or write `source: file`",
+            ),
+            (
+                "https://login.test/jwks",
+                "http://login.test/jwks",
+                "conf/test.yaml:16:46: keys are fetched over https\n  hint: only loopback may be plain http",
+            ),
+            (
+                "[gateway]",
+                "[]",
+                "conf/test.yaml:16:83: no audience is named\n  hint: name what `aud` must be in its tokens",
+            ),
+        ] {
+            assert_eq!(problems(from, to), [expected], "{to}");
+        }
+    }
+
+    #[test]
+    fn what_the_reader_refuses_has_its_place_too() {
+        for (from, to, place, word) in [
+            ("30s", "30", "conf/test.yaml:13:", "duration"),
+            ("30s", "soon", "conf/test.yaml:13:", "duration"),
+            ("body_timeout", "body_timout", "conf/test.yaml:13:", "body_timout"),
+            (
+                "version: 1\n",
+                "version: 1\nversion: 1\n",
+                "conf/test.yaml:2:",
+                "version",
+            ),
+            (
+                "      upstream: tracking\n",
+                "      upstream: tracking\n      scope: other\n",
+                "conf/test.yaml:11:",
+                "scope",
+            ),
+            ("version: 1", "version: one", "conf/test.yaml:1:", "u32"),
+            ("issuers:\n", "issuers: [\n", "conf/test.yaml:", ""),
+        ] {
+            let found = problems(from, to);
+            let [only] = found.as_slice() else {
+                panic!("{to}: {found:?}");
+            };
+            assert!(only.starts_with(place) && only.contains(word), "{to}: {only}");
+        }
+    }
+
+    #[test]
+    fn several_problems_are_reported_together() {
+        let text = GOOD
+            .replace("upstream: tracking", "upstream: other")
+            .replace("[\"*\"]", "[]");
+        assert_eq!(load_text(&text).unwrap_err().problems.len(), 2);
+    }
+
+    #[test]
+    fn the_environment_fills_what_names_it() {
+        // Cargo sets this variable for the tests it runs.
+        let config =
+            load_text(&GOOD.replacen("policy.yaml", "\"${CARGO_PKG_NAME}-policy.yaml\"", 1)).unwrap();
+        assert_eq!(
+            config.policy,
+            PolicyOrigin::File("conf/portcullis-policy.yaml".into())
+        );
+        assert_eq!(
+            problems("file: policy.yaml", "file: \"${PORTCULLIS_TEST_UNSET}\""),
+            [
+                "conf/test.yaml:14:30: the environment has no variable `PORTCULLIS_TEST_UNSET`\n  \
+              hint: set it for this process, or write the value here"
+            ]
+        );
+        assert_eq!(
+            problems("file: policy.yaml", "file: \"${OPEN\""),
+            ["conf/test.yaml:14:30: has `${` without `}`\n  hint: write ${NAME}"]
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = load(Path::new("conf/nowhere.yaml")).unwrap_err().to_string();
+        assert!(
+            error.starts_with("conf/nowhere.yaml: there is no such file\n  hint: "),
+            "{error}"
+        );
     }
 }

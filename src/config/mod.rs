@@ -4,6 +4,7 @@
 //! with a problem is never half used.
 
 mod file;
+mod gateway;
 mod load;
 mod policy_file;
 

@@ -10,8 +10,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::file::{PolicyAppFile, PolicyDocument, PolicySourceFile};
 use super::load::{Check, parse, read};
-use super::{ConfigError, OutsideIssuer};
-use crate::domain::ids::{AppId, InvalidId, SourceId, WorkspaceId, WriteKey};
+use super::{ConfigError, OutsideIssuer, Problem};
+use crate::domain::ids::{AppId, InvalidId, KeyId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::policy::Enforcement;
 use crate::domain::scope::Scope;
 use crate::domain::time::UnixSeconds;
@@ -31,7 +31,18 @@ pub fn load_policy(
     now: UnixSeconds,
 ) -> Result<Snapshot, ConfigError> {
     let text = read(path, FILE_BYTES_MAX)?;
-    let document: PolicyDocument = parse(path, &text)?;
+    // Nothing at all is what a file looks like that somebody has just begun to write.
+    if text.trim().is_empty() {
+        return Err(ConfigError {
+            problems: vec![Problem {
+                file: path.to_owned(),
+                place: None,
+                message: "is empty".to_owned(),
+                hint: Some("write `apps:` and `sources:`; `sources: []` where there are none".to_owned()),
+            }],
+        });
+    }
+    let document: PolicyDocument = parse(path, &text, "the README shows what a policy file looks like")?;
     let mut check = Check::new(path);
     let snapshot = check.policy(&document, issuers, version, now);
     check.finish(Some(snapshot))
@@ -71,10 +82,17 @@ impl Check<'_> {
                 sources.push(record);
             }
         }
+        // A token is accepted until its issuer's leeway is over, so its revocation must hold as long.
+        let leeway = |name: &str| {
+            issuers
+                .iter()
+                .find(|known| known.issuer == name)
+                .map_or(0, |known| known.leeway_s)
+        };
         let revocations = document.revoked.iter().map(|revoked| RevocationRecord {
             issuer: revoked.issuer.value.clone(),
             token_id: revoked.jti.value.clone(),
-            expires_at: revoked.expires_at,
+            expires_at: revoked.expires_at.saturating_add(leeway(&revoked.issuer.value)),
         });
         let revocations = revocations.filter(|record| record.expires_at > now.0).collect();
         Snapshot {
@@ -97,6 +115,9 @@ impl Check<'_> {
                 Ok(scope) => scopes.push(scope.as_str().to_owned()),
                 Err(error) => self.problem(scope.referenced, error.to_string(), "such as tracking_api:write"),
             }
+        }
+        for key in app.keys.iter().flatten() {
+            self.id(key, KeyId::parse)?;
         }
         let issuer = match (&app.issuer, issuers) {
             (Some(named), _) if issuers.iter().any(|known| known.issuer == named.value) => {
@@ -125,7 +146,10 @@ impl Check<'_> {
             workspace: app.workspace.value.clone(),
             issuer,
             scopes,
-            keys: Vec::new(),
+            keys: app
+                .keys
+                .as_ref()
+                .map(|keys| keys.iter().map(|key| key.value.clone()).collect()),
             not_issued_before: app.not_issued_before.unwrap_or(0),
         })
     }

@@ -279,7 +279,7 @@ impl Control {
             workspace: app.workspace.as_str().to_owned(),
             issuer: self.issuer().to_owned(),
             scopes: app.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
-            keys,
+            keys: Some(keys),
             not_issued_before: app.not_issued_before.0,
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::Control;
 use super::error::ControlError;
@@ -141,7 +141,9 @@ async fn feed(control: &Control, publisher: &Publisher) -> FeedClosed {
 }
 
 fn ticks(period: Duration) -> tokio::time::Interval {
-    let mut ticks = interval_at(Instant::now() + period, period);
+    let mut ticks = interval(period);
+    // The first tick is a whole period away.
+    ticks.reset();
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

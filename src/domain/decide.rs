@@ -121,7 +121,7 @@ fn authorize<'p>(
     let key_is_gone = token
         .client_key
         .as_ref()
-        .is_some_and(|key| !app.keys.contains(key));
+        .is_some_and(|key| app.keys.as_ref().is_some_and(|held| !held.contains(key)));
     if key_is_gone || token.issued_at < app.not_issued_before {
         return Err(DenyReason::TokenRevoked);
     }

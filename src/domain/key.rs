@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use super::digest::sha256;
 use super::ids::KeyId;
+use super::weak_key;
 
 /// The longest PEM text accepted, in bytes. An RSA key of 8192 bits takes about 1,500.
 pub const PEM_BYTES_MAX: usize = 16 * 1024;
@@ -99,6 +100,8 @@ pub enum InvalidPublicKey {
     RsaExponent,
     #[error("the key's numbers do not form a usable key")]
     Numbers,
+    #[error("the key is of a form that others can sign for; make a new key, with another tool or device")]
+    Weak,
     #[error("the algorithm {0} does not fit this kind of key")]
     AlgorithmMismatch(&'static str),
 }
@@ -204,8 +207,8 @@ impl PublicKey {
     /// An RSA key from its numbers, as a JWK carries them (RFC 7518 section 6.3.1).
     ///
     /// # Errors
-    /// A size outside 2048..=8192 bits, an even modulus, or an exponent that is even, below 65537 or
-    /// above 32 bits.
+    /// A size outside 2048..=8192 bits, an even modulus, an exponent that is even, below 65537 or above
+    /// 32 bits, or a modulus of a kind that can be factored.
     pub fn from_rsa(n: &[u8], e: &[u8]) -> Result<Self, InvalidPublicKey> {
         let n = strip_zeros(n);
         let e = strip_zeros(e);
@@ -221,6 +224,9 @@ impl PublicKey {
         let exponent = e.iter().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
         if e.len() > 4 || exponent < 65_537 || exponent % 2 == 0 {
             return Err(InvalidPublicKey::RsaExponent);
+        }
+        if weak_key::is_roca(n) {
+            return Err(InvalidPublicKey::Weak);
         }
         Self::Rsa {
             n: n.to_vec(),
@@ -239,12 +245,16 @@ impl PublicKey {
         Self::P256 { x, y }.usable()
     }
 
-    /// An Ed25519 key from its 32 bytes (RFC 8037 section 2).
+    /// An Ed25519 key from its 32 bytes (RFC 8037 section 2). Bytes that are no point of the curve make a
+    /// key under which nothing verifies.
     ///
     /// # Errors
-    /// Another length, or bytes that are no point of the curve.
+    /// Another length, or a point of small order.
     pub fn from_ed25519(x: &[u8]) -> Result<Self, InvalidPublicKey> {
         let x = x.try_into().map_err(|_| InvalidPublicKey::Numbers)?;
+        if weak_key::is_small_order(x) {
+            return Err(InvalidPublicKey::Weak);
+        }
         Self::Ed25519 { x }.usable()
     }
 

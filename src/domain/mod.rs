@@ -23,3 +23,4 @@ pub mod policy;
 pub mod scope;
 pub mod source_kind;
 pub mod time;
+mod weak_key;

@@ -15,6 +15,9 @@ use super::metrics::Metrics;
 /// Lines that may wait to be written.
 const WAITING_MAX: usize = 8 * 1024;
 
+/// The longest segment of a path that is shown, in bytes. Identifiers are shorter, tokens are longer.
+const SEGMENT_SHOWN_MAX: usize = 48;
+
 /// One request's line.
 #[derive(Serialize)]
 pub struct AccessRecord<'a> {
@@ -53,6 +56,22 @@ fn optional_seconds<S: serde::Serializer>(duration: &Option<Duration>, to: S) ->
     }
 }
 
+/// A path as the log shows it: without query, and without segments so long that they may be a token or a key
+/// that a client put there by mistake.
+#[must_use]
+pub fn shown_path(target: &str) -> String {
+    let path = target.split('?').next().unwrap_or_default();
+    let shown = |segment: &str| {
+        if segment.len() > SEGMENT_SHOWN_MAX {
+            "(long)"
+        } else {
+            segment
+        }
+        .to_owned()
+    };
+    path.split('/').map(shown).collect::<Vec<_>>().join("/")
+}
+
 /// The log.
 pub struct AccessLog {
     lines: SyncSender<String>,
@@ -82,11 +101,23 @@ impl AccessLog {
     }
 
     /// Hands over one line, or drops it where too many wait.
-    pub fn write(&self, record: AccessRecord<'_>, metrics: &Metrics) {
-        if let Ok(line) = serde_json::to_string(&record)
+    pub fn write(&self, record: &AccessRecord<'_>, metrics: &Metrics) {
+        if let Ok(line) = serde_json::to_string(record)
             && self.lines.try_send(line).is_err()
         {
             metrics.access_log_dropped.inc();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_shown_without_query_and_without_what_may_be_a_token() {
+        assert_eq!(shown_path("/v1/batch/?b=key"), "/v1/batch/");
+        let token = "a".repeat(SEGMENT_SHOWN_MAX + 1);
+        assert_eq!(shown_path(&format!("/v1/{token}/x")), "/v1/(long)/x");
     }
 }

@@ -346,7 +346,7 @@ pub fn source(
                 }
             }
             Identify::Query(name) => {
-                query_values(query(request), name).for_each(|key| add(WriteKeyDigest::of(&key)))
+                query_values(query(request), name).for_each(|key| add(WriteKeyDigest::of(&key)));
             }
             Identify::Header(name) => {
                 request

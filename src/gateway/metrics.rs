@@ -78,12 +78,7 @@ impl Metrics {
                 .chain([&NO_API])
                 .map(|api| ApiMetrics::new(api, &requests, &request_seconds, &upstream_seconds))
                 .collect(),
-            decision_seconds: Histogram::with_opts(
-                HistogramOpts::new("portcullis_decision_seconds", "Verifying the token and deciding.")
-                    .buckets(vec![
-                        1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1, 1.0,
-                    ]),
-            )?,
+            decision_seconds: decision_seconds()?,
             cache_hit: cache.with_label_values(&["hit"]),
             cache_miss: cache.with_label_values(&["miss"]),
             jwks_fetch: IntCounterVec::new(
@@ -102,11 +97,6 @@ impl Metrics {
                 "Access log lines dropped since the log could not keep up.",
             )?,
         };
-        let build = IntCounterVec::new(
-            Opts::new("portcullis_build_info", "The build that runs."),
-            &["version"],
-        )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
         for collector in [
             Box::new(requests) as Box<dyn prometheus::core::Collector>,
             Box::new(request_seconds),
@@ -119,7 +109,7 @@ impl Metrics {
             Box::new(metrics.revocations.clone()),
             Box::new(metrics.held_bytes.clone()),
             Box::new(metrics.access_log_dropped.clone()),
-            Box::new(build),
+            Box::new(build_info()?),
         ] {
             registry.register(collector)?;
         }
@@ -149,9 +139,9 @@ impl Metrics {
     /// Counts one look-up in the token cache.
     pub fn cache(&self, hit: bool) {
         if hit {
-            self.cache_hit.inc()
+            self.cache_hit.inc();
         } else {
-            self.cache_miss.inc()
+            self.cache_miss.inc();
         }
     }
 
@@ -211,6 +201,20 @@ fn count(counters: &[IntCounter], reason: DenyReason) {
     if let Some(counter) = counters.get(reason as usize) {
         counter.inc();
     }
+}
+
+fn build_info() -> Result<IntCounterVec, prometheus::Error> {
+    let opts = Opts::new("portcullis_build_info", "The build that runs.");
+    let build = IntCounterVec::new(opts, &["version"])?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
+    Ok(build)
+}
+
+fn decision_seconds() -> Result<Histogram, prometheus::Error> {
+    let opts = HistogramOpts::new("portcullis_decision_seconds", "Verifying the token and deciding.");
+    Histogram::with_opts(opts.buckets(vec![
+        1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 1e-3, 1e-2, 0.1, 1.0,
+    ]))
 }
 
 fn opts(name: &str, help: &str) -> HistogramOpts {

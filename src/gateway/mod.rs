@@ -2,8 +2,9 @@
 //!
 //! `service` accepts it, `connection` hears which HTTP it speaks, `proxy` leads it through, `extract`
 //! checks its head and reads it, `body` holds what follows and `scan` finds the write keys in it,
-//! `token_cache` knows its token, `decide` decides, `respond` refuses or `forward` sends it to one of
-//! `upstream`'s servers. Beside them `subscribe` and `jwks` keep the policy in `policy_cell` current.
+//! `token_cache` knows its token, `decide` decides, `own_answers` and `respond` refuse or `forward` sends
+//! it to one of `upstream`'s servers. Beside them `subscribe` and `jwks` keep the policy in `policy_cell`
+//! current.
 //!
 //! What is absent: this folder does not know the control plane or its store; all it learns comes through
 //! the snapshot.
@@ -15,6 +16,7 @@ pub mod extract;
 pub mod forward;
 pub mod jwks;
 pub mod metrics;
+mod own_answers;
 pub mod policy_cell;
 pub mod proxy;
 pub mod respond;

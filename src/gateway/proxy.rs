@@ -7,21 +7,20 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use http::{HeaderValue, Method};
+use http::HeaderValue;
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::ShutdownWatch;
 use pingora_http::RequestHeader;
 
-use super::access_log::{AccessLog, AccessRecord};
+use super::access_log::{AccessLog, AccessRecord, shown_path};
 use super::body::{self, Held, HeldBytes};
 use super::extract::{self, Credential};
 use super::forward::{self, Exchanged, Failure, Origin};
 use super::jwks::KeyFetcher;
 use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
-use super::respond::Answer;
 use super::token_cache::TokenCache;
 use super::upstream::Pool;
 use crate::clock::{Clock, instant};
@@ -30,12 +29,6 @@ use crate::domain::access_token::{TokenFault, VerifiedToken};
 use crate::domain::decide::decide;
 use crate::domain::decision::{Decision, DenyReason, Permit};
 use crate::domain::facts::{CredentialFact, RequestFacts, RouteFacts, SourceFact, WithoutToken};
-
-/// How much of a denied request's body is read away so that the client gets to see the answer.
-const DRAINED_BYTES_MAX: usize = 2 << 20;
-
-/// And for how long.
-const DRAINED_FOR: Duration = Duration::from_secs(2);
 
 /// Everything that requests share.
 pub struct Gateway {
@@ -73,21 +66,21 @@ impl RequestIds {
         }
     }
 
-    fn next(&self) -> String {
+    pub(super) fn next(&self) -> String {
         format!("{}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 /// What is known about a request by the time it ends, for its one log line and its metrics.
-struct Outcome {
-    api: Option<usize>,
-    status: u16,
-    decision: &'static str,
-    reason: Option<DenyReason>,
-    permit: Option<Permit>,
-    upstream: Option<Duration>,
+pub(super) struct Outcome {
+    pub(super) api: Option<usize>,
+    pub(super) status: u16,
+    pub(super) decision: &'static str,
+    pub(super) reason: Option<DenyReason>,
+    pub(super) permit: Option<Permit>,
+    pub(super) upstream: Option<Duration>,
     /// Whether the connection may serve another request.
-    reusable: bool,
+    pub(super) reusable: bool,
 }
 
 /// Where a request belongs.
@@ -165,22 +158,6 @@ impl Gateway {
             // Silence would have ended the wait before this bound did: a head had begun.
             Err(_) => Some(self.refuse_head(session, DenyReason::RequestTimeout).await),
         }
-    }
-
-    /// Answers what never became a request; there is none to serve.
-    async fn refuse_head(&self, session: &mut ServerSession, reason: DenyReason) -> bool {
-        self.metrics.denied(None, reason);
-        session.set_keepalive(None);
-        let answer = Answer {
-            reason,
-            api: None,
-            request_id: &self.request_ids.next(),
-            metadata_url: None,
-            detail: None,
-        };
-        answer.send(session, false).await.ok();
-        session.shutdown().await;
-        false
     }
 
     async fn serve(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
@@ -372,108 +349,6 @@ impl Gateway {
         Some(looked.token)
     }
 
-    async fn deny(
-        &self,
-        session: &mut ServerSession,
-        request_id: &str,
-        api: Option<usize>,
-        reason: DenyReason,
-        detail: Option<String>,
-    ) -> Outcome {
-        self.metrics.denied(api, reason);
-        let authority = authority(session.req_header());
-        let scheme = if is_tls(session) { "https" } else { "http" };
-        let answer = Answer {
-            reason,
-            api: api.and_then(|at| self.apis.get(at)),
-            request_id,
-            metadata_url: (reason.challenges()
-                && !authority.is_empty()
-                && reason != DenyReason::RequestMalformed)
-                .then(|| format!("{scheme}://{authority}{}", super::METADATA_PATH)),
-            detail,
-        };
-        let status = answer.status();
-        let is_head = session.req_header().method == Method::HEAD;
-        let mut reusable = answer.send(session, is_head).await.is_ok();
-        if !session.is_body_done() {
-            reusable &= drain(session).await;
-        }
-        Outcome {
-            api,
-            status,
-            decision: "deny",
-            reason: Some(reason),
-            permit: None,
-            upstream: None,
-            reusable,
-        }
-    }
-
-    async fn not_found(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
-        self.metrics.denied(None, DenyReason::PathInvalid);
-        let body = serde_json::json!({
-            "error": "not_found",
-            "error_description": "no API is configured for this host and path",
-            "reason": DenyReason::PathInvalid.as_str(),
-            "request_id": request_id,
-            "code": "not_found",
-            "message": "no API is configured for this host and path",
-        });
-        let mut reusable = super::respond::send_json(session, 404, &body, request_id)
-            .await
-            .is_ok();
-        if !session.is_body_done() {
-            reusable &= drain(session).await;
-        }
-        Outcome {
-            api: None,
-            status: 404,
-            decision: "deny",
-            reason: Some(DenyReason::PathInvalid),
-            permit: None,
-            upstream: None,
-            reusable,
-        }
-    }
-
-    /// RFC 9728: what a client needs to get a token for this host.
-    async fn metadata(&self, session: &mut ServerSession, requested: &str) -> Outcome {
-        let scheme = if is_tls(session) { "https" } else { "http" };
-        let servers: Vec<String> = self.policy.load().as_ref().map_or_else(Vec::new, |policy| {
-            policy
-                .issuers()
-                .iter()
-                .map(|issuer| issuer.issuer.to_string())
-                .collect()
-        });
-        let fits = |api: &&Api| api.hosts.iter().any(|host| host == "*" || host == requested);
-        let mut scopes: Vec<&str> = self
-            .apis
-            .iter()
-            .filter(fits)
-            .map(|api| api.scope.as_str())
-            .collect();
-        scopes.sort_unstable();
-        scopes.dedup();
-        let body = serde_json::json!({
-            "resource": format!("{scheme}://{}", authority(session.req_header())),
-            "authorization_servers": servers,
-            "scopes_supported": scopes,
-            "bearer_methods_supported": ["header"],
-        });
-        let sent = super::respond::send_json(session, 200, &body, "").await;
-        Outcome {
-            api: None,
-            status: 200,
-            decision: "allow",
-            reason: None,
-            permit: None,
-            upstream: None,
-            reusable: sent.is_ok() && session.is_body_done(),
-        }
-    }
-
     fn record(&self, session: &ServerSession, request_id: &str, outcome: &Outcome, began: Instant) {
         let took = began.elapsed();
         self.metrics.finished(outcome.api, took, outcome.upstream);
@@ -481,15 +356,12 @@ impl Gateway {
             let request = session.req_header();
             let permit = outcome.permit.as_ref();
             log.write(
-                AccessRecord {
+                &AccessRecord {
                     at: self.clock.now().0,
                     request_id,
                     client: client_ip(session),
                     method: request.method.as_str(),
-                    path: String::from_utf8_lossy(request.raw_path())
-                        .split('?')
-                        .next()
-                        .unwrap_or_default(),
+                    path: &shown_path(&String::from_utf8_lossy(request.raw_path())),
                     status: outcome.status,
                     api: outcome
                         .api
@@ -508,22 +380,6 @@ impl Gateway {
     }
 }
 
-/// Reads the rest of a denied body away within bounds, so that the answer is not lost to a reset.
-/// Returns whether the connection is at the end of the request.
-async fn drain(session: &mut ServerSession) -> bool {
-    let reading = async {
-        let mut read = 0;
-        while let Ok(Some(part)) = session.read_request_body().await {
-            read += part.len();
-            if read > DRAINED_BYTES_MAX {
-                return false;
-            }
-        }
-        session.is_body_done()
-    };
-    tokio::time::timeout(DRAINED_FOR, reading).await.unwrap_or(false)
-}
-
 /// `Host`, or what HTTP/2 has in its place. The head was checked to have one of them.
 fn authority_value(request: &RequestHeader) -> HeaderValue {
     let header = request.headers.get(http::header::HOST).cloned();
@@ -531,7 +387,7 @@ fn authority_value(request: &RequestHeader) -> HeaderValue {
     header.or_else(named).unwrap_or(HeaderValue::from_static(""))
 }
 
-fn authority(request: &RequestHeader) -> String {
+pub(super) fn authority(request: &RequestHeader) -> String {
     authority_value(request).to_str().unwrap_or_default().to_owned()
 }
 
@@ -539,7 +395,7 @@ fn client_ip(session: &ServerSession) -> Option<IpAddr> {
     Some(session.client_addr()?.as_inet()?.ip())
 }
 
-fn is_tls(session: &ServerSession) -> bool {
+pub(super) fn is_tls(session: &ServerSession) -> bool {
     session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
 }
 

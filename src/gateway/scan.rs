@@ -6,8 +6,10 @@
 //! commas, a byte order mark, data after the end.
 //!
 //! Two stages, block by block and without a buffer between them. The first turns 64 bytes into bit
-//! masks and knows which bytes are inside strings; the second steps a state machine over the few bytes
-//! that matter. Bytes inside strings cost nothing but their share of a mask.
+//! masks and knows which bytes are inside strings; the second walks over the few bytes that matter, in
+//! the order the grammar wants them. Bytes inside strings cost nothing but their share of a mask.
+
+use std::borrow::Cow;
 
 use wide::u8x16;
 
@@ -40,28 +42,15 @@ pub enum ScanError {
 /// [`ScanError`] when the bytes are not one JSON object, or their keys contradict each other.
 pub fn scan(body: &[u8]) -> Result<BodyKeys, ScanError> {
     simdutf8::basic::from_utf8(body).map_err(|_| ScanError::Invalid)?;
-    let mut machine = Machine::new(body);
-    let mut carry = Carry::default();
-    let mut blocks = body.chunks_exact(64);
-    let mut base = 0;
-    for block in &mut blocks {
-        let block: &[u8; 64] = block.try_into().map_err(|_| ScanError::Invalid)?;
-        machine.block(base, block, &mut carry)?;
-        base += 64;
-    }
-    let rest = blocks.remainder();
-    if !rest.is_empty() {
-        // Spaces after the end change nothing.
-        let mut block = [b' '; 64];
-        for (to, from) in block.iter_mut().zip(rest) {
-            *to = *from;
-        }
-        machine.block(base, &block, &mut carry)?;
-    }
-    if carry.in_string != 0 {
-        return Err(ScanError::Invalid);
-    }
-    machine.finish()
+    let mut parser = Parser {
+        tokens: Tokens::new(body),
+        body,
+        open: Open::default(),
+        event_has_key: false,
+        found: BodyKeys::default(),
+    };
+    parser.document()?;
+    Ok(parser.found)
 }
 
 /// What one block tells the next.
@@ -121,75 +110,75 @@ const fn prefix_xor(mut bits: u64) -> u64 {
     bits ^ (bits << 32)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expect {
-    /// The first `{`.
-    Start,
-    Value,
-    ValueOrEnd,
-    Key,
-    KeyOrEnd,
-    Colon,
-    CommaOrEnd,
-    /// Nothing but white space.
-    Nothing,
-}
-
-/// Where a string that matters began, and which it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Capture {
-    None,
-    /// The key under the cursor may be `writeKey`.
-    Key(usize),
-    /// The next value is that of a `writeKey`.
-    ValueNext,
-    /// The value of a `writeKey` began here.
-    Value(usize),
-}
-
-struct Machine<'b> {
+/// The bytes that matter, one after the other: operators outside strings, the opening quotes of strings,
+/// the first bytes of numbers and literals. What stands between them was checked on the way.
+struct Tokens<'b> {
     body: &'b [u8],
-    expect: Expect,
-    /// Bit `d`: the container at depth `d` is an object.
-    objects: u64,
-    depth: u32,
-    capture: Capture,
-    /// The value of the last top-level key is the batch, or may be one to somebody.
-    batch_next: bool,
-    in_batch: bool,
+    /// Tokens of the current block not yet given out.
+    bits: u64,
+    /// Where the current block begins.
+    base: usize,
+    /// Where the next one does.
+    next: usize,
+    carry: Carry,
+    /// A backslash stood in a block that ends here or before.
     last_backslash: usize,
-    /// The event under the cursor already had its own key.
-    event_has_key: bool,
-    found: BodyKeys,
 }
 
-impl<'b> Machine<'b> {
+impl<'b> Tokens<'b> {
     fn new(body: &'b [u8]) -> Self {
         Self {
             body,
-            expect: Expect::Start,
-            objects: 0,
-            depth: 0,
-            capture: Capture::None,
-            batch_next: false,
-            in_batch: false,
+            bits: 0,
+            base: 0,
+            next: 0,
+            carry: Carry::default(),
             last_backslash: 0,
-            event_has_key: false,
-            found: BodyKeys::default(),
         }
     }
 
-    fn block(&mut self, base: usize, block: &[u8; 64], carry: &mut Carry) -> Result<(), ScanError> {
+    /// The next token's place and byte; at the end, the end and a zero byte, which is nobody's token.
+    #[inline(always)]
+    fn next(&mut self) -> Result<(usize, u8), ScanError> {
+        while self.bits == 0 {
+            if self.next >= self.body.len() {
+                return match self.carry.in_string {
+                    0 => Ok((self.body.len(), 0)),
+                    _ => Err(ScanError::Invalid),
+                };
+            }
+            self.block()?;
+        }
+        let at = self.base + self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
+        Ok((at, self.body.get(at).copied().unwrap_or(0)))
+    }
+
+    fn block(&mut self) -> Result<(), ScanError> {
+        let mut padded = [b' '; 64];
+        let rest = self.body.get(self.next..).unwrap_or_default();
+        let block = match rest.first_chunk::<64>() {
+            Some(block) => block,
+            None => {
+                // Spaces after the end change nothing.
+                for (to, from) in padded.iter_mut().zip(rest) {
+                    *to = *from;
+                }
+                &padded
+            }
+        };
+        self.base = self.next;
+        self.next += 64;
         let m = masks(block);
         let escaped = if m.backslash == 0 {
-            std::mem::take(&mut carry.escaped)
+            std::mem::take(&mut self.carry.escaped)
         } else {
-            self.last_backslash = base + 63;
-            self.escapes(base, m.backslash, carry)?
+            self.last_backslash = self.base + 63;
+            self.escapes(m.backslash)?
         };
         let quote = m.quote & !escaped;
-        let in_string = prefix_xor(quote) ^ carry.in_string;
-        carry.in_string = 0_u64.wrapping_sub(in_string >> 63);
+        let in_string = prefix_xor(quote) ^ self.carry.in_string;
+        self.carry.in_string = 0_u64.wrapping_sub(in_string >> 63);
         if m.control & in_string != 0 || m.backslash & !in_string != 0 {
             return Err(ScanError::Invalid);
         }
@@ -198,21 +187,16 @@ impl<'b> Machine<'b> {
             white |= blank_controls(block, m.control);
         }
         let scalar = !(m.operator | white | quote | in_string);
-        let scalar_start = scalar & !(scalar << 1 | carry.scalar);
-        carry.scalar = scalar >> 63;
-        let mut tokens = (m.operator & !in_string) | (quote & in_string) | scalar_start;
-        while tokens != 0 {
-            let at = base + tokens.trailing_zeros() as usize;
-            tokens &= tokens - 1;
-            self.step(at)?;
-        }
+        let scalar_start = scalar & !(scalar << 1 | self.carry.scalar);
+        self.carry.scalar = scalar >> 63;
+        self.bits = (m.operator & !in_string) | (quote & in_string) | scalar_start;
         Ok(())
     }
 
     /// Which bytes are escaped, and whether each escape is one of JSON's.
     #[cold]
-    fn escapes(&self, base: usize, backslash: u64, carry: &mut Carry) -> Result<u64, ScanError> {
-        let mut escaped = std::mem::take(&mut carry.escaped);
+    fn escapes(&mut self, backslash: u64) -> Result<u64, ScanError> {
+        let mut escaped = std::mem::take(&mut self.carry.escaped);
         let mut rest = backslash;
         while rest != 0 {
             let at = rest.trailing_zeros();
@@ -221,11 +205,11 @@ impl<'b> Machine<'b> {
                 continue;
             }
             if at == 63 {
-                carry.escaped = 1;
+                self.carry.escaped = 1;
             } else {
                 escaped |= 2 << at;
             }
-            let tail = self.body.get(base + at as usize + 1..).unwrap_or_default();
+            let tail = self.body.get(self.base + at as usize + 1..).unwrap_or_default();
             match tail {
                 [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => {}
                 [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) => {}
@@ -234,161 +218,262 @@ impl<'b> Machine<'b> {
         }
         Ok(escaped)
     }
+}
 
-    #[inline]
-    fn step(&mut self, at: usize) -> Result<(), ScanError> {
-        let byte = self.body.get(at).copied().unwrap_or(b' ');
-        match (self.expect, byte) {
-            (Expect::Colon, b':') => {
-                if let Capture::Key(start) = self.capture {
-                    self.key_ends(start, at)?;
-                }
-                self.expect = Expect::Value;
-            }
-            (Expect::CommaOrEnd, b',') => {
-                if let Capture::Value(start) = self.capture {
-                    self.value_ends(start, at)?;
-                }
-                self.expect = if self.objects & 1 == 1 {
-                    Expect::Key
-                } else {
-                    Expect::Value
-                };
-            }
-            (Expect::Key | Expect::KeyOrEnd, b'"') => {
-                if self.depth == 1 || (self.in_batch && self.depth == 3) {
-                    self.capture = Capture::Key(at);
-                }
-                self.expect = Expect::Colon;
-            }
-            (Expect::Value | Expect::ValueOrEnd, b'"') => {
-                if self.capture == Capture::ValueNext {
-                    self.capture = Capture::Value(at);
-                }
-                self.expect = Expect::CommaOrEnd;
-            }
-            (Expect::Value | Expect::ValueOrEnd | Expect::Start, b'{') => self.open(true)?,
-            (Expect::Value | Expect::ValueOrEnd, b'[') => self.open(false)?,
-            (Expect::CommaOrEnd | Expect::KeyOrEnd | Expect::ValueOrEnd, b'}' | b']') => {
-                self.close(at, byte == b'}')?
-            }
-            (Expect::Value | Expect::ValueOrEnd, _) => {
-                if self.capture == Capture::ValueNext || !is_scalar(self.body.get(at..).unwrap_or_default()) {
-                    return Err(ScanError::Invalid);
-                }
-                self.expect = Expect::CommaOrEnd;
-            }
-            _ => return Err(ScanError::Invalid),
-        }
-        Ok(())
-    }
+/// The containers that are open.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    /// Bit 0 is the innermost: set for an object.
+    objects: u64,
+    depth: u32,
+    /// The array at depth 2 is the batch, or may be one to somebody.
+    in_batch: bool,
+}
 
-    fn open(&mut self, object: bool) -> Result<(), ScanError> {
-        if self.depth == DEPTH_MAX || self.capture == Capture::ValueNext {
+impl Open {
+    fn push(&mut self, object: bool, batch: bool) -> Result<(), ScanError> {
+        if self.depth == DEPTH_MAX {
             return Err(ScanError::Invalid);
         }
-        if self.depth == 1 {
-            self.in_batch = self.batch_next && !object;
-        }
-        if self.depth == 2 {
-            self.event_has_key = false;
-        }
-        // INVARIANT: bit 0 is the innermost container.
+        self.in_batch = if self.depth == 1 {
+            batch && !object
+        } else {
+            self.in_batch
+        };
         self.objects = self.objects << 1 | u64::from(object);
         self.depth += 1;
-        self.expect = if object {
-            Expect::KeyOrEnd
-        } else {
-            Expect::ValueOrEnd
-        };
         Ok(())
     }
 
-    fn close(&mut self, at: usize, object: bool) -> Result<(), ScanError> {
-        if let Capture::Value(start) = self.capture {
-            self.value_ends(start, at)?;
-        }
-        if (self.objects & 1 == 1) != object || self.depth == 0 {
+    fn pop(&mut self, object: bool) -> Result<(), ScanError> {
+        if self.depth == 0 || self.in_object() != object {
             return Err(ScanError::Invalid);
         }
         self.objects >>= 1;
         self.depth -= 1;
-        self.in_batch &= self.depth > 1;
-        self.expect = if self.depth == 0 {
-            Expect::Nothing
-        } else {
-            Expect::CommaOrEnd
-        };
         Ok(())
     }
 
-    /// The string that began at `start` ends before the token at `at`.
-    fn string(&self, start: usize, at: usize) -> Result<&'b [u8], ScanError> {
-        let inside = self.body.get(start + 1..at).unwrap_or_default();
-        let end = memchr::memrchr(b'"', inside).ok_or(ScanError::Invalid)?;
-        inside.get(..end).ok_or(ScanError::Invalid)
+    const fn in_object(&self) -> bool {
+        self.objects & 1 == 1
     }
 
-    fn key_ends(&mut self, start: usize, at: usize) -> Result<(), ScanError> {
-        self.capture = Capture::None;
-        // A key of another length, without a backslash near it, is neither of the two.
-        let plain = self.last_backslash < start;
-        if plain && self.body.get(at - 1) == Some(&b'"') && !matches!(at - start, 7 | 10) {
-            self.batch_next = false;
-            return Ok(());
+    /// Whether keys here may be a write key's: those of the document, and of the batch's events.
+    const fn has_write_keys(&self) -> bool {
+        self.depth == 1 || (self.depth == 3 && self.in_batch)
+    }
+}
+
+/// What a key says about the value after it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Other,
+    Batch,
+    WriteKey,
+}
+
+/// What comes next in the text.
+#[derive(Clone, Copy)]
+enum Next {
+    /// The members of an object that was just opened.
+    Members,
+    /// The elements of an array that was just opened.
+    Elements,
+    /// A comma or an end, after a value.
+    After,
+    /// Nothing: the document is over.
+    End,
+}
+
+struct Parser<'b> {
+    tokens: Tokens<'b>,
+    body: &'b [u8],
+    open: Open,
+    /// The event under the cursor already had its own write key.
+    event_has_key: bool,
+    found: BodyKeys,
+}
+
+impl Parser<'_> {
+    /// One object, and nothing but white space after it.
+    fn document(&mut self) -> Result<(), ScanError> {
+        if self.tokens.next()?.1 != b'{' {
+            return Err(ScanError::Invalid);
         }
-        let raw = self.string(start, at)?;
-        let unescaped;
-        let key = if memchr::memchr(b'\\', raw).is_some() {
-            unescaped = unescape(raw)?;
-            unescaped.as_bytes()
+        let mut next = self.nest(b'{', Key::Other)?;
+        loop {
+            let (at, byte) = self.tokens.next()?;
+            next = match (next, byte) {
+                (Next::Members, b'"') => {
+                    self.event_has_key &= self.open.depth > 3;
+                    self.members(at)?
+                }
+                (Next::Elements, b'"') => Next::After,
+                (Next::Elements, b'{' | b'[') => self.nest(byte, Key::Other)?,
+                // A comma before an end never gets here: it wants its member or element first.
+                (Next::Members | Next::Elements | Next::After, b'}' | b']') => self.close(byte == b'}')?,
+                (Next::After, b',') => self.after_comma()?,
+                (Next::Elements, _) => self.scalar(at)?,
+                _ => return Err(ScanError::Invalid),
+            };
+            if matches!(next, Next::End) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What follows a comma: another member, or another element, but no end.
+    #[inline(always)]
+    fn after_comma(&mut self) -> Result<Next, ScanError> {
+        let (at, byte) = self.tokens.next()?;
+        match (self.open.in_object(), byte) {
+            (true, b'"') => self.members(at),
+            (false, b'"') => Ok(Next::After),
+            (false, b'{' | b'[') => self.nest(byte, Key::Other),
+            (false, b'}' | b']' | b',' | b':') | (true, _) => Err(ScanError::Invalid),
+            (false, _) => self.scalar(at),
+        }
+    }
+
+    /// Members of an object, from the quote of a key on, for as long as their values are no containers.
+    /// This is where nearly all bytes of an event go, so it looks at its tokens in the one order they
+    /// can have.
+    #[inline(always)]
+    fn members(&mut self, first: usize) -> Result<Next, ScanError> {
+        let mut key_at = first;
+        let matters = self.open.has_write_keys();
+        loop {
+            let (colon, byte) = self.tokens.next()?;
+            if byte != b':' {
+                return Err(ScanError::Invalid);
+            }
+            let key = if matters {
+                self.key(key_at, colon)?
+            } else {
+                Key::Other
+            };
+            let (at, byte) = self.tokens.next()?;
+            match byte {
+                b'"' if key == Key::WriteKey => {
+                    let (end, byte) = self.tokens.next()?;
+                    self.write_key(at, end)?;
+                    match byte {
+                        b',' => {}
+                        b'}' => return self.close(true),
+                        _ => return Err(ScanError::Invalid),
+                    }
+                    key_at = self.next_key()?;
+                    continue;
+                }
+                _ if key == Key::WriteKey => return Err(ScanError::Invalid),
+                b'"' => {}
+                b'{' | b'[' => return self.nest(byte, key),
+                _ => {
+                    self.scalar(at)?;
+                }
+            }
+            match self.tokens.next()?.1 {
+                b',' => key_at = self.next_key()?,
+                b'}' => return self.close(true),
+                _ => return Err(ScanError::Invalid),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn next_key(&mut self) -> Result<usize, ScanError> {
+        let (at, byte) = self.tokens.next()?;
+        if byte == b'"' {
+            Ok(at)
         } else {
-            raw
-        };
-        if self.depth == 1 {
-            self.batch_next = key.eq_ignore_ascii_case(b"batch");
+            Err(ScanError::Invalid)
+        }
+    }
+
+    fn close(&mut self, object: bool) -> Result<Next, ScanError> {
+        self.open.pop(object)?;
+        if self.open.depth > 0 {
+            return Ok(Next::After);
+        }
+        if self.tokens.next()?.1 == 0 {
+            Ok(Next::End)
+        } else {
+            Err(ScanError::Invalid)
+        }
+    }
+
+    fn nest(&mut self, byte: u8, key: Key) -> Result<Next, ScanError> {
+        self.open.push(byte == b'{', key == Key::Batch)?;
+        Ok(if byte == b'{' {
+            Next::Members
+        } else {
+            Next::Elements
+        })
+    }
+
+    fn scalar(&self, at: usize) -> Result<Next, ScanError> {
+        if is_scalar(self.body.get(at..).unwrap_or_default()) {
+            Ok(Next::After)
+        } else {
+            Err(ScanError::Invalid)
+        }
+    }
+
+    /// The string that began at `start` and ends before the token at `at`.
+    fn string(&self, start: usize, at: usize) -> Result<Cow<'_, [u8]>, ScanError> {
+        let inside = self.body.get(start + 1..at).unwrap_or_default();
+        let end = memchr::memrchr(b'"', inside).ok_or(ScanError::Invalid)?;
+        let raw = inside.get(..end).ok_or(ScanError::Invalid)?;
+        if memchr::memchr(b'\\', raw).is_none() {
+            return Ok(Cow::Borrowed(raw));
+        }
+        unescape(raw).map(|text| Cow::Owned(text.into_bytes()))
+    }
+
+    /// What the key between `start` and its colon is.
+    #[inline(always)]
+    fn key(&mut self, start: usize, colon: usize) -> Result<Key, ScanError> {
+        // Most keys have another length than the two that matter, and no backslash near them.
+        let plain = self.tokens.last_backslash < start && self.body.get(colon - 1) == Some(&b'"');
+        if plain && !matches!(colon - start, 7 | 10) {
+            return Ok(Key::Other);
+        }
+        self.key_text(start, colon)
+    }
+
+    fn key_text(&mut self, start: usize, colon: usize) -> Result<Key, ScanError> {
+        let key = self.string(start, colon)?;
+        if self.open.depth == 1 && key.eq_ignore_ascii_case(b"batch") {
+            return Ok(Key::Batch);
         }
         if !key.eq_ignore_ascii_case(b"writekey") {
-            return Ok(());
+            return Ok(Key::Other);
         }
-        let repeated = if self.depth == 1 {
+        let repeated = if self.open.depth == 1 {
             self.found.top.is_some()
         } else {
             self.event_has_key
         };
-        if key != b"writeKey" || repeated {
+        if *key != *b"writeKey" || repeated {
+            Err(ScanError::Ambiguous)
+        } else {
+            Ok(Key::WriteKey)
+        }
+    }
+
+    /// Takes the value of a `writeKey`.
+    fn write_key(&mut self, start: usize, end: usize) -> Result<(), ScanError> {
+        let digest = WriteKeyDigest::of(&self.string(start, end)?);
+        if self.open.depth == 1 {
+            self.found.top = Some(digest);
+            return Ok(());
+        }
+        self.event_has_key = true;
+        if self.found.events.is_some_and(|earlier| earlier != digest) {
             return Err(ScanError::Ambiguous);
         }
-        self.capture = Capture::ValueNext;
+        self.found.events = Some(digest);
         Ok(())
-    }
-
-    fn value_ends(&mut self, start: usize, at: usize) -> Result<(), ScanError> {
-        self.capture = Capture::None;
-        let raw = self.string(start, at)?;
-        let digest = if memchr::memchr(b'\\', raw).is_some() {
-            WriteKeyDigest::of(unescape(raw)?.as_bytes())
-        } else {
-            WriteKeyDigest::of(raw)
-        };
-        if self.depth == 1 {
-            self.found.top = Some(digest);
-        } else {
-            self.event_has_key = true;
-            if self.found.events.is_some_and(|earlier| earlier != digest) {
-                return Err(ScanError::Ambiguous);
-            }
-            self.found.events = Some(digest);
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<BodyKeys, ScanError> {
-        if self.expect == Expect::Nothing {
-            Ok(self.found)
-        } else {
-            Err(ScanError::Invalid)
-        }
     }
 }
 

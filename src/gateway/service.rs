@@ -177,7 +177,7 @@ impl Prepared {
         for fetcher in &gateway.fetchers {
             let (fetcher, shared) = (Arc::clone(fetcher), Arc::clone(&gateway));
             background.push(tokio::spawn(async move {
-                fetcher.run(&shared.policy, &shared.metrics).await
+                fetcher.run(&shared.policy, &shared.metrics).await;
             }));
         }
         for fetcher in &gateway.fetchers {

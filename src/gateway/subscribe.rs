@@ -27,6 +27,12 @@ const SWEPT_MAX: usize = 10_000;
 /// How often a policy file is looked at where its folder cannot be watched, and confirmed as current.
 const FILE_EVERY: Duration = Duration::from_secs(2);
 
+/// How long a policy file must stay the same before it is read.
+const SETTLED_AFTER: Duration = Duration::from_millis(50);
+
+/// The most times that is waited for.
+const SETTLING_MAX: usize = 20;
+
 /// Installs updates into the cell, one after the other.
 pub struct Installer {
     cell: Arc<PolicyCell>,
@@ -183,13 +189,27 @@ impl Installer {
                 self.cell.change(|policy| snapshot::confirm(policy, at));
                 continue;
             }
-            seen = now;
+            seen = settled(&path).await;
             match self.install_file(&path, &issuers) {
                 Ok(()) => tracing::info!(file = %path.display(), "policy file read again"),
                 Err(error) => tracing::error!(%error, "policy file refused; the policy in force stays"),
             }
         }
     }
+}
+
+/// Waits while a file is still being written, for a bounded time: half a file is not what was meant.
+async fn settled(path: &Path) -> Option<(std::time::SystemTime, u64)> {
+    let mut before = stamp(path);
+    for _ in 0..SETTLING_MAX {
+        tokio::time::sleep(SETTLED_AFTER).await;
+        let now = stamp(path);
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    before
 }
 
 /// What changes when a file does.

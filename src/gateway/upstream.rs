@@ -40,6 +40,10 @@ pub struct Pool {
 }
 
 /// Kept connections by protocol.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one to a pool, and it never moves"
+)]
 enum PoolConnector {
     /// Below HTTP: the request is put on the wire here, head and body in one write.
     H1(TransportConnector),

@@ -157,7 +157,15 @@ async fn changes_lead_to_the_policy_that_a_snapshot_gives() {
         );
         assert!(policy.source(&left.removed.write_key.digest()).is_none());
         assert!(policy.source(&WriteKeyDigest::of(b"unknown")).is_none());
-        assert!(policy.app(&left.app).unwrap().keys.iter().eq([&left.key]));
+        assert!(
+            policy
+                .app(&left.app)
+                .unwrap()
+                .keys
+                .iter()
+                .flatten()
+                .eq([&left.key])
+        );
         assert_eq!((policy.revocations(), policy.issuers().len()), (1, 1));
     }
 }

@@ -22,7 +22,7 @@ fn policy_of(issuer: &str) -> Snapshot {
     Snapshot {
         apps: vec![AppRecord {
             issuer: issuer.to_owned(),
-            keys: vec!["key-1".to_owned()],
+            keys: None,
             ..own.apps[ENFORCED].clone()
         }],
         sources: vec![SourceRecord {

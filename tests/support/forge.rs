@@ -5,8 +5,8 @@
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaEncoding, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -70,7 +70,11 @@ impl Forge {
                 (Pair::Ed25519(pair), public)
             }
         };
-        Self { pair, algorithm, public: public.unwrap() }
+        Self {
+            pair,
+            algorithm,
+            public: public.unwrap(),
+        }
     }
 
     pub fn public(&self) -> &PublicKey {
@@ -97,9 +101,13 @@ impl Forge {
         let signature = match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                let padding: &dyn RsaEncoding =
-                    if self.algorithm == Algorithm::Ps256 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
-                pair.sign(padding, &random, input.as_bytes(), &mut signature).unwrap();
+                let padding: &dyn RsaEncoding = if self.algorithm == Algorithm::Ps256 {
+                    &RSA_PSS_SHA256
+                } else {
+                    &RSA_PKCS1_SHA256
+                };
+                pair.sign(padding, &random, input.as_bytes(), &mut signature)
+                    .unwrap();
                 signature
             }
             Pair::P256(pair) => pair.sign(&random, input.as_bytes()).unwrap().as_ref().to_vec(),
@@ -131,6 +139,11 @@ impl Forge {
 
     /// A snapshot with this many sources, each connected to an app of its own, all enforced.
     pub fn snapshot(&self, sources: usize, revocations: usize) -> Snapshot {
+        self.snapshot_of(sources, sources, revocations)
+    }
+
+    /// The same with fewer apps than sources; they take turns in being connected.
+    pub fn snapshot_of(&self, sources: usize, apps: usize, revocations: usize) -> Snapshot {
         Snapshot {
             format: FORMAT,
             version: 1,
@@ -140,8 +153,8 @@ impl Forge {
                 audience: AUDIENCE.to_owned(),
                 keys: vec![self.jwk()],
             }),
-            apps: (0..sources).map(app_record).collect(),
-            sources: (0..sources).map(source_record).collect(),
+            apps: (0..apps).map(app_record).collect(),
+            sources: (0..sources).map(|n| source_record(n, n % apps)).collect(),
             revocations: (0..revocations).map(revocation_record).collect(),
         }
     }
@@ -177,18 +190,18 @@ fn app_record(n: usize) -> AppRecord {
         workspace: "ws-1".to_owned(),
         issuer: ISSUER.to_owned(),
         scopes: vec![SCOPE.to_owned()],
-        keys: vec!["key-1".to_owned()],
+        keys: Some(vec!["key-1".to_owned()]),
         not_issued_before: 0,
     }
 }
 
-fn source_record(n: usize) -> SourceRecord {
+fn source_record(n: usize, app: usize) -> SourceRecord {
     SourceRecord {
         id: format!("src_{n:032x}"),
         workspace: "ws-1".to_owned(),
         write_key_digest: digest_text(&WriteKeyDigest::of(write_key(n).as_bytes())),
         enforcement: "on".to_owned(),
-        app: Some(app_id(n)),
+        app: Some(app_id(app)),
     }
 }
 

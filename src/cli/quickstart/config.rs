@@ -1,0 +1,109 @@
+//! The quickstart's config: both planes and three APIs on this machine, in front of one sample upstream.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::super::Failure;
+use super::{ALL_SCOPES, QuickstartArgs};
+use crate::config::{
+    Api, Config, ControlPlane, ErrorForm, Gateway, Identify, Limits, Listener, Observability, PathPattern,
+    PolicyOrigin, Timeouts, Upstream,
+};
+use crate::domain::facts::{UnknownSources, WithoutToken};
+use crate::domain::key::Algorithm;
+use crate::domain::policy::{Freshness, WhenStale};
+use crate::domain::scope::Scope;
+
+/// The name of the one upstream.
+const UPSTREAM: &str = "sample";
+
+pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Config, Failure> {
+    let sample = Upstream {
+        servers: vec![upstream.to_string()],
+        tls: None,
+        http2: false,
+        health_check: None,
+        timeouts: Timeouts {
+            connect: Duration::from_secs(2),
+            read: Duration::from_secs(30),
+            write: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+        },
+    };
+    Ok(Config {
+        path: args.dir.join("quickstart"),
+        gateway: Some(Gateway {
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            listeners: vec![Listener {
+                address: args.gateway.clone(),
+                tls: None,
+            }],
+            apis: apis(args.reauthenticate_status)?,
+            upstreams: BTreeMap::from([(UPSTREAM.to_owned(), sample)]),
+            limits: Limits::default(),
+            token_cache_entries: 10_000,
+        }),
+        policy: PolicyOrigin::Bundled,
+        freshness: Freshness {
+            max_age_s: 86_400,
+            when_stale: WhenStale::Deny,
+        },
+        issuers: Vec::new(),
+        control_plane: Some(ControlPlane {
+            listen: args.control_plane.clone(),
+            public_url: None,
+            audience: None,
+            store: args.dir.join("portcullis.db"),
+            signing_algorithm: Algorithm::Rs256,
+        }),
+        observability: Observability {
+            listen: Some(args.observability.clone()),
+            access_log: args.access_log,
+        },
+    })
+}
+
+fn apis(reauthenticate_status: u16) -> Result<Vec<Api>, Failure> {
+    let api = |name: &str, path, scope: &str, identify| {
+        Ok::<_, Failure>(Api {
+            name: name.to_owned(),
+            hosts: vec!["*".to_owned()],
+            paths: vec![path],
+            scope: Scope::parse(scope).map_err(Failure::internal)?,
+            identify,
+            upstream: UPSTREAM.to_owned(),
+            unknown_sources: UnknownSources::Deny,
+            without_token: WithoutToken::Deny,
+            reauthenticate_status,
+            forward_token: false,
+            error_form: ErrorForm::OAuth,
+        })
+    };
+    let [tracking, functions, public] = ALL_SCOPES;
+    let below = |prefix: &str| PathPattern::Prefix(prefix.to_owned());
+    let function_places = vec![
+        Identify::Query("b".to_owned()),
+        Identify::Header("x-segment-source-function-token".to_owned()),
+    ];
+    let public = Api {
+        without_token: WithoutToken::Forward,
+        error_form: ErrorForm::PublicApi,
+        ..api("public", below("/"), public, vec![Identify::Token])?
+    };
+    Ok(vec![
+        api(
+            "tracking",
+            below("/v1/"),
+            tracking,
+            vec![Identify::Basic, Identify::Body],
+        )?,
+        api(
+            "functions",
+            PathPattern::Exact("/".to_owned()),
+            functions,
+            function_places,
+        )?,
+        public,
+    ])
+}

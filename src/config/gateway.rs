@@ -1,0 +1,380 @@
+//! The config's `gateway:` section: listeners, APIs, upstreams and limits.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_saphyr::{Location, Spanned};
+
+use super::file;
+use super::load::Check;
+use super::{
+    Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, PathPattern, Timeouts,
+    Upstream, UpstreamTls,
+};
+use crate::domain::facts::{UnknownSources, WithoutToken};
+use crate::domain::scope::Scope;
+
+impl Check<'_> {
+    pub(super) fn gateway(&mut self, file: file::GatewayFile) -> Option<Gateway> {
+        if file.listeners.value.is_empty() {
+            self.problem(
+                file.listeners.referenced,
+                "no listener is configured",
+                "add one with an address",
+            );
+        }
+        let mut listeners = Vec::new();
+        for listener in &file.listeners.value {
+            listeners.extend(self.listener(listener));
+        }
+        if file.apis.value.is_empty() {
+            self.problem(
+                file.apis.referenced,
+                "no API is configured",
+                "add `tracking:`, `functions:` or `public:`",
+            );
+        }
+        let mut apis = Vec::new();
+        for (name, api) in &file.apis.value {
+            if !file.upstreams.contains_key(&api.upstream.value) {
+                let known: Vec<&str> = file.upstreams.keys().map(String::as_str).collect();
+                self.problem(
+                    api.upstream.referenced,
+                    format!(
+                        "apis.{name}.upstream refers to the unknown upstream `{}`",
+                        api.upstream.value
+                    ),
+                    format!("known: {}", known.join(", ")),
+                );
+            }
+            apis.extend(self.api(name, api));
+        }
+        let mut upstreams = BTreeMap::new();
+        for (name, upstream) in &file.upstreams {
+            if let Some(upstream) = self.upstream(upstream) {
+                upstreams.insert(name.clone(), upstream);
+            }
+        }
+        Some(Gateway {
+            workers: self.workers(file.workers.as_ref()),
+            listeners,
+            apis,
+            upstreams,
+            limits: self.limits(&file.limits),
+            token_cache_entries: file.token_cache.map_or(100_000, |entries| entries.value),
+        })
+    }
+
+    fn workers(&mut self, raw: Option<&Spanned<usize>>) -> usize {
+        let all = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let Some(raw) = raw else { return all };
+        if !(1..=1024).contains(&raw.value) {
+            self.problem(
+                raw.referenced,
+                "is not a number of threads from 1 to 1024",
+                "leave it out for one per core",
+            );
+        }
+        raw.value
+    }
+
+    fn listener(&mut self, file: &file::ListenerFile) -> Option<Listener> {
+        let tls = match &file.tls {
+            None => None,
+            Some(tls) => {
+                if tls.certificates.value.is_empty() {
+                    self.problem(
+                        tls.certificates.referenced,
+                        "no certificate is named",
+                        "add {cert: ..., key: ...}",
+                    );
+                }
+                let mut certificates = Vec::new();
+                for pair in &tls.certificates.value {
+                    let (cert, key) = (self.file_path(&pair.cert)?, self.file_path(&pair.key)?);
+                    self.readable(&cert, pair.cert.referenced);
+                    self.readable(&key, pair.key.referenced);
+                    certificates.push((cert, key));
+                }
+                let client_ca = match &tls.client_ca {
+                    Some(path) => Some(self.file_path(path)?),
+                    None => None,
+                };
+                Some(ListenerTls {
+                    certificates,
+                    client_ca,
+                })
+            }
+        };
+        Some(Listener {
+            address: self.address(&file.address)?,
+            tls,
+        })
+    }
+
+    fn readable(&mut self, path: &Path, at: Location) {
+        if let Err(error) = std::fs::File::open(path) {
+            self.problem(
+                at,
+                format!("{} cannot be read: {error}", path.display()),
+                "check the path and its permissions",
+            );
+        }
+    }
+
+    fn api(&mut self, name: &str, file: &file::ApiFile) -> Option<Api> {
+        let scope = self.scope(&file.scope);
+        let hosts = self.hosts(&file.hosts)?;
+        let mut paths = Vec::new();
+        for path in &file.paths.value {
+            paths.extend(self.path_pattern(path));
+        }
+        Some(Api {
+            name: name.to_owned(),
+            hosts,
+            paths,
+            scope: scope?,
+            identify: self.identify(&file.identify),
+            upstream: file.upstream.value.clone(),
+            unknown_sources: self.word(
+                file.unknown_sources.as_ref(),
+                &[
+                    ("deny", UnknownSources::Deny),
+                    ("forward", UnknownSources::Forward),
+                ],
+                UnknownSources::Deny,
+            ),
+            without_token: self.word(
+                file.without_token.as_ref(),
+                &[("deny", WithoutToken::Deny), ("forward", WithoutToken::Forward)],
+                WithoutToken::Deny,
+            ),
+            reauthenticate_status: self.reauthenticate_status(file.reauthenticate_status.as_ref()),
+            forward_token: file.forward_token,
+            error_form: if name == "public" {
+                ErrorForm::PublicApi
+            } else {
+                ErrorForm::OAuth
+            },
+        })
+    }
+
+    fn scope(&mut self, raw: &Spanned<String>) -> Option<Scope> {
+        Scope::parse(&raw.value)
+            .map_err(|error| {
+                self.problem(
+                    raw.referenced,
+                    error.to_string(),
+                    "name one scope, such as tracking_api:write",
+                );
+            })
+            .ok()
+    }
+
+    fn hosts(&mut self, raw: &Spanned<Vec<Spanned<String>>>) -> Option<Vec<String>> {
+        if raw.value.is_empty() {
+            self.problem(
+                raw.referenced,
+                "no host is named",
+                "name the hosts, or `\"*\"` for any",
+            );
+        }
+        let mut hosts = Vec::new();
+        for host in &raw.value {
+            let text = self.text(host)?.to_ascii_lowercase();
+            if text != "*" && (text.is_empty() || text.contains(['/', '*', ' ', '@'])) {
+                self.problem(
+                    host.referenced,
+                    format!("`{text}` is not a host name"),
+                    "write a name without scheme and port, or `\"*\"`",
+                );
+            }
+            hosts.push(text);
+        }
+        Some(hosts)
+    }
+
+    fn reauthenticate_status(&mut self, raw: Option<&Spanned<u16>>) -> u16 {
+        let Some(raw) = raw else { return 401 };
+        if !matches!(raw.value, 401 | 511) {
+            self.problem(
+                raw.referenced,
+                "is neither 401 nor 511",
+                "511 makes Segment SDKs fetch a new token and retry",
+            );
+        }
+        raw.value
+    }
+
+    fn path_pattern(&mut self, raw: &Spanned<String>) -> Option<PathPattern> {
+        let path = raw.value.as_str();
+        let plain = |path: &str| path.starts_with('/') && !path.contains(['*', '?', '#', '%', ' ']);
+        match path.strip_suffix('*') {
+            Some(prefix) if plain(prefix) && prefix.ends_with('/') => {
+                Some(PathPattern::Prefix(prefix.to_owned()))
+            }
+            None if plain(path) => Some(PathPattern::Exact(path.to_owned())),
+            _ => {
+                self.problem(
+                    raw.referenced,
+                    format!("`{path}` is not a path"),
+                    "write /one/path, or /all/below/*",
+                );
+                None
+            }
+        }
+    }
+
+    fn identify(&mut self, raw: &Spanned<Vec<Spanned<String>>>) -> Vec<Identify> {
+        let mut places = Vec::new();
+        for place in &raw.value {
+            let identify = match place.value.split_once(':') {
+                None => match place.value.as_str() {
+                    "basic" => Some(Identify::Basic),
+                    "body" => Some(Identify::Body),
+                    "token" => Some(Identify::Token),
+                    _ => None,
+                },
+                Some(("query", name)) if !name.is_empty() => Some(Identify::Query(name.to_owned())),
+                Some(("header", name)) => http::HeaderName::try_from(name)
+                    .ok()
+                    .map(|name| Identify::Header(name.as_str().to_owned())),
+                Some(_) => None,
+            };
+            match identify {
+                Some(identify) => places.push(identify),
+                None => self.problem(
+                    place.referenced,
+                    format!("`{}` is not a place that can name a source", place.value),
+                    "use basic, body, query:NAME, header:NAME or token",
+                ),
+            }
+        }
+        if places.is_empty() || places.contains(&Identify::Token) && places.len() > 1 {
+            self.problem(
+                raw.referenced,
+                "`token` stands alone, and something must identify",
+                "write [token], or other places",
+            );
+        }
+        places
+    }
+
+    fn upstream(&mut self, file: &file::UpstreamFile) -> Option<Upstream> {
+        if file.servers.value.is_empty() {
+            self.problem(
+                file.servers.referenced,
+                "the pool has no server",
+                "add at least one host:port",
+            );
+        }
+        let mut servers = Vec::new();
+        for server in &file.servers.value {
+            servers.extend(self.address(server));
+        }
+        let tls = match &file.tls {
+            None => None,
+            Some(tls) => {
+                if tls.sni.value.is_empty() {
+                    self.problem(
+                        tls.sni.referenced,
+                        "is empty",
+                        "name the host that the certificate is for",
+                    );
+                }
+                let ca = match &tls.ca {
+                    Some(path) => {
+                        let file = self.file_path(path)?;
+                        self.readable(&file, path.referenced);
+                        Some(file)
+                    }
+                    None => None,
+                };
+                Some(UpstreamTls {
+                    sni: self.text(&tls.sni)?,
+                    ca,
+                })
+            }
+        };
+        let or = |value: Option<file::Duration>, seconds| {
+            value.map_or(Duration::from_secs(seconds), |held| held.0)
+        };
+        Some(Upstream {
+            servers,
+            tls,
+            http2: file.http2.unwrap_or(false),
+            health_check: file.health_check.as_ref().map(|check| self.health_check(check)),
+            timeouts: Timeouts {
+                connect: or(file.timeouts.connect, 2),
+                read: or(file.timeouts.read, 30),
+                write: or(file.timeouts.write, 30),
+                idle: or(file.timeouts.idle, 60),
+            },
+        })
+    }
+
+    fn health_check(&mut self, file: &file::HealthCheckFile) -> HealthCheck {
+        if let Some(path) = &file.path
+            && !path.value.starts_with('/')
+        {
+            self.problem(
+                path.referenced,
+                "is not a path",
+                "write /path, or leave it out to only connect",
+            );
+        }
+        let or = |value: &Option<Spanned<file::Duration>>, seconds| {
+            value
+                .as_ref()
+                .map_or(Duration::from_secs(seconds), |held| held.value.0)
+        };
+        HealthCheck {
+            path: file.path.as_ref().map(|path| path.value.clone()),
+            interval: or(&file.interval, 5).max(Duration::from_millis(100)),
+            timeout: or(&file.timeout, 2),
+            healthy_after: file.healthy_after.as_ref().map_or(1, |times| times.value.max(1)),
+            unhealthy_after: file
+                .unhealthy_after
+                .as_ref()
+                .map_or(2, |times| times.value.max(1)),
+        }
+    }
+
+    fn limits(&mut self, file: &file::LimitsFile) -> Limits {
+        let base = Limits::default();
+        let time = |value: Option<file::Duration>, default| value.map_or(default, |held| held.0);
+        let limits = Limits {
+            header_timeout: time(file.header_timeout, base.header_timeout),
+            body_timeout: time(file.body_timeout, base.body_timeout),
+            idle_timeout: time(file.idle_timeout, base.idle_timeout),
+            header_bytes: file
+                .header_bytes
+                .as_ref()
+                .map_or(base.header_bytes, |size| size.value.0),
+            headers: file.headers.as_ref().map_or(base.headers, |count| count.value),
+            body_bytes: file
+                .body_bytes
+                .as_ref()
+                .map_or(base.body_bytes, |size| size.value.0),
+            held_bytes: file
+                .held_bytes
+                .as_ref()
+                .map_or(base.held_bytes, |size| size.value.0),
+            connections: file
+                .connections
+                .as_ref()
+                .map_or(base.connections, |count| count.value),
+        };
+        if let Some(held) = &file.held_bytes
+            && held.value.0 < limits.body_bytes
+        {
+            self.problem(
+                held.referenced,
+                "is smaller than `body_bytes`",
+                "one body must fit into all held bytes",
+            );
+        }
+        limits
+    }
+}

@@ -1,0 +1,28 @@
+//! Decisions as pure functions: what is permitted, what is denied, and for which reason. No socket, no
+//! runtime, no clock.
+//!
+//! Read `cases/` first (data, one file per answer), then `order` and `reference`. `model` is the plain
+//! form of a world that cases, reference and properties share; `signers` holds the keys.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking"
+)]
+
+mod allocations;
+mod cases;
+#[path = "../support/forge.rs"]
+mod forge;
+mod keys;
+mod model;
+mod order;
+mod properties;
+mod reference;
+mod request;
+mod signers;
+mod tokens;
+mod vectors;

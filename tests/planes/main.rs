@@ -1,0 +1,22 @@
+//! Both planes as they are shipped: the built binary, real sockets, the released SDKs.
+//!
+//! Nothing here calls the library. What a test knows it reads where a user would: standard output, the env
+//! file, the management API, the logs, and what arrives at an upstream.
+
+#[path = "../support"]
+mod support {
+    pub mod process;
+    pub mod product;
+    pub mod recorder;
+    pub mod scratch;
+    pub mod sdk;
+    pub mod secrets;
+    pub mod web;
+}
+
+mod cli;
+mod lifecycle;
+mod quickstart;
+mod sdk_node;
+mod sdk_python;
+mod secrets;

@@ -1,0 +1,289 @@
+//! What keeps the source tidy: who may import whom, who may cause which effect, how long a file gets,
+//! and that names promised to users stay.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking"
+)]
+
+use std::path::{Path, PathBuf};
+
+use portcullis::domain::decision::DenyReason;
+
+/// The most lines of a source file before its tests.
+const LINES_MAX: usize = 500;
+
+/// What each module may import of ours. A module imports itself freely.
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
+    ("domain", &[]),
+    ("snapshot", &["domain"]),
+    ("feed", &["snapshot"]),
+    ("clock", &["domain"]),
+    ("telemetry", &["domain"]),
+    ("config", &["domain", "snapshot"]),
+    ("store", &["domain"]),
+    (
+        "gateway",
+        &["clock", "config", "domain", "feed", "snapshot", "telemetry"],
+    ),
+    (
+        "control",
+        &[
+            "clock",
+            "config",
+            "domain",
+            "feed",
+            "snapshot",
+            "store",
+            "telemetry",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "clock",
+            "config",
+            "control",
+            "domain",
+            "feed",
+            "gateway",
+            "snapshot",
+            "store",
+            "telemetry",
+        ],
+    ),
+];
+
+/// One owner for each effect: the words that cause it, and who may write them.
+const OWNERS: [(&str, &[&str], &[&str]); 6] = [
+    (
+        "the time",
+        &["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"],
+        &["clock.rs"],
+    ),
+    (
+        "the environment",
+        &["env::var", "env::set_var"],
+        &["config/", "telemetry.rs"],
+    ),
+    ("SQL", &["sqlx"], &["store/"]),
+    ("Pingora", &["pingora"], &["gateway/", "cli/", "telemetry.rs"]),
+    (
+        "the web framework",
+        &["axum"],
+        &["control/", "cli/", "telemetry.rs"],
+    ),
+    (
+        "the standard output",
+        &["println!", "print!"],
+        &["cli/", "main.rs"],
+    ),
+];
+
+struct SourceFile {
+    /// Below `src`, with `/`.
+    path: String,
+    text: String,
+}
+
+impl SourceFile {
+    fn module(&self) -> &str {
+        let first = self.path.split('/').next().unwrap();
+        first.strip_suffix(".rs").unwrap_or(first)
+    }
+
+    /// The lines before the tests, without comments, each with its number.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .enumerate()
+            .map(|(at, line)| (at + 1, line.split("//").next().unwrap_or_default()))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files_below(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path, ending));
+        } else if path.extension().is_some_and(|held| held == ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources() -> Vec<SourceFile> {
+    let src = root().join("src");
+    files_below(&src, "rs")
+        .into_iter()
+        .map(|path| SourceFile {
+            path: path
+                .strip_prefix(&src)
+                .unwrap()
+                .to_string_lossy()
+                .replace('\\', "/"),
+            text: std::fs::read_to_string(&path).unwrap(),
+        })
+        .collect()
+}
+
+fn assert_none(offences: &[String]) {
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+/// The modules of ours that a line names: `crate::a::b` names `a`, `crate::{a, b}` both.
+fn named(line: &str) -> Vec<&str> {
+    let mut named = Vec::new();
+    for after in line.split("crate::").skip(1) {
+        let (list, is_list) = after
+            .strip_prefix('{')
+            .map_or((after, false), |list| (list, true));
+        let names = list.split(if is_list { ", " } else { "\n" });
+        named.extend(names.map(|name| {
+            let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            name.split_at(end.unwrap_or(name.len())).0
+        }));
+    }
+    named
+}
+
+#[test]
+fn modules_import_only_what_lies_below_them() {
+    let mut offences = Vec::new();
+    for file in sources() {
+        let module = file.module();
+        if ["lib", "main"].contains(&module) {
+            continue;
+        }
+        let rule = MAY_IMPORT.iter().find(|(name, _)| *name == module);
+        let (_, allowed) = rule.unwrap_or_else(|| panic!("say in {} what `{module}` may import", file!()));
+        for (at, line) in file.code() {
+            for name in named(line) {
+                if name != module && !allowed.contains(&name) {
+                    offences.push(format!("src/{}:{at}: `{module}` imports `{name}`", file.path));
+                }
+            }
+        }
+    }
+    assert_none(&offences);
+}
+
+#[test]
+fn each_effect_has_one_owner() {
+    let mut offences = Vec::new();
+    for file in sources() {
+        for (effect, words, owners) in OWNERS {
+            if owners.iter().any(|owner| file.path.starts_with(owner)) {
+                continue;
+            }
+            for (at, line) in file.code() {
+                if words.iter().any(|word| line.contains(word)) {
+                    offences.push(format!("src/{}:{at}: {effect} belongs to {owners:?}", file.path));
+                }
+            }
+        }
+    }
+    assert_none(&offences);
+}
+
+#[test]
+fn no_type_of_the_domain_is_serialisable() {
+    let mut offences = Vec::new();
+    for file in sources().iter().filter(|file| file.module() == "domain") {
+        for (at, line) in file.code() {
+            let derives =
+                line.contains("derive(") && (line.contains("Serialize") || line.contains("Deserialize"));
+            if derives || line.contains("impl Serialize") {
+                offences.push(format!(
+                    "src/{}:{at}: wire forms live in snapshot and at the edges",
+                    file.path
+                ));
+            }
+        }
+    }
+    assert_none(&offences);
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let mut offences = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        for path in files_below(&root().join(folder), "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            if !text.starts_with("//! ") {
+                offences.push(format!("{} does not begin with `//! `", path.display()));
+            }
+        }
+    }
+    assert_none(&offences);
+}
+
+#[test]
+fn no_file_is_too_long_to_read() {
+    let mut offences = Vec::new();
+    for file in sources() {
+        let lines = file.code().count();
+        if lines > LINES_MAX {
+            offences.push(format!("src/{}: {lines} lines before its tests", file.path));
+        }
+    }
+    assert_none(&offences);
+}
+
+#[test]
+fn deny_reasons_are_those_promised_to_users() {
+    /// Dashboards and clients match on these words. They may grow in number, never change.
+    const PROMISED: &str = "token_missing token_malformed token_signature_invalid token_key_unknown \
+        token_issuer_untrusted token_audience_mismatch token_expired token_not_yet_valid \
+        token_revoked token_type_wrong app_unknown app_not_connected scope_insufficient source_unknown \
+        source_ambiguous source_missing body_invalid body_too_large \
+        body_encoding_unsupported credentials_conflict path_invalid request_malformed headers_too_large \
+        rate_limited policy_stale policy_unavailable \
+        keys_unavailable overloaded upstream_unavailable upstream_timeout request_timeout";
+    let words: Vec<&str> = DenyReason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(words, PROMISED.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
+fn example_configs_load() {
+    let folder = root().join("config");
+    if !folder.is_dir() {
+        return;
+    }
+    for path in files_below(&folder, "yaml") {
+        let name = path.file_name().unwrap().to_string_lossy();
+        if name.contains("policy") {
+            // Read together with the config that names it.
+            continue;
+        }
+        if let Err(error) = portcullis::config::load(&path) {
+            panic!("{error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod of_the_rules {
+    use super::named;
+
+    #[test]
+    fn imports_are_found_in_every_form() {
+        assert_eq!(named("use crate::domain::ids::AppId;"), ["domain"]);
+        assert_eq!(named("use crate::{clock, config::Config};"), ["clock", "config"]);
+        assert_eq!(
+            named("fn f(a: crate::gateway::G) -> crate::store::S {"),
+            ["gateway", "store"]
+        );
+        assert!(named("use super::facts;").is_empty());
+    }
+}
