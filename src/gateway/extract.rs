@@ -349,11 +349,11 @@ pub fn source(
                 query_values(query(request), name).for_each(|key| add(WriteKeyDigest::of(&key)));
             }
             Identify::Header(name) => {
-                request
+                let spelt = request
                     .headers
-                    .get_all(name)
                     .iter()
-                    .for_each(|key| add(WriteKeyDigest::of(key.as_bytes())));
+                    .filter(|(held, _)| is_spelt_alike(held.as_str(), name));
+                spelt.for_each(|(_, key)| add(WriteKeyDigest::of(key.as_bytes())));
             }
             Identify::Token => {}
         }
@@ -367,6 +367,14 @@ pub fn source(
         Some(key) => SourceFact::WriteKey(key),
         None => SourceFact::Unreadable(DenyReason::SourceMissing),
     }
+}
+
+/// Whether two header names are one to a server that maps headers to variables and cannot tell `_` from
+/// `-` then.
+#[must_use]
+pub fn is_spelt_alike(one: &str, other: &str) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| plain(a) == plain(b))
 }
 
 /// The query of a request whose head was found canonical.

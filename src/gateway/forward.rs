@@ -15,6 +15,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 
 use super::body::Held;
+use super::extract::is_spelt_alike;
 use super::respond;
 use super::upstream::{Connection, Pool, absolute_uri};
 use crate::domain::decision::{DenyReason, Permit};
@@ -233,8 +234,7 @@ fn is_forwarded(name: &HeaderName, origin: &Origin<'_>) -> bool {
     !framing.contains(&name) && !HOP_BY_HOP.contains(&text) && !is_ours(text)
 }
 
-/// Whether a name is one that we set, in any spelling: servers that map headers to variables cannot
-/// tell `_` from `-`.
+/// Whether a name is one that we set, in any spelling.
 fn is_ours(name: &str) -> bool {
     const OURS: [&str; 4] = [
         "x-request-id",
@@ -243,16 +243,11 @@ fn is_ours(name: &str) -> bool {
         "x-forwarded-host",
     ];
     const PREFIX: &str = "x-portcullis-";
-    let same = |a: &str, b: &str| {
-        a.len() == b.len()
-            && a.bytes()
-                .zip(b.bytes())
-                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-    };
     match name.as_bytes() {
         [b'x', b'-' | b'_', ..] => {
-            name.get(..PREFIX.len()).is_some_and(|start| same(start, PREFIX))
-                || OURS.iter().any(|ours| same(name, ours))
+            name.get(..PREFIX.len())
+                .is_some_and(|start| is_spelt_alike(start, PREFIX))
+                || OURS.iter().any(|ours| is_spelt_alike(name, ours))
         }
         _ => false,
     }
