@@ -111,10 +111,13 @@ pub async fn hold(
         return Err(DenyReason::BodyTooLarge);
     }
     if session.get_header(http::header::EXPECT).is_some() {
+        // Pingora takes an answer before the body's end for the last one of its connection.
+        let keepalive = session.get_keepalive();
         session
             .write_continue_response()
             .await
             .map_err(|_| DenyReason::RequestTimeout)?;
+        session.set_keepalive(keepalive);
     }
     let reading = read_whole(session, length, limits.body_bytes, held);
     tokio::time::timeout(limits.body_timeout, reading)

@@ -274,13 +274,18 @@ pub fn credential(headers: &HeaderMap) -> Credential {
     let Ok(value) = value.to_str() else {
         return Credential::Unreadable;
     };
+    // Neither a Bearer nor a Basic credential has a comma, a space or a tab in it (RFC 6750 section 2.1, RFC
+    // 7617 section 2). Some servers separate by tabs, others do not; after a comma they may read another one.
+    if value.contains('\t') {
+        return Credential::Conflicting;
+    }
     let Some((scheme, rest)) = value.split_once(' ') else {
         return Credential::Unreadable;
     };
     let rest = rest.trim_start_matches(' ');
+    let has_more = memchr::memchr2(b',', b' ', rest.as_bytes()).is_some();
     if scheme.eq_ignore_ascii_case("bearer") {
-        // b64token (RFC 6750 section 2.1): a comma or space would be a second credential.
-        if memchr::memchr3(b',', b' ', b'\t', rest.as_bytes()).is_some() {
+        if has_more {
             return Credential::Conflicting;
         }
         return match jws::looks_like_jws(rest) {
@@ -289,6 +294,9 @@ pub fn credential(headers: &HeaderMap) -> Credential {
         };
     }
     if scheme.eq_ignore_ascii_case("basic") {
+        if has_more {
+            return Credential::Conflicting;
+        }
         return match STANDARD.decode(rest).map(Zeroizing::new) {
             Ok(pair) => match pair.split(|byte| *byte == b':').next() {
                 Some(user) if pair.contains(&b':') => Credential::Basic(Zeroizing::new(user.to_vec())),
@@ -341,11 +349,11 @@ pub fn source(
                 query_values(query(request), name).for_each(|key| add(WriteKeyDigest::of(&key)));
             }
             Identify::Header(name) => {
-                request
+                let spelt = request
                     .headers
-                    .get_all(name)
                     .iter()
-                    .for_each(|key| add(WriteKeyDigest::of(key.as_bytes())));
+                    .filter(|(held, _)| is_spelt_alike(held.as_str(), name));
+                spelt.for_each(|(_, key)| add(WriteKeyDigest::of(key.as_bytes())));
             }
             Identify::Token => {}
         }
@@ -359,6 +367,14 @@ pub fn source(
         Some(key) => SourceFact::WriteKey(key),
         None => SourceFact::Unreadable(DenyReason::SourceMissing),
     }
+}
+
+/// Whether two header names are one to a server that maps headers to variables and cannot tell `_` from
+/// `-` then.
+#[must_use]
+pub fn is_spelt_alike(one: &str, other: &str) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| plain(a) == plain(b))
 }
 
 /// The query of a request whose head was found canonical.

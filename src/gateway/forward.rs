@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode, Version};
@@ -15,6 +15,8 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use smallvec::SmallVec;
 
 use super::body::Held;
+use super::extract::is_spelt_alike;
+use super::respond;
 use super::upstream::{Connection, Pool, absolute_uri};
 use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::scope::ScopeSet;
@@ -88,11 +90,11 @@ pub async fn forward(
     let mut response = final_head(&mut connection).await.map_err(failed)?;
     let status = response.status;
     clean_response(&mut response, session);
-    session
-        .write_response_header(Box::new(response))
+    let is_bodiless = is_bodiless(&session.req_header().method, status);
+    respond::write_head(session, response, is_bodiless)
         .await
         .map_err(|_| Failure::Interrupted)?;
-    if !is_bodiless(&session.req_header().method, status) {
+    if !is_bodiless {
         while let Some(part) = connection
             .response_body()
             .await
@@ -103,11 +105,11 @@ pub async fn forward(
                 .await
                 .map_err(|_| Failure::Interrupted)?;
         }
+        session
+            .write_response_body(Bytes::new(), true)
+            .await
+            .map_err(|_| Failure::Interrupted)?;
     }
-    session
-        .write_response_body(Bytes::new(), true)
-        .await
-        .map_err(|_| Failure::Interrupted)?;
     pool.release(connection).await;
     Ok(Exchanged {
         status: status.as_u16(),
@@ -196,8 +198,22 @@ fn request_header(
         absolute_uri(&mut to, authority, connection.is_tls())?;
         to.remove_header(&HOST);
     }
+    if from.version == Version::HTTP_2 && !http2 {
+        join_cookies(&mut to)?;
+    }
     to.set_version(if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
     Ok(to)
+}
+
+/// HTTP/2 may split `Cookie`, HTTP/1.1 knows it once (RFC 9113 section 8.2.3).
+fn join_cookies(request: &mut RequestHeader) -> Result<(), BError> {
+    let all = request.headers.get_all(COOKIE).iter();
+    let crumbs: Vec<&[u8]> = all.map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return Ok(());
+    }
+    let joined = crumbs.join(b"; ".as_slice());
+    request.insert_header(COOKIE, joined)
 }
 
 /// Whether a header of the client goes upstream as it came.
@@ -218,8 +234,7 @@ fn is_forwarded(name: &HeaderName, origin: &Origin<'_>) -> bool {
     !framing.contains(&name) && !HOP_BY_HOP.contains(&text) && !is_ours(text)
 }
 
-/// Whether a name is one that we set, in any spelling: servers that map headers to variables cannot
-/// tell `_` from `-`.
+/// Whether a name is one that we set, in any spelling.
 fn is_ours(name: &str) -> bool {
     const OURS: [&str; 4] = [
         "x-request-id",
@@ -228,16 +243,11 @@ fn is_ours(name: &str) -> bool {
         "x-forwarded-host",
     ];
     const PREFIX: &str = "x-portcullis-";
-    let same = |a: &str, b: &str| {
-        a.len() == b.len()
-            && a.bytes()
-                .zip(b.bytes())
-                .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-    };
     match name.as_bytes() {
         [b'x', b'-' | b'_', ..] => {
-            name.get(..PREFIX.len()).is_some_and(|start| same(start, PREFIX))
-                || OURS.iter().any(|ours| same(name, ours))
+            name.get(..PREFIX.len())
+                .is_some_and(|start| is_spelt_alike(start, PREFIX))
+                || OURS.iter().any(|ours| is_spelt_alike(name, ours))
         }
         _ => false,
     }

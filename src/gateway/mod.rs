@@ -1,15 +1,17 @@
 //! The data plane: a shell around `decide`. The life of a request, file by file:
 //!
-//! `service` accepts it, `proxy` leads it through, `extract` checks its head and reads it, `body` holds
-//! what follows and `scan` finds the write keys in it, `token_cache` knows its token, `decide` decides,
-//! `own_answers` and `respond` refuse or `forward` sends it to one of `upstream`'s servers. Beside them `subscribe` and
-//! `jwks` keep the policy in `policy_cell` current.
+//! `service` accepts it, `connection` hears which HTTP it speaks, `proxy` leads it through, `extract`
+//! checks its head and reads it, `body` holds what follows and `scan` finds the write keys in it,
+//! `token_cache` knows its token, `decide` decides, `own_answers` and `respond` refuse or `forward` sends
+//! it to one of `upstream`'s servers. Beside them `subscribe` and `jwks` keep the policy in `policy_cell`
+//! current.
 //!
 //! What is absent: this folder does not know the control plane or its store; all it learns comes through
 //! the snapshot.
 
 pub mod access_log;
 pub mod body;
+pub mod connection;
 pub mod extract;
 pub mod forward;
 pub mod jwks;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use pingora_core::protocols::http::ServerSession;
 
 use super::METADATA_PATH;
@@ -39,7 +40,8 @@ impl Gateway {
             detail,
         };
         let status = answer.status();
-        let mut reusable = answer.send(session).await.is_ok();
+        let is_head = session.req_header().method == Method::HEAD;
+        let mut reusable = answer.send(session, is_head).await.is_ok();
         if !session.is_body_done() {
             reusable &= drain(session).await;
         }
@@ -52,6 +54,22 @@ impl Gateway {
             upstream: None,
             reusable,
         }
+    }
+
+    /// Answers what never became a request; there is none to serve.
+    pub(super) async fn refuse_head(&self, session: &mut ServerSession, reason: DenyReason) -> bool {
+        self.metrics.denied(None, reason);
+        session.set_keepalive(None);
+        let answer = Answer {
+            reason,
+            api: None,
+            request_id: &self.request_ids.next(),
+            metadata_url: None,
+            detail: None,
+        };
+        answer.send(session, false).await.ok();
+        session.shutdown().await;
+        false
     }
 
     pub(super) async fn not_found(&self, session: &mut ServerSession, request_id: &str) -> Outcome {

@@ -8,10 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::HeaderValue;
-use pingora_core::apps::{
-    HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp,
-};
-use pingora_core::protocols::Stream;
+use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::H2Options;
 use pingora_core::server::ShutdownWatch;
@@ -69,7 +66,7 @@ impl RequestIds {
         }
     }
 
-    fn next(&self) -> String {
+    pub(super) fn next(&self) -> String {
         format!("{}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
     }
 }
@@ -157,17 +154,9 @@ impl Gateway {
             }
             Ok(Ok(false)) => Some(false),
             // The error holds the bytes that were read, credentials among them: it is not logged.
-            Ok(Err(_)) => {
-                self.metrics.denied(None, DenyReason::RequestMalformed);
-                session.respond_error(400).await.ok();
-                session.shutdown().await;
-                Some(false)
-            }
-            Err(_) => {
-                self.metrics.denied(None, DenyReason::RequestTimeout);
-                session.shutdown().await;
-                Some(false)
-            }
+            Ok(Err(_)) => Some(self.refuse_head(session, DenyReason::RequestMalformed).await),
+            // Silence would have ended the wait before this bound did: a head had begun.
+            Err(_) => Some(self.refuse_head(session, DenyReason::RequestTimeout).await),
         }
     }
 
@@ -410,28 +399,11 @@ pub(super) fn is_tls(session: &ServerSession) -> bool {
     session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
 }
 
-/// The gateway with a bound on its connections: one more is closed at once.
-pub struct Bounded {
-    gateway: Arc<Gateway>,
-    open: AtomicUsize,
-}
-
-impl Bounded {
-    /// Bounds `gateway` by its own limit.
-    #[must_use]
-    pub fn new(gateway: Arc<Gateway>) -> Self {
-        Self {
-            gateway,
-            open: AtomicUsize::new(0),
-        }
-    }
-}
-
 /// One among those counted, until it is dropped.
-struct Counted<'c>(&'c AtomicUsize);
+pub(super) struct Counted<'c>(&'c AtomicUsize);
 
 impl<'c> Counted<'c> {
-    fn new(counter: &'c AtomicUsize) -> Self {
+    pub(super) fn new(counter: &'c AtomicUsize) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self(counter)
     }
@@ -440,21 +412,5 @@ impl<'c> Counted<'c> {
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[async_trait]
-impl ServerApp for Bounded {
-    async fn process_new(self: &Arc<Self>, session: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = Counted::new(&self.open);
-        if self.open.load(Ordering::Relaxed) > self.gateway.limits.connections {
-            self.gateway.metrics.denied(None, DenyReason::Overloaded);
-            return None;
-        }
-        self.gateway.process_new(session, shutdown).await
-    }
-
-    async fn cleanup(&self) {
-        self.gateway.cleanup().await;
     }
 }

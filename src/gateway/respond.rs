@@ -1,6 +1,7 @@
 //! A denial as an HTTP response: status, challenge, body (RFC 6750 section 3, RFC 9728 section 5.1).
 
 use bytes::Bytes;
+use http::Method;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::Result;
@@ -94,15 +95,34 @@ impl Answer<'_> {
         Bytes::from(json.to_string())
     }
 
-    /// Writes the whole answer.
+    /// Writes the whole answer, of which `HEAD` gets the head alone.
     ///
     /// # Errors
     /// The client is gone.
-    pub async fn send(&self, session: &mut ServerSession) -> Result<()> {
+    pub async fn send(&self, session: &mut ServerSession, is_head: bool) -> Result<()> {
         let body = self.body();
         let header = self.header(&body)?;
-        session.write_response_header(Box::new(header)).await?;
-        session.write_response_body(body, true).await
+        write(session, header, body, is_head).await
+    }
+}
+
+/// Writes a response's head. The last thing of a response says so itself: an HTTP/2 client would count
+/// the bytes that `Content-Length` promises, and miss them.
+///
+/// # Errors
+/// The client is gone.
+pub async fn write_head(session: &mut ServerSession, head: ResponseHeader, is_last: bool) -> Result<()> {
+    match session {
+        ServerSession::H2(session) => session.write_response_header(Box::new(head), is_last),
+        session => session.write_response_header(Box::new(head)).await,
+    }
+}
+
+async fn write(session: &mut ServerSession, head: ResponseHeader, body: Bytes, is_head: bool) -> Result<()> {
+    write_head(session, head, is_head).await?;
+    match is_head {
+        true => Ok(()),
+        false => session.write_response_body(body, true).await,
     }
 }
 
@@ -124,6 +144,6 @@ pub async fn send_json(
     if !request_id.is_empty() {
         header.insert_header("X-Request-Id", request_id)?;
     }
-    session.write_response_header(Box::new(header)).await?;
-    session.write_response_body(body, true).await
+    let is_head = session.req_header().method == Method::HEAD;
+    write(session, header, body, is_head).await
 }

@@ -1,5 +1,6 @@
 //! Builds the data plane from a config and runs it: listeners, TLS, background tasks, shutdown.
 
+use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use uuid::Uuid;
 
 use super::access_log::AccessLog;
 use super::body::HeldBytes;
+use super::connection::Bounded;
 use super::jwks::{self, KeyFetcher, KeySetError};
 use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
-use super::proxy::{Bounded, Gateway, RequestIds};
+use super::proxy::{Gateway, RequestIds};
 use super::subscribe::Installer;
 use super::tls::{self, TlsError};
 use super::token_cache::TokenCache;
@@ -78,7 +80,10 @@ pub struct Running {
     gateway: Arc<Gateway>,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
-    runtime: Option<Runtime>,
+    /// Never dropped. pingora-runtime keeps the handles of a runtime in a slot of each of its threads, and
+    /// a later thread of the process that inherits the slot of one that ended would spawn its connections
+    /// onto the runtime that is gone. So the threads stay, idle once the last request has ended.
+    _runtime: ManuallyDrop<Runtime>,
     background: Vec<tokio::task::JoinHandle<()>>,
     ended: Option<tokio::task::JoinHandle<()>>,
 }
@@ -210,7 +215,7 @@ impl Prepared {
             gateway,
             addresses,
             stop,
-            runtime: Some(runtime),
+            _runtime: ManuallyDrop::new(runtime),
             background,
             ended: Some(ended),
         })
@@ -270,14 +275,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         self.background.iter().for_each(tokio::task::JoinHandle::abort);
-        if let Some(runtime) = self.runtime.take() {
-            // A runtime may not be dropped where tasks run; a thread of its own waits for it.
-            let _ = std::thread::Builder::new()
-                .name("gateway-stop".to_owned())
-                .spawn(move || {
-                    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-                });
-        }
     }
 }
 

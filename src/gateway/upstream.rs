@@ -13,7 +13,7 @@ use pingora_core::protocols::http::v1::client::{HttpSession as H1Session, http_r
 use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
 use pingora_error::{BError, Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_load_balancing::health_check::{HealthCheck as _, HttpHealthCheck, TcpHealthCheck};
+use pingora_load_balancing::health_check::{HttpHealthCheck, TcpHealthCheck};
 use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, LoadBalancer};
 use thiserror::Error as ThisError;
@@ -112,15 +112,9 @@ impl Pool {
             .into_iter()
             .map(|address| peer(address, config))
             .collect();
-        let mut options = ConnectorOptions::new(POOL_CONNECTIONS);
-        options.ca_file = config
-            .tls
-            .as_ref()
-            .and_then(|tls| tls.ca.as_ref())
-            .map(|ca| ca.to_string_lossy().into_owned());
         let connector = match config.http2 {
-            true => PoolConnector::H2(Connector::new(Some(options))),
-            false => PoolConnector::H1(TransportConnector::new(Some(options))),
+            true => PoolConnector::H2(Connector::new(Some(options(config)))),
+            false => PoolConnector::H1(TransportConnector::new(Some(options(config)))),
         };
         Ok(Self {
             balancer,
@@ -303,6 +297,13 @@ async fn send_h1(
     }
 }
 
+fn options(config: &Upstream) -> ConnectorOptions {
+    let mut options = ConnectorOptions::new(POOL_CONNECTIONS);
+    let ca = config.tls.as_ref().and_then(|tls| tls.ca.as_ref());
+    options.ca_file = ca.map(|ca| ca.to_string_lossy().into_owned());
+    options
+}
+
 fn peer(address: std::net::SocketAddr, config: &Upstream) -> HttpPeer {
     let sni = config
         .tls
@@ -331,6 +332,7 @@ fn set_health_check(
         } else {
             TcpHealthCheck::new_tls(sni)
         };
+        tcp.set_connector(TransportConnector::new(Some(options(config))));
         tcp.consecutive_success = check.healthy_after;
         tcp.consecutive_failure = check.unhealthy_after;
         tcp.peer_template.options.connection_timeout = Some(check.timeout);
@@ -347,7 +349,14 @@ fn set_health_check(
         path.parse::<Uri>()
             .map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?,
     );
-    let _: usize = probe.health_threshold(true);
+    // A server is probed as it will be spoken to, or one that is well would be taken out.
+    probe.set_connector(Connector::new(Some(options(config))));
+    if config.http2 {
+        probe.peer_template.options.set_http_version(2, 2);
+        absolute_uri(&mut probe.req, host, config.tls.is_some())?;
+        probe.req.remove_header(&http::header::HOST);
+        probe.req.set_version(http::Version::HTTP_2);
+    }
     balancer.set_health_check(Box::new(probe));
     Ok(())
 }

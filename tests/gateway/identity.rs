@@ -1,0 +1,318 @@
+//! Who a request is from: where sources and credentials are read, and what the upstream is told.
+
+use crate::client::H1;
+use crate::forge::{SCOPE, write_key};
+use crate::gateway::{
+    ENFORCED, FUNCTIONS_SCOPE, Http, OTHER, PUBLIC_SCOPE, Setup, UNENFORCED, basic, batch, token, token_for,
+};
+use crate::upstream::{Received, StubUpstream};
+use portcullis::domain::facts::UnknownSources;
+
+/// What the upstream received of a request that must be let through.
+async fn forwarded(request: Http) -> Received {
+    forwarded_with(|_| {}, request).await
+}
+
+async fn forwarded_with(change: impl FnOnce(&mut Setup), request: Http) -> Received {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    change(&mut setup);
+    let gateway = setup.start().await;
+    gateway.send(&request).await.assert_ok();
+    upstream.only()
+}
+
+async fn assert_refused(request: Http, status: u16, reason: &str) {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    gateway.send(&request).await.assert_denied(status, reason);
+    upstream.assert_untouched();
+}
+
+fn source_id(n: usize) -> String {
+    format!("src_{n:032x}")
+}
+
+fn function(target: &str) -> Http {
+    Http::new("POST", "functions.test", target).bearer(&token_for(ENFORCED, FUNCTIONS_SCOPE))
+}
+
+fn percent_encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+#[tokio::test]
+async fn source_is_read_from_the_body() {
+    let received = forwarded(Http::good_batch(ENFORCED)).await;
+    assert_eq!(received.one("X-Portcullis-Source-Id"), source_id(ENFORCED));
+}
+
+#[tokio::test]
+async fn source_is_read_from_basic() {
+    let request = Http::new("GET", "tracking.test", "/v1/settings").basic(&write_key(UNENFORCED));
+    let received = forwarded(request).await;
+    assert_eq!(received.one("X-Portcullis-Source-Id"), source_id(UNENFORCED));
+}
+
+#[tokio::test]
+async fn source_is_read_from_the_query() {
+    let key = write_key(ENFORCED);
+    for query in [
+        format!("b={key}"),
+        format!("a=1&b={}&c", percent_encoded(&key)),
+        format!("%62={key}"),
+        format!("b={key}&b={key}"),
+    ] {
+        let received = forwarded(function(&format!("/?{query}"))).await;
+        assert_eq!(
+            received.one("X-Portcullis-Source-Id"),
+            source_id(ENFORCED),
+            "{query}"
+        );
+        assert_eq!(
+            received.target,
+            format!("/?{query}"),
+            "the target goes on as it came"
+        );
+    }
+}
+
+#[tokio::test]
+async fn source_is_read_from_a_header() {
+    let line = format!("X-Segment-Source-Function-Token: {}", write_key(ENFORCED));
+    let received = forwarded(function("/").header(line)).await;
+    assert_eq!(received.one("X-Portcullis-Source-Id"), source_id(ENFORCED));
+}
+
+#[tokio::test]
+async fn places_that_disagree_are_ambiguous() {
+    let (one, other) = (write_key(ENFORCED), write_key(OTHER));
+    let header = |key: &str| format!("X-Segment-Source-Function-Token: {key}");
+    let inside = |event: &str, top: &str| {
+        let body = format!(r#"{{"batch":[{{"writeKey":"{event}"}}],"writeKey":"{top}"}}"#);
+        Http::new("POST", "tracking.test", "/v1/batch")
+            .bearer(&token(ENFORCED))
+            .body(body)
+    };
+    for request in [
+        Http::batch(ENFORCED).basic(&other),
+        function(&format!("/?b={one}")).header(header(&other)),
+        function(&format!("/?b={one}&b={other}")),
+        function("/").header(header(&one)).header(header(&other)),
+        // To some servers these two are one header.
+        function("/")
+            .header(header(&one))
+            .header(format!("X_Segment_Source-Function_Token: {other}")),
+        inside(&other, &one),
+    ] {
+        assert_refused(request, 400, "source_ambiguous").await;
+    }
+}
+
+#[tokio::test]
+async fn spellings_of_the_write_key_that_parsers_read_differently_are_ambiguous() {
+    let (one, other) = (write_key(ENFORCED), write_key(OTHER));
+    for body in [
+        format!(r#"{{"writeKey":"{one}","writeKey":"{other}"}}"#),
+        format!(r#"{{"writeKey":"{one}","write\u004bey":"{other}"}}"#),
+        format!(r#"{{"writeKey":"{one}","WriteKey":"{other}"}}"#),
+        format!(r#"{{"writekey":"{one}"}}"#),
+    ] {
+        let request = Http::new("POST", "tracking.test", "/v1/batch")
+            .bearer(&token(ENFORCED))
+            .body(body);
+        assert_refused(request, 400, "source_ambiguous").await;
+    }
+}
+
+#[tokio::test]
+async fn body_that_would_be_read_as_a_form_is_refused() {
+    for kind in [
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+    ] {
+        let request = Http::good_batch(ENFORCED).header(format!("Content-Type: {kind}"));
+        assert_refused(request, 400, "body_invalid").await;
+    }
+}
+
+/// Every spelling that some server behind the gateway could take for one of ours.
+const SPOOFED: [&str; 16] = [
+    "X-Portcullis-Source-Id: spoofed",
+    "x-portcullis-source-id: spoofed",
+    "X_PORTCULLIS_SOURCE_ID: spoofed",
+    "x_portcullis_source_id: spoofed",
+    "X-Portcullis_Source-Id: spoofed",
+    "X_Portcullis-App-Id: spoofed",
+    "X-Portcullis-App-Id: spoofed",
+    "X-Portcullis-Workspace-Id: spoofed",
+    "X-Portcullis-Scope: spoofed",
+    "X-Portcullis-Decision: spoofed",
+    "X-Portcullis-Anything-Else: spoofed",
+    "X-Request-Id: spoofed",
+    "X_Request_Id: spoofed",
+    "X-Forwarded-For: spoofed",
+    "X-Forwarded_Host: spoofed",
+    "X_Forwarded_Proto: spoofed",
+];
+
+fn spoofing(request: Http) -> Http {
+    SPOOFED.into_iter().fold(request, Http::header)
+}
+
+#[track_caller]
+fn assert_not_spoofed(received: &Received) {
+    for (name, value) in &received.headers {
+        assert_ne!(value, "spoofed", "{name}");
+    }
+}
+
+#[tokio::test]
+async fn identity_of_an_enforced_request_is_ours_alone() {
+    let received = forwarded(spoofing(Http::good_batch(ENFORCED))).await;
+    assert_not_spoofed(&received);
+    assert_eq!(received.one("X-Portcullis-Source-Id"), source_id(ENFORCED));
+    assert_eq!(
+        received.one("X-Portcullis-App-Id"),
+        crate::forge::app_id(ENFORCED)
+    );
+    assert_eq!(received.one("X-Portcullis-Workspace-Id"), "ws-1");
+    assert_eq!(received.one("X-Portcullis-Scope"), SCOPE);
+    assert_eq!(received.one("X-Portcullis-Decision"), "enforced");
+    assert_eq!(received.one("X-Forwarded-For"), "127.0.0.1");
+    assert_eq!(received.one("X-Forwarded-Proto"), "http");
+    assert_eq!(received.one("X-Forwarded-Host"), "tracking.test");
+    assert!(received.one("X-Request-Id").len() > 20);
+}
+
+#[tokio::test]
+async fn identity_is_stripped_from_requests_that_have_none() {
+    let unenforced = forwarded(spoofing(Http::batch(UNENFORCED))).await;
+    assert_not_spoofed(&unenforced);
+    assert_eq!(unenforced.one("X-Portcullis-Decision"), "unenforced");
+    assert_eq!(unenforced.all("X-Portcullis-App-Id"), [""; 0]);
+    let without_token = forwarded(spoofing(Http::new("GET", "public.test", "/sources"))).await;
+    assert_not_spoofed(&without_token);
+    assert_eq!(without_token.all("X-Portcullis-Source-Id"), [""; 0]);
+    let unknown = forwarded_with(
+        |setup| setup.config.apis[0].unknown_sources = UnknownSources::Forward,
+        spoofing(Http::batch(77)),
+    )
+    .await;
+    assert_not_spoofed(&unknown);
+    assert_eq!(unknown.all("X-Portcullis-Source-Id"), [""; 0]);
+}
+
+#[tokio::test]
+async fn request_ids_are_told_to_upstream_and_differ() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    for _ in 0..2 {
+        client.send(&Http::good_batch(ENFORCED).bytes()).await;
+        client.answer().await.assert_ok();
+    }
+    let received = upstream.received();
+    assert_ne!(received[0].one("X-Request-Id"), received[1].one("X-Request-Id"));
+}
+
+#[tokio::test]
+async fn token_of_ours_stays_here() {
+    let received = forwarded(Http::good_batch(ENFORCED)).await;
+    assert_eq!(received.all("Authorization"), [""; 0]);
+    // Of a source that needs none, too.
+    let received = forwarded(Http::batch(UNENFORCED).bearer(&token(ENFORCED))).await;
+    assert_eq!(received.all("Authorization"), [""; 0]);
+}
+
+#[tokio::test]
+async fn token_of_ours_goes_on_where_the_operator_wants_it() {
+    let received = forwarded_with(
+        |setup| setup.config.apis[0].forward_token = true,
+        Http::good_batch(ENFORCED),
+    )
+    .await;
+    assert_eq!(
+        received.one("Authorization"),
+        format!("Bearer {}", token(ENFORCED))
+    );
+}
+
+#[tokio::test]
+async fn basic_goes_on() {
+    let received = forwarded(Http::batch(UNENFORCED).basic(&write_key(UNENFORCED))).await;
+    assert_eq!(
+        format!("Authorization: {}", received.one("Authorization")),
+        basic(&write_key(UNENFORCED))
+    );
+}
+
+#[tokio::test]
+async fn opaque_token_goes_on_where_the_upstream_knows_its_own() {
+    let opaque = format!("sgp_{}", "a".repeat(64));
+    let received = forwarded(Http::new("GET", "public.test", "/sources").bearer(&opaque)).await;
+    assert_eq!(received.one("Authorization"), format!("Bearer {opaque}"));
+    assert_eq!(received.one("X-Portcullis-Decision"), "unenforced");
+}
+
+#[tokio::test]
+async fn token_of_ours_is_judged_where_the_upstream_knows_its_own() {
+    let received =
+        forwarded(Http::new("GET", "public.test", "/sources").bearer(&token_for(ENFORCED, PUBLIC_SCOPE)))
+            .await;
+    assert_eq!(received.one("X-Portcullis-Decision"), "enforced");
+    assert_eq!(
+        received.one("X-Portcullis-App-Id"),
+        crate::forge::app_id(ENFORCED)
+    );
+}
+
+#[tokio::test]
+async fn more_than_one_credential_is_a_conflict_everywhere() {
+    let good = token_for(ENFORCED, PUBLIC_SCOPE);
+    let lines = [
+        vec![
+            format!("Authorization: Bearer {good}"),
+            "Authorization: Bearer sgp_other".to_owned(),
+        ],
+        vec![basic("one"), format!("authorization: Bearer {good}")],
+        vec![format!("Authorization: Bearer {good}, Bearer sgp_other")],
+        vec![format!("Authorization: Bearer {good},Basic b25lOg==")],
+        vec![format!("Authorization: Basic b25lOg==, Bearer {good}")],
+        vec![format!("Authorization: Bearer {good} {good}")],
+        vec![format!("Authorization: Bearer\t{good}")],
+        vec![format!("Authorization: Bearer {good}\tx")],
+        vec!["Authorization: Basic\tb25lOg==".to_owned()],
+    ];
+    for (place, lines) in lines.into_iter().enumerate() {
+        for request in [
+            Http::new("GET", "public.test", "/sources"),
+            Http::new("POST", "tracking.test", "/v1/batch").body(batch(UNENFORCED)),
+        ] {
+            let request = lines.iter().cloned().fold(request, Http::header);
+            let upstream = StubUpstream::start();
+            let gateway = Setup::new(&upstream).start().await;
+            let answer = gateway.send(&request).await;
+            let body = String::from_utf8_lossy(&answer.body);
+            let said = (answer.status, body.contains("credentials_conflict"));
+            assert_eq!(said, (400, true), "{place}: {}", request.headers[0]);
+            upstream.assert_untouched();
+        }
+    }
+}
+
+#[tokio::test]
+async fn token_in_query_or_body_is_no_token() {
+    let body = format!(
+        r#"{{"access_token":"{}","writeKey":"{}"}}"#,
+        token(ENFORCED),
+        write_key(ENFORCED)
+    );
+    let target = format!("/v1/batch?access_token={}", token(ENFORCED));
+    assert_refused(
+        Http::new("POST", "tracking.test", &target).body(body),
+        401,
+        "token_missing",
+    )
+    .await;
+}

@@ -1,0 +1,179 @@
+//! What one request, one connection and all of them together may take.
+
+use std::time::Duration;
+
+use crate::client::{H1, H2};
+use crate::gateway::{ENFORCED, Http, Setup, batch, token};
+use crate::upstream::{Reply, StubUpstream};
+use crate::wait::until;
+
+fn head(length: usize) -> Vec<u8> {
+    Http::new("POST", "tracking.test", "/v1/batch")
+        .bearer(&token(ENFORCED))
+        .header(format!("Content-Length: {length}"))
+        .bytes()
+}
+
+#[tokio::test]
+async fn headers_are_counted_and_measured() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.headers = 10;
+    setup.config.limits.header_bytes = 4_000;
+    let gateway = setup.start().await;
+    // Host, Content-Length and Authorization are three of the ten.
+    let with = |count: usize| {
+        (0..count).fold(Http::good_batch(ENFORCED), |http, n| {
+            http.header(format!("X-{n}: a"))
+        })
+    };
+    gateway.send(&with(7)).await.assert_ok();
+    gateway
+        .send(&with(8))
+        .await
+        .assert_denied(431, "headers_too_large");
+    let large = Http::good_batch(ENFORCED).header(format!("X-Large: {}", "a".repeat(4_000)));
+    gateway.send(&large).await.assert_denied(431, "headers_too_large");
+    upstream.only();
+}
+
+#[tokio::test]
+async fn body_that_trickles_is_timed_out_as_a_whole() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.body_timeout = Duration::from_millis(200);
+    let gateway = setup.start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    client.send(&head(1_000_000)).await;
+    // Never silent for long: only a bound on the whole ends this.
+    let answer = client.trickle_until_answer().await;
+    answer.assert_denied(408, "request_timeout");
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn body_that_stops_is_timed_out_in_http2() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.body_timeout = Duration::from_millis(100);
+    let gateway = setup.start().await;
+    let request = http::Request::post("http://tracking.test/v1/batch")
+        .body(())
+        .unwrap();
+    let (response, mut sending) = H2::connect(gateway.address()).await.begin(request, false).await;
+    sending.send_data("{".into(), false).unwrap();
+    let answer = crate::client::read_response(response).await.unwrap();
+    assert_eq!(answer.verdict(), (408, "request_timeout".to_owned()));
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn head_that_trickles_is_timed_out_as_a_whole() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.header_timeout = Duration::from_millis(100);
+    setup.config.limits.idle_timeout = Duration::from_secs(1);
+    let gateway = setup.start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    client.send(b"POST /v1/batch HTTP/1.1\r\nX-Filler: ").await;
+    client
+        .trickle_until_answer()
+        .await
+        .assert_denied(408, "request_timeout");
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn connection_that_says_nothing_is_closed() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.header_timeout = Duration::from_millis(100);
+    setup.config.limits.idle_timeout = Duration::from_secs(1);
+    let gateway = setup.start().await;
+    H1::connect(gateway.address()).await.assert_closed().await;
+    let mut client = H1::connect(gateway.address()).await;
+    client.send(&Http::good_batch(ENFORCED).bytes()).await;
+    client.answer().await.assert_ok();
+    client.assert_closed().await;
+    upstream.only();
+}
+
+#[tokio::test]
+async fn connection_beyond_the_limit_is_closed_and_room_comes_back() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.connections = 2;
+    let gateway = setup.start().await;
+    let mut first = H1::connect(gateway.address()).await;
+    let mut second = H1::connect(gateway.address()).await;
+    for client in [&mut first, &mut second] {
+        client.send(&Http::good_batch(ENFORCED).bytes()).await;
+        client.answer().await.assert_ok();
+    }
+    let mut third = H1::connect(gateway.address()).await;
+    third.send(&Http::good_batch(ENFORCED).bytes()).await;
+    assert!(third.try_answer_to("POST").await.is_none());
+    // Those inside are served on.
+    first.send(&Http::good_batch(ENFORCED).bytes()).await;
+    first.answer().await.assert_ok();
+    drop(second);
+    let room = async {
+        loop {
+            let mut client = H1::connect(gateway.address()).await;
+            client.send(&Http::good_batch(ENFORCED).bytes()).await;
+            if let Some(answer) = client.try_answer_to("POST").await {
+                return answer;
+            }
+        }
+    };
+    crate::wait::within("there is room again", room).await.assert_ok();
+}
+
+#[tokio::test]
+async fn bodies_held_together_are_bounded_and_the_room_comes_back() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.held_bytes = 100_000;
+    let gateway = setup.start().await;
+    let mut holding = H1::connect(gateway.address()).await;
+    holding.send(&head(90_000)).await;
+    holding.send(&vec![b' '; 80_000]).await;
+    until("the body is held", || {
+        gateway.metric("portcullis_held_body_bytes", &[]) > 79_999.0
+    })
+    .await;
+    let large = Http::new("POST", "tracking.test", "/v1/batch")
+        .bearer(&token(ENFORCED))
+        .body(vec![b' '; 40_000]);
+    let answer = gateway.send(&large).await;
+    answer.assert_denied(503, "overloaded");
+    assert_eq!(answer.one("Retry-After"), "1");
+    gateway.send(&Http::good_batch(ENFORCED)).await.assert_ok();
+    drop(holding);
+    until("the room came back", || {
+        gateway.metric("portcullis_held_body_bytes", &[]) < 1.0
+    })
+    .await;
+    let mut filled = vec![b' '; 40_000];
+    filled.extend_from_slice(batch(ENFORCED).as_bytes());
+    let request = Http::new("POST", "tracking.test", "/v1/batch")
+        .bearer(&token(ENFORCED))
+        .body(filled);
+    gateway.send(&request).await.assert_ok();
+}
+
+#[tokio::test]
+async fn body_is_held_until_its_answer_has_come_and_no_longer() {
+    let upstream = StubUpstream::answering(|_| Reply::Hang);
+    let mut setup = Setup::new(&upstream);
+    setup.upstream().timeouts.read = Duration::from_millis(300);
+    let gateway = setup.start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    client.send(&Http::good_batch(ENFORCED).bytes()).await;
+    upstream.until_received(1).await;
+    client.answer().await.assert_denied(504, "upstream_timeout");
+    until("nothing is held", || {
+        gateway.metric("portcullis_held_body_bytes", &[]) < 1.0
+    })
+    .await;
+}

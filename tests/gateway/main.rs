@@ -1,0 +1,40 @@
+//! The gateway over real sockets: real listeners and upstreams on free ports, hand-written snapshots
+//! through the feed, no control plane.
+//!
+//! Nothing here waits for a fixed time or depends on the order of the tests. A denial is always two
+//! claims: what the client was answered, and that the upstream saw nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking, its helpers too"
+)]
+
+#[path = "../support/certs.rs"]
+mod certs;
+#[path = "../support/client.rs"]
+mod client;
+#[path = "../support/forge.rs"]
+mod forge;
+#[path = "../support/gateway.rs"]
+mod gateway;
+#[path = "../support/key_server.rs"]
+mod key_server;
+#[path = "../support/upstream.rs"]
+mod upstream;
+#[path = "../support/wait.rs"]
+mod wait;
+#[path = "../support/wire.rs"]
+mod wire;
+
+mod bodies;
+mod denials;
+mod forwarding;
+mod identity;
+mod issuers;
+mod limits;
+mod policy;
+mod strictness;
+mod tls;

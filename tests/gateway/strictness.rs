@@ -1,0 +1,493 @@
+//! Requests with two readings: what Pingora's parser lets through, and what the gateway answers.
+//!
+//! Each test says the answer and that the upstream got nothing. The bytes are written to the socket as
+//! they stand here.
+
+use http::Request;
+
+use crate::client::{H1, H2};
+use crate::gateway::{ENFORCED, Http, Setup, batch, token};
+use crate::upstream::StubUpstream;
+use crate::wire::chunked;
+
+/// The lines of a good request before its body; each test spoils one of them.
+fn head(line: &str, lines: &[&str]) -> String {
+    let mut out = format!("{line}\r\n");
+    for line in lines {
+        out.push_str(line);
+        out.push_str("\r\n");
+    }
+    out.push_str(&format!("Authorization: Bearer {}\r\n\r\n", token(ENFORCED)));
+    out
+}
+
+const LINE: &str = "POST /v1/batch HTTP/1.1";
+const HOST: &str = "Host: tracking.test";
+
+fn length() -> String {
+    format!("Content-Length: {}", batch(ENFORCED).len())
+}
+
+/// A good batch behind this head, which says its length unless `lines` do something about framing.
+fn request(line: &str, lines: &[&str]) -> Vec<u8> {
+    let length = length();
+    let mut all = lines.to_vec();
+    all.push(&length);
+    [head(line, &all), batch(ENFORCED)].concat().into_bytes()
+}
+
+/// The same with another framing.
+fn framed(lines: &[&str], body: &[u8]) -> Vec<u8> {
+    let all = [&[HOST], lines].concat();
+    [head(LINE, &all).as_bytes(), body].concat()
+}
+
+async fn assert_refused(bytes: &[u8], status: u16, reason: &str) {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    client.send(bytes).await;
+    let answer = client.try_answer_to("POST").await;
+    let shown = String::from_utf8_lossy(bytes).replace(&token(ENFORCED), "<token>");
+    let verdict = answer.as_ref().map(crate::client::Answer::verdict);
+    assert_eq!(
+        verdict,
+        Some((status, reason.to_owned())),
+        "{}",
+        shown.get(..300).unwrap_or(&shown)
+    );
+    assert_eq!(answer.unwrap().one("Content-Type"), "application/json");
+    upstream.assert_untouched();
+}
+
+async fn assert_malformed(bytes: &[u8]) {
+    assert_refused(bytes, 400, "request_malformed").await;
+}
+
+#[tokio::test]
+async fn unspoilt_request_is_forwarded() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    gateway.send_raw(request(LINE, &[HOST])).await.assert_ok();
+    let body = chunked(batch(ENFORCED).as_bytes(), 7);
+    gateway
+        .send_raw(framed(&["Transfer-Encoding: chunked"], &body))
+        .await
+        .assert_ok();
+    assert_eq!(upstream.received().len(), 2);
+}
+
+#[tokio::test]
+async fn two_authorization_headers_are_refused() {
+    let bytes = request(LINE, &[HOST, "authorization: Bearer another"]);
+    assert_refused(&bytes, 400, "credentials_conflict").await;
+}
+
+#[tokio::test]
+async fn paths_of_two_readings_are_refused() {
+    for path in [
+        "/v1/../v1/batch",
+        "/v1/./batch",
+        "/v1/batch/..",
+        "//v1/batch",
+        "/v1//batch",
+        "/v1/%2e%2e/v1/batch",
+        "/v1/%2E/batch",
+        "/v1%2fbatch",
+        "/v1%2Fbatch",
+        "/v1%5cbatch",
+        "/v1\\batch",
+        "/v1/batch;x=1",
+        "/v1/batch%3Bx=1",
+        "/v1/batch%00",
+        "/v1/%62atch",
+        "/v1/batch%",
+        "/v1/batch%zz",
+        "/v1/batch%252e",
+        "v1/batch",
+        "*",
+    ] {
+        assert_refused(
+            &request(&format!("POST {path} HTTP/1.1"), &[HOST]),
+            400,
+            "path_invalid",
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn paths_of_two_readings_are_refused_over_http2() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let client = H2::connect(gateway.address()).await;
+    for path in [
+        "/v1/../v1/batch",
+        "//v1/batch",
+        "/v1/%2e%2e/v1/batch",
+        "/v1%2fbatch",
+        "/v1/batch;x=1",
+    ] {
+        let request = Request::post(format!("http://tracking.test{path}"))
+            .header("authorization", format!("Bearer {}", token(ENFORCED)))
+            .body(())
+            .unwrap();
+        let answer = client
+            .exchange(request, batch(ENFORCED).as_bytes(), 100)
+            .await
+            .unwrap();
+        answer.assert_denied(400, "path_invalid");
+    }
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn absolute_form_is_refused() {
+    let bytes = request("POST http://tracking.test/v1/batch HTTP/1.1", &[HOST]);
+    assert_refused(&bytes, 400, "path_invalid").await;
+    let bytes = request("POST http://elsewhere.test/v1/batch HTTP/1.1", &[HOST]);
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    assert_eq!(gateway.send_raw(bytes).await.status, 400);
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn illegal_bytes_in_the_target_are_refused() {
+    for line in [
+        "POST  /v1/batch HTTP/1.1",
+        "POST /v1/batch\0 HTTP/1.1",
+        "POST /v1/batch\x01 HTTP/1.1",
+        "POST\t/v1/batch HTTP/1.1",
+    ] {
+        let upstream = StubUpstream::start();
+        let gateway = Setup::new(&upstream).start().await;
+        let answer = gateway.send_raw(request(line, &[HOST])).await;
+        assert_eq!(answer.status, 400, "{line:?}");
+        upstream.assert_untouched();
+    }
+}
+
+#[tokio::test]
+async fn space_in_the_target_is_escaped_for_the_decision_and_the_upstream_alike() {
+    // The parser does this; what matters is that nobody behind it sees another path.
+    for (line, target) in [
+        ("POST /v1/a b HTTP/1.1", "/v1/a%20b"),
+        ("POST /v1/batch  HTTP/1.1", "/v1/batch%20"),
+    ] {
+        let upstream = StubUpstream::start();
+        let gateway = Setup::new(&upstream).start().await;
+        gateway.send_raw(request(line, &[HOST])).await.assert_ok();
+        assert_eq!(upstream.only().target, target);
+    }
+}
+
+#[tokio::test]
+async fn other_codings_than_chunked_are_refused() {
+    let body = chunked(batch(ENFORCED).as_bytes(), 7);
+    for lines in [
+        vec!["Transfer-Encoding: gzip, chunked"],
+        vec!["Transfer-Encoding: chunked, chunked"],
+        vec!["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+        vec!["Transfer-Encoding: gzip", "Transfer-Encoding: chunked"],
+        vec!["Transfer-Encoding: chunked, gzip"],
+        vec!["Transfer-Encoding: identity"],
+        vec!["Transfer-Encoding: xchunked"],
+        vec!["Transfer-Encoding: "],
+    ] {
+        assert_malformed(&framed(&lines, &body)).await;
+    }
+}
+
+#[tokio::test]
+async fn length_beside_transfer_encoding_is_refused() {
+    let body = chunked(batch(ENFORCED).as_bytes(), 7);
+    let length = format!("Content-Length: {}", body.len());
+    assert_malformed(&framed(&["Transfer-Encoding: chunked", &length], &body)).await;
+    assert_malformed(&framed(&[&length, "Transfer-Encoding: chunked"], &body)).await;
+    assert_malformed(&framed(
+        &["content-length : 5", "Transfer-Encoding: chunked"],
+        &body,
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn transfer_encoding_on_http10_is_refused() {
+    let lines = [HOST, "Transfer-Encoding: chunked"];
+    let head = head("POST /v1/batch HTTP/1.0", &lines);
+    assert_malformed(&[head.as_bytes(), &chunked(batch(ENFORCED).as_bytes(), 7)].concat()).await;
+}
+
+#[tokio::test]
+async fn lengths_of_two_readings_are_refused() {
+    let body = batch(ENFORCED);
+    let right = body.len();
+    for lines in [
+        vec![
+            format!("Content-Length: {right}"),
+            format!("Content-Length: {right}"),
+        ],
+        vec![format!("Content-Length: {right}"), "Content-Length: 5".to_owned()],
+        vec![format!("Content-Length: {right}, {right}")],
+        vec![format!("Content-Length: {right}, 5")],
+        vec![format!("Content-Length: +{right}")],
+        vec![format!("Content-Length: -{right}")],
+        vec![format!("Content-Length: {right:#x}")],
+        vec![format!("Content-Length: {right}.0")],
+        vec!["Content-Length: ".to_owned()],
+        vec!["Content-Length: 99999999999999999999999".to_owned()],
+    ] {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        assert_malformed(&framed(&lines, body.as_bytes())).await;
+    }
+}
+
+#[tokio::test]
+async fn chunks_of_two_readings_are_refused() {
+    let body = batch(ENFORCED);
+    for size in ["0x5", "+5", "-5", "5 ", "ffffffffffffffffff", "g", ""] {
+        let bytes = format!("{size}\r\n{body}\r\n0\r\n\r\n");
+        let upstream = StubUpstream::start();
+        let gateway = Setup::new(&upstream).start().await;
+        let answer = gateway
+            .send_raw(framed(&["Transfer-Encoding: chunked"], bytes.as_bytes()))
+            .await;
+        assert_eq!(answer.status, 400, "{size:?}");
+        upstream.assert_untouched();
+    }
+}
+
+#[tokio::test]
+async fn trailers_do_not_reach_the_upstream() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut body = chunked(batch(ENFORCED).as_bytes(), 7);
+    body.truncate(body.len() - 2);
+    body.extend_from_slice(b"X-Portcullis-Source-Id: spoofed\r\n\r\n");
+    let mut client = H1::connect(gateway.address()).await;
+    client.send(&framed(&["Transfer-Encoding: chunked"], &body)).await;
+    let answer = client.answer().await;
+    if answer.status == 200 {
+        assert_ne!(upstream.only().one("X-Portcullis-Source-Id"), "spoofed");
+    } else {
+        answer.assert_denied(400, "request_malformed");
+        upstream.assert_untouched();
+    }
+}
+
+#[tokio::test]
+async fn missing_and_malformed_hosts_are_refused() {
+    assert_malformed(&request(LINE, &[])).await;
+    for host in [
+        "a/b?c",
+        "a b",
+        "",
+        "a:b",
+        "a:",
+        ":80",
+        "a@b",
+        "a,b",
+        "[::1",
+        "[zz]",
+        "tracking.test#x",
+        "\"a\"",
+    ] {
+        assert_malformed(&request(LINE, &[&format!("Host: {host}")])).await;
+    }
+}
+
+#[tokio::test]
+async fn shortest_request_without_a_host_is_answered() {
+    // Shorter than the HTTP/2 preface that the listener looks for.
+    assert_malformed(b"GET / HTTP/1.1\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn two_hosts_are_refused() {
+    assert_malformed(&request(LINE, &[HOST, HOST])).await;
+    assert_malformed(&request(LINE, &[HOST, "host: elsewhere.test"])).await;
+}
+
+#[tokio::test]
+async fn host_that_contradicts_the_authority_is_refused() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let client = H2::connect(gateway.address()).await;
+    let request = |host: &str| {
+        Request::post("http://tracking.test/v1/batch")
+            .header("host", host)
+            .header("authorization", format!("Bearer {}", token(ENFORCED)))
+            .body(())
+            .unwrap()
+    };
+    let body = batch(ENFORCED);
+    let answer = client
+        .exchange(request("public.test"), body.as_bytes(), 100)
+        .await
+        .unwrap();
+    // Refused below the gateway, which never gets to see the request.
+    assert_eq!(answer.status, 400);
+    upstream.assert_untouched();
+    let client = H2::connect(gateway.address()).await;
+    client
+        .exchange(request("tracking.test"), body.as_bytes(), 100)
+        .await
+        .unwrap()
+        .assert_ok();
+    assert_eq!(upstream.only().all("Host"), ["tracking.test"]);
+}
+
+#[tokio::test]
+async fn headers_beyond_the_limits_are_refused() {
+    let large = format!("X-Filler: {}", "a".repeat(200 << 10));
+    assert_refused(&request(LINE, &[HOST, &large]), 431, "headers_too_large").await;
+    // Above our own limit, and above the parser's 256, which it cannot tell from another fault.
+    for (count, status, reason) in [
+        (101, 431, "headers_too_large"),
+        (200, 431, "headers_too_large"),
+        (300, 400, "request_malformed"),
+    ] {
+        let many: Vec<String> = (0..count).map(|n| format!("X-Filler-{n}: a")).collect();
+        let lines: Vec<&str> = [HOST]
+            .into_iter()
+            .chain(many.iter().map(String::as_str))
+            .collect();
+        assert_refused(&request(LINE, &lines), status, reason).await;
+    }
+    let target = format!("POST /v1/{} HTTP/1.1", "a".repeat(9_000));
+    assert_refused(&request(&target, &[HOST]), 431, "headers_too_large").await;
+}
+
+#[tokio::test]
+async fn wishes_to_change_the_protocol_are_refused() {
+    assert_malformed(&request(LINE, &[HOST, "Upgrade: websocket"])).await;
+    assert_malformed(&request(
+        LINE,
+        &[
+            HOST,
+            "Connection: Upgrade",
+            "Upgrade: h2c",
+            "HTTP2-Settings: AAMAAABk",
+        ],
+    ))
+    .await;
+    assert_malformed(&request("CONNECT tracking.test:443 HTTP/1.1", &[HOST])).await;
+}
+
+#[tokio::test]
+async fn methods_that_are_none_of_an_apis_are_refused() {
+    for method in ["TRACE", "post", "Post", "CONNECT"] {
+        assert_malformed(&request(&format!("{method} /v1/batch HTTP/1.1"), &[HOST])).await;
+    }
+}
+
+#[tokio::test]
+async fn bare_line_feeds_are_refused() {
+    let good = String::from_utf8(request(LINE, &[HOST])).unwrap();
+    assert_malformed(good.replace("\r\n", "\n").as_bytes()).await;
+    assert_malformed(good.replacen("\r\n", "\n", 1).as_bytes()).await;
+    assert_malformed(good.replacen("test\r\n", "test\n", 1).as_bytes()).await;
+    assert_malformed(good.replacen("\r\n\r\n", "\r\n\n", 1).as_bytes()).await;
+}
+
+#[tokio::test]
+async fn control_bytes_in_headers_are_refused() {
+    for value in ["a\0b", "a\rb", "a\x0bb", "a\x7fb"] {
+        assert_malformed(&request(LINE, &[HOST, &format!("X-Value: {value}")])).await;
+    }
+}
+
+#[tokio::test]
+async fn folded_and_misspelt_header_lines_are_refused() {
+    for line in [
+        "X-A: a\r\n b",
+        "X-A: a\r\n\tb",
+        "X-A : a",
+        " X-A: a",
+        "X-A",
+        ": a",
+        "X A: a",
+        "X-\u{e9}: a",
+    ] {
+        assert_malformed(&request(LINE, &[HOST, line])).await;
+    }
+}
+
+#[tokio::test]
+async fn connection_that_names_an_end_to_end_header_is_refused() {
+    for option in [
+        "authorization",
+        "close, X-Portcullis-Source-Id",
+        "content-length",
+        "host",
+    ] {
+        assert_malformed(&request(LINE, &[HOST, &format!("Connection: {option}")])).await;
+    }
+}
+
+#[tokio::test]
+async fn unknown_expectation_is_refused() {
+    assert_malformed(&request(LINE, &[HOST, "Expect: something"])).await;
+}
+
+#[tokio::test]
+async fn other_versions_are_refused() {
+    for version in [
+        "HTTP/0.9",
+        "HTTP/1.2",
+        "HTTP/2.0",
+        "HTTP/1",
+        "http/1.1",
+        "HTTP/1.1 x",
+    ] {
+        let upstream = StubUpstream::start();
+        let gateway = Setup::new(&upstream).start().await;
+        let answer = gateway
+            .send_raw(request(&format!("POST /v1/batch {version}"), &[HOST]))
+            .await;
+        assert_eq!(answer.status, 400, "{version}");
+        upstream.assert_untouched();
+    }
+}
+
+#[tokio::test]
+async fn half_close_after_a_request_still_gets_its_answer() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    client.send(&request(LINE, &[HOST])).await;
+    client.half_close().await;
+    client.answer().await.assert_ok();
+    client.assert_closed().await;
+    upstream.only();
+}
+
+#[tokio::test]
+async fn bytes_behind_a_body_are_never_read_as_its_request() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    let mut bytes = request(LINE, &[HOST]);
+    bytes.extend_from_slice(b"garbage");
+    client.send(&bytes).await;
+    client.answer().await.assert_ok();
+    // No pipelining: what came with the first request is not a second one, and the client sees it end.
+    client.assert_closed().await;
+    assert_eq!(upstream.only().body_len, batch(ENFORCED).len());
+}
+
+#[tokio::test]
+async fn second_request_is_not_smuggled_in_the_first_ones_body() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    // To a server that took the chunked framing for none, the body begins a request of its own.
+    let smuggled = Http::new("GET", "public.test", "/smuggled").bytes();
+    let inner = batch(ENFORCED);
+    let body = chunked(&[inner.as_bytes(), b"\r\n", &smuggled].concat(), 50);
+    let answer = gateway
+        .send_raw(framed(&["Transfer-Encoding: chunked"], &body))
+        .await;
+    answer.assert_denied(400, "body_invalid");
+    upstream.assert_untouched();
+}

@@ -1,0 +1,114 @@
+//! A certificate authority of the test's own, and the files and TLS sides made with it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
+
+use crate::gateway::use_one_provider;
+
+/// An authority and a folder for the files it makes; the folder goes when this is dropped.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: Folder,
+}
+
+/// A folder of the test's own below cargo's one for tests.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(uuid::Uuid::now_v7().to_string());
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A certificate and its key, as files and in memory.
+pub struct Issued {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub chain: Vec<CertificateDer<'static>>,
+    private: Vec<u8>,
+}
+
+impl Issued {
+    fn private(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::try_from(self.private.clone()).unwrap()
+    }
+
+    /// A TLS server with this certificate.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        use_one_provider();
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.private())
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self {
+            issuer,
+            folder: Folder::new(),
+        }
+    }
+
+    /// A PEM file with the authority's own certificate.
+    pub fn file(&self) -> PathBuf {
+        self.folder.write("ca.pem", &self.issuer.pem())
+    }
+
+    /// A certificate for a name.
+    pub fn issue(&self, name: &str) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        Issued {
+            cert: self.folder.write(&format!("{name}.pem"), &cert.pem()),
+            key: self.folder.write(&format!("{name}.key"), &key.serialize_pem()),
+            chain: vec![cert.der().clone()],
+            private: key.serialize_der(),
+        }
+    }
+
+    /// A TLS client that trusts this authority and offers these protocols.
+    pub fn client(&self, alpn: &[&str], own: Option<&Issued>) -> ClientConfig {
+        use_one_provider();
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let mut config = match own {
+            Some(own) => builder
+                .with_client_auth_cert(own.chain.clone(), own.private())
+                .unwrap(),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+}

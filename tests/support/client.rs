@@ -1,0 +1,302 @@
+//! Clients of the gateway: a raw one for HTTP/1.1, so that any bytes can be sent, and one for HTTP/2.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::Request;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use serde_json::Value;
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::wait::within;
+use crate::wire;
+
+/// A byte stream, plain or TLS.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+/// A response as it came over the wire.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Statuses of the interim responses before it.
+    pub interim: Vec<u16>,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    /// Whether the body came to the end that its framing promises.
+    pub complete: bool,
+}
+
+impl Answer {
+    /// Every value of a header.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        wire::all(&self.headers, name)
+    }
+
+    /// The only value of a header.
+    #[track_caller]
+    pub fn one(&self, name: &str) -> &str {
+        match self.all(name).as_slice() {
+            [one] => one,
+            others => panic!("{} values of {name}: {:?}", others.len(), self.headers),
+        }
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Status and `reason` of a denial; an empty reason where there is none.
+    pub fn verdict(&self) -> (u16, String) {
+        let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        (
+            self.status,
+            json["reason"].as_str().unwrap_or_default().to_owned(),
+        )
+    }
+
+    #[track_caller]
+    pub fn assert_ok(&self) {
+        let text = String::from_utf8_lossy(&self.body);
+        assert_eq!((self.status, self.complete), (200, true), "{text}");
+    }
+
+    #[track_caller]
+    pub fn assert_denied(&self, status: u16, reason: &str) {
+        assert_eq!(self.verdict(), (status, reason.to_owned()), "{self:?}");
+        assert!(self.complete, "the denial was cut short");
+    }
+}
+
+/// An HTTP/1.1 connection that sends the bytes it is given.
+pub struct H1 {
+    stream: BufReader<Box<dyn Wire>>,
+}
+
+impl H1 {
+    pub async fn connect(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect(to).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::over(stream)
+    }
+
+    pub fn over(stream: impl Wire + 'static) -> Self {
+        Self {
+            stream: BufReader::new(Box::new(stream)),
+        }
+    }
+
+    /// Sends bytes. A gateway that closed the connection meanwhile is no error: its answer tells.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        let _ = within("the gateway took the bytes", self.stream.write_all(bytes)).await;
+        let _ = self.stream.flush().await;
+    }
+
+    /// Says that nothing more will be sent.
+    pub async fn half_close(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
+    /// The next response, to a request of this method.
+    pub async fn answer_to(&mut self, method: &str) -> Answer {
+        match self.try_answer_to(method).await {
+            Some(answer) => answer,
+            None => panic!("the connection ended without a response"),
+        }
+    }
+
+    /// The next response to a GET or POST.
+    pub async fn answer(&mut self) -> Answer {
+        self.answer_to("POST").await
+    }
+
+    /// The next response, or `None` where the connection ends without one.
+    pub async fn try_answer_to(&mut self, method: &str) -> Option<Answer> {
+        within("the gateway answered", self.read_answer(method)).await
+    }
+
+    async fn read_answer(&mut self, method: &str) -> Option<Answer> {
+        let mut interim = Vec::new();
+        loop {
+            let head = wire::read_head(&mut self.stream).await?;
+            let status = head.line.split(' ').nth(1)?.parse().ok()?;
+            if (100..200).contains(&status) {
+                interim.push(status);
+                continue;
+            }
+            let framing = wire::response_framing(&head, method, status);
+            let body = wire::read_body(&mut self.stream, framing).await;
+            return Some(Answer {
+                status,
+                interim,
+                headers: head.headers,
+                body: body.bytes,
+                complete: body.complete,
+            });
+        }
+    }
+
+    /// Sends a byte every few milliseconds until a response comes.
+    pub async fn trickle_until_answer(&mut self) -> Answer {
+        let mut ticks = tokio::time::interval(Duration::from_millis(10));
+        let answered = async {
+            loop {
+                tokio::select! {
+                    held = self.stream.fill_buf() => {
+                        let _ = held.unwrap();
+                        return;
+                    }
+                    _ = ticks.tick() => {}
+                }
+                self.send(b"x").await;
+            }
+        };
+        within("the gateway gave up waiting", answered).await;
+        self.answer().await
+    }
+
+    /// Waits for an interim response and returns its status.
+    pub async fn interim(&mut self) -> u16 {
+        let head = within("an interim response", wire::read_head(&mut self.stream)).await;
+        head.unwrap().line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Resolves when the gateway has closed the connection without another byte.
+    pub async fn assert_closed(&mut self) {
+        let mut rest = Vec::new();
+        let _ = within(
+            "the gateway closed the connection",
+            self.stream.read_to_end(&mut rest),
+        )
+        .await;
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
+}
+
+/// Sends bytes on a new connection and reads one response.
+pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> Answer {
+    let mut client = H1::connect(to).await;
+    client.send(bytes).await;
+    client.answer().await
+}
+
+/// An HTTP/2 connection.
+pub struct H2 {
+    sender: SendRequest<Bytes>,
+}
+
+impl H2 {
+    /// With prior knowledge.
+    pub async fn connect(to: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(to).await.unwrap()).await
+    }
+
+    pub async fn over(stream: impl Wire + 'static) -> Self {
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Self { sender }
+    }
+
+    /// Begins a request; its body is for the caller to send.
+    pub async fn begin(
+        &self,
+        request: Request<()>,
+        ended: bool,
+    ) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+        let mut sender = within("HTTP/2 is ready", self.sender.clone().ready())
+            .await
+            .unwrap();
+        sender.send_request(request, ended).unwrap()
+    }
+
+    /// Sends a whole request in parts of `size` and reads the response.
+    pub async fn exchange(
+        &self,
+        request: Request<()>,
+        body: &[u8],
+        size: usize,
+    ) -> Result<Answer, h2::Error> {
+        let (response, mut sending) = self.begin(request, body.is_empty()).await;
+        if !body.is_empty() {
+            within("the gateway took the body", send_parts(&mut sending, body, size)).await;
+        }
+        within("the gateway answered", read_response(response)).await
+    }
+
+    /// The same for a request without a body.
+    pub async fn get(&self, request: Request<()>) -> Answer {
+        self.exchange(request, b"", 1).await.unwrap()
+    }
+}
+
+async fn send_parts(sending: &mut h2::SendStream<Bytes>, body: &[u8], size: usize) {
+    let mut parts = body.chunks(size).peekable();
+    while let Some(part) = parts.next() {
+        let mut part = Bytes::copy_from_slice(part);
+        while !part.is_empty() {
+            sending.reserve_capacity(part.len());
+            let Some(Ok(room)) = std::future::poll_fn(|cx| sending.poll_capacity(cx)).await else {
+                // The gateway has answered and wants no more of it.
+                return;
+            };
+            let now = part.split_to(room.min(part.len()));
+            let ended = part.is_empty() && parts.peek().is_none();
+            if sending.send_data(now, ended).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads a response to its end, or as far as it comes.
+pub async fn read_response(response: h2::client::ResponseFuture) -> Result<Answer, h2::Error> {
+    let (head, mut stream) = response.await?.into_parts();
+    let mut body = Vec::new();
+    let mut complete = true;
+    while let Some(part) = stream.data().await {
+        let Ok(part) = part else {
+            complete = false;
+            break;
+        };
+        let _ = stream.flow_control().release_capacity(part.len());
+        body.extend_from_slice(&part);
+    }
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    Ok(Answer {
+        status: head.status.as_u16(),
+        interim: Vec::new(),
+        headers: head
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect(),
+        body,
+        complete,
+    })
+}
+
+/// A TLS connection that asks for `name`, with what the handshake agreed on.
+pub async fn tls(
+    to: SocketAddr,
+    name: &str,
+    config: ClientConfig,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let stream = TcpStream::connect(to).await?;
+    within(
+        "the TLS handshake",
+        TlsConnector::from(Arc::new(config)).connect(name, stream),
+    )
+    .await
+}
