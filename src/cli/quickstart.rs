@@ -78,11 +78,15 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
             args.dir.display()
         ))
     })?;
-    let upstream =
-        TcpListener::from_std(bind(&args.upstream).map_err(Failure::input)?).map_err(Failure::internal)?;
+    let upstream = TcpListener::from_std(
+        bind(&args.upstream)
+            .map_err(Failure::input)
+            .map_err(name_the_flags)?,
+    )
+    .map_err(Failure::internal)?;
     let upstream_address = upstream.local_addr().map_err(Failure::internal)?;
     let config = config(&args, upstream_address)?;
-    let planes = Planes::start(&config).await?;
+    let planes = Planes::start(&config).await.map_err(name_the_flags)?;
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let log = absolute(&args.dir.join("upstream.jsonl"))?;
     let sample = {
@@ -105,7 +109,7 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
         None => make_data(control, &args.dir, &addresses, &log).await?,
     };
     env.write(&env_path)?;
-    print_what_to_paste(&args, &env_path, &addresses, began.elapsed());
+    print_what_to_paste(&args, &env_path, &addresses, upstream_address, began.elapsed());
     ending.asked().await;
     drop(stop);
     planes.stop().await;
@@ -408,7 +412,23 @@ fn quoted(word: &str) -> Zeroizing<String> {
     Zeroizing::new(format!("{quote}{word}{quote}"))
 }
 
-fn print_what_to_paste(args: &QuickstartArgs, env: &Path, addresses: &Addresses, took: std::time::Duration) {
+/// Where a port is taken, says how to choose others: the newcomer knows none of the four.
+fn name_the_flags(failure: Failure) -> Failure {
+    match failure {
+        Failure::Input(message) if message.starts_with("cannot listen on") => Failure::Input(format!(
+            "{message} (--gateway, --control-plane, --observability and --upstream choose others)"
+        )),
+        other => other,
+    }
+}
+
+fn print_what_to_paste(
+    args: &QuickstartArgs,
+    env: &Path,
+    addresses: &Addresses,
+    upstream: SocketAddr,
+    took: std::time::Duration,
+) {
     let program =
         std::env::current_exe().map_or_else(|_| "portcullis".to_owned(), |path| path.display().to_string());
     // The other terminal may stand in another folder.
@@ -429,6 +449,7 @@ fn print_what_to_paste(args: &QuickstartArgs, env: &Path, addresses: &Addresses,
   gateway         http://{gateway}
   control plane   http://{control}   (token endpoint, management API)
   metrics         http://{observability}/metrics
+  sample upstream http://{upstream}   (writes what it gets to {dir}/upstream.jsonl)
 
 Paste into another terminal:
 
