@@ -54,66 +54,61 @@ pub struct Origin<'a> {
     pub forward_authorization: bool,
 }
 
-/// How an exchange failed.
-#[derive(Debug)]
-pub enum Failure {
-    /// Nothing was sent to the client yet: a denial can still be answered.
-    Unanswered(DenyReason),
-    /// The response had begun; the connection must end here.
-    Interrupted,
+/// An upstream that has taken the whole request and begun to answer.
+pub struct Answered<'p> {
+    connection: Connection<'p>,
+    response: ResponseHeader,
 }
 
-/// The status the client was sent.
-pub struct Exchanged {
-    pub status: u16,
+impl Answered<'_> {
+    /// The status that the client will be sent.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.response.status.as_u16()
+    }
 }
 
-/// Sends the request upstream, whole, and its response back.
+/// Sends the request upstream, whole, and waits for the head of its response.
 ///
 /// # Errors
-/// [`Failure`], which says whether the client can still be answered.
-pub async fn forward(
+/// The reason of the denial; the client was sent nothing yet.
+pub async fn send<'p>(
     permit: &Permit,
     origin: &Origin<'_>,
     session: &mut ServerSession,
     body: &Held,
-    pool: &Pool,
-) -> Result<Exchanged, Failure> {
-    let mut connection = pool
-        .connect()
-        .await
-        .map_err(|error| Failure::Unanswered(reason_of(&error)))?;
+    pool: &'p Pool,
+) -> Result<Answered<'p>, DenyReason> {
+    let failed = |error: BError| reason_of(&error);
+    let mut connection = pool.connect().await.map_err(failed)?;
     let request = request_header(permit, origin, session.req_header(), body.bytes(), &connection)
-        .map_err(|_| Failure::Unanswered(DenyReason::RequestMalformed))?;
-    let failed = |error: BError| Failure::Unanswered(reason_of(&error));
+        .map_err(|_| DenyReason::RequestMalformed)?;
     connection.send(request, body.bytes()).await.map_err(failed)?;
-    let mut response = final_head(&mut connection).await.map_err(failed)?;
-    let status = response.status;
+    let response = final_head(&mut connection).await.map_err(failed)?;
+    Ok(Answered { connection, response })
+}
+
+/// Passes the response on.
+///
+/// # Errors
+/// The upstream or the client went away in the middle: the client's connection must end here, so that
+/// what it got is not taken for the whole.
+pub async fn relay(answered: Answered<'_>, session: &mut ServerSession, pool: &Pool) -> Result<(), BError> {
+    let Answered {
+        mut connection,
+        mut response,
+    } = answered;
+    let is_bodiless = is_bodiless(&session.req_header().method, response.status);
     clean_response(&mut response, session);
-    let is_bodiless = is_bodiless(&session.req_header().method, status);
-    respond::write_head(session, response, is_bodiless)
-        .await
-        .map_err(|_| Failure::Interrupted)?;
+    respond::write_head(session, response, is_bodiless).await?;
     if !is_bodiless {
-        while let Some(part) = connection
-            .response_body()
-            .await
-            .map_err(|_| Failure::Interrupted)?
-        {
-            session
-                .write_response_body(part, false)
-                .await
-                .map_err(|_| Failure::Interrupted)?;
+        while let Some(part) = connection.response_body().await? {
+            session.write_response_body(part, false).await?;
         }
-        session
-            .write_response_body(Bytes::new(), true)
-            .await
-            .map_err(|_| Failure::Interrupted)?;
+        session.write_response_body(Bytes::new(), true).await?;
     }
     pool.release(connection).await;
-    Ok(Exchanged {
-        status: status.as_u16(),
-    })
+    Ok(())
 }
 
 /// Whether a response has no body whatever its headers say (RFC 9112 section 6.3).

@@ -17,7 +17,7 @@ use pingora_http::RequestHeader;
 use super::access_log::{AccessLog, AccessRecord, shown_path};
 use super::body::{self, Held, HeldBytes};
 use super::extract::{self, Credential};
-use super::forward::{self, Exchanged, Failure, Origin};
+use super::forward::{self, Answered, Origin};
 use super::jwks::KeyFetcher;
 use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
@@ -172,12 +172,22 @@ impl Gateway {
             Err((reason, detail)) => return self.deny(session, request_id, Some(at), reason, detail).await,
         };
         let began = instant();
-        let exchanged = self.exchange(session, request_id, at, &cleared).await;
-        let upstream = Some(began.elapsed());
+        let Some(pool) = self.pools.get(at) else {
+            let reason = DenyReason::UpstreamUnavailable;
+            return self.deny(session, request_id, Some(at), reason, None).await;
+        };
+        let answered = match self.send(session, request_id, &cleared, pool).await {
+            Ok(answered) => answered,
+            Err(reason) => return self.deny(session, request_id, Some(at), reason, None).await,
+        };
         let would_deny = cleared.permit.would_deny();
-        let outcome = Outcome {
+        // Counted before the client sees the answer, so that whoever reads the metrics after it finds it.
+        self.metrics.allowed(Some(at), would_deny);
+        let status = answered.status();
+        let relayed = forward::relay(answered, session, pool).await.is_ok();
+        Outcome {
             api: Some(at),
-            status: 0,
+            status: if relayed { status } else { 0 },
             decision: if would_deny.is_some() {
                 "would_deny"
             } else {
@@ -185,27 +195,8 @@ impl Gateway {
             },
             reason: would_deny,
             permit: Some(cleared.permit),
-            upstream,
-            reusable: true,
-        };
-        match exchanged {
-            Ok(exchanged) => {
-                self.metrics.allowed(Some(at), would_deny);
-                Outcome {
-                    status: exchanged.status,
-                    ..outcome
-                }
-            }
-            Err(Failure::Unanswered(reason)) => self.deny(session, request_id, Some(at), reason, None).await,
-            Err(Failure::Interrupted) => {
-                let reason = DenyReason::UpstreamUnavailable;
-                self.metrics.denied(Some(at), reason);
-                Outcome {
-                    reason: Some(reason),
-                    reusable: false,
-                    ..outcome
-                }
-            }
+            upstream: Some(began.elapsed()),
+            reusable: relayed,
         }
     }
 
@@ -266,17 +257,13 @@ impl Gateway {
         })
     }
 
-    async fn exchange(
+    async fn send<'p>(
         &self,
         session: &mut ServerSession,
         request_id: &str,
-        at: usize,
         cleared: &Cleared,
-    ) -> Result<Exchanged, Failure> {
-        let pool = self
-            .pools
-            .get(at)
-            .ok_or(Failure::Unanswered(DenyReason::UpstreamUnavailable))?;
+        pool: &'p Pool,
+    ) -> Result<Answered<'p>, DenyReason> {
         let origin = Origin {
             request_id,
             client: client_ip(session),
@@ -285,7 +272,7 @@ impl Gateway {
             scopes: cleared.token.as_ref().map(|token| token.scopes()),
             forward_authorization: cleared.forward_authorization,
         };
-        forward::forward(&cleared.permit, &origin, session, &cleared.body, pool).await
+        forward::send(&cleared.permit, &origin, session, &cleared.body, pool).await
     }
 
     async fn judge(
