@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use http::Request;
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 
 use crate::client::{Answer, H1, H2};
 use crate::forge::{self, Forge, NOW, write_key};
@@ -472,8 +473,14 @@ async fn early_denial_of_a_large_body_is_read_by_the_client() {
     let request = Http::new("POST", "tracking.test", "/v1/batch")
         .bearer("one")
         .bearer("another");
-    let answer = gateway.send(&request.body(body.clone())).await;
-    answer.assert_denied(400, "credentials_conflict");
+    // With a small buffer, what was sent was read.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(16 << 10).unwrap();
+    let mut client = H1::over(socket.connect(gateway.address()).await.unwrap());
+    let all_taken = client.send(&request.body(body.clone()).bytes()).await;
+    // Many clients look for an answer only once they could send everything.
+    assert!(all_taken, "the body was not read away");
+    client.answer().await.assert_denied(400, "credentials_conflict");
     let client = H2::connect(gateway.address()).await;
     let request = Request::post("http://tracking.test/v1/../batch")
         .body(())

@@ -95,10 +95,14 @@ impl H1 {
         }
     }
 
-    /// Sends bytes. A gateway that closed the connection meanwhile is no error: its answer tells.
-    pub async fn send(&mut self, bytes: &[u8]) {
-        let _ = within("the gateway took the bytes", self.stream.write_all(bytes)).await;
-        let _ = self.stream.flush().await;
+    /// Sends bytes, and says whether all of them were taken. A gateway that closed the connection meanwhile
+    /// is no error here: its answer tells.
+    pub async fn send(&mut self, bytes: &[u8]) -> bool {
+        let sending = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        within("the gateway took the bytes", sending).await.is_ok()
     }
 
     /// Says that nothing more will be sent.
