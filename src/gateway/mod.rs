@@ -14,6 +14,7 @@ pub mod body;
 pub mod connection;
 pub mod extract;
 pub mod forward;
+mod json_tokens;
 pub mod jwks;
 pub mod metrics;
 mod own_answers;

@@ -3,6 +3,16 @@
 //! Nothing here calls the library. What a test knows it reads where a user would: standard output, the env
 //! file, the management API, the logs, and what arrives at an upstream.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::too_many_lines,
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking, and tells one story from start to end"
+)]
+
 #[path = "../support"]
 mod support {
     pub mod process;
