@@ -317,38 +317,38 @@ fn unescape(raw: &[u8]) -> Result<String, ScanError> {
 
 /// Whether `text` begins with a literal or number of JSON that ends where it must.
 fn is_scalar(text: &[u8]) -> bool {
-    let end = text
-        .iter()
-        .position(|byte| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'))
-        .unwrap_or(text.len());
-    match text.get(..end).unwrap_or_default() {
-        b"true" | b"false" | b"null" => true,
-        number => is_number(number),
+    let after = match text {
+        [b't', b'r', b'u', b'e', rest @ ..]
+        | [b'n', b'u', b'l', b'l', rest @ ..]
+        | [b'f', b'a', b'l', b's', b'e', rest @ ..] => Some(rest),
+        _ => after_number(text),
+    };
+    matches!(
+        after,
+        Some([] | [b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r', ..])
+    )
+}
+
+/// What follows the number that `text` begins with.
+fn after_number(text: &[u8]) -> Option<&[u8]> {
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let mut rest = match text {
+        [b'0', rest @ ..] => rest,
+        _ => after_digits(text)?,
+    };
+    if let [b'.', fraction @ ..] = rest {
+        rest = after_digits(fraction)?;
+    }
+    match rest {
+        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => after_digits(exponent),
+        _ => Some(rest),
     }
 }
 
-fn is_number(text: &[u8]) -> bool {
-    let text = text.strip_prefix(b"-").unwrap_or(text);
-    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let whole = digits(text);
-    if whole == 0 || (whole > 1 && text.first() == Some(&b'0')) {
-        return false;
-    }
-    let mut rest = text.get(whole..).unwrap_or_default();
-    if let [b'.', fraction @ ..] = rest {
-        let count = digits(fraction);
-        if count == 0 {
-            return false;
-        }
-        rest = fraction.get(count..).unwrap_or_default();
-    }
-    match rest {
-        [] => true,
-        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => {
-            !exponent.is_empty() && digits(exponent) == exponent.len()
-        }
-        _ => false,
-    }
+/// What follows at least one digit.
+fn after_digits(text: &[u8]) -> Option<&[u8]> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits == 0 { None } else { text.get(digits..) }
 }
 
 #[cfg(test)]

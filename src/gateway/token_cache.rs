@@ -3,10 +3,14 @@
 //! The key is the full SHA-256 of the token's text, so two tokens share an entry only if they are the
 //! same token. What is kept says that a key made a signature; whether that key, the time, the app and
 //! all else still allow anything is decided anew on every request.
+//!
+//! quick_cache rather than moka: moka notes each read for later and pays for it with 10,000 tokens in
+//! rotation, where a look-up is most of what a token costs.
 
 use std::sync::Arc;
 
-use moka::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::domain::access_token::{TokenFault, VerifiedToken};
 use crate::domain::digest::sha256;
@@ -15,8 +19,11 @@ use crate::domain::time::UnixSeconds;
 
 /// Verified tokens by the digest of their text.
 pub struct TokenCache {
-    entries: Cache<[u8; 32], Arc<VerifiedToken>, foldhash::fast::RandomState>,
+    entries: Cache<Digest, Arc<VerifiedToken>, UnitWeighter, foldhash::fast::RandomState>,
 }
+
+/// SHA-256 of a token's text.
+type Digest = [u8; 32];
 
 /// A token and whether its signature was known already.
 pub struct Looked {
@@ -29,9 +36,14 @@ impl TokenCache {
     #[must_use]
     pub fn new(capacity: u64) -> Self {
         // The digests are uniform and secret-free, so a fast hasher does.
-        let entries = Cache::builder()
-            .max_capacity(capacity)
-            .build_with_hasher(foldhash::fast::RandomState::default());
+        let entries = Cache::with(
+            // Room grows with use; an idle gateway does not hold it.
+            usize::try_from(capacity).unwrap_or(usize::MAX).min(4_096),
+            capacity,
+            UnitWeighter,
+            foldhash::fast::RandomState::default(),
+            DefaultLifecycle::default(),
+        );
         Self { entries }
     }
 
