@@ -1,8 +1,8 @@
 //! The only file that reads the time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::UnixSeconds;
 
@@ -18,18 +18,26 @@ pub enum Clock {
 
 /// A clock that stands still until it is moved.
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock {
+    now: Arc<AtomicU64>,
+    /// The latest moment it was ever set to.
+    furthest: Arc<AtomicU64>,
+}
 
 impl ManualClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn at(now: UnixSeconds) -> Self {
-        Self(Arc::new(AtomicU64::new(now.0)))
+        Self {
+            now: Arc::new(AtomicU64::new(now.0)),
+            furthest: Arc::new(AtomicU64::new(now.0)),
+        }
     }
 
     /// Sets the clock.
     pub fn set(&self, now: UnixSeconds) {
-        self.0.store(now.0, Ordering::SeqCst);
+        self.now.store(now.0, Ordering::SeqCst);
+        self.furthest.fetch_max(now.0, Ordering::SeqCst);
     }
 }
 
@@ -47,7 +55,17 @@ impl Clock {
                     .duration_since(UNIX_EPOCH)
                     .map_or(0, |d| d.as_secs()),
             ),
-            Self::Manual(clock) => UnixSeconds(clock.0.load(Ordering::SeqCst)),
+            Self::Manual(clock) => UnixSeconds(clock.now.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// How far a clock has gone that nobody sets, from a beginning of its own: what limits count in.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        static BEGINNING: LazyLock<Instant> = LazyLock::new(instant);
+        match self {
+            Self::System => BEGINNING.elapsed(),
+            Self::Manual(clock) => Duration::from_secs(clock.furthest.load(Ordering::SeqCst)),
         }
     }
 }

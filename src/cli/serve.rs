@@ -152,6 +152,8 @@ impl Planes {
                 .unwrap_or_else(|| format!("http://{address}")),
             audience: settings.audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
             signing_algorithm: settings.signing_algorithm,
+            trusted_proxies: settings.trusted_proxies.clone(),
+            limits: settings.limits,
         };
         let control = Arc::new(Control::open(settings, clock).await.map_err(Failure::input)?);
         control.register_metrics(registry).map_err(Failure::internal)?;

@@ -158,6 +158,26 @@ pub struct ControlPlaneFile {
     pub store: Spanned<String>,
     #[serde(default)]
     pub signing: SigningFile,
+    #[serde(default)]
+    pub trusted_proxies: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub limits: ControlLimitsFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ControlLimitsFile {
+    pub token_app: Option<RateFile>,
+    pub token_address: Option<RateFile>,
+    pub api_account: Option<RateFile>,
+    pub api_address: Option<RateFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateFile {
+    pub burst: Spanned<u32>,
+    pub per_second: Spanned<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -472,6 +472,8 @@ impl<'p> Check<'p> {
             audience,
             store,
             signing_algorithm,
+            trusted_proxies: self.networks(&file.trusted_proxies),
+            limits: self.control_limits(&file.limits),
         })
     }
 }

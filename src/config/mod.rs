@@ -3,11 +3,13 @@
 //! Every problem of a file is reported, each with file, line, column and what to do about it; a config
 //! with a problem is never half used.
 
+mod control;
 mod file;
 mod gateway;
 mod load;
 mod policy_file;
 
+pub use control::{ControlLimits, Rate};
 pub use load::load;
 pub use policy_file::load_policy;
 
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::key::Algorithm;
+use crate::domain::network::Network;
 use crate::domain::policy::{AcceptedTypes, Freshness};
 use crate::domain::scope::Scope;
 
@@ -256,6 +259,9 @@ pub struct ControlPlane {
     pub audience: Option<String>,
     pub store: PathBuf,
     pub signing_algorithm: Algorithm,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    pub limits: ControlLimits,
 }
 
 /// Metrics, health and logs.

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use thiserror::Error;
 
+use super::limits::Wait;
 use crate::domain::client_assertion::AssertionError;
 use crate::domain::issue::IssueError;
 use crate::domain::scope::InvalidScope;
@@ -26,6 +27,8 @@ pub enum ControlError {
     Unauthenticated,
     #[error("{0}")]
     Request(#[from] BadRequest),
+    #[error("too many requests; try again in {} s", .0.seconds())]
+    TooMany(Wait),
     #[error(
         "the change is stored as version {version} and will take effect, but the gateway did not confirm it in time"
     )]
@@ -123,6 +126,11 @@ impl IntoResponse for ControlError {
             Self::Conflict(conflict) => (StatusCode::CONFLICT, conflict.slug(), "Conflict"),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in"),
             Self::Request(fault) => fault.status(),
+            Self::TooMany(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "Too many requests",
+            ),
             Self::NotYetInForce { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not-yet-in-force",
@@ -159,6 +167,9 @@ impl IntoResponse for ControlError {
             field,
         };
         let mut response = json(status, "application/problem+json", &problem);
+        if let Self::TooMany(wait) = self {
+            say_when(&mut response, wait);
+        }
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"portcullis\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -206,6 +217,9 @@ pub enum TokenError {
     /// RFC 6749 section 5.2 asks for a challenge where the `Authorization` header was tried.
     #[error("this endpoint takes private_key_jwt only: send client_assertion and no Authorization header")]
     Authorization,
+    /// Both planes of released SDKs read it: one `Retry-After`, the other `X-RateLimit-Reset`.
+    #[error("too many token requests; try again in {} s", .0.seconds())]
+    TooMany(Wait),
     #[error("{0}")]
     Unreadable(BadRequest),
     #[error("send the parameters as application/x-www-form-urlencoded")]
@@ -240,6 +254,18 @@ impl From<InvalidScope> for TokenError {
     }
 }
 
+impl From<Wait> for TokenError {
+    fn from(wait: Wait) -> Self {
+        Self::TooMany(wait)
+    }
+}
+
+impl From<Wait> for ControlError {
+    fn from(wait: Wait) -> Self {
+        Self::TooMany(wait)
+    }
+}
+
 impl From<StoreError> for TokenError {
     fn from(error: StoreError) -> Self {
         Self::Control(error.into())
@@ -263,6 +289,7 @@ impl TokenError {
             Self::Client(_) | Self::Unproven | Self::Authorization => {
                 (StatusCode::UNAUTHORIZED, "invalid_client")
             }
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
             Self::Unreadable(fault) => (fault.status().0, "invalid_request"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request"),
             Self::Control(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
@@ -288,12 +315,24 @@ impl IntoResponse for TokenError {
         response
             .headers_mut()
             .insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        if let Self::TooMany(wait) = self {
+            say_when(&mut response, wait);
+        }
         if matches!(self, Self::Authorization) {
             let challenge = HeaderValue::from_static("Basic realm=\"portcullis\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }
+}
+
+/// When to come back, in whole seconds, in both headers that clients look at.
+fn say_when(response: &mut Response, wait: Wait) {
+    let seconds = HeaderValue::from(wait.seconds());
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, seconds.clone());
+    response.headers_mut().insert("x-ratelimit-reset", seconds);
 }
 
 /// RFC 6749 section 5.2 allows printable ASCII without quote and backslash in a description.

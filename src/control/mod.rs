@@ -11,6 +11,7 @@ mod body;
 mod error;
 mod form;
 mod keys;
+pub mod limits;
 mod members;
 mod passwords;
 pub mod publish;
@@ -37,13 +38,16 @@ pub use revoke::Revoked;
 pub use sources::NewSource;
 
 use crate::clock::Clock;
+use crate::config::ControlLimits;
 use crate::domain::ids::KeyId;
 use crate::domain::issue::IssuerIdentity;
 use crate::domain::key::{Algorithm, VerifyingKey};
+use crate::domain::network::Network;
 use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::store::{Store, StoreError};
 use keys::KeyRing;
+use limits::Limits;
 use random::Ids;
 use uses::Uses;
 
@@ -64,6 +68,10 @@ pub struct ControlSettings {
     pub audience: String,
     /// What new access tokens are signed with.
     pub signing_algorithm: Algorithm,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// How often it may be asked.
+    pub limits: ControlLimits,
 }
 
 /// Why a control plane cannot start.
@@ -94,6 +102,7 @@ pub struct Control {
     keys: KeyRing,
     parsed_keys: moka::sync::Cache<KeyId, VerifyingKey>,
     uses: Uses,
+    limits: Limits,
     tokens_issued: IntCounterVec,
     /// The newest policy version, for whoever feeds gateways.
     versions: watch::Sender<u64>,
@@ -117,6 +126,7 @@ impl Control {
         let token_endpoint = format!("{}/token", settings.public_url);
         Ok(Self {
             store,
+            limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
             clock,
             ids: Ids::new(),
             assertion_audiences: [settings.public_url.clone(), token_endpoint],

@@ -1,11 +1,14 @@
 //! The listener: connections in, bounded in number, time and size; the background work beside them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -44,9 +47,15 @@ pub async fn serve(control: Arc<Control>, listener: TcpListener, shutdown: impl 
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
                 return;
             };
-            let stream = accept_one(&listener).await;
+            let (stream, peer) = accept_one(&listener).await;
+            let (service, control) = (service.clone(), Arc::clone(&control));
+            let with_address = service_fn(move |mut request: http::Request<Incoming>| {
+                let from = control.limits.client_address(peer.ip(), request.headers());
+                request.extensions_mut().insert(from);
+                service.call(request)
+            });
             let connection = builder()
-                .serve_connection(TokioIo::new(stream), service.clone())
+                .serve_connection(TokioIo::new(stream), with_address)
                 .into_owned();
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
@@ -73,13 +82,13 @@ pub async fn serve(control: Arc<Control>, listener: TcpListener, shutdown: impl 
 }
 
 /// The next connection. Running out of descriptors passes; giving up would not.
-async fn accept_one(listener: &TcpListener) -> TcpStream {
+async fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Answers are small and complete: waiting to fill a packet only delays them.
                 let _ = stream.set_nodelay(true);
-                return stream;
+                return (stream, peer);
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection can be accepted");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -13,6 +14,7 @@ use super::Control;
 use super::body::{has_media_type, read_body};
 use super::error::{BadRequest, TokenError, json};
 use super::form::Form;
+use super::limits::ClientAddress;
 use super::random;
 use crate::domain::access_token::AccessTokenClaims;
 use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
@@ -75,8 +77,12 @@ impl<'a> From<&'a AccessTokenClaims> for Claims<'a> {
 }
 
 /// `POST /token` and `POST //token`.
-pub(super) async fn post(State(control): State<Arc<Control>>, request: Request) -> Response {
-    match answer(&control, request).await {
+pub(super) async fn post(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    request: Request,
+) -> Response {
+    match answer(&control, from, request).await {
         Ok(token) => {
             control.count_token("ok");
             let mut response = json(StatusCode::OK, "application/json", &token);
@@ -98,7 +104,21 @@ pub(super) async fn wrong_method() -> TokenError {
     TokenError::Unreadable(BadRequest::Method)
 }
 
-async fn answer(control: &Control, request: Request) -> Result<TokenResponse, TokenError> {
+async fn answer(
+    control: &Control,
+    from: ClientAddress,
+    request: Request,
+) -> Result<TokenResponse, TokenError> {
+    let proved = proved(control, request).await;
+    let (request, app, assertion) = proved.map_err(|error| control.slow_down(from, error))?;
+    control.issue_token(app, &assertion, &request.scopes)
+}
+
+/// Reads a request and proves who sent it.
+async fn proved(
+    control: &Control,
+    request: Request,
+) -> Result<(TokenRequest, App, VerifiedAssertion), TokenError> {
     if !has_media_type(request.headers(), "application/x-www-form-urlencoded") {
         return Err(TokenError::MediaType);
     }
@@ -108,7 +128,7 @@ async fn answer(control: &Control, request: Request) -> Result<TokenResponse, To
         .map_err(TokenError::Unreadable)?;
     let request = parse(&body)?;
     let (app, assertion) = control.prove(&request).await?;
-    control.issue_token(app, &assertion, &request.scopes)
+    Ok((request, app, assertion))
 }
 
 /// RFC 6749 section 2.3: one way of authentication per request, and ours is in the body.
@@ -176,12 +196,28 @@ impl Control {
         let key = self.verifying_key(&key)?;
         let audiences: Vec<&str> = self.assertion_audiences.iter().map(String::as_str).collect();
         let verified = assertion.verify(&key, &audiences, now)?;
+        self.limits.app_may_ask(&app.id)?;
         let digest = URL_SAFE_NO_PAD.encode(verified.replay_digest);
         match self.store.use_assertion(&digest, verified.expires_at).await? {
-            Use::First => Ok((app, verified)),
+            // Counted only now: a copy of an assertion proves nothing about who sent it.
+            Use::First => {
+                self.limits.app_asks(&app.id)?;
+                Ok((app, verified))
+            }
             Use::Again => Err(TokenError::Client(
                 "the client assertion was used before; make a new one for each request".to_owned(),
             )),
+        }
+    }
+
+    /// Counts a request that proved no app, and asks its sender to wait where there were too many of them.
+    fn slow_down(&self, from: ClientAddress, error: TokenError) -> TokenError {
+        if matches!(error, TokenError::TooMany(_) | TokenError::Control(_)) {
+            return error;
+        }
+        match self.limits.unproven_token_request(from) {
+            Ok(()) => error,
+            Err(wait) => TokenError::TooMany(wait),
         }
     }
 

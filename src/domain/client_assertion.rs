@@ -16,6 +16,12 @@ pub const ASSERTION_LIFETIME_MAX_S: u64 = 600;
 /// Tolerated clock difference for assertions, in seconds.
 pub const ASSERTION_LEEWAY_S: u64 = 5;
 
+/// The clock difference, in seconds, up to which a client is told that its clock is wrong: a year. SDKs answer
+/// that by trying again at once with a corrected clock, some of them without end, so it must not be said of
+/// dates that no clock explains, such as milliseconds. A client whose clock is further off than a certificate
+/// is valid could not have connected.
+pub const CLOCK_ERROR_MAX_S: u64 = 366 * 86_400;
+
 /// Why a client assertion is not accepted. Which status and `error` code each becomes is the token
 /// endpoint's business; a wrong clock is kept apart because SDKs correct theirs on its exact answer.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -26,6 +32,10 @@ pub enum AssertionError {
     Claims(#[from] JsonError),
     #[error("the client assertion's claim `{0}` is not acceptable")]
     Claim(&'static str),
+    #[error(
+        "the client assertion's claim `{0}` is years away from this server's clock; write it in seconds since 1970"
+    )]
+    Implausible(&'static str),
     #[error("the client assertion was made for another audience; set `aud` to {0}")]
     Audience(String),
     #[error("the client assertion's `typ` is that of another kind of token")]
@@ -116,10 +126,19 @@ impl<'t> UnverifiedAssertion<'t> {
         let issued_at = date(&claims, "iat")?.ok_or(JsonError::Missing("iat"))?;
         let not_before = date(&claims, "nbf")?.unwrap_or(issued_at);
         if now >= expires_at.plus(ASSERTION_LEEWAY_S) {
-            return Err(AssertionError::Expired);
+            return Err(if now.since(expires_at) > CLOCK_ERROR_MAX_S {
+                AssertionError::Implausible("exp")
+            } else {
+                AssertionError::Expired
+            });
         }
-        if now.plus(ASSERTION_LEEWAY_S) < issued_at.max(not_before) {
-            return Err(AssertionError::UsedBeforeIssued);
+        let usable_from = issued_at.max(not_before);
+        if now.plus(ASSERTION_LEEWAY_S) < usable_from {
+            return Err(if usable_from.since(now) > CLOCK_ERROR_MAX_S {
+                AssertionError::Implausible(if usable_from == issued_at { "iat" } else { "nbf" })
+            } else {
+                AssertionError::UsedBeforeIssued
+            });
         }
         if expires_at.since(issued_at) > ASSERTION_LIFETIME_MAX_S {
             return Err(AssertionError::Lifetime);

@@ -19,6 +19,7 @@ pub mod json;
 pub mod jws;
 pub mod key;
 pub mod name;
+pub mod network;
 pub mod policy;
 pub mod scope;
 pub mod source_kind;

@@ -10,6 +10,7 @@
 )]
 
 mod apps;
+mod limits;
 mod management;
 mod publish;
 mod revoke;

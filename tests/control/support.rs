@@ -17,6 +17,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portcullis::clock::{Clock, ManualClock};
+use portcullis::config::ControlLimits;
 use portcullis::control::{
     AppDetails, Control, ControlSettings, NewApp, NewAppKey, NewSource, OpenError, service,
 };
@@ -82,13 +83,16 @@ impl TestControl {
     }
 
     pub async fn start_signing(dir: &TempDir, signing_algorithm: Algorithm) -> Self {
+        Self::start_with(dir, |settings| settings.signing_algorithm = signing_algorithm).await
+    }
+
+    /// With settings that differ from the usual ones.
+    pub async fn start_with(dir: &TempDir, differ: impl FnOnce(&mut ControlSettings)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let clock = ManualClock::at(UnixSeconds(NOW));
-        let settings = ControlSettings {
-            signing_algorithm,
-            ..settings(dir.path().join("store.db"))
-        };
+        let mut settings = settings(dir.path().join("store.db"));
+        differ(&mut settings);
         let control = Control::open(settings, Clock::Manual(clock.clone()))
             .await
             .unwrap();
@@ -191,6 +195,8 @@ pub fn settings(store_path: PathBuf) -> ControlSettings {
         public_url: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
         signing_algorithm: Algorithm::Es256,
+        trusted_proxies: Vec::new(),
+        limits: ControlLimits::default(),
     }
 }
 

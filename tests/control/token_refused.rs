@@ -65,6 +65,43 @@ async fn wrong_clock_is_told_in_the_exact_words_sdks_know() {
 }
 
 #[tokio::test]
+async fn dates_that_no_clock_explains_are_not_called_a_wrong_clock() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let year = 366 * 86_400;
+    let dated = |issued: u64, expires: u64| {
+        let mut claims = app.claims();
+        (claims["iat"], claims["exp"]) = (json!(issued), json!(expires));
+        app.key.sign(&app.header(), &claims)
+    };
+    for assertion in [
+        dated(NOW * 1_000, NOW * 1_000 + 60_000),
+        dated(NOW * 1_000, NOW + 55),
+        dated(NOW - 5, NOW * 1_000),
+        dated(0, 60),
+        dated(NOW + year + 1, NOW + year + 61),
+        dated(NOW - year - 61, NOW - year - 1),
+        dated(u64::MAX - 60, u64::MAX),
+        app.assertion_with("nbf", json!(NOW * 1_000)),
+        app.assertion_with("iat", json!((NOW * 1_000).to_string())),
+    ] {
+        let answer = server.ask(&assertion, "tracking_api:write").await;
+        let description = refused(&answer, 401, "invalid_client");
+        assert!(!description.starts_with("Token"), "{description}");
+    }
+    // A clock that a year explains is still told so.
+    for (assertion, description) in [
+        (dated(NOW + year, NOW + year + 60), "Token used before issued"),
+        (dated(NOW - year - 60, NOW - year), "Token is expired"),
+    ] {
+        let answer = server.ask(&assertion, "tracking_api:write").await;
+        assert_eq!(refused(&answer, 400, "invalid_request"), description);
+    }
+}
+
+#[tokio::test]
 async fn unknown_app_unknown_key_and_wrong_signature_are_one_answer() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;

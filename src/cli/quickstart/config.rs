@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::super::Failure;
 use super::{ALL_SCOPES, QuickstartArgs};
 use crate::config::{
-    Api, Config, ControlPlane, ErrorForm, Gateway, Identify, Limits, Listener, Observability, PathPattern,
-    PolicyOrigin, Timeouts, Upstream,
+    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Limits, Listener, Observability,
+    PathPattern, PolicyOrigin, Timeouts, Upstream,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::key::Algorithm;
@@ -56,6 +56,8 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             audience: None,
             store: args.dir.join("portcullis.db"),
             signing_algorithm: Algorithm::Rs256,
+            trusted_proxies: Vec::new(),
+            limits: ControlLimits::default(),
         }),
         observability: Observability {
             listen: Some(args.observability.clone()),

@@ -12,6 +12,7 @@ use crate::control::Control;
 use crate::control::body::{has_media_type, read_body};
 use crate::control::error::{BadRequest, ControlError};
 use crate::control::form::Form;
+use crate::control::limits::ClientAddress;
 use crate::domain::ids::{AppId, ID_BYTES_MAX, KeyId, SourceId, WorkspaceId};
 use crate::store::directory::Page;
 use crate::store::members::Member;
@@ -149,17 +150,33 @@ impl FromRequestParts<Arc<Control>> for Caller {
     type Rejection = ControlError;
 
     async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, ControlError> {
-        let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(ControlError::Unauthenticated);
-        };
-        let value = value.to_str().map_err(|_| ControlError::Unauthenticated)?;
-        match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-                Ok(Self(control.authenticate(token.trim()).await?))
+        match authenticated(parts, control).await {
+            Ok(member) => {
+                control.limits.management_request(&member.account)?;
+                Ok(Self(member))
             }
-            _ => Err(ControlError::Unauthenticated),
+            Err(ControlError::Unauthenticated) => {
+                if let Some(from) = parts.extensions.get::<ClientAddress>() {
+                    control.limits.failed_authentication(*from)?;
+                }
+                Err(ControlError::Unauthenticated)
+            }
+            Err(error) => Err(error),
         }
+    }
+}
+
+async fn authenticated(parts: &Parts, control: &Control) -> Result<Member, ControlError> {
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(ControlError::Unauthenticated);
+    };
+    let value = value.to_str().map_err(|_| ControlError::Unauthenticated)?;
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            control.authenticate(token.trim()).await
+        }
+        _ => Err(ControlError::Unauthenticated),
     }
 }
 

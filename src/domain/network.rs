@@ -1,0 +1,216 @@
+//! Networks: an address and the length of the prefix that its neighbours share (RFC 4632, RFC 4291 section 2.3).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use thiserror::Error;
+
+/// The prefix of an IPv6 address that is one customer: within it, whoever holds an address may take any other.
+const IPV6_CUSTOMER_BITS: u8 = 64;
+
+/// Why a text is not a network.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum InvalidNetwork {
+    #[error("is not an address or a network")]
+    Form,
+    #[error("has a prefix longer than its address")]
+    Prefix,
+    #[error("has bits set behind its prefix")]
+    HostBits,
+}
+
+/// All the addresses that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    first: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Reads `10.0.0.0/8` or `fd00::/8`; an address alone is the network of that one address.
+    ///
+    /// # Errors
+    /// [`InvalidNetwork`] says what is wrong.
+    pub fn parse(text: &str) -> Result<Self, InvalidNetwork> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let first: IpAddr = address.parse().map_err(|_| InvalidNetwork::Form)?;
+        let bits = width(first);
+        let prefix = match prefix {
+            None => bits,
+            Some(text) => text.parse().map_err(|_| InvalidNetwork::Form)?,
+        };
+        if prefix > bits {
+            return Err(InvalidNetwork::Prefix);
+        }
+        if masked(first, prefix) != first {
+            return Err(InvalidNetwork::HostBits);
+        }
+        Ok(Self { first, prefix })
+    }
+
+    /// Whether `address` is in the network. An IPv4 address inside IPv6 (`::ffff:10.0.0.1`) counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        width(address) == width(self.first) && masked(address, self.prefix) == self.first
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.first, self.prefix)
+    }
+}
+
+/// What limits count an address as: itself, or for IPv6 the 64 bits that its holder cannot choose.
+#[must_use]
+pub fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        address @ IpAddr::V4(_) => address,
+        address @ IpAddr::V6(_) => masked(address, IPV6_CUSTOMER_BITS),
+    }
+}
+
+/// Whether anybody on the internet could have this address: not loopback, private, link-local, shared,
+/// documentation, multicast, nor one that leads back to such an address inside another (RFC 6890).
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            let special = address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_documentation()
+                || a == 0
+                || a >= 224
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (18..20).contains(&b));
+            !special
+        }
+        IpAddr::V6(address) => {
+            let [a, b, ..] = address.segments();
+            // Only 2000::/3 is global; in it 2001::/23 (Teredo and others), documentation and 6to4 are not for us.
+            (a & 0xe000) == 0x2000
+                && !(a == 0x2001 && (b < 0x200 || b == 0xdb8))
+                && a != 0x2002
+                && a != 0x3fff
+        }
+    }
+}
+
+const fn width(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
+}
+
+/// The address with the bits behind the prefix cleared.
+fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            IpAddr::V4((address.to_bits() & mask).into())
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn networks_hold_their_addresses_and_no_others() {
+        for (network, inside, outside) in [
+            ("10.0.0.0/8", "10.255.1.2", "11.0.0.0"),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", "::10.0.0.1"),
+            ("192.0.2.7", "192.0.2.7", "192.0.2.6"),
+            ("0.0.0.0/0", "255.255.255.255", "::1"),
+            ("fd00::/8", "fdff::1", "fe00::"),
+            ("::/0", "2001:db8::1", "127.0.0.1"),
+            ("::1", "::1", "::2"),
+        ] {
+            let network = Network::parse(network).unwrap();
+            assert!(network.contains(address(inside)), "{network} {inside}");
+            assert!(!network.contains(address(outside)), "{network} {outside}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused_for_its_reason() {
+        for (text, problem) in [
+            ("", InvalidNetwork::Form),
+            ("10.0.0", InvalidNetwork::Form),
+            ("10.0.0.0/", InvalidNetwork::Form),
+            ("10.0.0.0/-1", InvalidNetwork::Form),
+            ("10.0.0.0/33", InvalidNetwork::Prefix),
+            ("::/129", InvalidNetwork::Prefix),
+            ("10.0.0.1/8", InvalidNetwork::HostBits),
+        ] {
+            assert_eq!(Network::parse(text), Err(problem), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_customer_counts_as_one() {
+        assert_eq!(
+            neighbourhood(address("2001:db8:1:2:3:4:5:6")),
+            address("2001:db8:1:2::")
+        );
+        assert_eq!(neighbourhood(address("::ffff:192.0.2.1")), address("192.0.2.1"));
+        assert_eq!(neighbourhood(address("192.0.2.1")), address("192.0.2.1"));
+    }
+
+    #[test]
+    fn addresses_that_lead_inwards_are_not_public() {
+        for inward in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "192.168.0.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "fc00::1",
+            "fe80::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "2001::1",
+        ] {
+            assert!(!is_public(address(inward)), "{inward}");
+        }
+        for public in [
+            "1.1.1.1",
+            "93.184.216.34",
+            "2606:2800:220:1::1",
+            "2a00:1450::1",
+            "::ffff:1.1.1.1",
+        ] {
+            assert!(is_public(address(public)), "{public}");
+        }
+    }
+}
