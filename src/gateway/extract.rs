@@ -12,15 +12,13 @@ use http::{HeaderMap, HeaderValue, Version};
 use pingora_http::RequestHeader;
 use zeroize::Zeroizing;
 
+use super::raw_head::TARGET_BYTES_MAX;
 use super::scan::BodyKeys;
 use crate::config::{Api, Identify, Limits};
 use crate::domain::decision::DenyReason;
 use crate::domain::facts::SourceFact;
 use crate::domain::ids::WriteKeyDigest;
 use crate::domain::jws;
-
-/// The longest request target accepted, in bytes.
-const TARGET_BYTES_MAX: usize = 8 * 1024;
 
 /// A request's head in its one canonical form.
 #[derive(Debug)]
@@ -46,24 +44,18 @@ pub enum Credential {
     Conflicting,
 }
 
-/// Checks that the head has one reading, and takes it apart.
+/// Checks that the head has one reading, and takes it apart. What only the bytes of an HTTP/1 head can
+/// show was checked before they were parsed.
 ///
 /// # Errors
 /// The denial for a head that is malformed, ambiguous or too large.
-pub fn head<'r>(
-    request: &'r RequestHeader,
-    raw: Option<&[u8]>,
-    limits: &Limits,
-) -> Result<Head<'r>, DenyReason> {
+pub fn head<'r>(request: &'r RequestHeader, limits: &Limits) -> Result<Head<'r>, DenyReason> {
     check_size(&request.headers, limits)?;
     let method = request.method.as_str();
     if matches!(method, "CONNECT" | "TRACE") || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Err(DenyReason::RequestMalformed);
     }
-    if let Some(raw) = raw {
-        check_lines(raw)?;
-    }
-    check_framing(request, raw)?;
+    check_framing(request)?;
     let target = request.raw_path();
     if target.len() > TARGET_BYTES_MAX {
         return Err(DenyReason::HeadersTooLarge);
@@ -94,25 +86,8 @@ fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), DenyReason> {
     Ok(())
 }
 
-/// Every line ends in CRLF. The parser also takes a bare LF, and not every server behind us does.
-fn check_lines(raw: &[u8]) -> Result<(), DenyReason> {
-    let mut from = 0;
-    while let Some(at) = memchr::memchr(b'\n', raw.get(from..).unwrap_or_default()) {
-        let before = (from + at).checked_sub(1).and_then(|before| raw.get(before));
-        if before != Some(&b'\r') {
-            return Err(DenyReason::RequestMalformed);
-        }
-        from += at + 1;
-    }
-    if memchr::memchr(0, raw).is_some() {
-        Err(DenyReason::RequestMalformed)
-    } else {
-        Ok(())
-    }
-}
-
 /// One way to tell where the request ends, and no wish to change protocol.
-fn check_framing(request: &RequestHeader, raw: Option<&[u8]>) -> Result<(), DenyReason> {
+fn check_framing(request: &RequestHeader) -> Result<(), DenyReason> {
     let headers = &request.headers;
     if headers.contains_key(UPGRADE) || headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
         return Err(DenyReason::RequestMalformed);
@@ -128,14 +103,7 @@ fn check_framing(request: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Deny
     }
     let mut codings = headers.get_all(http::header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
-        // The parser drops a Content-Length that came beside Transfer-Encoding; the raw lines tell.
-        let has_length = raw.is_some_and(|raw| {
-            raw.split(|byte| *byte == b'\n').any(|line| {
-                line.get(..15)
-                    .is_some_and(|name| name.eq_ignore_ascii_case(b"content-length:"))
-            })
-        });
-        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") || has_length {
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
             return Err(DenyReason::RequestMalformed);
         }
     }

@@ -1,7 +1,8 @@
 //! The data plane: a shell around `decide`. The life of a request, file by file:
 //!
-//! `service` accepts it, `connection` hears which HTTP it speaks, `proxy` leads it through, `extract`
-//! checks its head and reads it, `body` holds what follows and `scan` finds the write keys in it,
+//! `service` accepts it, `connection` hears which HTTP it speaks, `http1` reads its head as bytes
+//! (`raw_head`) and `http2` takes it off its connection, `proxy` leads it through, `extract` checks its head
+//! and reads it, `body` holds what follows (`chunks` watches how it is framed) and `scan` finds the write keys in it,
 //! `token_cache` knows its token, `decide` decides, `own_answers` and `respond` refuse or `forward` sends
 //! it to one of `upstream`'s servers. Beside them `subscribe` and `jwks` keep the policy in `policy_cell`
 //! current.
@@ -11,15 +12,19 @@
 
 pub mod access_log;
 pub mod body;
+mod chunks;
 pub mod connection;
 pub mod extract;
 pub mod forward;
+mod http1;
+mod http2;
 mod json_tokens;
 pub mod jwks;
 pub mod metrics;
 mod own_answers;
 pub mod policy_cell;
 pub mod proxy;
+mod raw_head;
 pub mod respond;
 pub mod scan;
 pub mod service;

@@ -56,8 +56,8 @@ impl Gateway {
         }
     }
 
-    /// Answers what never became a request; there is none to serve.
-    pub(super) async fn refuse_head(&self, session: &mut ServerSession, reason: DenyReason) -> bool {
+    /// Answers a head that the parser refused.
+    pub(super) async fn refuse_head(&self, session: &mut ServerSession, reason: DenyReason) {
         self.metrics.denied(None, reason);
         session.set_keepalive(None);
         let answer = Answer {
@@ -67,9 +67,8 @@ impl Gateway {
             metadata_url: None,
             detail: None,
         };
-        answer.send(session, false).await.ok();
+        let _ = answer.send(session, false).await;
         session.shutdown().await;
-        false
     }
 
     pub(super) async fn not_found(&self, session: &mut ServerSession, request_id: &str) -> Outcome {

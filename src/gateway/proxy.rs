@@ -6,12 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use http::HeaderValue;
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v2::server::H2Options;
-use pingora_core::server::ShutdownWatch;
 use pingora_http::RequestHeader;
 
 use super::access_log::{AccessLog, AccessRecord, shown_path};
@@ -46,8 +42,6 @@ pub struct Gateway {
     pub request_ids: RequestIds,
     /// Requests that have been read and not yet answered.
     pub under_way: AtomicUsize,
-    pub server_options: HttpServerOptions,
-    pub h2_options: H2Options,
 }
 
 /// Names requests: a number of this process under a random prefix.
@@ -101,63 +95,15 @@ struct Cleared {
     forward_authorization: bool,
 }
 
-#[async_trait]
-impl HttpServerApp for Gateway {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        if !self.read_head(&mut session, shutdown).await? {
-            return None;
-        }
+impl Gateway {
+    /// Leads one request through, whose head was read. Returns whether its connection may serve another.
+    pub(super) async fn handle(&self, session: &mut ServerSession) -> bool {
         let began = instant();
         let _under_way = Counted::new(&self.under_way);
         let request_id = self.request_ids.next();
-        let outcome = self.serve(&mut session, &request_id).await;
-        self.record(&session, &request_id, &outcome, began);
-        if !outcome.reusable {
-            session.shutdown().await;
-            return None;
-        }
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        Some(self.h2_options.clone())
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.server_options)
-    }
-}
-
-impl Gateway {
-    /// Reads the next request's head within its time. `Some(false)`: there is none to serve.
-    async fn read_head(&self, session: &mut ServerSession, shutdown: &ShutdownWatch) -> Option<bool> {
-        let idle = self.limits.idle_timeout;
-        session.set_keepalive(Some(idle.as_secs().max(1)));
-        session.set_abort_on_close(false);
-        let bound = idle + self.limits.header_timeout;
-        match tokio::time::timeout(bound, session.read_request()).await {
-            Ok(Ok(true)) => {
-                if *shutdown.borrow() {
-                    session.set_keepalive(None);
-                } else if session.get_keepalive().is_some() {
-                    session.set_keepalive(Some(idle.as_secs().max(1)));
-                }
-                session.set_read_timeout(Some(self.limits.body_timeout));
-                session.set_write_timeout(Some(self.limits.body_timeout));
-                Some(true)
-            }
-            Ok(Ok(false)) => Some(false),
-            // The error holds the bytes that were read, credentials among them: it is not logged.
-            Ok(Err(_)) => Some(self.refuse_head(session, DenyReason::RequestMalformed).await),
-            // Silence would have ended the wait before this bound did: a head had begun.
-            Err(_) => Some(self.refuse_head(session, DenyReason::RequestTimeout).await),
-        }
+        let outcome = self.serve(session, &request_id).await;
+        self.record(session, &request_id, &outcome, began);
+        outcome.reusable
     }
 
     async fn serve(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
@@ -202,8 +148,7 @@ impl Gateway {
 
     /// Checks the head and tells where the request belongs.
     fn route(&self, session: &ServerSession) -> Result<Route<'_>, DenyReason> {
-        let raw = session.as_http1().map(|h1| h1.get_headers_raw_bytes());
-        let head = extract::head(session.req_header(), raw.as_deref(), &self.limits)?;
+        let head = extract::head(session.req_header(), &self.limits)?;
         if head.path == super::METADATA_PATH {
             return Ok(Route::Metadata { host: head.host });
         }

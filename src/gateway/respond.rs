@@ -1,17 +1,23 @@
 //! A denial as an HTTP response: status, challenge, body (RFC 6750 section 3, RFC 9728 section 5.1).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::Method;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use pingora_core::protocols::http::ServerSession;
-use pingora_error::Result;
+use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
+use pingora_timeout::timeout;
 
 use crate::config::{Api, ErrorForm};
 use crate::domain::decision::DenyReason;
 
 /// Seconds after which a client may try again when we could not decide.
 const RETRY_AFTER_S: &str = "1";
+
+/// How long a client may take to read a response's head where nothing else is said.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a denial's answer says.
 pub struct Answer<'a> {
@@ -95,6 +101,21 @@ impl Answer<'_> {
         Bytes::from(json.to_string())
     }
 
+    /// The whole answer as it stands on an HTTP/1.1 connection, which ends after it.
+    #[must_use]
+    pub fn to_http1(&self) -> Vec<u8> {
+        let body = self.body();
+        let mut out = Vec::with_capacity(512);
+        let status = http::StatusCode::from_u16(self.status()).unwrap_or_default();
+        out.extend_from_slice(format!("HTTP/1.1 {status}\r\n").as_bytes());
+        if let Ok(header) = self.header(&body) {
+            header.header_to_h1_wire(&mut out);
+        }
+        out.extend_from_slice(b"Connection: close\r\n\r\n");
+        out.extend_from_slice(&body);
+        out
+    }
+
     /// Writes the whole answer, of which `HEAD` gets the head alone.
     ///
     /// # Errors
@@ -112,9 +133,13 @@ impl Answer<'_> {
 /// # Errors
 /// The client is gone.
 pub async fn write_head(session: &mut ServerSession, head: ResponseHeader, is_last: bool) -> Result<()> {
+    let within = session.get_write_timeout().unwrap_or(WRITTEN_WITHIN);
     match session {
         ServerSession::H2(session) => session.write_response_header(Box::new(head), is_last),
-        session => session.write_response_header(Box::new(head)).await,
+        // Pingora bounds the writing of bodies only.
+        session => timeout(within, session.write_response_header(Box::new(head)))
+            .await
+            .unwrap_or_else(|_| Err(Error::explain(ErrorType::WriteTimedout, "writing a response's head"))),
     }
 }
 

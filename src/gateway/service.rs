@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use pingora_core::apps::HttpServerOptions;
-use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::server::{Fds, ListenFds};
 use pingora_core::services::Service as _;
 use pingora_core::services::listening::Service;
@@ -119,11 +117,6 @@ impl Prepared {
             sockets.push((socket.local_addr()?, socket, listener.tls.clone()));
         }
         let names: Vec<&str> = config.apis.iter().map(|api| api.name.as_str()).collect();
-        let mut server_options = HttpServerOptions::default();
-        server_options.h2c = true;
-        server_options.h2_idle_timeout = Some(config.limits.idle_timeout);
-        let mut h2_options = default_h2_options();
-        h2_options.max_header_list_size(u32::try_from(config.limits.header_bytes).unwrap_or(u32::MAX));
         let gateway = Gateway {
             pools: config
                 .apis
@@ -145,8 +138,6 @@ impl Prepared {
             clock,
             request_ids: RequestIds::new(request_id_prefix()),
             under_way: AtomicUsize::new(0),
-            server_options,
-            h2_options,
         };
         Ok(Self {
             gateway: Arc::new(gateway),

@@ -169,16 +169,18 @@ async fn illegal_bytes_in_the_target_are_refused() {
 }
 
 #[tokio::test]
-async fn space_in_the_target_is_escaped_for_the_decision_and_the_upstream_alike() {
-    // The parser does this; what matters is that nobody behind it sees another path.
-    for (line, target) in [
-        ("POST /v1/a b HTTP/1.1", "/v1/a%20b"),
-        ("POST /v1/batch  HTTP/1.1", "/v1/batch%20"),
+async fn request_lines_of_other_words_than_three_are_refused() {
+    for line in [
+        "POST /v1/a b HTTP/1.1",
+        "POST /v1/batch  HTTP/1.1",
+        " POST /v1/batch HTTP/1.1",
+        "POST  /v1/batch HTTP/1.1",
+        "POST /v1/batch HTTP/1.1 ",
+        "POST /v1/batch",
+        "POST HTTP/1.1",
+        "POST",
     ] {
-        let upstream = StubUpstream::start();
-        let gateway = Setup::new(&upstream).start().await;
-        gateway.send_raw(request(line, &[HOST])).await.assert_ok();
-        assert_eq!(upstream.only().target, target);
+        assert_malformed(&request(line, &[HOST])).await;
     }
 }
 
@@ -342,18 +344,14 @@ async fn host_that_contradicts_the_authority_is_refused() {
 async fn headers_beyond_the_limits_are_refused() {
     let large = format!("X-Filler: {}", "a".repeat(200 << 10));
     assert_refused(&request(LINE, &[HOST, &large]), 431, "headers_too_large").await;
-    // Above our own limit, and above the parser's 256, which it cannot tell from another fault.
-    for (count, status, reason) in [
-        (101, 431, "headers_too_large"),
-        (200, 431, "headers_too_large"),
-        (300, 400, "request_malformed"),
-    ] {
+    // Above our own limit, and above the parser's 256, which it could not tell from another fault.
+    for count in [101, 200, 300, 2_000] {
         let many: Vec<String> = (0..count).map(|n| format!("X-Filler-{n}: a")).collect();
         let lines: Vec<&str> = [HOST]
             .into_iter()
             .chain(many.iter().map(String::as_str))
             .collect();
-        assert_refused(&request(LINE, &lines), status, reason).await;
+        assert_refused(&request(LINE, &lines), 431, "headers_too_large").await;
     }
     let target = format!("POST /v1/{} HTTP/1.1", "a".repeat(9_000));
     assert_refused(&request(&target, &[HOST]), 431, "headers_too_large").await;

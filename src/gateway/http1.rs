@@ -1,0 +1,157 @@
+//! An HTTP/1 connection: one request after the other, each read as bytes first and served after.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_timeout::timeout;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
+
+use super::chunks::Chunks;
+use super::proxy::Gateway;
+use super::raw_head::{self, NoHead, RawHead};
+use super::respond::Answer;
+use crate::domain::decision::DenyReason;
+
+/// How much is read away behind a refusal, so that the client gets to see it and not a reset.
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// And for how long.
+const LINGER_FOR: Duration = Duration::from_secs(2);
+
+/// The same where the bytes can be had one by one only.
+const LINGER_STEPS_MAX: usize = 16 * 1024;
+
+/// A connection that turned out to speak HTTP/2, and what was read from it.
+pub struct SpeaksHttp2(pub Stream, pub BytesMut);
+
+/// Serves a connection to its end.
+pub async fn serve(
+    gateway: &Arc<Gateway>,
+    mut stream: Stream,
+    may_be_http2: bool,
+    shutdown: &ShutdownWatch,
+) -> Option<SpeaksHttp2> {
+    let mut deadline = pin!(tokio::time::sleep(gateway.limits.idle_timeout));
+    let mut is_first = true;
+    loop {
+        let may_be_http2 = may_be_http2 && is_first;
+        is_first = false;
+        match raw_head::read(&mut stream, deadline.as_mut(), &gateway.limits, may_be_http2).await {
+            Ok(head) => stream = serve_one(gateway, stream, head, shutdown).await?,
+            Err(NoHead::Silence) => return None,
+            Err(NoHead::Http2(read)) => return Some(SpeaksHttp2(stream, read)),
+            Err(NoHead::Refused(reason)) => {
+                refuse(gateway, stream, reason).await;
+                return None;
+            }
+        }
+    }
+}
+
+/// Serves one request. Gives the connection back where it may serve another.
+async fn serve_one(
+    gateway: &Arc<Gateway>,
+    stream: Stream,
+    head: RawHead,
+    shutdown: &ShutdownWatch,
+) -> Option<Stream> {
+    let is_chunked = head.is_chunked;
+    let mut session = session_of(stream, head);
+    let idle = gateway.limits.idle_timeout.as_secs().max(1);
+    session.set_keepalive(Some(idle));
+    session.set_abort_on_close(false);
+    // The whole body has one deadline.
+    session.set_read_timeout(None);
+    session.set_write_timeout(Some(gateway.limits.body_timeout));
+    // The head is there: this parses it and reads nothing.
+    match timeout(LINGER_FOR, session.read_request()).await {
+        Ok(Ok(true)) => {}
+        // The error holds the bytes that were read, credentials among them: it is not logged.
+        _ => {
+            gateway
+                .refuse_head(&mut session, DenyReason::RequestMalformed)
+                .await;
+            linger(&mut session).await;
+            return None;
+        }
+    }
+    if *shutdown.borrow() {
+        session.set_keepalive(None);
+    }
+    if !gateway.handle(&mut session).await {
+        session.shutdown().await;
+        linger(&mut session).await;
+        return None;
+    }
+    let (stream, _) = session.finish().await.ok()??.into_parts();
+    if !is_chunked {
+        return Some(stream);
+    }
+    let chunks = stream.into_any().downcast::<Chunks>().ok()?;
+    chunks.into_stream()
+}
+
+/// A session whose parser finds the head read already.
+fn session_of(stream: Stream, head: RawHead) -> ServerSession {
+    let RawHead {
+        mut bytes,
+        length,
+        is_chunked,
+    } = head;
+    let stream = match is_chunked {
+        true => Box::new(Chunks::new(stream, bytes.split_off(length))),
+        false => stream,
+    };
+    let mut session = ServerSession::new_http1(stream);
+    session.set_pipelined_prefix(bytes);
+    session
+}
+
+/// Answers what never became a request.
+async fn refuse(gateway: &Gateway, mut stream: Stream, reason: DenyReason) {
+    gateway.metrics.denied(None, reason);
+    let answer = Answer {
+        reason,
+        api: None,
+        request_id: &gateway.request_ids.next(),
+        metadata_url: None,
+        detail: None,
+    };
+    let answering = async {
+        stream.write_all(&answer.to_http1()).await?;
+        stream.flush().await?;
+        AsyncWriteExt::shutdown(&mut stream).await?;
+        let mut away = [0_u8; 16 * 1024];
+        let mut left = LINGER_BYTES_MAX;
+        while left > 0 {
+            match stream.read(&mut away).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // Whether the client took it or not, this is the end.
+    let _ = timeout(LINGER_FOR, answering).await;
+}
+
+/// Reads on for a moment behind the last answer: a connection closed with bytes unread is reset, and the
+/// answer may be lost with it.
+async fn linger(session: &mut ServerSession) {
+    let ServerSession::H1(session) = session else {
+        return;
+    };
+    let reading = async {
+        for _ in 0..LINGER_STEPS_MAX {
+            if !matches!(session.idle().await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    let _ = timeout(LINGER_FOR, reading).await;
+}

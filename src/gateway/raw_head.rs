@@ -1,0 +1,254 @@
+//! The head of an HTTP/1 request as bytes: read within its time and its bounds, and given on only if
+//! every parser would cut it into the same lines.
+//!
+//! Pingora's parser takes what comes for as long as it comes, takes bare line feeds, and repairs a
+//! request line that is none. So it is handed heads that were read and looked at here.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::protocols::Stream;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{Instant, Sleep};
+
+use crate::clock::instant;
+use crate::config::Limits;
+use crate::domain::decision::DenyReason;
+
+/// The longest request target accepted, in bytes.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// How HTTP/2 with prior knowledge begins (RFC 9113 section 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a first read asks for. Most heads fit, and so do most bodies behind them.
+const READ_BYTES: usize = 4096;
+
+/// A head, and what was read behind it.
+pub struct RawHead {
+    pub bytes: BytesMut,
+    /// Where the head ends in `bytes`.
+    pub length: usize,
+    /// Whether the body comes in chunks.
+    pub is_chunked: bool,
+}
+
+/// Why there is no head.
+pub enum NoHead {
+    /// The client left, or never began: there is nobody to answer.
+    Silence,
+    /// These bytes begin a connection that speaks HTTP/2.
+    Http2(BytesMut),
+    Refused(DenyReason),
+}
+
+
+/// Reads one head. `deadline` is the connection's one timer.
+///
+/// # Errors
+/// [`NoHead`], with nothing written to the client yet.
+pub async fn read(
+    stream: &mut Stream,
+    mut deadline: Pin<&mut Sleep>,
+    limits: &Limits,
+    may_be_http2: bool,
+) -> Result<RawHead, NoHead> {
+    set(deadline.as_mut(), limits.idle_timeout);
+    let mut bytes = BytesMut::with_capacity(READ_BYTES);
+    let mut lines = Lines::default();
+    let mut is_preface = may_be_http2;
+    loop {
+        let began = !bytes.is_empty();
+        let read = read_some(stream, deadline.as_mut(), &mut bytes).await;
+        match read {
+            Some(Ok(0)) if began => return Err(NoHead::Refused(DenyReason::RequestMalformed)),
+            Some(Ok(0) | Err(_)) => return Err(NoHead::Silence),
+            None if began => return Err(NoHead::Refused(DenyReason::RequestTimeout)),
+            None => return Err(NoHead::Silence),
+            Some(Ok(_)) => {}
+        }
+        is_preface = is_preface && starts_alike(&bytes, PREFACE);
+        if is_preface && bytes.len() >= PREFACE.len() {
+            return Err(NoHead::Http2(bytes));
+        }
+        if !is_preface && let Some(length) = lines.end(&bytes, limits).map_err(NoHead::Refused)? {
+            let is_chunked = lines.has_coding;
+            return Ok(RawHead {
+                bytes,
+                length,
+                is_chunked,
+            });
+        }
+        if !began {
+            set(deadline.as_mut(), limits.header_timeout);
+        }
+        bytes.reserve(READ_BYTES);
+    }
+}
+
+/// Moves the timer. Later, as from one request to the next, that is a store and nothing more.
+fn set(deadline: Pin<&mut Sleep>, after: Duration) {
+    deadline.reset(Instant::from_std(instant() + after));
+}
+
+/// Reads what is there, `None` when the time is over first.
+async fn read_some(
+    stream: &mut Stream,
+    deadline: Pin<&mut Sleep>,
+    bytes: &mut BytesMut,
+) -> Option<std::io::Result<usize>> {
+    tokio::select! {
+        biased;
+        read = stream.read_buf(bytes) => Some(read),
+        () = deadline => None,
+    }
+}
+
+fn starts_alike(bytes: &[u8], with: &[u8]) -> bool {
+    bytes.iter().zip(with).all(|(one, other)| one == other)
+}
+
+/// The lines of a head as far as they were seen.
+#[derive(Default)]
+struct Lines {
+    /// Where the line that has not ended begins.
+    from: usize,
+    /// Up to where there is no further line feed.
+    searched: usize,
+    /// Lines that ended, the request line among them.
+    ended: usize,
+    has_length: bool,
+    has_coding: bool,
+}
+
+impl Lines {
+    /// Where the head ends, `None` where more of it has to come.
+    fn end(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, DenyReason> {
+        while let Some(at) = memchr::memchr(b'\n', bytes.get(self.searched..).unwrap_or_default()) {
+            let end = self.searched + at;
+            let line = bytes.get(self.from..end).and_then(|line| line.strip_suffix(b"\r"));
+            // The parser also takes a bare line feed, and not every server behind us does.
+            let line = line.ok_or(DenyReason::RequestMalformed)?;
+            self.from = end + 1;
+            self.searched = self.from;
+            match (self.ended, line.is_empty()) {
+                // RFC 9112 section 2.2: an empty line before a request is to be overlooked. One.
+                (0, true) if end == 1 => continue,
+                (0, _) => check_request_line(line)?,
+                (_, true) if self.from > head_bytes_max(limits) => return Err(DenyReason::HeadersTooLarge),
+                (_, true) => return Ok(Some(self.from)),
+                (_, false) => self.header(line, limits)?,
+            }
+            self.ended += 1;
+        }
+        self.searched = bytes.len();
+        let max = match self.ended {
+            0 => TARGET_BYTES_MAX + 64,
+            _ => head_bytes_max(limits),
+        };
+        if bytes.len() > max {
+            return Err(DenyReason::HeadersTooLarge);
+        }
+        Ok(None)
+    }
+
+    fn header(&mut self, line: &[u8], limits: &Limits) -> Result<(), DenyReason> {
+        if self.ended > limits.headers {
+            return Err(DenyReason::HeadersTooLarge);
+        }
+        let is = |name: &[u8]| {
+            line.get(..name.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(name))
+        };
+        match line.first() {
+            // A line that goes on with the one before it (RFC 9112 section 5.2).
+            Some(b' ' | b'\t') => return Err(DenyReason::RequestMalformed),
+            Some(b'c' | b'C') if is(b"content-length:") => {
+                // The parser would take two that are equal, and a server behind us perhaps not.
+                if self.has_length {
+                    return Err(DenyReason::RequestMalformed);
+                }
+                self.has_length = true;
+            }
+            Some(b't' | b'T') if is(b"transfer-encoding:") => self.has_coding = true,
+            _ => {}
+        }
+        // The parser would drop the length and go on.
+        if self.has_length && self.has_coding {
+            return Err(DenyReason::RequestMalformed);
+        }
+        Ok(())
+    }
+}
+
+/// More than a head within the limits can have: the exact count is made of the parsed one.
+fn head_bytes_max(limits: &Limits) -> usize {
+    const AROUND_A_HEADER: usize = ": \r\n".len();
+    limits.header_bytes + limits.headers * AROUND_A_HEADER + TARGET_BYTES_MAX + 64
+}
+
+/// `METHOD target HTTP/1.x`, one space between each. The parser would repair others, and not every
+/// parser the same way.
+fn check_request_line(line: &[u8]) -> Result<(), DenyReason> {
+    let malformed = DenyReason::RequestMalformed;
+    let line = line
+        .strip_suffix(b" HTTP/1.1")
+        .or_else(|| line.strip_suffix(b" HTTP/1.0"))
+        .ok_or(malformed)?;
+    let space = memchr::memchr(b' ', line).ok_or(malformed)?;
+    let (method, target) = line.split_at_checked(space).ok_or(malformed)?;
+    let target = target.get(1..).unwrap_or_default();
+    // Bytes beyond ASCII are left to the check of the path, which has its own reason.
+    let visible = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+    if method.is_empty()
+        || !method.iter().all(u8::is_ascii_uppercase)
+        || target.is_empty()
+        || !target.iter().all(visible)
+    {
+        return Err(malformed);
+    }
+    if target.len() > TARGET_BYTES_MAX {
+        return Err(DenyReason::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(bytes: &[u8]) -> Result<Option<usize>, DenyReason> {
+        Lines::default().end(bytes, &Limits::default())
+    }
+
+    #[test]
+    fn end_is_found_wherever_the_bytes_were_cut() {
+        let head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let behind = [head.as_slice(), b"5\r\nhello"].concat();
+        for cut in 1..head.len() {
+            let mut lines = Lines::default();
+            assert_eq!(lines.end(&behind[..cut], &Limits::default()), Ok(None), "{cut}");
+            assert_eq!(lines.end(&behind, &Limits::default()), Ok(Some(head.len())), "{cut}");
+            assert!(lines.has_coding && !lines.has_length);
+        }
+    }
+
+    #[test]
+    fn one_empty_line_before_a_request_is_overlooked() {
+        assert_eq!(end(b"\r\nGET / HTTP/1.1\r\n\r\n"), Ok(Some(20)));
+        assert_eq!(end(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"), Err(DenyReason::RequestMalformed));
+    }
+
+    #[test]
+    fn head_without_an_end_is_refused_at_its_bound() {
+        let limits = Limits::default();
+        let line = vec![b'a'; TARGET_BYTES_MAX + 65];
+        assert_eq!(end(&line), Err(DenyReason::HeadersTooLarge));
+        let mut head = b"GET / HTTP/1.1\r\nX: ".to_vec();
+        head.resize(head_bytes_max(&limits), b'a');
+        assert_eq!(end(&head), Ok(None));
+        head.push(b'a');
+        assert_eq!(end(&head), Err(DenyReason::HeadersTooLarge));
+    }
+}
