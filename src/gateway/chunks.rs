@@ -15,8 +15,8 @@ use bytes::{Buf as _, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -34,9 +34,16 @@ pub struct Chunks {
 /// Where in the framing the next byte is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
-    Size { digits: u8, size: u32 },
-    SizeLf { size: u32 },
-    Data { left: u32 },
+    Size {
+        digits: u8,
+        size: u32,
+    },
+    SizeLf {
+        size: u32,
+    },
+    Data {
+        left: u32,
+    },
     DataCr,
     DataLf,
     LastCr,
@@ -76,7 +83,11 @@ impl Framing {
                 bytes = bytes.get(now..).unwrap_or_default();
                 // `now` is at most `left`.
                 let left = left.saturating_sub(u32::try_from(now).unwrap_or(u32::MAX));
-                self = if left == 0 { Self::DataCr } else { Self::Data { left } };
+                self = if left == 0 {
+                    Self::DataCr
+                } else {
+                    Self::Data { left }
+                };
                 continue;
             }
             bytes = rest;

@@ -43,7 +43,6 @@ pub enum NoHead {
     Refused(DenyReason),
 }
 
-
 /// Reads one head. `deadline` is the connection's one timer.
 ///
 /// # Errors
@@ -127,7 +126,9 @@ impl Lines {
     fn end(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, DenyReason> {
         while let Some(at) = memchr::memchr(b'\n', bytes.get(self.searched..).unwrap_or_default()) {
             let end = self.searched + at;
-            let line = bytes.get(self.from..end).and_then(|line| line.strip_suffix(b"\r"));
+            let line = bytes
+                .get(self.from..end)
+                .and_then(|line| line.strip_suffix(b"\r"));
             // The parser also takes a bare line feed, and not every server behind us does.
             let line = line.ok_or(DenyReason::RequestMalformed)?;
             self.from = end + 1;
@@ -229,7 +230,11 @@ mod tests {
         for cut in 1..head.len() {
             let mut lines = Lines::default();
             assert_eq!(lines.end(&behind[..cut], &Limits::default()), Ok(None), "{cut}");
-            assert_eq!(lines.end(&behind, &Limits::default()), Ok(Some(head.len())), "{cut}");
+            assert_eq!(
+                lines.end(&behind, &Limits::default()),
+                Ok(Some(head.len())),
+                "{cut}"
+            );
             assert!(lines.has_coding && !lines.has_length);
         }
     }
@@ -237,7 +242,10 @@ mod tests {
     #[test]
     fn one_empty_line_before_a_request_is_overlooked() {
         assert_eq!(end(b"\r\nGET / HTTP/1.1\r\n\r\n"), Ok(Some(20)));
-        assert_eq!(end(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"), Err(DenyReason::RequestMalformed));
+        assert_eq!(
+            end(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"),
+            Err(DenyReason::RequestMalformed)
+        );
     }
 
     #[test]

@@ -139,7 +139,12 @@ pub async fn write_head(session: &mut ServerSession, head: ResponseHeader, is_la
         // Pingora bounds the writing of bodies only.
         session => timeout(within, session.write_response_header(Box::new(head)))
             .await
-            .unwrap_or_else(|_| Err(Error::explain(ErrorType::WriteTimedout, "writing a response's head"))),
+            .unwrap_or_else(|_| {
+                Err(Error::explain(
+                    ErrorType::WriteTimedout,
+                    "writing a response's head",
+                ))
+            }),
     }
 }
 
