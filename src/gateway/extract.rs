@@ -102,10 +102,10 @@ fn check_framing(request: &RequestHeader) -> Result<(), DenyReason> {
         return Err(DenyReason::RequestMalformed);
     }
     let mut codings = headers.get_all(http::header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            return Err(DenyReason::RequestMalformed);
-        }
+    if let Some(coding) = codings.next()
+        && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(DenyReason::RequestMalformed);
     }
     // A `Connection` that names an end-to-end header would have it removed on the way.
     for value in headers.get_all(CONNECTION) {
