@@ -14,6 +14,7 @@ mod keys;
 pub mod limits;
 mod members;
 mod passwords;
+mod provers;
 pub mod publish;
 mod random;
 mod revoke;
@@ -39,20 +40,17 @@ pub use sources::NewSource;
 
 use crate::clock::Clock;
 use crate::config::ControlLimits;
-use crate::domain::ids::KeyId;
 use crate::domain::issue::IssuerIdentity;
-use crate::domain::key::{Algorithm, VerifyingKey};
+use crate::domain::key::Algorithm;
 use crate::domain::network::Network;
 use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::store::{Store, StoreError};
 use keys::KeyRing;
 use limits::Limits;
+use provers::Provers;
 use random::Ids;
 use uses::Uses;
-
-/// App keys kept parsed.
-const PARSED_KEYS: u64 = 10_000;
 
 /// How often uses of keys and tokens are written down.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
@@ -100,7 +98,7 @@ pub struct Control {
     /// What a client assertion's `aud` may be: the issuer, or its token endpoint.
     assertion_audiences: [String; 2],
     keys: KeyRing,
-    parsed_keys: moka::sync::Cache<KeyId, VerifyingKey>,
+    provers: Provers,
     uses: Uses,
     limits: Limits,
     tokens_issued: IntCounterVec,
@@ -135,7 +133,7 @@ impl Control {
                 audience: settings.audience,
             },
             keys,
-            parsed_keys: moka::sync::Cache::new(PARSED_KEYS),
+            provers: Provers::default(),
             uses: Uses::default(),
             tokens_issued: IntCounterVec::new(
                 Opts::new("portcullis_tokens_issued_total", "Token requests by result."),

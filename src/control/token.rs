@@ -15,15 +15,13 @@ use super::body::{has_media_type, read_body};
 use super::error::{BadRequest, TokenError, json};
 use super::form::Form;
 use super::limits::ClientAddress;
+use super::provers::Prover;
 use super::random;
 use crate::domain::access_token::AccessTokenClaims;
 use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
-use crate::domain::ids::KeyId;
 use crate::domain::issue::{IssuableApp, issue};
-use crate::domain::key::{PublicKey, VerifyingKey};
 use crate::domain::scope::ScopeSet;
-use crate::store::directory::{App, AppKey};
-use crate::store::ledger::Use;
+use crate::store::replay::Use;
 
 const GRANT_TYPE: &str = "client_credentials";
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -110,15 +108,15 @@ async fn answer(
     request: Request,
 ) -> Result<TokenResponse, TokenError> {
     let proved = proved(control, request).await;
-    let (request, app, assertion) = proved.map_err(|error| control.slow_down(from, error))?;
-    control.issue_token(app, &assertion, &request.scopes)
+    let (request, prover, assertion) = proved.map_err(|error| control.slow_down(from, error))?;
+    control.issue_token(&prover.app, &assertion, &request.scopes)
 }
 
 /// Reads a request and proves who sent it.
 async fn proved(
     control: &Control,
     request: Request,
-) -> Result<(TokenRequest, App, VerifiedAssertion), TokenError> {
+) -> Result<(TokenRequest, Arc<Prover>, VerifiedAssertion), TokenError> {
     if !has_media_type(request.headers(), "application/x-www-form-urlencoded") {
         return Err(TokenError::MediaType);
     }
@@ -127,8 +125,8 @@ async fn proved(
         .await
         .map_err(TokenError::Unreadable)?;
     let request = parse(&body)?;
-    let (app, assertion) = control.prove(&request).await?;
-    Ok((request, app, assertion))
+    let (prover, assertion) = control.prove(&request).await?;
+    Ok((request, prover, assertion))
 }
 
 /// RFC 6749 section 2.3: one way of authentication per request, and ours is in the body.
@@ -169,7 +167,7 @@ fn parse(body: &[u8]) -> Result<TokenRequest, TokenError> {
 
 impl Control {
     /// Proves who asks: looks up the app and key that the assertion names, verifies it, and uses it up.
-    async fn prove(&self, request: &TokenRequest) -> Result<(App, VerifiedAssertion), TokenError> {
+    async fn prove(&self, request: &TokenRequest) -> Result<(Arc<Prover>, VerifiedAssertion), TokenError> {
         let assertion = UnverifiedAssertion::parse(&request.assertion)?;
         if request
             .client_id
@@ -180,34 +178,54 @@ impl Control {
                 "the client_id is not the sub of the client assertion".to_owned(),
             ));
         }
+        let remembered = self.remembered(assertion.app());
+        let was_remembered = remembered.is_some();
+        let prover = match remembered {
+            Some(prover) => Some(prover),
+            None => self.prover(assertion.app()).await?,
+        };
+        let verified = self.verify(&assertion, prover.as_deref());
+        if was_remembered && matches!(verified, Err(TokenError::Unproven)) {
+            // One look into the store for whoever proves nothing, so that the time taken does not tell who
+            // asked for tokens of late.
+            self.prover(assertion.app()).await?;
+        }
+        let verified = verified?;
+        let prover = prover.ok_or(TokenError::Unproven)?;
+        self.limits.app_may_ask(&prover.app.id)?;
+        let digest = URL_SAFE_NO_PAD.encode(verified.replay_digest);
+        let Use::First { version } = self.store.use_assertion(digest, verified.expires_at).await? else {
+            return Err(TokenError::Client(
+                "the client assertion was used before; make a new one for each request".to_owned(),
+            ));
+        };
+        // Counted only now: a copy of an assertion proves nothing about who sent it.
+        self.limits.app_asks(&prover.app.id)?;
+        if Self::is_as_of(&prover, version) {
+            return Ok((prover, verified));
+        }
+        // Something was changed since, maybe this app, maybe by another process: what it may have is what it
+        // may have now.
+        let prover = self.prover(&prover.app.id).await?.ok_or(TokenError::Unproven)?;
+        prover.key(&verified.key).ok_or(TokenError::Unproven)?;
+        Ok((prover, verified))
+    }
+
+    /// Verifies an assertion with the key that it names.
+    fn verify(
+        &self,
+        assertion: &UnverifiedAssertion<'_>,
+        prover: Option<&Prover>,
+    ) -> Result<VerifiedAssertion, TokenError> {
         let now = self.now();
-        let found = self.store.issuable_app(assertion.app()).await?;
-        let found = found.and_then(|(app, keys)| {
-            keys.into_iter()
-                .find(|key| key.id == *assertion.key_id())
-                .map(|key| (app, key))
-        });
-        let Some((app, key)) = found else {
+        let Some(key) = prover.and_then(|prover| prover.key(assertion.key_id())) else {
             // A signature is verified all the same, so that the time taken does not tell an unknown app or
             // key from a wrong signature. What comes out of it does not matter.
             let _ = assertion.verify(self.keys.active().verifying(), &[], now);
             return Err(TokenError::Unproven);
         };
-        let key = self.verifying_key(&key)?;
         let audiences: Vec<&str> = self.assertion_audiences.iter().map(String::as_str).collect();
-        let verified = assertion.verify(&key, &audiences, now)?;
-        self.limits.app_may_ask(&app.id)?;
-        let digest = URL_SAFE_NO_PAD.encode(verified.replay_digest);
-        match self.store.use_assertion(&digest, verified.expires_at).await? {
-            // Counted only now: a copy of an assertion proves nothing about who sent it.
-            Use::First => {
-                self.limits.app_asks(&app.id)?;
-                Ok((app, verified))
-            }
-            Use::Again => Err(TokenError::Client(
-                "the client assertion was used before; make a new one for each request".to_owned(),
-            )),
-        }
+        Ok(assertion.verify(key, &audiences, now)?)
     }
 
     /// Counts a request that proved no app, and asks its sender to wait where there were too many of them.
@@ -224,14 +242,14 @@ impl Control {
     /// Issues a token to an app that proved itself.
     fn issue_token(
         &self,
-        app: App,
+        app: &IssuableApp,
         assertion: &VerifiedAssertion,
         requested: &ScopeSet,
     ) -> Result<TokenResponse, TokenError> {
         let now = self.now();
         let claims = issue(
             &self.identity,
-            &issuable(app),
+            app,
             assertion,
             requested,
             random::token_id()?,
@@ -246,26 +264,5 @@ impl Control {
             token_type: "Bearer",
             scope: claims.scopes.to_string(),
         })
-    }
-
-    /// The key parsed and ready. Keys never change under their id, so a parsed one never goes stale.
-    fn verifying_key(&self, key: &AppKey) -> Result<VerifyingKey, TokenError> {
-        if let Some(parsed) = self.parsed_keys.get(&key.id) {
-            return Ok(parsed);
-        }
-        let damaged = || TokenError::from(crate::store::StoreError::Damaged("app_keys"));
-        let public = PublicKey::from_pem(&key.pem).map_err(|_| damaged())?;
-        let parsed = VerifyingKey::new(key.id.clone(), public, key.algorithm).map_err(|_| damaged())?;
-        self.parsed_keys.insert(KeyId::clone(&key.id), parsed.clone());
-        Ok(parsed)
-    }
-}
-
-fn issuable(app: App) -> IssuableApp {
-    IssuableApp {
-        id: app.id,
-        workspace: app.workspace,
-        scopes: app.scopes,
-        token_lifetime: app.token_lifetime,
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{FromRow, SqliteConnection};
 
-use super::{ReadTx, Store, StoreError, WriteTx, moment, number, seconds};
+use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::key::Algorithm;
 use crate::domain::name::Name;
@@ -321,16 +321,18 @@ impl ReadTx {
     }
 }
 
-impl Store {
+impl ReadTx {
     /// The app with its keys, wherever it is, for the token endpoint: it may ask for any app.
-    pub(crate) async fn issuable_app(&self, id: &AppId) -> Result<Option<(App, Vec<AppKey>)>, StoreError> {
-        let mut connection = self.readers.acquire().await?;
+    pub(crate) async fn issuable_app(
+        &mut self,
+        id: &AppId,
+    ) -> Result<Option<(App, Vec<AppKey>)>, StoreError> {
         let app = sqlx::query_as::<_, AppRow>("SELECT * FROM apps WHERE id = $1")
             .bind(id.as_str())
-            .fetch_optional(&mut *connection)
+            .fetch_optional(self.connection())
             .await?;
         // The keys are looked for in any case, so that an unknown app costs as much time as a known one.
-        let keys = keys_of(&mut connection, id).await?;
+        let keys = keys_of(self.connection(), id).await?;
         app.map(|row| Ok((App::try_from(row)?, keys))).transpose()
     }
 }

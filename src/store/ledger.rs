@@ -53,35 +53,7 @@ pub struct FeedEntry {
     pub at: UnixSeconds,
 }
 
-/// Whether an assertion was used before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
-    First,
-    Again,
-}
-
 impl Store {
-    /// Notes that an assertion is used. Of several callers with one digest, exactly one is the first.
-    pub(crate) async fn use_assertion(
-        &self,
-        digest: &str,
-        expires_at: UnixSeconds,
-    ) -> Result<Use, StoreError> {
-        let _turn = self.turn.lock().await;
-        let inserted = sqlx::query(
-            "INSERT INTO used_assertions (digest, expires_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING",
-        )
-        .bind(digest)
-        .bind(seconds(expires_at))
-        .execute(&self.ledger)
-        .await?;
-        Ok(if inserted.rows_affected() == 1 {
-            Use::First
-        } else {
-            Use::Again
-        })
-    }
-
     /// Drops assertions and revocations that have ended by `now`, up to a bound. Answers whether there may be
     /// more.
     pub(crate) async fn purge(&self, now: UnixSeconds) -> Result<bool, StoreError> {

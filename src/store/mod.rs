@@ -11,6 +11,7 @@
 pub mod directory;
 pub mod ledger;
 pub mod members;
+pub mod replay;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -30,6 +31,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::domain::time::UnixSeconds;
+use replay::Replays;
 
 /// Changes kept for gateways that resume. One that was away for longer gets a snapshot.
 pub const CHANGES_KEPT: u64 = 10_000;
@@ -70,6 +72,7 @@ pub struct Store {
     turn: Arc<Mutex<()>>,
     /// Held while the store is open. The operating system lets go of it however the process ends.
     lock: File,
+    replays: Replays,
 }
 
 /// A consistent view: everything read in it is as of one moment.
@@ -101,11 +104,13 @@ impl Store {
             .map_err(|error| opening_error(path, error))?;
         let ledger = pool(1, options.clone().synchronous(SqliteSynchronous::Normal)).await?;
         let readers = pool(READERS, options.pragma("query_only", "1")).await?;
+        let turn = Arc::default();
         Ok(Self {
             writer,
+            replays: Replays::start(ledger.clone(), Some(Arc::clone(&turn))),
             ledger,
             readers,
-            turn: Arc::default(),
+            turn,
             lock,
         })
     }

@@ -441,3 +441,26 @@ async fn description_holds_only_the_characters_that_rfc_6749_allows() {
         );
     }
 }
+
+#[tokio::test]
+async fn of_many_uses_of_one_assertion_at_once_exactly_one_is_the_first() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    for _ in 0..5 {
+        let (copied, others): (String, Vec<String>) =
+            (app.assertion(), (0..8).map(|_| app.assertion()).collect());
+        let copies = std::iter::repeat_n(&copied, 24).chain(&others);
+        let answers = futures::future::join_all(copies.map(|one| server.ask(one, ""))).await;
+        let (of_copies, of_others) = answers.split_at(24);
+        assert_eq!(of_copies.iter().filter(|answer| answer.status == 200).count(), 1);
+        for answer in of_copies.iter().filter(|answer| answer.status != 200) {
+            refused(answer, 401, "invalid_client");
+        }
+        assert!(
+            of_others.iter().all(|answer| answer.status == 200),
+            "{of_others:?}"
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! The apps that ask for tokens, with their keys parsed, as of one policy version.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use super::Control;
+use super::error::TokenError;
+use crate::domain::ids::{AppId, KeyId};
+use crate::domain::issue::IssuableApp;
+use crate::domain::key::{PublicKey, VerifyingKey};
+use crate::store::StoreError;
+use crate::store::directory::AppKey;
+
+/// Apps kept.
+const APPS_KEPT: usize = 10_000;
+
+/// An app that may prove itself.
+pub struct Prover {
+    pub app: IssuableApp,
+    keys: Vec<VerifyingKey>,
+    /// The policy version that all this was read from.
+    version: u64,
+}
+
+impl Prover {
+    /// The app's key of this name.
+    pub fn key(&self, id: &KeyId) -> Option<&VerifyingKey> {
+        self.keys.iter().find(|key| key.id() == id)
+    }
+}
+
+/// Apps read before. What was read is good for its policy version and no other.
+pub struct Provers(Cache<AppId, Arc<Prover>>);
+
+impl Default for Provers {
+    fn default() -> Self {
+        Self(Cache::new(APPS_KEPT))
+    }
+}
+
+impl Control {
+    /// The app as we last saw it, if nothing at all is known to have changed since.
+    pub(super) fn remembered(&self, id: &AppId) -> Option<Arc<Prover>> {
+        let newest = *self.versions.borrow();
+        self.provers.0.get(id).filter(|prover| prover.version == newest)
+    }
+
+    /// Whether `prover` is what the store held at this version.
+    pub(super) fn is_as_of(prover: &Prover, version: u64) -> bool {
+        prover.version == version
+    }
+
+    /// The app as the store holds it now.
+    pub(super) async fn prover(&self, id: &AppId) -> Result<Option<Arc<Prover>>, TokenError> {
+        let mut tx = self.store.read().await?;
+        let version = tx.policy_version().await?;
+        let Some((app, keys)) = tx.issuable_app(id).await? else {
+            return Ok(None);
+        };
+        drop(tx);
+        let before = self.provers.0.get(id);
+        let keys: Result<Vec<_>, _> = keys
+            .iter()
+            // A key never changes under its id, so one that was parsed before is still good.
+            .map(
+                |key| match before.as_ref().and_then(|before| before.key(&key.id)) {
+                    Some(parsed) => Ok(parsed.clone()),
+                    None => parsed(key),
+                },
+            )
+            .collect();
+        let prover = Arc::new(Prover {
+            app: IssuableApp {
+                id: app.id,
+                workspace: app.workspace,
+                scopes: app.scopes,
+                token_lifetime: app.token_lifetime,
+            },
+            keys: keys?,
+            version,
+        });
+        self.provers.0.insert(id.clone(), Arc::clone(&prover));
+        Ok(Some(prover))
+    }
+}
+
+fn parsed(key: &AppKey) -> Result<VerifyingKey, TokenError> {
+    let damaged = || TokenError::from(StoreError::Damaged("app_keys"));
+    let public = PublicKey::from_pem(&key.pem).map_err(|_| damaged())?;
+    VerifyingKey::new(key.id.clone(), public, key.algorithm).map_err(|_| damaged())
+}

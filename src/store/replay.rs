@@ -1,0 +1,137 @@
+//! Client assertions used: each once, whoever presents it where.
+//!
+//! Requests that arrive while a write is under way are written together in the next one, so that a burst costs
+//! a few commits and not one each. Nobody is answered before the commit that holds their entry.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sqlx::SqlitePool;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::{Store, StoreError, number, seconds};
+use crate::domain::time::UnixSeconds;
+
+/// Entries written in one statement.
+const TOGETHER_MAX: usize = 64;
+
+/// Entries that wait to be written; further requests wait for a place.
+const WAITING_MAX: usize = 1_024;
+
+/// Whether an assertion was used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// It was not. With it, the policy version at the moment that its use was noted.
+    First {
+        version: u64,
+    },
+    Again,
+}
+
+/// An entry on its way into the store.
+struct Entry {
+    digest: String,
+    expires_at: UnixSeconds,
+    answer: oneshot::Sender<Result<Use, StoreError>>,
+}
+
+/// The way to the task that writes entries.
+#[derive(Clone, Debug)]
+pub(super) struct Replays(mpsc::Sender<Entry>);
+
+impl Replays {
+    /// Starts the task. It ends when the last of the store's handles is dropped.
+    pub(super) fn start(ledger: SqlitePool, turn: Option<Arc<Mutex<()>>>) -> Self {
+        let (sender, entries) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(write_all(ledger, turn, entries));
+        Self(sender)
+    }
+}
+
+impl Store {
+    /// Notes that an assertion is used. Of several callers with one digest, in whichever process, exactly one is
+    /// the first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; the assertion may count as used then.
+    pub(crate) async fn use_assertion(
+        &self,
+        digest: String,
+        expires_at: UnixSeconds,
+    ) -> Result<Use, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let entry = Entry {
+            digest,
+            expires_at,
+            answer,
+        };
+        let ended = || StoreError::Unavailable(sqlx::Error::WorkerCrashed);
+        self.replays.0.send(entry).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+}
+
+async fn write_all(ledger: SqlitePool, turn: Option<Arc<Mutex<()>>>, mut entries: mpsc::Receiver<Entry>) {
+    let mut batch = Vec::with_capacity(TOGETHER_MAX);
+    while entries.recv_many(&mut batch, TOGETHER_MAX).await > 0 {
+        let written = {
+            let _turn = match &turn {
+                Some(turn) => Some(turn.lock().await),
+                None => None,
+            };
+            write(&ledger, &batch).await
+        };
+        answer(batch.drain(..), written);
+    }
+}
+
+/// Writes a batch in one statement. Answers which digests are new, and the policy version of that moment.
+async fn write(ledger: &SqlitePool, batch: &[Entry]) -> Result<(HashSet<String>, u64), StoreError> {
+    let mut sorted: Vec<&Entry> = batch.iter().collect();
+    // In one order everywhere, so that two processes never wait for each other.
+    sorted.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
+    sorted.dedup_by(|a, b| a.digest == b.digest);
+    let mut sql = "INSERT INTO used_assertions (digest, expires_at) VALUES ".to_owned();
+    for at in 0..sorted.len() {
+        let comma = if at == 0 { "" } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(sql, "{comma}(${}, ${})", 2 * at + 1, 2 * at + 2);
+    }
+    sql.push_str(
+        " ON CONFLICT (digest) DO NOTHING RETURNING digest, (SELECT version FROM policy_version WHERE only_row = 1)",
+    );
+    let mut query = sqlx::query_as::<_, (String, i64)>(sqlx::AssertSqlSafe(sql));
+    for entry in &sorted {
+        query = query.bind(entry.digest.as_str()).bind(seconds(entry.expires_at));
+    }
+    let rows = query.fetch_all(ledger).await?;
+    let version = rows
+        .first()
+        .map_or(Ok(0), |(_, version)| number(*version, "policy_version"))?;
+    Ok((rows.into_iter().map(|(digest, _)| digest).collect(), version))
+}
+
+fn answer(batch: impl Iterator<Item = Entry>, written: Result<(HashSet<String>, u64), StoreError>) {
+    match written {
+        // Of several with one digest, the one that came first takes it out.
+        Ok((mut new, version)) => {
+            for entry in batch {
+                let use_ = if new.remove(&entry.digest) {
+                    Use::First { version }
+                } else {
+                    Use::Again
+                };
+                let _ = entry.answer.send(Ok(use_));
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "assertions used could not be noted");
+            for entry in batch {
+                let _ = entry
+                    .answer
+                    .send(Err(StoreError::Unavailable(sqlx::Error::PoolClosed)));
+            }
+        }
+    }
+}
