@@ -1,4 +1,4 @@
-//! The seam inside one process: a bounded channel of updates, and the version installed coming back.
+//! The seam inside one process: a bounded channel of updates; the version installed and reports come back.
 //!
 //! The control plane holds the [`Publisher`], the gateway the [`Subscriber`]; neither knows the other.
 //! A remote gateway will be fed the same [`Update`]s over HTTP.
@@ -7,17 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Mutex, Notify, mpsc, watch};
 
+use crate::report::Report;
 use crate::snapshot::Update;
 
 /// Updates that may wait for the gateway. The publisher waits when it is full; nothing is dropped.
 const WAITING_MAX: usize = 256;
 
+/// Reports that may wait for the control plane. The gateway goes on counting when it is full.
+const REPORTS_MAX: usize = 4;
+
 /// The gateway has gone.
 #[derive(Debug, Error)]
 #[error("the gateway no longer takes updates")]
 pub struct FeedClosed;
+
+/// The control plane has gone.
+#[derive(Debug, Error)]
+#[error("the control plane no longer takes reports")]
+pub struct ReportsClosed;
 
 /// The control plane's end.
 #[derive(Clone)]
@@ -25,6 +34,7 @@ pub struct Publisher {
     updates: mpsc::Sender<Update>,
     installed: watch::Receiver<u64>,
     snapshot_wanted: Arc<Notify>,
+    reports: Arc<Mutex<mpsc::Receiver<Report>>>,
 }
 
 /// The gateway's end.
@@ -32,7 +42,12 @@ pub struct Subscriber {
     updates: mpsc::Receiver<Update>,
     installed: watch::Sender<u64>,
     snapshot_wanted: Arc<Notify>,
+    reports: Reporter,
 }
+
+/// The gateway's way to report.
+#[derive(Clone)]
+pub struct Reporter(mpsc::Sender<Report>);
 
 /// A connected pair.
 #[must_use]
@@ -40,16 +55,19 @@ pub fn feed() -> (Publisher, Subscriber) {
     let (updates_in, updates_out) = mpsc::channel(WAITING_MAX);
     let (installed_in, installed_out) = watch::channel(0);
     let snapshot_wanted = Arc::new(Notify::new());
+    let (reports_in, reports_out) = mpsc::channel(REPORTS_MAX);
     (
         Publisher {
             updates: updates_in,
             installed: installed_out,
             snapshot_wanted: Arc::clone(&snapshot_wanted),
+            reports: Arc::new(Mutex::new(reports_out)),
         },
         Subscriber {
             updates: updates_out,
             installed: installed_in,
             snapshot_wanted,
+            reports: Reporter(reports_in),
         },
     )
 }
@@ -74,12 +92,39 @@ impl Publisher {
     pub async fn snapshot_wanted(&self) {
         self.snapshot_wanted.notified().await;
     }
+
+    /// The newest version that the gateway has in force; 0 before the first.
+    #[must_use]
+    pub fn installed(&self) -> u64 {
+        *self.installed.borrow()
+    }
+
+    /// The gateway's next report, or `None` when it has ended.
+    pub async fn next_report(&self) -> Option<Report> {
+        self.reports.lock().await.recv().await
+    }
+}
+
+impl Reporter {
+    /// Hands one report to the control plane, waiting while others wait.
+    ///
+    /// # Errors
+    /// [`ReportsClosed`] when the control plane has ended.
+    pub async fn report(&self, report: Report) -> Result<(), ReportsClosed> {
+        self.0.send(report).await.map_err(|_| ReportsClosed)
+    }
 }
 
 impl Subscriber {
     /// The next update, or `None` when the control plane has ended.
     pub async fn next(&mut self) -> Option<Update> {
         self.updates.recv().await
+    }
+
+    /// The way to report.
+    #[must_use]
+    pub fn reporter(&self) -> Reporter {
+        self.reports.clone()
     }
 
     /// Says that `version` is in force now.

@@ -16,17 +16,26 @@ use portcullis::domain::decision::DenyReason;
 const LINES_MAX: usize = 500;
 
 /// What each module may import of ours. A module imports itself freely.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("snapshot", &["domain"]),
-    ("feed", &["snapshot"]),
+    ("report", &[]),
+    ("feed", &["report", "snapshot"]),
     ("clock", &["domain"]),
     ("telemetry", &["domain"]),
     ("config", &["domain", "snapshot"]),
-    ("store", &["domain"]),
+    ("store", &["domain", "report"]),
     (
         "gateway",
-        &["clock", "config", "domain", "feed", "snapshot", "telemetry"],
+        &[
+            "clock",
+            "config",
+            "domain",
+            "feed",
+            "report",
+            "snapshot",
+            "telemetry",
+        ],
     ),
     (
         "control",
@@ -35,6 +44,7 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
             "config",
             "domain",
             "feed",
+            "report",
             "snapshot",
             "store",
             "telemetry",

@@ -5,7 +5,7 @@
 //! and reads it, `body` holds what follows (`chunks` watches how it is framed) and `scan` finds the write keys in it,
 //! `token_cache` knows its token, `decide` decides, `own_answers` and `respond` refuse or `forward` sends
 //! it to one of `upstream`'s servers. Beside them `subscribe` and `jwks` keep the policy in `policy_cell`
-//! current.
+//! current, and `tally` tells the control plane what became of each source's requests.
 //!
 //! What is absent: this folder does not know the control plane or its store; all it learns comes through
 //! the snapshot.
@@ -29,6 +29,7 @@ pub mod respond;
 pub mod scan;
 pub mod service;
 pub mod subscribe;
+mod tally;
 pub mod tls;
 pub mod token_cache;
 pub mod upstream;

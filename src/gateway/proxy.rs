@@ -17,6 +17,7 @@ use super::forward::{self, Answered, Origin};
 use super::jwks::KeyFetcher;
 use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
+use super::tally::{Client, Tally};
 use super::token_cache::TokenCache;
 use super::upstream::Pool;
 use crate::clock::{Clock, instant};
@@ -25,6 +26,7 @@ use crate::domain::access_token::{TokenFault, VerifiedToken};
 use crate::domain::decide::decide;
 use crate::domain::decision::{Decision, DenyReason, Permit};
 use crate::domain::facts::{CredentialFact, RequestFacts, RouteFacts, SourceFact, WithoutToken};
+use crate::report::{self, Verdict};
 
 /// Everything that requests share.
 pub struct Gateway {
@@ -37,6 +39,7 @@ pub struct Gateway {
     pub fetchers: Vec<Arc<KeyFetcher>>,
     pub held: Arc<HeldBytes>,
     pub metrics: Arc<Metrics>,
+    pub tally: Tally,
     pub access_log: Option<AccessLog>,
     pub clock: Clock,
     pub request_ids: RequestIds,
@@ -129,6 +132,7 @@ impl Gateway {
         let would_deny = cleared.permit.would_deny();
         // Counted before the client sees the answer, so that whoever reads the metrics after it finds it.
         self.metrics.allowed(Some(at), would_deny);
+        self.tally_allowed(session, &cleared.permit);
         let status = answered.status();
         let relayed = forward::relay(answered, session, pool).await.is_ok();
         Outcome {
@@ -171,7 +175,7 @@ impl Gateway {
             true => None,
             false => {
                 let source = extract::source(api, session.req_header(), &credential, None);
-                Some((source, self.judge(api, source, &credential).await?))
+                Some((source, self.judge(session, api, source, &credential).await?))
             }
         };
         let body = body::hold(session, &self.limits, &self.held)
@@ -181,14 +185,14 @@ impl Gateway {
             Some((_, judged)) if body.bytes().is_empty() => judged,
             // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
             // moment; a revocation that arrives while a body trickles in counts.
-            Some((source, _)) => self.judge(api, source, &credential).await?,
+            Some((source, _)) => self.judge(session, api, source, &credential).await?,
             None => {
                 let request = session.req_header();
                 let source = match body::write_keys(&request.headers, &body, &self.limits, &self.held) {
                     Ok(keys) => extract::source(api, request, &credential, keys.as_ref()),
                     Err(reason) => SourceFact::Unreadable(reason),
                 };
-                self.judge(api, source, &credential).await?
+                self.judge(session, api, source, &credential).await?
             }
         };
         // An upstream's own credential goes on; a token of ours only where the operator wants that.
@@ -222,6 +226,7 @@ impl Gateway {
 
     async fn judge(
         &self,
+        session: &ServerSession,
         api: &Api,
         source: SourceFact,
         credential: &Credential,
@@ -268,9 +273,26 @@ impl Gateway {
         match decision {
             Decision::Allow(permit) => Ok((permit, looked.and_then(Result::ok))),
             Decision::Deny(reason) => {
+                if let SourceFact::WriteKey(key) = &facts.source
+                    && let Some(source) = policy.source(key)
+                {
+                    self.tally
+                        .refused(source, Verdict::Deny, reason, counted(session));
+                }
                 let detail = looked.and_then(Result::err).map(|fault| fault.to_string());
                 Err((reason, detail))
             }
+        }
+    }
+
+    fn tally_allowed(&self, session: &ServerSession, permit: &Permit) {
+        match (permit.source(), permit.would_deny()) {
+            (Some(source), None) => self.tally.allowed(source),
+            (Some(source), Some(reason)) => {
+                self.tally
+                    .refused(source, Verdict::WouldDeny, reason, counted(session));
+            }
+            (None, _) => {}
         }
     }
 
@@ -321,6 +343,15 @@ fn authority_value(request: &RequestHeader) -> HeaderValue {
 
 pub(super) fn authority(request: &RequestHeader) -> String {
     authority_value(request).to_str().unwrap_or_default().to_owned()
+}
+
+/// The client as it is counted for its source.
+fn counted(session: &ServerSession) -> Client<'_> {
+    let named = session.req_header().headers.get(http::header::USER_AGENT);
+    Client {
+        agent: report::agent(named.map(HeaderValue::as_bytes)),
+        address: client_ip(session),
+    }
 }
 
 fn client_ip(session: &ServerSession) -> Option<IpAddr> {

@@ -24,13 +24,17 @@ use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
 use super::proxy::{Gateway, RequestIds};
 use super::subscribe::Installer;
+use super::tally::Tally;
 use super::tls::{self, TlsError};
 use super::token_cache::TokenCache;
 use super::upstream::{Pool, PoolError};
 use crate::clock::Clock;
 use crate::config::{self, ConfigError, OutsideIssuer, PolicyOrigin};
 use crate::domain::policy::{Freshness, Policy};
-use crate::feed::Subscriber;
+use crate::feed::{Reporter, Subscriber};
+
+/// How long the last report may wait for the control plane.
+const LAST_REPORT_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -76,6 +80,8 @@ pub struct Prepared {
 /// A running gateway; it ends when this is dropped or [`Running::stop`] is called.
 pub struct Running {
     gateway: Arc<Gateway>,
+    /// The way back to the control plane, where there is one.
+    reporter: Option<Reporter>,
     addresses: Vec<SocketAddr>,
     stop: watch::Sender<bool>,
     /// Never dropped. pingora-runtime keeps the handles of a runtime in a slot of each of its threads, and
@@ -130,6 +136,7 @@ impl Prepared {
             fetchers: issuers.iter().filter_map(KeyFetcher::new).map(Arc::new).collect(),
             held: HeldBytes::new(config.limits.held_bytes),
             metrics: Arc::new(Metrics::new(registry, &names)?),
+            tally: Tally::default(),
             access_log: if access_log {
                 Some(AccessLog::to_stdout()?)
             } else {
@@ -165,6 +172,7 @@ impl Prepared {
         let mut installer =
             Installer::new(Arc::clone(&gateway.policy), self.freshness, gateway.clock.clone());
         let mut background = Vec::new();
+        let mut reporter = None;
         for fetcher in &gateway.fetchers {
             let (fetcher, shared) = (Arc::clone(fetcher), Arc::clone(&gateway));
             background.push(tokio::spawn(async move {
@@ -175,7 +183,14 @@ impl Prepared {
             fetcher.first_finished().await;
         }
         match origin {
-            Origin::Feed(updates) => background.push(tokio::spawn(installer.follow(updates))),
+            Origin::Feed(updates) => {
+                let (shared, reporting) = (Arc::clone(&gateway), updates.reporter());
+                reporter = Some(updates.reporter());
+                background.push(tokio::spawn(async move {
+                    shared.tally.keep_reporting(&shared.policy, &reporting).await;
+                }));
+                background.push(tokio::spawn(installer.follow(updates)));
+            }
             Origin::File(path) => {
                 installer.install_file(&path, &self.issuers)?;
                 background.push(tokio::spawn(installer.follow_file(path, self.issuers)));
@@ -204,6 +219,7 @@ impl Prepared {
             .spawn(async move { service.start_service(Some(fds), stopping, 1).await });
         Ok(Running {
             gateway,
+            reporter,
             addresses,
             stop,
             _runtime: ManuallyDrop::new(runtime),
@@ -259,6 +275,10 @@ impl Running {
             }
         };
         let _ = tokio::time::timeout(grace, idle).await;
+        if let Some(reporter) = &self.reporter {
+            let last = gateway.tally.report(&gateway.policy, reporter);
+            let _ = tokio::time::timeout(LAST_REPORT_WITHIN, last).await;
+        }
     }
 }
 

@@ -37,4 +37,5 @@ mod issuers;
 mod limits;
 mod policy;
 mod strictness;
+mod tally;
 mod tls;

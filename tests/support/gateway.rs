@@ -174,6 +174,11 @@ impl TestGateway {
         self.running.probe()
     }
 
+    /// Ends it as TERM does.
+    pub async fn stop(self, grace: Duration) {
+        self.running.stop(grace).await;
+    }
+
     pub async fn publish(&self, update: Update) {
         self.publisher.publish(update).await.unwrap();
     }
