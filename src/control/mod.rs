@@ -21,6 +21,7 @@ mod revoke;
 pub mod service;
 mod sources;
 mod token;
+mod traffic;
 mod uses;
 mod workspaces;
 
@@ -37,6 +38,7 @@ pub use error::{BadRequest, Conflict, ControlError};
 pub use members::ApiToken;
 pub use revoke::Revoked;
 pub use sources::NewSource;
+pub use traffic::{GatewayState, SourceTraffic};
 
 use crate::clock::Clock;
 use crate::config::ControlLimits;
@@ -106,6 +108,8 @@ pub struct Control {
     versions: watch::Sender<u64>,
     /// The way to the bundled gateway while there is one.
     publisher: RwLock<Option<Publisher>>,
+    /// What the bundled gateway last said of itself.
+    gateway_state: RwLock<Option<GatewayState>>,
 }
 
 impl Control {
@@ -141,6 +145,7 @@ impl Control {
             )?,
             versions: watch::Sender::new(version),
             publisher: RwLock::new(None),
+            gateway_state: RwLock::new(None),
         })
     }
 
@@ -182,10 +187,12 @@ impl Control {
     /// Removes what has expired, a bounded number of rows at a time, so that no writer waits for long.
     async fn purge(&self) {
         loop {
-            match self.store.purge(self.now()).await {
+            let now = self.now();
+            let purged = async { Ok(self.store.purge(now).await? | self.store.purge_traffic(now).await?) };
+            match purged.await {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => {
+                Err::<_, StoreError>(error) => {
                     tracing::warn!(%error, "expired rows could not be removed");
                     return;
                 }

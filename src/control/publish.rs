@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Control;
 use super::error::ControlError;
+use super::{Control, traffic};
 use crate::domain::time::UnixSeconds;
 use crate::feed::{FeedClosed, Publisher};
 use crate::snapshot::{Change, Changes, FORMAT, RevocationRecord, Snapshot, SourceRecord, Update};
@@ -23,6 +23,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// How often the store is looked at for changes whose maker was cut off before it could say so.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How long a gateway that ends may take to report once more.
+const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Versions read from the feed at once.
 const FEED_ROWS: u32 = 256;
@@ -98,8 +101,12 @@ pub async fn run(control: Arc<Control>, publisher: Publisher, shutdown: impl Fut
     attach(&control, Some(publisher.clone()));
     tokio::select! {
         FeedClosed = feed(&control, &publisher) => tracing::info!("the gateway has ended; it is told nothing more"),
+        () = traffic::take_reports(Arc::clone(&control), publisher.clone()) => {}
         () = shutdown => {}
     }
+    // A gateway that ends reports once more.
+    let last = traffic::take_reports(Arc::clone(&control), publisher);
+    let _ = tokio::time::timeout(LAST_REPORT_WITHIN, last).await;
     attach(&control, None);
 }
 

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod ledger;
 pub mod members;
 pub mod replay;
+pub mod traffic;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

@@ -20,3 +20,4 @@ mod store;
 mod support;
 mod token;
 mod token_refused;
+mod traffic;

@@ -1,0 +1,184 @@
+//! What gateways counted: how many requests of each source were let through, refused, or would have been.
+
+use sqlx::FromRow;
+
+use super::{ReadTx, Store, StoreError, number, seconds};
+use crate::domain::ids::{SourceId, WorkspaceId};
+use crate::domain::time::UnixSeconds;
+use crate::report::{Count, Verdict};
+
+/// Seconds that are counted together.
+pub const SPAN_S: u64 = 300;
+
+/// How long counts are kept, in seconds: a day, and the span that it begins in.
+const KEPT_S: u64 = 24 * 3_600 + SPAN_S;
+
+/// Kinds of client that are kept apart for one source in one span. Further ones are counted together.
+const CLIENTS_MAX: i64 = 64;
+
+/// Counts written in one transaction, so that no change waits for long.
+const ROWS_AT_ONCE: usize = 256;
+
+/// Rows that one purge removes at most.
+const PURGE_ROWS: i64 = 1_000;
+
+/// Requests of one source that had the same fate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    pub verdict: Verdict,
+    /// Empty for `allow`.
+    pub reason: String,
+    /// Empty where too many clients were seen to keep them apart, and for `allow`.
+    pub agent: String,
+    pub address: String,
+    pub requests: u64,
+    /// When the last of them was counted, to the span.
+    pub last: UnixSeconds,
+}
+
+/// Requests of a workspace in one span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpanTraffic {
+    /// When the span begins; it lasts [`SPAN_S`] seconds.
+    pub begins: UnixSeconds,
+    pub verdict: Verdict,
+    pub requests: u64,
+}
+
+#[derive(FromRow)]
+struct TrafficRow {
+    verdict: String,
+    reason: String,
+    agent: String,
+    address: String,
+    requests: i64,
+    last: i64,
+}
+
+/// The start of the span that a moment is in.
+const fn span_of(at: UnixSeconds) -> UnixSeconds {
+    UnixSeconds(at.0 - at.0 % SPAN_S)
+}
+
+fn verdict(word: &str) -> Result<Verdict, StoreError> {
+    Verdict::parse(word).ok_or(StoreError::Damaged("traffic"))
+}
+
+impl Store {
+    /// Adds what a gateway counted up to `now`. Counts of sources that are gone are left out.
+    pub(crate) async fn add_traffic(&self, counts: &[Count], now: UnixSeconds) -> Result<(), StoreError> {
+        let span = seconds(span_of(now));
+        for some in counts.chunks(ROWS_AT_ONCE) {
+            let _turn = self.turn.lock().await;
+            let mut tx = self.ledger.begin_with("BEGIN IMMEDIATE").await?;
+            for count in some {
+                let requests = i64::try_from(count.requests).unwrap_or(i64::MAX);
+                // A new kind of client has a row of its own while there is room.
+                let mut client = (count.agent.as_str(), count.address.as_str());
+                for _ in 0..2 {
+                    let added = sqlx::query(
+                        "INSERT INTO traffic (source, span, verdict, reason, agent, address, requests) \
+                         SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM sources WHERE id = $1) \
+                         AND ($5 = '' OR (SELECT count(*) FROM traffic WHERE source = $1 AND span = $2) < $8 \
+                         OR EXISTS (SELECT 1 FROM traffic WHERE source = $1 AND span = $2 AND verdict = $3 \
+                         AND reason = $4 AND agent = $5 AND address = $6)) \
+                         ON CONFLICT (source, span, verdict, reason, agent, address) \
+                         DO UPDATE SET requests = traffic.requests + excluded.requests",
+                    )
+                    .bind(count.source.as_str())
+                    .bind(span)
+                    .bind(count.verdict.as_str())
+                    .bind(count.reason.as_str())
+                    .bind(client.0)
+                    .bind(client.1)
+                    .bind(requests)
+                    .bind(CLIENTS_MAX)
+                    .execute(&mut *tx)
+                    .await?;
+                    if added.rows_affected() > 0 || client.0.is_empty() {
+                        break;
+                    }
+                    client = ("", "");
+                }
+            }
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Drops counts that are older than a day, up to a bound. Answers whether there may be more.
+    pub(crate) async fn purge_traffic(&self, now: UnixSeconds) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock().await;
+        let mut tx = self.ledger.begin_with("BEGIN IMMEDIATE").await?;
+        let removed = sqlx::query(
+            "DELETE FROM traffic WHERE (source, span, verdict, reason, agent, address) IN \
+             (SELECT source, span, verdict, reason, agent, address FROM traffic WHERE span < $1 LIMIT $2)",
+        )
+        .bind(seconds(now.minus(KEPT_S)))
+        .bind(PURGE_ROWS)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(removed.rows_affected() >= PURGE_ROWS.unsigned_abs())
+    }
+}
+
+impl ReadTx {
+    /// A source's requests in the `seconds_back` before `now`, to the span, the most frequent first.
+    pub(crate) async fn source_traffic(
+        &mut self,
+        source: &SourceId,
+        now: UnixSeconds,
+        seconds_back: u64,
+    ) -> Result<Vec<Traffic>, StoreError> {
+        let rows: Vec<TrafficRow> = sqlx::query_as(
+            "SELECT verdict, reason, agent, address, CAST(sum(requests) AS BIGINT) AS requests, \
+             max(span) AS last FROM traffic WHERE source = $1 AND span > $2 \
+             GROUP BY verdict, reason, agent, address \
+             ORDER BY requests DESC, verdict, reason, agent, address LIMIT 1000",
+        )
+        .bind(source.as_str())
+        .bind(seconds(now.minus(seconds_back)))
+        .fetch_all(self.connection())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Traffic {
+                    verdict: verdict(&row.verdict)?,
+                    reason: row.reason,
+                    agent: row.agent,
+                    address: row.address,
+                    requests: number(row.requests, "traffic")?,
+                    last: UnixSeconds(number(row.last, "traffic")?),
+                })
+            })
+            .collect()
+    }
+
+    /// A workspace's requests span by span since a day before `now`, oldest first. A span in which nothing was
+    /// counted is absent.
+    pub(crate) async fn workspace_traffic(
+        &mut self,
+        workspace: &WorkspaceId,
+        now: UnixSeconds,
+    ) -> Result<Vec<SpanTraffic>, StoreError> {
+        let rows: Vec<(i64, String, i64)> = sqlx::query_as(
+            "SELECT t.span, t.verdict, CAST(sum(t.requests) AS BIGINT) AS requests \
+             FROM traffic t JOIN sources s ON s.id = t.source WHERE s.workspace = $1 AND t.span > $2 \
+             GROUP BY t.span, t.verdict ORDER BY t.span, t.verdict",
+        )
+        .bind(workspace.as_str())
+        .bind(seconds(now.minus(KEPT_S)))
+        .fetch_all(self.connection())
+        .await?;
+        rows.into_iter()
+            .map(|(span, word, requests)| {
+                Ok(SpanTraffic {
+                    begins: UnixSeconds(number(span, "traffic")?),
+                    verdict: verdict(&word)?,
+                    requests: number(requests, "traffic")?,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,180 @@
+//! What a gateway counted, as the control plane tells it to whoever thinks of enforcing a source.
+
+use std::sync::Arc;
+
+use portcullis::control::publish;
+use portcullis::domain::time::UnixSeconds;
+use portcullis::feed::{Subscriber, feed};
+use portcullis::report::{Count, Report, Verdict};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::support::{DEADLINE, NOW, TempDir, TestControl};
+
+/// A gateway that reports by hand.
+struct Gateway {
+    subscriber: Subscriber,
+    publishing: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Gateway {
+    fn attach(server: &TestControl) -> Self {
+        let (publisher, subscriber) = feed();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let run = publish::run(Arc::clone(&server.control), publisher, async {
+            let _ = stopped.await;
+        });
+        Self {
+            subscriber,
+            publishing: tokio::spawn(run),
+            stop,
+        }
+    }
+
+    async fn report(&self, counts: Vec<Count>) {
+        let report = Report {
+            policy_version: 7,
+            confirmed_at: NOW - 3,
+            counts,
+        };
+        self.subscriber.reporter().report(report).await.unwrap();
+    }
+
+    /// Ends, once everything reported was taken.
+    async fn end(self) {
+        drop(self.subscriber);
+        let _ = self.stop.send(());
+        tokio::time::timeout(DEADLINE, self.publishing)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
+fn count(source: &str, verdict: Verdict, reason: &str, agent: &str, requests: u64) -> Count {
+    Count {
+        source: source.to_owned(),
+        verdict,
+        reason: reason.to_owned(),
+        agent: agent.to_owned(),
+        address: if agent.is_empty() { "" } else { "192.0.2.7" }.to_owned(),
+        requests,
+    }
+}
+
+#[tokio::test]
+async fn counts_of_a_source_add_up_by_reason_and_client() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let source = tenant.source("python").await;
+    let id = source.id.as_str();
+    let gateway = Gateway::attach(&server);
+    let observed = |requests| {
+        count(
+            id,
+            Verdict::WouldDeny,
+            "token_missing",
+            "analytics-python/2.4.0",
+            requests,
+        )
+    };
+    gateway
+        .report(vec![count(id, Verdict::Allow, "", "", 10), observed(2)])
+        .await;
+    gateway
+        .report(vec![count(id, Verdict::Allow, "", "", 5), observed(1)])
+        .await;
+    gateway
+        .report(vec![count("src_gone", Verdict::Allow, "", "", 99)])
+        .await;
+    gateway.end().await;
+    let traffic = server
+        .control
+        .source_traffic(&tenant.id, &source.id)
+        .await
+        .unwrap();
+    assert_eq!(traffic.in_hour(Verdict::Allow), 15);
+    assert_eq!(traffic.in_day(Verdict::WouldDeny), 3);
+    assert!(!traffic.is_ready_to_enforce());
+    let kind = traffic
+        .hour
+        .iter()
+        .find(|kind| kind.verdict == Verdict::WouldDeny)
+        .unwrap();
+    assert_eq!(
+        (kind.reason.as_str(), kind.agent.as_str()),
+        ("token_missing", "analytics-python/2.4.0")
+    );
+    let spans = server.control.workspace_traffic(&tenant.id).await.unwrap();
+    assert_eq!(spans.iter().map(|span| span.requests).sum::<u64>(), 18);
+    let state = server.control.gateway_state().unwrap();
+    assert_eq!(
+        (state.policy_version, state.confirmed_at),
+        (7, UnixSeconds(NOW - 3))
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn clients_without_number_share_a_row_and_none_is_lost() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let source = tenant.source("nodejs").await;
+    let gateway = Gateway::attach(&server);
+    for begin in [0, 60, 120] {
+        let some = (begin..begin + 60).map(|n| {
+            count(
+                source.id.as_str(),
+                Verdict::Deny,
+                "token_missing",
+                &format!("tool-{n}/1"),
+                1,
+            )
+        });
+        gateway.report(some.collect()).await;
+    }
+    gateway.end().await;
+    let traffic = server
+        .control
+        .source_traffic(&tenant.id, &source.id)
+        .await
+        .unwrap();
+    assert_eq!(traffic.in_hour(Verdict::Deny), 180);
+    assert!(traffic.hour.len() <= 66, "{} rows", traffic.hour.len());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn counts_are_forgotten_after_a_day() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let source = tenant.source("http_api").await;
+    let gateway = Gateway::attach(&server);
+    gateway
+        .report(vec![count(source.id.as_str(), Verdict::Allow, "", "", 4)])
+        .await;
+    gateway.end().await;
+    server.clock.set(UnixSeconds(NOW + 2 * 3_600));
+    let traffic = server
+        .control
+        .source_traffic(&tenant.id, &source.id)
+        .await
+        .unwrap();
+    assert_eq!(
+        (traffic.in_hour(Verdict::Allow), traffic.in_day(Verdict::Allow)),
+        (0, 4)
+    );
+    assert!(traffic.is_ready_to_enforce());
+    server.clock.set(UnixSeconds(NOW + 25 * 3_600));
+    let traffic = server
+        .control
+        .source_traffic(&tenant.id, &source.id)
+        .await
+        .unwrap();
+    assert_eq!(traffic.in_day(Verdict::Allow), 0);
+    server.stop().await;
+}
