@@ -22,11 +22,14 @@ use super::Failure;
 use super::sample_upstream;
 use super::serve::{Ending, Planes};
 use crate::clock::instant;
-use crate::control::{AppDetails, Control, NewApp, NewAppKey, NewSource};
+use crate::control::{Actor, AppDetails, Control, NewApp, NewAppKey, NewSource};
 use crate::domain::ids::{AppId, WorkspaceId};
 use crate::domain::policy::Enforcement;
 use crate::gateway::service::{Running, bind};
-use crate::store::directory::Source;
+use crate::store::sources::Source;
+
+/// Who makes the sample data.
+static ACTOR: Actor = Actor::system("quickstart");
 
 /// The first owner of the sample workspace.
 const OWNER_EMAIL: &str = "owner@quickstart.example";
@@ -169,20 +172,20 @@ async fn make_data(
     log: &Path,
 ) -> Result<EnvFile, Failure> {
     let workspace = control
-        .create_workspace("Quickstart", None)
+        .create_workspace(&ACTOR, "Quickstart")
         .await
         .map_err(Failure::internal)?
         .id;
     let owner = control
-        .create_owner(&workspace, OWNER_EMAIL)
+        .create_owner(&ACTOR, &workspace, OWNER_EMAIL)
         .await
         .map_err(Failure::internal)?;
     let password = control
-        .set_new_password(&owner.id)
+        .set_new_password(&ACTOR, &owner)
         .await
         .map_err(Failure::internal)?;
     let api_token = control
-        .create_api_token(&owner.id, "quickstart", None)
+        .create_api_token(&ACTOR, &owner.id, "quickstart", None)
         .await
         .map_err(Failure::internal)?;
     let app_key = dir.join("client-private.pem");
@@ -257,7 +260,7 @@ async fn make_app(
         },
     };
     control
-        .create_app(workspace, new)
+        .create_app(&ACTOR, workspace, new)
         .await
         .map_err(Failure::internal)
 }
@@ -276,17 +279,17 @@ async fn make_source(
         write_key: None,
     };
     let source = control
-        .create_source(workspace, new)
+        .create_source(&ACTOR, workspace, new)
         .await
         .map_err(Failure::internal)?;
     if let Some(app) = app {
         let id: &AppId = &app.app.id;
         control
-            .connect(workspace, &source.id, id)
+            .connect(&ACTOR, workspace, &source.id, id)
             .await
             .map_err(Failure::internal)?;
         control
-            .set_enforcement(workspace, &source.id, enforcement)
+            .set_enforcement(&ACTOR, workspace, &source.id, enforcement)
             .await
             .map_err(Failure::internal)?;
     }

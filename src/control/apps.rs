@@ -3,10 +3,13 @@
 use serde::Deserialize;
 
 use super::Control;
+use super::actor::Actor;
+use super::audit::{Deed, Event, app_value, key_value};
 use super::error::{Conflict, ControlError};
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
 use crate::domain::key::{Algorithm, PublicKey};
 use crate::domain::name::Name;
+use crate::domain::role::Action;
 use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::source_kind::SUPPORTED_SCOPES;
 use crate::domain::time::{TokenLifetime, UnixSeconds};
@@ -19,6 +22,9 @@ pub const APP_KEYS_MAX: usize = 2;
 
 /// Connected sources that are listed with an app.
 const SOURCES_SHOWN: u32 = 1_000;
+
+/// Connected sources that the refusal to delete an app names.
+const CONNECTED_NAMED: u32 = 20;
 
 /// An app to be made.
 #[derive(Deserialize)]
@@ -71,7 +77,13 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::Invalid`] names the field that cannot be taken.
-    pub async fn create_app(&self, workspace: &WorkspaceId, new: NewApp) -> Result<AppDetails, ControlError> {
+    pub async fn create_app(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        new: NewApp,
+    ) -> Result<AppDetails, ControlError> {
+        actor.must(workspace, Action::CreateApp)?;
         let now = self.now();
         let app = App {
             id: self.ids.make("app", AppId::parse, now)?,
@@ -90,24 +102,29 @@ impl Control {
             .ok_or(ControlError::NotFound("workspace"))?;
         tx.insert_app(&app).await?;
         tx.insert_app_key(&key).await?;
-        self.commit(
-            tx,
-            &[Change::PutApp(self.app_record(&app, std::slice::from_ref(&key)))],
-        )
-        .await?;
-        Ok(AppDetails {
+        let made = AppDetails {
             app,
             keys: vec![key],
             sources: Vec::new(),
-        })
+        };
+        let event = app_event(Deed::AppCreated, &made.app).made(app_value(&made));
+        let change = Change::PutApp(self.app_record(&made.app, &made.keys));
+        self.commit(tx, actor, &[change], event).await?;
+        Ok(made)
     }
 
     /// One app.
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
-    pub async fn app(&self, workspace: &WorkspaceId, id: &AppId) -> Result<AppDetails, ControlError> {
-        details(&mut self.store.read().await?, workspace, id).await
+    pub async fn app(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &AppId,
+    ) -> Result<AppDetails, ControlError> {
+        actor.must(workspace, Action::ViewApp)?;
+        details(&mut self.store.read().await?, actor, workspace, id).await
     }
 
     /// One page of the workspace's apps.
@@ -116,13 +133,15 @@ impl Control {
     /// [`ControlError::Store`].
     pub async fn apps(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<AppDetails>, ControlError> {
+        actor.must(workspace, Action::ViewApp)?;
         let mut tx = self.store.read().await?;
         let mut found = Vec::new();
         for app in tx.apps(workspace, page).await? {
-            found.push(with_keys_and_sources(&mut tx, app).await?);
+            found.push(with_keys_and_sources(&mut tx, actor, app).await?);
         }
         Ok(found)
     }
@@ -134,12 +153,15 @@ impl Control {
     /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
     pub async fn update_app(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         id: &AppId,
         change: AppChange,
     ) -> Result<AppDetails, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
         let mut tx = self.store.write().await?;
-        let mut found = details(&mut tx, workspace, id).await?;
+        let mut found = details(&mut tx, actor, workspace, id).await?;
+        let before = app_value(&found);
         if let Some(text) = &change.name {
             found.app.name = name(text, "name")?;
         }
@@ -149,7 +171,8 @@ impl Control {
         if let Some(text) = &change.token_lifetime {
             found.app.token_lifetime = lifetime(text)?;
         }
-        self.put_app(tx, &mut found).await?;
+        let event = app_event(Deed::AppChanged, &found.app).changed(before, app_value(&found));
+        self.put_app(tx, actor, &mut found, event).await?;
         Ok(found)
     }
 
@@ -160,14 +183,17 @@ impl Control {
     /// [`Conflict::AppConnected`] names the sources.
     pub async fn delete_app(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         id: &AppId,
         confirm_name: &str,
     ) -> Result<(), ControlError> {
+        actor.must(workspace, Action::EditApp)?;
         let mut tx = self.store.write().await?;
-        let found = details(&mut tx, workspace, id).await?;
-        if !found.sources.is_empty() {
-            let sources = found.sources.iter().take(20).map(ToString::to_string).collect();
+        let found = details(&mut tx, actor, workspace, id).await?;
+        let connected = tx.sources_of(id, CONNECTED_NAMED).await?;
+        if !connected.is_empty() {
+            let sources = connected.iter().map(|(id, _)| id.to_string()).collect();
             return Err(Conflict::AppConnected(sources).into());
         }
         if found.app.name.as_str() != confirm_name {
@@ -177,13 +203,11 @@ impl Control {
             ));
         }
         tx.delete_app(id).await?;
-        self.commit(
-            tx,
-            &[Change::RemoveApp {
-                id: id.as_str().to_owned(),
-            }],
-        )
-        .await
+        let event = app_event(Deed::AppDeleted, &found.app).removed(app_value(&found));
+        let change = Change::RemoveApp {
+            id: id.as_str().to_owned(),
+        };
+        self.commit(tx, actor, &[change], event).await
     }
 
     /// Adds a public key to an app, which has at most two.
@@ -193,13 +217,15 @@ impl Control {
     /// be taken.
     pub async fn add_app_key(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         id: &AppId,
         new: &NewAppKey,
     ) -> Result<AppKey, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
         let key = self.app_key(id, new, "")?;
         let mut tx = self.store.write().await?;
-        let mut found = details(&mut tx, workspace, id).await?;
+        let mut found = details(&mut tx, actor, workspace, id).await?;
         if found.keys.len() >= APP_KEYS_MAX {
             return Err(Conflict::TwoKeys.into());
         }
@@ -208,7 +234,8 @@ impl Control {
         }
         tx.insert_app_key(&key).await?;
         found.keys.push(key.clone());
-        self.put_app(tx, &mut found).await?;
+        let event = app_event(Deed::AppKeyAdded, &found.app).made(key_value(&key));
+        self.put_app(tx, actor, &mut found, event).await?;
         Ok(key)
     }
 
@@ -218,26 +245,32 @@ impl Control {
     /// [`ControlError::NotFound`].
     pub async fn delete_app_key(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         id: &AppId,
         key: &KeyId,
     ) -> Result<(), ControlError> {
+        actor.must(workspace, Action::EditApp)?;
         let mut tx = self.store.write().await?;
-        let mut found = details(&mut tx, workspace, id).await?;
-        let before = found.keys.len();
-        found.keys.retain(|held| held.id != *key);
-        if found.keys.len() == before {
-            return Err(ControlError::NotFound("public key"));
-        }
+        let mut found = details(&mut tx, actor, workspace, id).await?;
+        let at = found.keys.iter().position(|held| held.id == *key);
+        let gone = found.keys.remove(at.ok_or(ControlError::NotFound("public key"))?);
         tx.delete_app_key(key).await?;
-        self.put_app(tx, &mut found).await
+        let event = app_event(Deed::AppKeyDeleted, &found.app).removed(key_value(&gone));
+        self.put_app(tx, actor, &mut found, event).await
     }
 
-    async fn put_app(&self, mut tx: WriteTx, found: &mut AppDetails) -> Result<(), ControlError> {
+    async fn put_app(
+        &self,
+        mut tx: WriteTx,
+        actor: &Actor,
+        found: &mut AppDetails,
+        event: Event,
+    ) -> Result<(), ControlError> {
         found.app.revision += 1;
         tx.update_app(&found.app).await?;
-        self.commit(tx, &[Change::PutApp(self.app_record(&found.app, &found.keys))])
-            .await
+        let change = Change::PutApp(self.app_record(&found.app, &found.keys));
+        self.commit(tx, actor, &[change], event).await
     }
 
     fn app_key(&self, app: &AppId, new: &NewAppKey, field: &str) -> Result<AppKey, ControlError> {
@@ -285,17 +318,33 @@ impl Control {
     }
 }
 
-async fn details(tx: &mut ReadTx, workspace: &WorkspaceId, id: &AppId) -> Result<AppDetails, ControlError> {
+/// Something done to an app.
+pub(super) fn app_event(deed: Deed, app: &App) -> Event {
+    Event::new(deed, &app.workspace, "app", &app.id, &app.name)
+}
+
+async fn details(
+    tx: &mut ReadTx,
+    actor: &Actor,
+    workspace: &WorkspaceId,
+    id: &AppId,
+) -> Result<AppDetails, ControlError> {
     let app = tx
         .app(workspace, id)
         .await?
         .ok_or(ControlError::NotFound("OAuth app"))?;
-    with_keys_and_sources(tx, app).await
+    with_keys_and_sources(tx, actor, app).await
 }
 
-async fn with_keys_and_sources(tx: &mut ReadTx, app: App) -> Result<AppDetails, ControlError> {
+/// The app with its keys, and the sources it is connected to as far as the actor may view them.
+async fn with_keys_and_sources(tx: &mut ReadTx, actor: &Actor, app: App) -> Result<AppDetails, ControlError> {
     let keys = tx.app_keys(&app.id).await?;
     let sources = tx.sources_of(&app.id, SOURCES_SHOWN).await?;
+    let sources = sources
+        .into_iter()
+        .filter(|(id, kind)| actor.views(&app.workspace, id, *kind))
+        .map(|(id, _)| id)
+        .collect();
     Ok(AppDetails { app, keys, sources })
 }
 

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::limits::Wait;
 use crate::domain::client_assertion::AssertionError;
 use crate::domain::issue::IssueError;
+use crate::domain::role::Action;
 use crate::domain::scope::InvalidScope;
 use crate::store::StoreError;
 
@@ -25,6 +26,10 @@ pub enum ControlError {
     Conflict(#[from] Conflict),
     #[error("send a valid API token as Authorization: Bearer pcl_...")]
     Unauthenticated,
+    #[error("this needs {}; ask an owner of the workspace", .0.allowed_to())]
+    Forbidden(Action),
+    #[error("only the operator of this server may do this, with `portcullis admin`")]
+    OperatorOnly,
     #[error("{0}")]
     Request(#[from] BadRequest),
     #[error("too many requests; try again in {} s", .0.seconds())]
@@ -125,6 +130,7 @@ impl IntoResponse for ControlError {
             Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "Invalid value"),
             Self::Conflict(conflict) => (StatusCode::CONFLICT, conflict.slug(), "Conflict"),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in"),
+            Self::Forbidden(_) | Self::OperatorOnly => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::Request(fault) => fault.status(),
             Self::TooMany(_) => (
                 StatusCode::TOO_MANY_REQUESTS,

@@ -5,8 +5,10 @@
 //! nothing but the HTTP form of those functions. SQL is in [`crate::store`]; what a token may contain and
 //! what proves an app is in [`crate::domain`].
 
+pub mod actor;
 mod api;
 mod apps;
+mod audit;
 mod body;
 mod error;
 mod form;
@@ -33,6 +35,7 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use actor::{Actor, Who};
 pub use apps::{AppChange, AppDetails, NewApp, NewAppKey};
 pub use error::{BadRequest, Conflict, ControlError};
 pub use members::ApiToken;

@@ -5,9 +5,11 @@ use argon2::{Argon2, PasswordHasher as _};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
+use super::actor::Actor;
+use super::audit::{Deed, Event};
 use super::error::ControlError;
 use super::{Control, random};
-use crate::domain::ids::MemberId;
+use crate::store::members::Member;
 
 /// Letters and digits of a generated password: 142 bits.
 const PASSWORD_CHARS: usize = 24;
@@ -16,11 +18,16 @@ const PASSWORD_CHARS: usize = 24;
 const SALT_BYTES: usize = 16;
 
 impl Control {
-    /// Gives a member a new password, made here. It is shown once, to whoever calls.
+    /// Gives a person a new password, made here. It is shown once, to whoever calls.
     ///
     /// # Errors
-    /// The random source or the store failed.
-    pub async fn set_new_password(&self, member: &MemberId) -> Result<Zeroizing<String>, ControlError> {
+    /// [`ControlError::OperatorOnly`] for anybody else; the random source or the store failed.
+    pub async fn set_new_password(
+        &self,
+        actor: &Actor,
+        person: &Member,
+    ) -> Result<Zeroizing<String>, ControlError> {
+        actor.must_be_system()?;
         let password = random::alphanumerics(PASSWORD_CHARS)?;
         let failed = |_| ControlError::Crypto("hashing a password");
         let mut salt = [0_u8; SALT_BYTES];
@@ -31,8 +38,9 @@ impl Control {
             .map_err(failed)?
             .to_string();
         let mut tx = self.store.write().await?;
-        tx.set_password_hash(member, &hash).await?;
-        self.commit(tx, &[]).await?;
+        tx.set_password_hash(&person.account, &hash).await?;
+        let event = Event::of_server(Deed::PasswordReset, "account", &person.account, &person.email);
+        self.commit(tx, actor, &[], event).await?;
         Ok(password)
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::actor::Actor;
+use super::audit::Event;
 use super::error::ControlError;
 use super::{Control, traffic};
 use crate::domain::time::UnixSeconds;
@@ -31,8 +33,16 @@ const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
 const FEED_ROWS: u32 = 256;
 
 impl Control {
-    /// Makes a change durable and waits until the bundled gateway, if there is one, has it in force.
-    pub(super) async fn commit(&self, tx: WriteTx, changes: &[Change]) -> Result<(), ControlError> {
+    /// Makes a change durable, together with the event that tells of it, and waits until the bundled gateway,
+    /// if there is one, has it in force.
+    pub(super) async fn commit(
+        &self,
+        mut tx: WriteTx,
+        actor: &Actor,
+        changes: &[Change],
+        event: Event,
+    ) -> Result<(), ControlError> {
+        self.append_audit(&mut tx, actor, event).await?;
         let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
         let version = tx.commit(&body, self.now()).await?;
         self.versions.send_modify(|newest| *newest = version.max(*newest));

@@ -1,10 +1,16 @@
 //! Revocation of one access token.
 
+use serde_json::json;
+
 use super::Control;
+use super::actor::Actor;
+use super::apps::app_event;
+use super::audit::Deed;
 use super::error::ControlError;
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::ids::{AppId, WorkspaceId};
 use crate::domain::jws::CompactJws;
+use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord};
 use crate::store::ledger::Revocation;
@@ -32,11 +38,13 @@ impl Control {
     /// another app: nobody learns from it whether somebody else's token is genuine.
     pub async fn revoke_token(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         app: &AppId,
         token: &str,
     ) -> Result<Revoked, ControlError> {
-        self.app(workspace, app).await?;
+        actor.must(workspace, Action::EditApp)?;
+        let found = self.app(actor, workspace, app).await?;
         let token = self.own_token(token.trim(), workspace, app).ok_or_else(|| {
             let problem = "this is not an access token of this OAuth app; paste the complete token";
             ControlError::invalid("token", problem)
@@ -70,7 +78,9 @@ impl Control {
             token_id: revocation.token_id,
             expires_at: until.0,
         };
-        self.commit(tx, &[Change::Revoke(record)]).await?;
+        let event = app_event(Deed::TokenRevoked, &found.app)
+            .made(json!({"jti": record.token_id, "expires_at": token.expires_at.0}));
+        self.commit(tx, actor, &[Change::Revoke(record)], event).await?;
         Ok(revoked)
     }
 

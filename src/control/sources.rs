@@ -4,15 +4,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::actor::Actor;
 use super::apps::name;
+use super::audit::{Deed, Event, source_value};
 use super::error::{Conflict, ControlError};
 use super::{Control, random};
 use crate::domain::ids::{AppId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::policy::Enforcement;
+use crate::domain::role::{Action, View};
 use crate::domain::source_kind::SourceKind;
 use crate::snapshot::{Change, SourceRecord, digest_text};
-use crate::store::WriteTx;
-use crate::store::directory::{Page, Source};
+use crate::store::directory::Page;
+use crate::store::sources::Source;
+use crate::store::{ReadTx, WriteTx};
 
 /// Letters and digits of a generated write key: 190 bits.
 const WRITE_KEY_CHARS: usize = 32;
@@ -39,9 +43,11 @@ impl Control {
     /// [`Conflict::WriteKeyTaken`], or [`ControlError::Invalid`] with the field at fault.
     pub async fn create_source(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         new: NewSource,
     ) -> Result<Source, ControlError> {
+        actor.must(workspace, Action::CreateSource)?;
         let now = self.now();
         let id = self.ids.make("src", SourceId::parse, now)?;
         let kind = SourceKind::parse(&new.kind).ok_or_else(|| {
@@ -61,6 +67,7 @@ impl Control {
             write_key,
             enforcement: Enforcement::Off,
             app: None,
+            revision: 1,
             created_at: now,
         };
         let digest = digest_text(&source.write_key.digest());
@@ -72,7 +79,9 @@ impl Control {
             return Err(Conflict::WriteKeyTaken.into());
         }
         tx.insert_source(&source, &digest).await?;
-        self.commit(tx, &[Change::PutSource(record(&source))]).await?;
+        let event = source_event(Deed::SourceCreated, &source).made(source_value(&source));
+        self.commit(tx, actor, &[Change::PutSource(record(&source))], event)
+            .await?;
         Ok(source)
     }
 
@@ -80,23 +89,43 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
-    pub async fn source(&self, workspace: &WorkspaceId, id: &SourceId) -> Result<Source, ControlError> {
+    pub async fn source(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+    ) -> Result<Source, ControlError> {
         let mut tx = self.store.read().await?;
-        tx.source(workspace, id)
-            .await?
-            .ok_or(ControlError::NotFound("source"))
+        source_for(&mut tx, actor, workspace, id, Action::ViewSource).await
     }
 
-    /// One page of the workspace's sources.
+    /// One page of the workspace's sources, of those that the actor may view.
     ///
     /// # Errors
     /// [`ControlError::Store`].
     pub async fn sources(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<Source>, ControlError> {
-        Ok(self.store.read().await?.sources(workspace, page).await?)
+        actor.must(workspace, Action::ViewWorkspace)?;
+        let mut tx = self.store.read().await?;
+        let Some(member) = actor.as_member().filter(|member| !member.grants.is_owner()) else {
+            return Ok(tx.sources(workspace, page).await?);
+        };
+        let mut found = Vec::new();
+        for kind in SourceKind::ALL {
+            found.extend(match member.grants.view_of(kind) {
+                View::None => continue,
+                View::All => tx.sources_of_kind(workspace, kind, page).await?,
+                View::Listed => tx.listed_sources(workspace, kind, &member.id, page).await?,
+            });
+        }
+        // Each kind gave its next page; together they begin with the next page of all.
+        found.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+        found.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX));
+        Ok(found)
     }
 
     /// Gives a source another name.
@@ -105,24 +134,37 @@ impl Control {
     /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
     pub async fn rename_source(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         id: &SourceId,
         new_name: &str,
     ) -> Result<Source, ControlError> {
-        let (tx, mut source) = self.source_to_change(workspace, id).await?;
+        let (tx, mut source) = self
+            .source_to_change(actor, workspace, id, Action::EditSource)
+            .await?;
+        let before = source_value(&source);
         source.name = name(new_name, "name")?;
-        self.put_source(tx, source).await
+        self.put_source(tx, actor, Deed::SourceRenamed, before, source)
+            .await
     }
 
     /// Deletes a source. Requests with its write key are from an unknown source from then on.
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
-    pub async fn delete_source(&self, workspace: &WorkspaceId, id: &SourceId) -> Result<(), ControlError> {
-        let (mut tx, source) = self.source_to_change(workspace, id).await?;
+    pub async fn delete_source(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+    ) -> Result<(), ControlError> {
+        let (mut tx, source) = self
+            .source_to_change(actor, workspace, id, Action::EditSource)
+            .await?;
         tx.delete_source(id).await?;
+        let event = source_event(Deed::SourceDeleted, &source).removed(source_value(&source));
         let write_key_digest = digest_text(&source.write_key.digest());
-        self.commit(tx, &[Change::RemoveSource { write_key_digest }])
+        self.commit(tx, actor, &[Change::RemoveSource { write_key_digest }], event)
             .await
     }
 
@@ -132,11 +174,15 @@ impl Control {
     /// [`Conflict::ScopeMissing`] when the app lacks the scope that the source's kind needs.
     pub async fn connect(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         id: &SourceId,
         app: &AppId,
     ) -> Result<Source, ControlError> {
-        let (mut tx, mut source) = self.source_to_change(workspace, id).await?;
+        let (mut tx, mut source) = self
+            .source_to_change(actor, workspace, id, Action::ConnectSource)
+            .await?;
+        let before = source_value(&source);
         let app = tx.app(workspace, app).await?;
         let app = app.ok_or_else(|| ControlError::invalid("app_id", "there is no such OAuth app here"))?;
         let scope = source.kind.scope();
@@ -148,7 +194,8 @@ impl Control {
             .into());
         }
         source.app = Some(app.id);
-        self.put_source(tx, source).await
+        self.put_source(tx, actor, Deed::SourceConnected, before, source)
+            .await
     }
 
     /// Disconnects a source from its app. With enforcement not off, `force` is needed, since every request
@@ -158,19 +205,24 @@ impl Control {
     /// [`Conflict::Enforced`] without `force`.
     pub async fn disconnect(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         id: &SourceId,
         force: bool,
     ) -> Result<Source, ControlError> {
-        let (tx, mut source) = self.source_to_change(workspace, id).await?;
+        let (tx, mut source) = self
+            .source_to_change(actor, workspace, id, Action::ConnectSource)
+            .await?;
         if source.app.is_none() {
             return Ok(source);
         }
+        let before = source_value(&source);
         if source.enforcement != Enforcement::Off && !force {
             return Err(Conflict::Enforced.into());
         }
         source.app = None;
-        self.put_source(tx, source).await
+        self.put_source(tx, actor, Deed::SourceDisconnected, before, source)
+            .await
     }
 
     /// Sets what enforcement does with a source's requests.
@@ -179,36 +231,72 @@ impl Control {
     /// [`Conflict::NotConnected`] when it is to be on or observed and no app is connected.
     pub async fn set_enforcement(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         id: &SourceId,
         mode: Enforcement,
     ) -> Result<Source, ControlError> {
-        let (tx, mut source) = self.source_to_change(workspace, id).await?;
+        let (tx, mut source) = self
+            .source_to_change(actor, workspace, id, Action::EnforceSource)
+            .await?;
+        let before = source_value(&source);
         if mode != Enforcement::Off && source.app.is_none() {
             return Err(Conflict::NotConnected.into());
         }
         source.enforcement = mode;
-        self.put_source(tx, source).await
+        self.put_source(tx, actor, Deed::EnforcementChanged, before, source)
+            .await
     }
 
     async fn source_to_change(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         id: &SourceId,
+        action: Action,
     ) -> Result<(WriteTx, Source), ControlError> {
+        // Whoever may not is refused before they can hold anybody up.
+        source_for(&mut self.store.read().await?, actor, workspace, id, action).await?;
         let mut tx = self.store.write().await?;
-        let source = tx
-            .source(workspace, id)
-            .await?
-            .ok_or(ControlError::NotFound("source"))?;
+        let source = source_for(&mut tx, actor, workspace, id, action).await?;
         Ok((tx, source))
     }
 
-    async fn put_source(&self, mut tx: WriteTx, source: Source) -> Result<Source, ControlError> {
+    async fn put_source(
+        &self,
+        mut tx: WriteTx,
+        actor: &Actor,
+        deed: Deed,
+        before: serde_json::Value,
+        mut source: Source,
+    ) -> Result<Source, ControlError> {
+        source.revision += 1;
         tx.update_source(&source).await?;
-        self.commit(tx, &[Change::PutSource(record(&source))]).await?;
+        let event = source_event(deed, &source).changed(before, source_value(&source));
+        self.commit(tx, actor, &[Change::PutSource(record(&source))], event)
+            .await?;
         Ok(source)
     }
+}
+
+/// Something done to a source.
+fn source_event(deed: Deed, source: &Source) -> Event {
+    Event::new(deed, &source.workspace, "source", &source.id, &source.name)
+}
+
+/// The source, if the actor may do this to it.
+async fn source_for(
+    tx: &mut ReadTx,
+    actor: &Actor,
+    workspace: &WorkspaceId,
+    id: &SourceId,
+    action: Action,
+) -> Result<Source, ControlError> {
+    actor.must(workspace, Action::ViewWorkspace)?;
+    let source = tx.source(workspace, id).await?;
+    let source = source.ok_or(ControlError::NotFound("source"))?;
+    actor.must_for(workspace, action, id, source.kind)?;
+    Ok(source)
 }
 
 fn new_write_key(kind: SourceKind, id: &SourceId) -> Result<WriteKey, ControlError> {

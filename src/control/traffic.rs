@@ -3,8 +3,10 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Control;
+use super::actor::Actor;
 use super::error::ControlError;
 use crate::domain::ids::{SourceId, WorkspaceId};
+use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::report::{Report, Verdict};
@@ -64,11 +66,12 @@ impl Control {
     /// [`ControlError::NotFound`].
     pub async fn source_traffic(
         &self,
+        actor: &Actor,
         workspace: &WorkspaceId,
         source: &SourceId,
     ) -> Result<SourceTraffic, ControlError> {
         // Whoever may view the source may see what it receives.
-        self.source(workspace, source).await?;
+        self.source(actor, workspace, source).await?;
         let now = self.now();
         let mut tx = self.store.read().await?;
         Ok(SourceTraffic {
@@ -80,8 +83,13 @@ impl Control {
     /// The requests of all of a workspace's sources over the last day, span by span.
     ///
     /// # Errors
-    /// [`ControlError::Store`].
-    pub async fn workspace_traffic(&self, workspace: &WorkspaceId) -> Result<Vec<SpanTraffic>, ControlError> {
+    /// [`ControlError::Forbidden`] for who is no owner: others may not view all sources.
+    pub async fn workspace_traffic(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+    ) -> Result<Vec<SpanTraffic>, ControlError> {
+        actor.must(workspace, Action::ViewSource)?;
         let now = self.now();
         Ok(self.store.read().await?.workspace_traffic(workspace, now).await?)
     }

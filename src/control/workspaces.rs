@@ -1,27 +1,38 @@
 //! Workspaces: the tenants that own everything else.
 
+use serde_json::json;
+
 use super::Control;
+use super::actor::{Actor, Who};
 use super::apps::name;
+use super::audit::{Deed, Event};
 use super::error::ControlError;
 use crate::domain::ids::{MemberId, WorkspaceId};
+use crate::domain::role::{Action, Grants};
 use crate::store::directory::{Page, Workspace};
-use crate::store::members::{Member, WORKSPACE_OWNER};
+use crate::store::members::Member;
 
 impl Control {
-    /// Makes a workspace. `founder`, a member of another one, becomes its owner; without a founder it has no
-    /// members yet (see [`Control::create_owner`]).
+    /// Makes a workspace. Its founder, an owner of another one, becomes its owner; where the server itself makes
+    /// it, it has no members yet (see [`Control::create_owner`]).
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a name that cannot be taken.
-    pub async fn create_workspace(
-        &self,
-        new_name: &str,
-        founder: Option<&Member>,
-    ) -> Result<Workspace, ControlError> {
+    /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::Forbidden`] for who owns no
+    /// workspace.
+    pub async fn create_workspace(&self, actor: &Actor, new_name: &str) -> Result<Workspace, ControlError> {
+        let founder = match &actor.who {
+            Who::Member(member) => {
+                actor.must(&member.workspace, Action::CreateWorkspace)?;
+                Some(member)
+            }
+            Who::System(_) => None,
+            Who::App(_) => return Err(ControlError::Forbidden(Action::CreateWorkspace)),
+        };
         let now = self.now();
         let workspace = Workspace {
             id: self.ids.make("ws", WorkspaceId::parse, now)?,
             name: name(new_name, "name")?,
+            revision: 1,
             created_at: now,
         };
         let mut tx = self.store.write().await?;
@@ -30,13 +41,18 @@ impl Control {
             let owner = Member {
                 id: self.ids.make("mem", MemberId::parse, now)?,
                 workspace: workspace.id.clone(),
-                role: WORKSPACE_OWNER.to_owned(),
+                account: founder.account.clone(),
+                email: founder.email.clone(),
+                grants: Grants::owner(),
+                revision: 1,
                 created_at: now,
-                ..founder.clone()
+                joined_at: Some(now),
             };
             tx.insert_member(&owner).await?;
         }
-        self.commit(tx, &[]).await?;
+        let event = workspace_event(Deed::WorkspaceCreated, &workspace)
+            .made(json!({"name": workspace.name.as_str()}));
+        self.commit(tx, actor, &[], event).await?;
         Ok(workspace)
     }
 
@@ -44,26 +60,22 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
-    pub async fn workspace(&self, id: &WorkspaceId) -> Result<Workspace, ControlError> {
+    pub async fn workspace(&self, actor: &Actor, id: &WorkspaceId) -> Result<Workspace, ControlError> {
+        actor.must(id, Action::ViewWorkspace)?;
         let mut tx = self.store.read().await?;
         tx.workspace(id).await?.ok_or(ControlError::NotFound("workspace"))
     }
 
-    /// One page of the workspaces that a member's person belongs to.
+    /// One page of the workspaces that a member's person has joined.
     ///
     /// # Errors
-    /// [`ControlError::Store`].
-    pub async fn workspaces_of(
-        &self,
-        member: &Member,
-        page: Page<'_>,
-    ) -> Result<Vec<Workspace>, ControlError> {
-        Ok(self
-            .store
-            .read()
-            .await?
-            .workspaces_of(&member.account, page)
-            .await?)
+    /// [`ControlError::Forbidden`] for who is no member.
+    pub async fn workspaces_of(&self, actor: &Actor, page: Page<'_>) -> Result<Vec<Workspace>, ControlError> {
+        let member = actor
+            .as_member()
+            .ok_or(ControlError::Forbidden(Action::ViewWorkspace))?;
+        let mut tx = self.store.read().await?;
+        Ok(tx.workspaces_of(&member.account, page).await?)
     }
 
     /// Gives a workspace another name.
@@ -72,17 +84,28 @@ impl Control {
     /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
     pub async fn rename_workspace(
         &self,
+        actor: &Actor,
         id: &WorkspaceId,
         new_name: &str,
     ) -> Result<Workspace, ControlError> {
+        actor.must(id, Action::EditWorkspace)?;
         let mut tx = self.store.write().await?;
         let mut workspace = tx
             .workspace(id)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
+        let before = json!({"name": workspace.name.as_str()});
         workspace.name = name(new_name, "name")?;
+        workspace.revision += 1;
         tx.rename_workspace(id, &workspace.name).await?;
-        self.commit(tx, &[]).await?;
+        let event = workspace_event(Deed::WorkspaceRenamed, &workspace)
+            .changed(before, json!({"name": workspace.name.as_str()}));
+        self.commit(tx, actor, &[], event).await?;
         Ok(workspace)
     }
+}
+
+/// Something done to a workspace as a whole.
+fn workspace_event(deed: Deed, workspace: &Workspace) -> Event {
+    Event::new(deed, &workspace.id, "workspace", &workspace.id, &workspace.name)
 }

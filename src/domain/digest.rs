@@ -12,6 +12,40 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// A SHA-256 digest over a sequence of texts and numbers, none of which can pass for a part of another.
+pub struct Chain(Context);
+
+impl Chain {
+    /// Begins a digest for one purpose, so that those of two purposes never agree.
+    #[must_use]
+    pub fn new(purpose: &str) -> Self {
+        let mut chain = Self(Context::new(&SHA256));
+        chain.text(Some(purpose));
+        chain
+    }
+
+    /// Adds a text, or that there is none, which differs from an empty one.
+    pub fn text(&mut self, text: Option<&str>) {
+        self.0.update(&[u8::from(text.is_some())]);
+        let text = text.unwrap_or_default();
+        self.0.update(&(text.len() as u64).to_be_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    /// Adds a number.
+    pub fn number(&mut self, number: i64) {
+        self.0.update(&number.to_be_bytes());
+    }
+
+    /// The digest.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        let mut out = [0_u8; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
 /// The first 128 bits of a SHA-256 digest, used as the key of the gateway's indexes.
 ///
 /// 128 bits make a second preimage (another write key or token id with this digest) a matter of

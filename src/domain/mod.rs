@@ -21,6 +21,7 @@ pub mod key;
 pub mod name;
 pub mod network;
 pub mod policy;
+pub mod role;
 pub mod scope;
 pub mod source_kind;
 pub mod time;

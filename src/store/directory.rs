@@ -1,14 +1,12 @@
-//! What exists now: workspaces, OAuth apps with their public keys, and sources.
+//! What exists now: workspaces, and OAuth apps with their public keys. Sources are in [`super::sources`].
 
 use sqlx::{FromRow, SqliteConnection};
 
 use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
-use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId, WriteKey};
+use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::key::Algorithm;
 use crate::domain::name::Name;
-use crate::domain::policy::Enforcement;
 use crate::domain::scope::ScopeSet;
-use crate::domain::source_kind::SourceKind;
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 
 /// A workspace.
@@ -16,6 +14,8 @@ use crate::domain::time::{TokenLifetime, UnixSeconds};
 pub struct Workspace {
     pub id: WorkspaceId,
     pub name: Name,
+    /// Rises with every change of the workspace's settings, for `ETag`.
+    pub revision: u64,
     pub created_at: UnixSeconds,
 }
 
@@ -46,20 +46,6 @@ pub struct AppKey {
     pub last_used_at: Option<UnixSeconds>,
 }
 
-/// A source.
-#[derive(Clone, Debug)]
-pub struct Source {
-    pub id: SourceId,
-    pub workspace: WorkspaceId,
-    pub name: Name,
-    pub kind: SourceKind,
-    /// Kept as it is: the people whose SDKs send it must be able to look it up.
-    pub write_key: WriteKey,
-    pub enforcement: Enforcement,
-    pub app: Option<AppId>,
-    pub created_at: UnixSeconds,
-}
-
 /// One page of a list: what comes after an id, in the order of ids, which is the order of creation.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
@@ -67,20 +53,11 @@ pub struct Page<'a> {
     pub limit: u32,
 }
 
-/// A source as gateways are told of it. There may be a million, so the texts go over as they are.
-#[derive(Debug, FromRow)]
-pub struct PolicySource {
-    pub id: String,
-    pub workspace: String,
-    pub write_key_digest: String,
-    pub enforcement: String,
-    pub app: Option<String>,
-}
-
 #[derive(FromRow)]
 struct WorkspaceRow {
     id: String,
     name: String,
+    revision: i64,
     created_at: i64,
 }
 
@@ -92,6 +69,7 @@ impl TryFrom<WorkspaceRow> for Workspace {
         Ok(Self {
             id: WorkspaceId::parse(&row.id).map_err(|_| damaged())?,
             name: Name::parse(&row.name).map_err(|_| damaged())?,
+            revision: number(row.revision, "workspaces")?,
             created_at: moment(row.created_at, "workspaces")?,
         })
     }
@@ -157,49 +135,14 @@ impl TryFrom<AppKeyRow> for AppKey {
     }
 }
 
-#[derive(FromRow)]
-struct SourceRow {
-    id: String,
-    workspace: String,
-    name: String,
-    kind: String,
-    write_key: String,
-    enforcement: String,
-    app: Option<String>,
-    created_at: i64,
-}
-
-impl TryFrom<SourceRow> for Source {
-    type Error = StoreError;
-
-    fn try_from(row: SourceRow) -> Result<Self, StoreError> {
-        let damaged = || StoreError::Damaged("sources");
-        Ok(Self {
-            id: SourceId::parse(&row.id).map_err(|_| damaged())?,
-            workspace: WorkspaceId::parse(&row.workspace).map_err(|_| damaged())?,
-            name: Name::parse(&row.name).map_err(|_| damaged())?,
-            kind: SourceKind::parse(&row.kind).ok_or_else(damaged)?,
-            write_key: WriteKey::parse(&row.write_key).map_err(|_| damaged())?,
-            enforcement: Enforcement::parse(&row.enforcement).ok_or_else(damaged)?,
-            app: row
-                .app
-                .as_deref()
-                .map(AppId::parse)
-                .transpose()
-                .map_err(|_| damaged())?,
-            created_at: moment(row.created_at, "sources")?,
-        })
-    }
-}
-
 /// Rows into what they stand for; the first that makes no sense is the error.
-fn all<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Result<Vec<T>, StoreError> {
+pub(super) fn all<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Result<Vec<T>, StoreError> {
     rows.into_iter().map(T::try_from).collect()
 }
 
 impl ReadTx {
     pub(crate) async fn workspace(&mut self, id: &WorkspaceId) -> Result<Option<Workspace>, StoreError> {
-        sqlx::query_as::<_, WorkspaceRow>("SELECT id, name, created_at FROM workspaces WHERE id = $1")
+        sqlx::query_as::<_, WorkspaceRow>("SELECT * FROM workspaces WHERE id = $1")
             .bind(id.as_str())
             .fetch_optional(self.connection())
             .await?
@@ -242,58 +185,6 @@ impl ReadTx {
         keys_of(self.connection(), app).await
     }
 
-    /// The ids of up to `limit` sources that the app is connected to.
-    pub(crate) async fn sources_of(&mut self, app: &AppId, limit: u32) -> Result<Vec<SourceId>, StoreError> {
-        let ids: Vec<String> =
-            sqlx::query_scalar("SELECT id FROM sources WHERE app = $1 ORDER BY id LIMIT $2")
-                .bind(app.as_str())
-                .bind(i64::from(limit))
-                .fetch_all(self.connection())
-                .await?;
-        ids.iter()
-            .map(|id| SourceId::parse(id).map_err(|_| StoreError::Damaged("sources")))
-            .collect()
-    }
-
-    pub(crate) async fn source(
-        &mut self,
-        workspace: &WorkspaceId,
-        id: &SourceId,
-    ) -> Result<Option<Source>, StoreError> {
-        sqlx::query_as::<_, SourceRow>("SELECT * FROM sources WHERE id = $1 AND workspace = $2")
-            .bind(id.as_str())
-            .bind(workspace.as_str())
-            .fetch_optional(self.connection())
-            .await?
-            .map(Source::try_from)
-            .transpose()
-    }
-
-    pub(crate) async fn sources(
-        &mut self,
-        workspace: &WorkspaceId,
-        page: Page<'_>,
-    ) -> Result<Vec<Source>, StoreError> {
-        let rows = sqlx::query_as::<_, SourceRow>(
-            "SELECT * FROM sources WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
-        )
-        .bind(workspace.as_str())
-        .bind(page.after)
-        .bind(i64::from(page.limit))
-        .fetch_all(self.connection())
-        .await?;
-        all(rows)
-    }
-
-    /// Whether a source of any workspace has the write key with this digest.
-    pub(crate) async fn has_write_key(&mut self, digest: &str) -> Result<bool, StoreError> {
-        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM sources WHERE write_key_digest = $1")
-            .bind(digest)
-            .fetch_optional(self.connection())
-            .await?;
-        Ok(found.is_some())
-    }
-
     /// Every app with the ids of its keys, for a snapshot.
     pub(crate) async fn policy_apps(&mut self) -> Result<Vec<(App, Vec<String>)>, StoreError> {
         let mut keys = std::collections::HashMap::<String, Vec<String>>::new();
@@ -312,12 +203,6 @@ impl ReadTx {
                 Ok((App::try_from(row)?, keys))
             })
             .collect()
-    }
-
-    /// Every source, for a snapshot.
-    pub(crate) async fn policy_sources(&mut self) -> Result<Vec<PolicySource>, StoreError> {
-        let text = "SELECT id, workspace, write_key_digest, enforcement, app FROM sources";
-        Ok(sqlx::query_as(text).fetch_all(self.connection()).await?)
     }
 }
 
@@ -357,7 +242,7 @@ impl WriteTx {
     }
 
     pub(crate) async fn rename_workspace(&mut self, id: &WorkspaceId, name: &Name) -> Result<(), StoreError> {
-        sqlx::query("UPDATE workspaces SET name = $2 WHERE id = $1")
+        sqlx::query("UPDATE workspaces SET name = $2, revision = revision + 1 WHERE id = $1")
             .bind(id.as_str())
             .bind(name.as_str())
             .execute(self.connection())
@@ -427,45 +312,6 @@ impl WriteTx {
 
     pub(crate) async fn delete_app_key(&mut self, id: &KeyId) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM app_keys WHERE id = $1")
-            .bind(id.as_str())
-            .execute(self.connection())
-            .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn insert_source(&mut self, source: &Source, digest: &str) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO sources (id, workspace, name, kind, write_key, write_key_digest, enforcement, app, \
-             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        )
-        .bind(source.id.as_str())
-        .bind(source.workspace.as_str())
-        .bind(source.name.as_str())
-        .bind(source.kind.as_str())
-        .bind(source.write_key.expose())
-        .bind(digest)
-        .bind(source.enforcement.as_str())
-        .bind(source.app.as_ref().map(AppId::as_str))
-        .bind(seconds(source.created_at))
-        .execute(self.connection())
-        .await?;
-        Ok(())
-    }
-
-    /// Stores what may change of a source.
-    pub(crate) async fn update_source(&mut self, source: &Source) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sources SET name = $2, enforcement = $3, app = $4 WHERE id = $1")
-            .bind(source.id.as_str())
-            .bind(source.name.as_str())
-            .bind(source.enforcement.as_str())
-            .bind(source.app.as_ref().map(AppId::as_str))
-            .execute(self.connection())
-            .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn delete_source(&mut self, id: &SourceId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM sources WHERE id = $1")
             .bind(id.as_str())
             .execute(self.connection())
             .await?;

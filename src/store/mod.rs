@@ -8,10 +8,12 @@
 //! acknowledged (`synchronous = FULL`), one for the ledger rows that may be lost with the machine's power but
 //! not with the process (`NORMAL`), and readers that never wait for either.
 
+pub mod audit;
 pub mod directory;
 pub mod ledger;
 pub mod members;
 pub mod replay;
+pub mod sources;
 pub mod traffic;
 
 use std::fs::{File, OpenOptions, TryLockError};

@@ -3,7 +3,7 @@
 use portcullis::domain::key::Algorithm;
 use serde_json::{Value, json};
 
-use super::support::{Answer, TempDir, TestControl, TestKey};
+use super::support::{Answer, OPERATOR, TempDir, TestControl, TestKey};
 
 fn new_app(pem: &str) -> Value {
     json!({
@@ -234,7 +234,7 @@ async fn connected_app_is_not_deleted_and_the_sources_are_named() {
     let source = tenant.source("http_api").await;
     server
         .control
-        .connect(&tenant.id, &source.id, &app.details.app.id)
+        .connect(&OPERATOR, &tenant.id, &source.id, &app.details.app.id)
         .await
         .unwrap();
 
@@ -259,7 +259,7 @@ async fn connected_app_is_not_deleted_and_the_sources_are_named() {
 
     server
         .control
-        .disconnect(&tenant.id, &source.id, false)
+        .disconnect(&OPERATOR, &tenant.id, &source.id, false)
         .await
         .unwrap();
     assert_eq!(tenant.call("DELETE", &path, Some(confirm)).await.status, 204);

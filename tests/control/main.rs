@@ -10,6 +10,7 @@
 )]
 
 mod apps;
+mod audit;
 mod limits;
 mod management;
 mod publish;
@@ -21,3 +22,4 @@ mod support;
 mod token;
 mod token_refused;
 mod traffic;
+mod upgrade;

@@ -4,7 +4,7 @@ use portcullis::domain::ids::MemberId;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::json;
 
-use super::support::{NOW, TempDir, TestControl};
+use super::support::{NOW, OPERATOR, TempDir, TestControl};
 
 /// Every management path below a workspace, with a method that it serves.
 const PATHS: [(&str, &str); 16] = [
@@ -78,13 +78,13 @@ async fn api_token_ends_when_it_expires() {
     let tenant = server.workspace().await;
     let owner = server
         .control
-        .create_owner(&tenant.id, "other@example.com")
+        .create_owner(&OPERATOR, &tenant.id, "other@example.com")
         .await
         .unwrap();
     let until = Some(UnixSeconds(NOW + 60));
     let token = server
         .control
-        .create_api_token(&owner.id, "short", until)
+        .create_api_token(&OPERATOR, &owner.id, "short", until)
         .await
         .unwrap();
     assert_eq!(tenant.call_as(token.expose(), "GET", "", None).await.status, 200);
@@ -94,7 +94,7 @@ async fn api_token_ends_when_it_expires() {
     let nobody = MemberId::parse("mem_nobody").unwrap();
     let refused = server
         .control
-        .create_api_token(&nobody, "short", None)
+        .create_api_token(&OPERATOR, &nobody, "short", None)
         .await
         .err()
         .unwrap();
@@ -140,7 +140,6 @@ async fn founder_of_a_workspace_owns_it_and_nobody_else_does() {
     let id = made.json()["id"].as_str().unwrap().to_owned();
     let target = format!("/api/v1/workspaces/{id}");
     assert_eq!(call("GET", &target, &mine, "").await.json()["name"], "Second");
-    // The other owner has the same e-mail address, which must not open anything.
     assert_eq!(call("GET", &target, &theirs, "").await.status, 404);
     let renamed = call("PATCH", &target, &mine, r#"{"name": "Third"}"#).await;
     assert_eq!((renamed.status, &renamed.json()["name"]), (200, &json!("Third")));

@@ -8,13 +8,13 @@ use portcullis::domain::policy::{Enforcement, Freshness, Policy, WhenStale};
 use portcullis::domain::time::UnixSeconds;
 use portcullis::feed::{Subscriber, feed};
 use portcullis::snapshot::{self, Update};
-use portcullis::store::directory::Source;
+use portcullis::store::sources::Source;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::support::{DEADLINE, NOW, TempDir, Tenant, TestControl, TestKey, new_app};
+use super::support::{DEADLINE, NOW, OPERATOR, TempDir, Tenant, TestControl, TestKey, new_app};
 
 const FRESHNESS: Freshness = Freshness {
     max_age_s: 3600,
@@ -88,35 +88,50 @@ async fn change_everything(tenant: &Tenant<'_>) -> Left {
     let control = &tenant.server.control;
     let app = tenant.app().await;
     let (app_id, source) = (&app.details.app.id, tenant.source("http_api").await);
-    control.connect(&tenant.id, &source.id, app_id).await.unwrap();
     control
-        .set_enforcement(&tenant.id, &source.id, Enforcement::On)
+        .connect(&OPERATOR, &tenant.id, &source.id, app_id)
         .await
         .unwrap();
     control
-        .rename_source(&tenant.id, &source.id, "shop")
+        .set_enforcement(&OPERATOR, &tenant.id, &source.id, Enforcement::On)
+        .await
+        .unwrap();
+    control
+        .rename_source(&OPERATOR, &tenant.id, &source.id, "shop")
         .await
         .unwrap();
     let change = AppChange {
         name: Some("new name".to_owned()),
         ..AppChange::default()
     };
-    control.update_app(&tenant.id, app_id, change).await.unwrap();
-    let token = app.token().await;
-    control.revoke_token(&tenant.id, app_id, &token).await.unwrap();
-    let second = new_app("x", &[], &TestKey::ed25519()).public_key;
-    let second = control.add_app_key(&tenant.id, app_id, &second).await.unwrap();
     control
-        .delete_app_key(&tenant.id, app_id, &second.id)
+        .update_app(&OPERATOR, &tenant.id, app_id, change)
+        .await
+        .unwrap();
+    let token = app.token().await;
+    control
+        .revoke_token(&OPERATOR, &tenant.id, app_id, &token)
+        .await
+        .unwrap();
+    let second = new_app("x", &[], &TestKey::ed25519()).public_key;
+    let second = control
+        .add_app_key(&OPERATOR, &tenant.id, app_id, &second)
+        .await
+        .unwrap();
+    control
+        .delete_app_key(&OPERATOR, &tenant.id, app_id, &second.id)
         .await
         .unwrap();
     let gone = tenant.app().await;
     control
-        .delete_app(&tenant.id, &gone.details.app.id, "sender")
+        .delete_app(&OPERATOR, &tenant.id, &gone.details.app.id, "sender")
         .await
         .unwrap();
     let removed = tenant.source("python").await;
-    control.delete_source(&tenant.id, &removed.id).await.unwrap();
+    control
+        .delete_source(&OPERATOR, &tenant.id, &removed.id)
+        .await
+        .unwrap();
     Left {
         key: app.details.keys[0].id.clone(),
         app: app.details.app.id,
@@ -187,7 +202,7 @@ async fn concurrent_changes_have_versions_without_gaps() {
                 write_key: None,
             };
             control
-                .create_source(&workspace, new)
+                .create_source(&OPERATOR, &workspace, new)
                 .await
                 .unwrap()
                 .write_key

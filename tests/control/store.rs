@@ -9,7 +9,7 @@ use portcullis::domain::time::UnixSeconds;
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
-use super::support::{DEADLINE, NOW, TempDir, TestControl, claims_of, header_of, open};
+use super::support::{DEADLINE, NOW, OPERATOR, TempDir, TestControl, claims_of, header_of, open};
 
 async fn sentence(path: &Path) -> String {
     open(path).await.err().expect("an error").to_string()
@@ -35,7 +35,11 @@ async fn restart_keeps_keys_and_data() {
         serde_json::to_value(&after).unwrap(),
         serde_json::to_value(&snapshot).unwrap()
     );
-    let kept = server.control.source(&workspace, &source.id).await.unwrap();
+    let kept = server
+        .control
+        .source(&OPERATOR, &workspace, &source.id)
+        .await
+        .unwrap();
     assert_eq!(kept.write_key.expose(), source.write_key.expose());
     assert_eq!(
         server.control.authenticate(&api_token).await.unwrap().workspace,
@@ -78,7 +82,7 @@ async fn expired_rows_are_removed_in_the_background() {
     let token = app.token().await;
     server
         .control
-        .revoke_token(&tenant.id, &app.details.app.id, &token)
+        .revoke_token(&OPERATOR, &tenant.id, &app.details.app.id, &token)
         .await
         .unwrap();
     let options = SqliteConnectOptions::new().filename(dir.path().join("store.db"));

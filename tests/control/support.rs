@@ -19,7 +19,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portcullis::clock::{Clock, ManualClock};
 use portcullis::config::ControlLimits;
 use portcullis::control::{
-    AppDetails, Control, ControlSettings, NewApp, NewAppKey, NewSource, OpenError, service,
+    Actor, AppDetails, Control, ControlSettings, NewApp, NewAppKey, NewSource, OpenError, service,
 };
 use portcullis::domain::ids::WorkspaceId;
 use portcullis::domain::key::Algorithm;
@@ -40,6 +40,9 @@ pub const NOW: u64 = 1_795_323_600;
 pub const ISSUER: &str = "https://control.test";
 
 pub const AUDIENCE: &str = "https://gateway.test";
+
+/// Who makes what the tests begin with.
+pub static OPERATOR: Actor = Actor::system("tests");
 
 /// A folder that goes away with its test.
 pub struct TempDir(PathBuf);
@@ -126,15 +129,16 @@ impl TestControl {
 
     /// A workspace with an owner, whose API token comes with it.
     pub async fn workspace(&self) -> Tenant<'_> {
-        let workspace = self.control.create_workspace("Acme", None).await.unwrap();
+        let workspace = self.control.create_workspace(&OPERATOR, "Acme").await.unwrap();
+        let email = format!("owner-of-{}@example.com", workspace.id);
         let owner = self
             .control
-            .create_owner(&workspace.id, "owner@example.com")
+            .create_owner(&OPERATOR, &workspace.id, &email)
             .await
             .unwrap();
         let token = self
             .control
-            .create_api_token(&owner.id, "tests", None)
+            .create_api_token(&OPERATOR, &owner.id, "tests", None)
             .await
             .unwrap();
         Tenant {
@@ -235,7 +239,7 @@ impl<'s> Tenant<'s> {
         let details = self
             .server
             .control
-            .create_app(&self.id, new_app("sender", scopes, key))
+            .create_app(&OPERATOR, &self.id, new_app("sender", scopes, key))
             .await
             .unwrap();
         TestApp {
@@ -251,13 +255,17 @@ impl<'s> Tenant<'s> {
         self.app_with(&TestKey::p256(), &["tracking_api:write"]).await
     }
 
-    pub async fn source(&self, kind: &str) -> portcullis::store::directory::Source {
+    pub async fn source(&self, kind: &str) -> portcullis::store::sources::Source {
         let new = NewSource {
             name: "web".to_owned(),
             kind: kind.to_owned(),
             write_key: None,
         };
-        self.server.control.create_source(&self.id, new).await.unwrap()
+        self.server
+            .control
+            .create_source(&OPERATOR, &self.id, new)
+            .await
+            .unwrap()
     }
 }
 

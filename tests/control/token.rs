@@ -7,7 +7,7 @@ use portcullis::domain::policy::{Freshness, WhenStale};
 use portcullis::snapshot;
 use serde_json::{Value, json};
 
-use super::support::{AUDIENCE, NOW, TempDir, TestControl, TestKey, claims_of, form, header_of};
+use super::support::{AUDIENCE, NOW, OPERATOR, TempDir, TestControl, TestKey, claims_of, form, header_of};
 
 const FRESHNESS: Freshness = Freshness {
     max_age_s: 3600,
@@ -180,7 +180,7 @@ async fn every_lifetime_is_the_one_that_its_name_says() {
         };
         server
             .control
-            .update_app(&tenant.id, &app.details.app.id, change)
+            .update_app(&OPERATOR, &tenant.id, &app.details.app.id, change)
             .await
             .unwrap();
         let answer = server.ask(&app.assertion(), "").await;
@@ -241,7 +241,11 @@ async fn key_use_is_noted_without_a_write_for_each_token() {
     let tenant = server.workspace().await;
     let app = tenant.app().await;
     let last_used = async || {
-        let found = server.control.app(&tenant.id, &app.details.app.id).await.unwrap();
+        let found = server
+            .control
+            .app(&OPERATOR, &tenant.id, &app.details.app.id)
+            .await
+            .unwrap();
         found.keys[0].last_used_at.map(|at| at.0)
     };
     assert_eq!(last_used().await, None);

@@ -9,7 +9,7 @@ use portcullis::report::{Count, Report, Verdict};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::support::{DEADLINE, NOW, TempDir, TestControl};
+use super::support::{DEADLINE, NOW, OPERATOR, TempDir, TestControl};
 
 /// A gateway that reports by hand.
 struct Gateway {
@@ -92,7 +92,7 @@ async fn counts_of_a_source_add_up_by_reason_and_client() {
     gateway.end().await;
     let traffic = server
         .control
-        .source_traffic(&tenant.id, &source.id)
+        .source_traffic(&OPERATOR, &tenant.id, &source.id)
         .await
         .unwrap();
     assert_eq!(traffic.in_hour(Verdict::Allow), 15);
@@ -107,7 +107,11 @@ async fn counts_of_a_source_add_up_by_reason_and_client() {
         (kind.reason.as_str(), kind.agent.as_str()),
         ("token_missing", "analytics-python/2.4.0")
     );
-    let spans = server.control.workspace_traffic(&tenant.id).await.unwrap();
+    let spans = server
+        .control
+        .workspace_traffic(&OPERATOR, &tenant.id)
+        .await
+        .unwrap();
     assert_eq!(spans.iter().map(|span| span.requests).sum::<u64>(), 18);
     let state = server.control.gateway_state().unwrap();
     assert_eq!(
@@ -139,7 +143,7 @@ async fn clients_without_number_share_a_row_and_none_is_lost() {
     gateway.end().await;
     let traffic = server
         .control
-        .source_traffic(&tenant.id, &source.id)
+        .source_traffic(&OPERATOR, &tenant.id, &source.id)
         .await
         .unwrap();
     assert_eq!(traffic.in_hour(Verdict::Deny), 180);
@@ -161,7 +165,7 @@ async fn counts_are_forgotten_after_a_day() {
     server.clock.set(UnixSeconds(NOW + 2 * 3_600));
     let traffic = server
         .control
-        .source_traffic(&tenant.id, &source.id)
+        .source_traffic(&OPERATOR, &tenant.id, &source.id)
         .await
         .unwrap();
     assert_eq!(
@@ -172,7 +176,7 @@ async fn counts_are_forgotten_after_a_day() {
     server.clock.set(UnixSeconds(NOW + 25 * 3_600));
     let traffic = server
         .control
-        .source_traffic(&tenant.id, &source.id)
+        .source_traffic(&OPERATOR, &tenant.id, &source.id)
         .await
         .unwrap();
     assert_eq!(traffic.in_day(Verdict::Allow), 0);

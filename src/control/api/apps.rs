@@ -68,7 +68,7 @@ pub async fn list(
     at: InWorkspace,
     query: PageQuery,
 ) -> Result<axum::Json<List<AppJson>>, ControlError> {
-    let found = control.apps(&at.workspace, query.page()).await?;
+    let found = control.apps(&at.actor, &at.workspace, query.page()).await?;
     Ok(axum::Json(query.list(
         found,
         |item| item.app.id.as_str(),
@@ -81,12 +81,14 @@ pub async fn create(
     at: InWorkspace,
     Json(new): Json<NewApp>,
 ) -> Result<impl IntoResponse, ControlError> {
-    let made = control.create_app(&at.workspace, new).await?;
+    let made = control.create_app(&at.actor, &at.workspace, new).await?;
     Ok((StatusCode::CREATED, axum::Json(AppJson::from(made))))
 }
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Result<axum::Json<AppJson>, ControlError> {
-    Ok(axum::Json(control.app(&at.workspace, &at.app()?).await?.into()))
+    Ok(axum::Json(
+        control.app(&at.actor, &at.workspace, &at.app()?).await?.into(),
+    ))
 }
 
 pub async fn update(
@@ -96,7 +98,7 @@ pub async fn update(
 ) -> Result<axum::Json<AppJson>, ControlError> {
     Ok(axum::Json(
         control
-            .update_app(&at.workspace, &at.app()?, change)
+            .update_app(&at.actor, &at.workspace, &at.app()?, change)
             .await?
             .into(),
     ))
@@ -114,7 +116,7 @@ pub async fn delete(
     Json(body): Json<Confirmation>,
 ) -> Result<StatusCode, ControlError> {
     control
-        .delete_app(&at.workspace, &at.app()?, &body.confirm_name)
+        .delete_app(&at.actor, &at.workspace, &at.app()?, &body.confirm_name)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -126,7 +128,7 @@ pub async fn list_keys(State(control): Shared, at: InWorkspace) -> Result<impl I
         /// There are at most two keys, so never a second page.
         next: Option<String>,
     }
-    let found = control.app(&at.workspace, &at.app()?).await?;
+    let found = control.app(&at.actor, &at.workspace, &at.app()?).await?;
     Ok(axum::Json(Keys {
         items: found.keys.into_iter().map(KeyJson::from).collect(),
         next: None,
@@ -138,13 +140,15 @@ pub async fn create_key(
     at: InWorkspace,
     Json(new): Json<NewAppKey>,
 ) -> Result<impl IntoResponse, ControlError> {
-    let made = control.add_app_key(&at.workspace, &at.app()?, &new).await?;
+    let made = control
+        .add_app_key(&at.actor, &at.workspace, &at.app()?, &new)
+        .await?;
     Ok((StatusCode::CREATED, axum::Json(KeyJson::from(made))))
 }
 
 pub async fn delete_key(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
     control
-        .delete_app_key(&at.workspace, &at.app()?, &at.key()?)
+        .delete_app_key(&at.actor, &at.workspace, &at.app()?, &at.key()?)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

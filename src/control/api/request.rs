@@ -1,5 +1,6 @@
 //! What a management request says: its body, its page, who sent it and which workspace it is for.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
@@ -9,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
+use crate::control::actor::Actor;
 use crate::control::body::{has_media_type, read_body};
 use crate::control::error::{BadRequest, ControlError};
 use crate::control::form::Form;
@@ -143,29 +145,40 @@ pub fn query(parts: &Parts, known: &[&str]) -> Result<Form, ControlError> {
     }
 }
 
-/// The member who sent the request.
-pub struct Caller(pub Member);
+/// Who sent the request: a member, in the workspace that their credential was made in.
+pub struct Caller(pub Actor);
 
 impl FromRequestParts<Arc<Control>> for Caller {
     type Rejection = ControlError;
 
     async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, ControlError> {
-        match authenticated(parts, control).await {
-            Ok(member) => {
-                control.limits.management_request(&member.account)?;
-                Ok(Self(member))
-            }
-            Err(ControlError::Unauthenticated) => {
-                if let Some(from) = parts.extensions.get::<ClientAddress>() {
-                    control.limits.failed_authentication(*from)?;
-                }
-                Err(ControlError::Unauthenticated)
-            }
-            Err(error) => Err(error),
-        }
+        Ok(Self(Actor::member(caller(parts, control).await?, address(parts))))
     }
 }
 
+/// The member who sent the request, if they may send another one yet.
+async fn caller(parts: &Parts, control: &Control) -> Result<Member, ControlError> {
+    match authenticated(parts, control).await {
+        Ok(member) => {
+            control.limits.management_request(&member.account)?;
+            Ok(member)
+        }
+        Err(ControlError::Unauthenticated) => {
+            if let Some(from) = parts.extensions.get::<ClientAddress>() {
+                control.limits.failed_authentication(*from)?;
+            }
+            Err(ControlError::Unauthenticated)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the request came from.
+fn address(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ClientAddress>().map(|from| from.0)
+}
+
+/// The member that the request's one credential speaks for.
 async fn authenticated(parts: &Parts, control: &Control) -> Result<Member, ControlError> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -180,46 +193,53 @@ async fn authenticated(parts: &Parts, control: &Control) -> Result<Member, Contr
     }
 }
 
-/// The workspace in the path, to which the caller belongs, and the other identifiers of the path.
+/// The workspace in the path, who asks as a member of it, and the other identifiers of the path.
 pub struct InWorkspace {
+    pub actor: Actor,
     pub workspace: WorkspaceId,
-    parameters: Vec<(String, String)>,
+    parameters: Parameters,
 }
+
+/// The identifiers in a path, by their names.
+struct Parameters(Vec<(String, String)>);
 
 impl FromRequestParts<Arc<Control>> for InWorkspace {
     type Rejection = ControlError;
 
     async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, ControlError> {
-        let Caller(caller) = Caller::from_request_parts(parts, control).await?;
+        let caller = caller(parts, control).await?;
         let parameters = RawPathParams::from_request_parts(parts, control).await;
         let parameters = parameters.map_err(|_| ControlError::NotFound("resource"))?;
-        let parameters: Vec<(String, String)> = parameters
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        let target = Self {
-            workspace: caller.workspace.clone(),
-            parameters,
+        let parameters = Parameters(
+            parameters
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        );
+        let workspace = parameters.parse("ws", WorkspaceId::parse, "workspace")?;
+        let member = if caller.workspace == workspace {
+            caller
+        } else {
+            // A workspace of others is answered like one that does not exist.
+            control.membership(&workspace, &caller.account).await?
         };
-        let workspace = target.parameter("ws", WorkspaceId::parse, "workspace")?;
-        // A workspace of others is answered like one that does not exist.
-        let member = control.membership(&workspace, &caller.account).await?;
         Ok(Self {
-            workspace: member.workspace,
-            ..target
+            workspace,
+            actor: Actor::member(member, address(parts)),
+            parameters,
         })
     }
 }
 
-impl InWorkspace {
-    fn parameter<T, E>(
+impl Parameters {
+    fn parse<T, E>(
         &self,
         name: &str,
         parse: impl FnOnce(&str) -> Result<T, E>,
         what: &'static str,
     ) -> Result<T, ControlError> {
         let value = self
-            .parameters
+            .0
             .iter()
             .find(|(held, _)| held == name)
             .map(|(_, value)| value.as_str());
@@ -227,17 +247,19 @@ impl InWorkspace {
             .and_then(|value| parse(value).ok())
             .ok_or(ControlError::NotFound(what))
     }
+}
 
+impl InWorkspace {
     pub fn app(&self) -> Result<AppId, ControlError> {
-        self.parameter("id", AppId::parse, "OAuth app")
+        self.parameters.parse("id", AppId::parse, "OAuth app")
     }
 
     pub fn source(&self) -> Result<SourceId, ControlError> {
-        self.parameter("id", SourceId::parse, "source")
+        self.parameters.parse("id", SourceId::parse, "source")
     }
 
     pub fn key(&self) -> Result<KeyId, ControlError> {
-        self.parameter("kid", KeyId::parse, "public key")
+        self.parameters.parse("kid", KeyId::parse, "public key")
     }
 }
 

@@ -12,7 +12,7 @@ use crate::control::error::ControlError;
 use crate::control::sources::NewSource;
 use crate::domain::ids::AppId;
 use crate::domain::policy::Enforcement;
-use crate::store::directory::Source;
+use crate::store::sources::Source;
 
 /// A source in the API's form.
 #[derive(Serialize)]
@@ -49,12 +49,7 @@ pub async fn list(
     at: InWorkspace,
     query: PageQuery,
 ) -> Result<axum::Json<List<SourceJson>>, ControlError> {
-    let found = control
-        .store
-        .read()
-        .await?
-        .sources(&at.workspace, query.page())
-        .await?;
+    let found = control.sources(&at.actor, &at.workspace, query.page()).await?;
     Ok(axum::Json(query.list(
         found,
         |source| source.id.as_str(),
@@ -67,27 +62,32 @@ pub async fn create(
     at: InWorkspace,
     Json(new): Json<NewSource>,
 ) -> Result<impl IntoResponse, ControlError> {
-    let made = control.create_source(&at.workspace, new).await?;
+    let made = control.create_source(&at.actor, &at.workspace, new).await?;
     Ok((StatusCode::CREATED, axum::Json(SourceJson::from(made))))
 }
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Shown {
     Ok(axum::Json(
-        control.source(&at.workspace, &at.source()?).await?.into(),
+        control
+            .source(&at.actor, &at.workspace, &at.source()?)
+            .await?
+            .into(),
     ))
 }
 
 pub async fn update(State(control): Shared, at: InWorkspace, Json(body): Json<NewName>) -> Shown {
     Ok(axum::Json(
         control
-            .rename_source(&at.workspace, &at.source()?, &body.name)
+            .rename_source(&at.actor, &at.workspace, &at.source()?, &body.name)
             .await?
             .into(),
     ))
 }
 
 pub async fn delete(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
-    control.delete_source(&at.workspace, &at.source()?).await?;
+    control
+        .delete_source(&at.actor, &at.workspace, &at.source()?)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -101,7 +101,10 @@ pub async fn connect(State(control): Shared, at: InWorkspace, Json(body): Json<C
     let app = AppId::parse(&body.app_id)
         .map_err(|error| ControlError::invalid("app_id", format!("the app's id {error}")))?;
     Ok(axum::Json(
-        control.connect(&at.workspace, &at.source()?, &app).await?.into(),
+        control
+            .connect(&at.actor, &at.workspace, &at.source()?, &app)
+            .await?
+            .into(),
     ))
 }
 
@@ -123,7 +126,7 @@ impl<S: Sync> FromRequestParts<S> for Force {
 pub async fn disconnect(State(control): Shared, at: InWorkspace, Force(force): Force) -> Shown {
     Ok(axum::Json(
         control
-            .disconnect(&at.workspace, &at.source()?, force)
+            .disconnect(&at.actor, &at.workspace, &at.source()?, force)
             .await?
             .into(),
     ))
@@ -140,7 +143,7 @@ pub async fn set_enforcement(State(control): Shared, at: InWorkspace, Json(body)
         .ok_or_else(|| ControlError::invalid("mode", "the mode is one of off, observe, on"))?;
     Ok(axum::Json(
         control
-            .set_enforcement(&at.workspace, &at.source()?, mode)
+            .set_enforcement(&at.actor, &at.workspace, &at.source()?, mode)
             .await?
             .into(),
     ))

@@ -28,7 +28,7 @@ pub async fn revoke(
     Json(body): Json<TokenToRevoke>,
 ) -> Result<axum::Json<RevokedJson>, ControlError> {
     let (status, expires_at) = match control
-        .revoke_token(&at.workspace, &at.app()?, &body.token)
+        .revoke_token(&at.actor, &at.workspace, &at.app()?, &body.token)
         .await?
     {
         Revoked::Now { expires_at } => ("revoked", expires_at),

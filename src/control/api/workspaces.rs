@@ -33,12 +33,7 @@ pub async fn list(
     Caller(caller): Caller,
     query: PageQuery,
 ) -> Result<axum::Json<List<WorkspaceJson>>, ControlError> {
-    let found = control
-        .store
-        .read()
-        .await?
-        .workspaces_of(&caller.account, query.page())
-        .await?;
+    let found = control.workspaces_of(&caller, query.page()).await?;
     Ok(axum::Json(query.list(
         found,
         |workspace| workspace.id.as_str(),
@@ -51,7 +46,7 @@ pub async fn create(
     Caller(caller): Caller,
     Json(body): Json<NewName>,
 ) -> Result<impl IntoResponse, ControlError> {
-    let made = control.create_workspace(&body.name, Some(&caller)).await?;
+    let made = control.create_workspace(&caller, &body.name).await?;
     Ok((StatusCode::CREATED, axum::Json(WorkspaceJson::from(made))))
 }
 
@@ -59,7 +54,9 @@ pub async fn show(
     State(control): Shared,
     at: InWorkspace,
 ) -> Result<axum::Json<WorkspaceJson>, ControlError> {
-    Ok(axum::Json(control.workspace(&at.workspace).await?.into()))
+    Ok(axum::Json(
+        control.workspace(&at.actor, &at.workspace).await?.into(),
+    ))
 }
 
 pub async fn update(
@@ -68,6 +65,9 @@ pub async fn update(
     Json(body): Json<NewName>,
 ) -> Result<axum::Json<WorkspaceJson>, ControlError> {
     Ok(axum::Json(
-        control.rename_workspace(&at.workspace, &body.name).await?.into(),
+        control
+            .rename_workspace(&at.actor, &at.workspace, &body.name)
+            .await?
+            .into(),
     ))
 }

@@ -1,0 +1,102 @@
+//! Who asks: every function of [`Control`](super::Control) that reads or changes something is told.
+
+use std::net::IpAddr;
+
+use super::error::ControlError;
+use crate::domain::ids::{AppId, SourceId, WorkspaceId};
+use crate::domain::role::{Action, Resource, may};
+use crate::domain::source_kind::SourceKind;
+use crate::store::members::Member;
+
+/// Who asks for something, and from where.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    pub who: Who,
+    /// The address that the request came from, where there was one.
+    pub from: Option<IpAddr>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Who {
+    /// A member, with what they are granted in their workspace.
+    Member(Box<Member>),
+    /// An OAuth app that proved itself. It may do what concerns its own tokens, nothing else.
+    App(AppId),
+    /// The server itself or its operator, for a reason in one word. It may do everything.
+    System(&'static str),
+}
+
+impl Actor {
+    /// The server itself, for a reason in one word, such as `quickstart`.
+    #[must_use]
+    pub const fn system(word: &'static str) -> Self {
+        Self {
+            who: Who::System(word),
+            from: None,
+        }
+    }
+
+    /// A member who sent a request from this address.
+    #[must_use]
+    pub fn member(member: Member, from: Option<IpAddr>) -> Self {
+        Self {
+            who: Who::Member(Box::new(member)),
+            from,
+        }
+    }
+
+    /// The member, unless an app or the server itself asks.
+    pub(super) fn as_member(&self) -> Option<&Member> {
+        match &self.who {
+            Who::Member(member) => Some(member),
+            Who::App(_) | Who::System(_) => None,
+        }
+    }
+
+    /// Refuses what the actor may not do to a workspace as a whole.
+    pub(super) fn must(&self, workspace: &WorkspaceId, action: Action) -> Result<(), ControlError> {
+        self.check(workspace, action, Resource::Workspace)
+    }
+
+    /// Refuses what the actor may not do to one source.
+    pub(super) fn must_for(
+        &self,
+        workspace: &WorkspaceId,
+        action: Action,
+        id: &SourceId,
+        kind: SourceKind,
+    ) -> Result<(), ControlError> {
+        self.check(workspace, action, Resource::Source { id, kind })
+    }
+
+    /// Refuses everybody but the server itself and its operator.
+    pub(super) fn must_be_system(&self) -> Result<(), ControlError> {
+        match self.who {
+            Who::System(_) => Ok(()),
+            Who::Member(_) | Who::App(_) => Err(ControlError::OperatorOnly),
+        }
+    }
+
+    /// Whether the actor may view this source.
+    pub(super) fn views(&self, workspace: &WorkspaceId, id: &SourceId, kind: SourceKind) -> bool {
+        self.must_for(workspace, Action::ViewSource, id, kind).is_ok()
+    }
+
+    fn check(
+        &self,
+        workspace: &WorkspaceId,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Result<(), ControlError> {
+        match &self.who {
+            Who::System(_) => Ok(()),
+            // A workspace of others is answered like one that does not exist.
+            Who::Member(member) if member.workspace != *workspace || member.joined_at.is_none() => {
+                Err(ControlError::NotFound("workspace"))
+            }
+            Who::Member(member) if may(&member.grants, action, resource) => Ok(()),
+            Who::Member(_) | Who::App(_) => Err(ControlError::Forbidden(action)),
+        }
+    }
+}

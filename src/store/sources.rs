@@ -1,0 +1,235 @@
+//! Sources: what exists now, by id, by app, by kind, and by who may view it.
+
+use sqlx::FromRow;
+
+use super::directory::{Page, all};
+use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
+use crate::domain::ids::{AppId, MemberId, SourceId, WorkspaceId, WriteKey};
+use crate::domain::name::Name;
+use crate::domain::policy::Enforcement;
+use crate::domain::role::Role;
+use crate::domain::source_kind::SourceKind;
+use crate::domain::time::UnixSeconds;
+
+/// A source.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub id: SourceId,
+    pub workspace: WorkspaceId,
+    pub name: Name,
+    pub kind: SourceKind,
+    /// Kept as it is: the people whose SDKs send it must be able to look it up.
+    pub write_key: WriteKey,
+    pub enforcement: Enforcement,
+    pub app: Option<AppId>,
+    /// Rises with every change of the source, for `ETag`.
+    pub revision: u64,
+    pub created_at: UnixSeconds,
+}
+
+/// A source as gateways are told of it. There may be a million, so the texts go over as they are.
+#[derive(Debug, FromRow)]
+pub struct PolicySource {
+    pub id: String,
+    pub workspace: String,
+    pub write_key_digest: String,
+    pub enforcement: String,
+    pub app: Option<String>,
+}
+
+#[derive(FromRow)]
+struct SourceRow {
+    id: String,
+    workspace: String,
+    name: String,
+    kind: String,
+    write_key: String,
+    enforcement: String,
+    app: Option<String>,
+    revision: i64,
+    created_at: i64,
+}
+
+impl TryFrom<SourceRow> for Source {
+    type Error = StoreError;
+
+    fn try_from(row: SourceRow) -> Result<Self, StoreError> {
+        let damaged = || StoreError::Damaged("sources");
+        Ok(Self {
+            id: SourceId::parse(&row.id).map_err(|_| damaged())?,
+            workspace: WorkspaceId::parse(&row.workspace).map_err(|_| damaged())?,
+            name: Name::parse(&row.name).map_err(|_| damaged())?,
+            kind: SourceKind::parse(&row.kind).ok_or_else(damaged)?,
+            write_key: WriteKey::parse(&row.write_key).map_err(|_| damaged())?,
+            enforcement: Enforcement::parse(&row.enforcement).ok_or_else(damaged)?,
+            app: row
+                .app
+                .as_deref()
+                .map(AppId::parse)
+                .transpose()
+                .map_err(|_| damaged())?,
+            revision: number(row.revision, "sources")?,
+            created_at: moment(row.created_at, "sources")?,
+        })
+    }
+}
+
+impl ReadTx {
+    /// The ids and kinds of up to `limit` sources that the app is connected to.
+    pub(crate) async fn sources_of(
+        &mut self,
+        app: &AppId,
+        limit: u32,
+    ) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as("SELECT id, kind FROM sources WHERE app = $1 ORDER BY id LIMIT $2")
+                .bind(app.as_str())
+                .bind(i64::from(limit))
+                .fetch_all(self.connection())
+                .await?;
+        let damaged = || StoreError::Damaged("sources");
+        rows.iter()
+            .map(|(id, kind)| {
+                let id = SourceId::parse(id).map_err(|_| damaged())?;
+                Ok((id, SourceKind::parse(kind).ok_or_else(damaged)?))
+            })
+            .collect()
+    }
+
+    pub(crate) async fn source(
+        &mut self,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+    ) -> Result<Option<Source>, StoreError> {
+        sqlx::query_as::<_, SourceRow>("SELECT * FROM sources WHERE id = $1 AND workspace = $2")
+            .bind(id.as_str())
+            .bind(workspace.as_str())
+            .fetch_optional(self.connection())
+            .await?
+            .map(Source::try_from)
+            .transpose()
+    }
+
+    pub(crate) async fn sources(
+        &mut self,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<Source>, StoreError> {
+        let rows = sqlx::query_as::<_, SourceRow>(
+            "SELECT * FROM sources WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
+        )
+        .bind(workspace.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        all(rows)
+    }
+
+    /// One page of the workspace's sources of one kind.
+    pub(crate) async fn sources_of_kind(
+        &mut self,
+        workspace: &WorkspaceId,
+        kind: SourceKind,
+        page: Page<'_>,
+    ) -> Result<Vec<Source>, StoreError> {
+        let rows = sqlx::query_as::<_, SourceRow>(
+            "SELECT * FROM sources WHERE workspace = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4",
+        )
+        .bind(workspace.as_str())
+        .bind(kind.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        all(rows)
+    }
+
+    /// One page of the sources of one kind that the member's grants list.
+    pub(crate) async fn listed_sources(
+        &mut self,
+        workspace: &WorkspaceId,
+        kind: SourceKind,
+        member: &MemberId,
+        page: Page<'_>,
+    ) -> Result<Vec<Source>, StoreError> {
+        let (admin, read_only) = if kind == SourceKind::SourceFunction {
+            (Role::FunctionAdmin, Role::FunctionReadOnly)
+        } else {
+            (Role::SourceAdmin, Role::SourceReadOnly)
+        };
+        let rows = sqlx::query_as::<_, SourceRow>(
+            "SELECT * FROM sources WHERE id IN \
+             (SELECT resource FROM grants WHERE member = $1 AND role IN ($2, $3) AND resource > $4) \
+             AND workspace = $5 AND kind = $6 ORDER BY id LIMIT $7",
+        )
+        .bind(member.as_str())
+        .bind(admin.as_str())
+        .bind(read_only.as_str())
+        .bind(page.after)
+        .bind(workspace.as_str())
+        .bind(kind.as_str())
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        all(rows)
+    }
+
+    /// Whether a source of any workspace has the write key with this digest.
+    pub(crate) async fn has_write_key(&mut self, digest: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM sources WHERE write_key_digest = $1")
+            .bind(digest)
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// Every source, for a snapshot.
+    pub(crate) async fn policy_sources(&mut self) -> Result<Vec<PolicySource>, StoreError> {
+        let text = "SELECT id, workspace, write_key_digest, enforcement, app FROM sources";
+        Ok(sqlx::query_as(text).fetch_all(self.connection()).await?)
+    }
+}
+
+impl WriteTx {
+    pub(crate) async fn insert_source(&mut self, source: &Source, digest: &str) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO sources (id, workspace, name, kind, write_key, write_key_digest, enforcement, app, \
+             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(source.id.as_str())
+        .bind(source.workspace.as_str())
+        .bind(source.name.as_str())
+        .bind(source.kind.as_str())
+        .bind(source.write_key.expose())
+        .bind(digest)
+        .bind(source.enforcement.as_str())
+        .bind(source.app.as_ref().map(AppId::as_str))
+        .bind(seconds(source.created_at))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Stores what may change of a source.
+    pub(crate) async fn update_source(&mut self, source: &Source) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE sources SET name = $2, enforcement = $3, app = $4, revision = revision + 1 WHERE id = $1",
+        )
+        .bind(source.id.as_str())
+        .bind(source.name.as_str())
+        .bind(source.enforcement.as_str())
+        .bind(source.app.as_ref().map(AppId::as_str))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_source(&mut self, id: &SourceId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM sources WHERE id = $1")
+            .bind(id.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}
