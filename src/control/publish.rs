@@ -3,9 +3,12 @@
 //! A change counts as made when it is in force: [`Control::commit`] waits until the gateway says that it has
 //! installed the version, and says so honestly where it does not.
 
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::FusedFuture as _;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::actor::Actor;
@@ -109,14 +112,17 @@ impl Control {
 /// Feeds one gateway until `shutdown` or until the gateway has ended. Changes made meanwhile wait for it.
 pub async fn run(control: Arc<Control>, publisher: Publisher, shutdown: impl Future<Output = ()> + Send) {
     attach(&control, Some(publisher.clone()));
+    // Not dropped when the feed ends: a report that is being written down would be lost.
+    let mut reports = pin!(traffic::take_reports(Arc::clone(&control), publisher.clone()).fuse());
     tokio::select! {
         FeedClosed = feed(&control, &publisher) => tracing::info!("the gateway has ended; it is told nothing more"),
-        () = traffic::take_reports(Arc::clone(&control), publisher.clone()) => {}
+        () = &mut reports => {}
         () = shutdown => {}
     }
     // A gateway that ends reports once more.
-    let last = traffic::take_reports(Arc::clone(&control), publisher);
-    let _ = tokio::time::timeout(LAST_REPORT_WITHIN, last).await;
+    if !reports.is_terminated() {
+        let _ = tokio::time::timeout(LAST_REPORT_WITHIN, reports).await;
+    }
     attach(&control, None);
 }
 
