@@ -120,6 +120,7 @@ pub struct LimitsFile {
     pub headers: Option<Spanned<usize>>,
     pub body_bytes: Option<Spanned<Size>>,
     pub held_bytes: Option<Spanned<Size>>,
+    pub held_bytes_per_client: Option<Spanned<Size>>,
     pub connections: Option<Spanned<usize>>,
 }
 

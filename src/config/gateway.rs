@@ -15,6 +15,9 @@ use super::{
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::scope::Scope;
 
+/// The most headers that may be allowed: the parser ends at 256.
+const HEADERS_MAX: usize = 250;
+
 impl Check<'_> {
     pub(super) fn gateway(&mut self, file: file::GatewayFile) -> Option<Gateway> {
         if file.listeners.value.is_empty() {
@@ -344,23 +347,21 @@ impl Check<'_> {
     fn limits(&mut self, file: &file::LimitsFile) -> Limits {
         let base = Limits::default();
         let time = |value: Option<file::Duration>, default| value.map_or(default, |held| held.0);
+        let size = |value: &Option<Spanned<file::Size>>, default| {
+            value.as_ref().map_or(default, |size| size.value.0)
+        };
+        let body_bytes = size(&file.body_bytes, base.body_bytes);
+        let held_bytes = size(&file.held_bytes, base.held_bytes);
         let limits = Limits {
             header_timeout: time(file.header_timeout, base.header_timeout),
             body_timeout: time(file.body_timeout, base.body_timeout),
             idle_timeout: time(file.idle_timeout, base.idle_timeout),
-            header_bytes: file
-                .header_bytes
-                .as_ref()
-                .map_or(base.header_bytes, |size| size.value.0),
+            header_bytes: size(&file.header_bytes, base.header_bytes),
             headers: file.headers.as_ref().map_or(base.headers, |count| count.value),
-            body_bytes: file
-                .body_bytes
-                .as_ref()
-                .map_or(base.body_bytes, |size| size.value.0),
-            held_bytes: file
-                .held_bytes
-                .as_ref()
-                .map_or(base.held_bytes, |size| size.value.0),
+            body_bytes,
+            held_bytes,
+            // A quarter, and always room for one body.
+            held_bytes_per_client: size(&file.held_bytes_per_client, (held_bytes / 4).max(body_bytes)),
             connections: file
                 .connections
                 .as_ref()
@@ -374,6 +375,20 @@ impl Check<'_> {
                 "is smaller than `body_bytes`",
                 "one body must fit into all held bytes",
             );
+        }
+        if let Some(share) = &file.held_bytes_per_client
+            && share.value.0 < limits.body_bytes
+        {
+            self.problem(
+                share.referenced,
+                "is smaller than `body_bytes`",
+                "one body must fit into a client's share",
+            );
+        }
+        if let Some(headers) = &file.headers
+            && headers.value > HEADERS_MAX
+        {
+            self.problem(headers.referenced, "is more than can be read", "choose up to 250");
         }
         limits
     }

@@ -189,6 +189,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// All bodies held at one moment together.
     pub held_bytes: usize,
+    /// Of them those of one client's address.
+    pub held_bytes_per_client: usize,
     pub connections: usize,
 }
 
@@ -202,6 +204,7 @@ impl Default for Limits {
             headers: 100,
             body_bytes: 1 << 20,
             held_bytes: 256 << 20,
+            held_bytes_per_client: 64 << 20,
             connections: 10_000,
         }
     }

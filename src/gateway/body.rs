@@ -4,12 +4,16 @@
 //! last in a batch, and what makes a denial leave no trace upstream. Pingora's own buffer for this ends
 //! at 64 KiB and loses bodies beyond it, so the bytes are kept here and sent from here.
 
+use std::hash::BuildHasher as _;
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use foldhash::fast::RandomState;
 use pingora_core::protocols::http::ServerSession;
+use pingora_timeout::timeout;
 
 use super::extract::{self, Coding};
 use super::scan::{self, BodyKeys, ScanError};
@@ -22,33 +26,58 @@ const INFLATED_TIMES_MAX: usize = 8;
 /// The highest compression ratio believed. Real batches of events reach 30.
 const RATIO_MAX: usize = 200;
 
-/// Counts the bytes of all bodies held at one moment.
+/// By how much the room for a body grows at a time.
+const GROWTH: usize = 4;
+
+/// How many clients are told apart at most. Two that fall together share a share.
+const CLIENTS: usize = 1024;
+
+/// Counts the bytes of all bodies held at one moment, and of them those of each client, so that no one
+/// client can take all the room.
 #[derive(Debug)]
 pub struct HeldBytes {
     held: AtomicUsize,
     max: usize,
+    /// By a keyed hash of the client's address: a fixed size, whoever comes.
+    by_client: Box<[AtomicUsize]>,
+    client_max: usize,
+    hasher: RandomState,
 }
 
 /// A body, complete, counted among the held bytes until it is dropped.
 pub struct Held {
     bytes: Bytes,
-    _share: Share,
+    share: Share,
 }
 
 /// A part of the held bytes, given back when dropped.
 struct Share {
     of: Arc<HeldBytes>,
+    client: usize,
     bytes: usize,
 }
 
 impl HeldBytes {
-    /// Room for `max` bytes.
+    /// Room for as much as the limits say.
     #[must_use]
-    pub fn new(max: usize) -> Arc<Self> {
+    pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             held: AtomicUsize::new(0),
-            max,
+            max: limits.held_bytes,
+            by_client: (0..CLIENTS).map(|_| AtomicUsize::new(0)).collect(),
+            client_max: limits.held_bytes_per_client,
+            hasher: RandomState::default(),
         })
+    }
+
+    /// The place among `by_client` of an address; of IPv6 the network, of which one client has all.
+    fn client(&self, address: Option<IpAddr>) -> usize {
+        let hash = match address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => self.hasher.hash_one(address.to_bits()),
+            Some(IpAddr::V6(address)) => self.hasher.hash_one(address.to_bits() >> 64),
+            None => 0,
+        };
+        usize::try_from(hash % CLIENTS as u64).unwrap_or(0)
     }
 
     /// How many bytes are held now.
@@ -59,17 +88,30 @@ impl HeldBytes {
 }
 
 impl Share {
-    fn none(of: &Arc<HeldBytes>) -> Self {
+    fn none(of: &Arc<HeldBytes>, client: usize) -> Self {
         Self {
             of: Arc::clone(of),
+            client,
             bytes: 0,
         }
     }
 
+    /// A further share of the same client.
+    fn beside(&self) -> Self {
+        Self::none(&self.of, self.client)
+    }
+
+    fn own(&self) -> Option<&AtomicUsize> {
+        self.of.by_client.get(self.client)
+    }
+
     fn grow(&mut self, bytes: usize) -> Result<(), DenyReason> {
-        let before = self.of.held.fetch_add(bytes, Ordering::Relaxed);
+        let all = self.of.held.fetch_add(bytes, Ordering::Relaxed);
+        let own = self
+            .own()
+            .map_or(0, |own| own.fetch_add(bytes, Ordering::Relaxed));
         self.bytes += bytes;
-        if before.saturating_add(bytes) > self.of.max {
+        if all.saturating_add(bytes) > self.of.max || own.saturating_add(bytes) > self.of.client_max {
             Err(DenyReason::Overloaded)
         } else {
             Ok(())
@@ -80,6 +122,9 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.of.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        if let Some(own) = self.own() {
+            own.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -91,7 +136,7 @@ impl Held {
     }
 }
 
-/// Reads the whole body.
+/// Reads the whole body of a request by the client of this address.
 ///
 /// # Errors
 /// The denial: too large, too slow, too much held at once, or cut off by the client.
@@ -99,30 +144,35 @@ pub async fn hold(
     session: &mut ServerSession,
     limits: &Limits,
     held: &Arc<HeldBytes>,
+    client: Option<IpAddr>,
 ) -> Result<Held, DenyReason> {
+    let share = Share::none(held, held.client(client));
     if session.is_body_empty() {
         return Ok(Held {
             bytes: Bytes::new(),
-            _share: Share::none(held),
+            share,
         });
     }
     let length = content_length(session);
     if length.is_some_and(|length| length > limits.body_bytes) {
         return Err(DenyReason::BodyTooLarge);
     }
-    if session.get_header(http::header::EXPECT).is_some() {
-        // Pingora takes an answer before the body's end for the last one of its connection.
-        let keepalive = session.get_keepalive();
-        session
-            .write_continue_response()
-            .await
-            .map_err(|_| DenyReason::RequestTimeout)?;
-        session.set_keepalive(keepalive);
-    }
-    let reading = read_whole(session, length, limits.body_bytes, held);
-    tokio::time::timeout(limits.body_timeout, reading)
+    let reading = read_whole(session, length, limits.body_bytes, share);
+    timeout(limits.body_timeout, reading)
         .await
-        .map_err(|_| DenyReason::RequestTimeout)?
+        .unwrap_or(Err(DenyReason::RequestTimeout))
+}
+
+/// Tells a client that waits for it to go on.
+async fn invite(session: &mut ServerSession) -> Result<(), DenyReason> {
+    // Pingora takes an answer before the body's end for the last one of its connection.
+    let keepalive = session.get_keepalive();
+    session
+        .write_continue_response()
+        .await
+        .map_err(|_| DenyReason::RequestTimeout)?;
+    session.set_keepalive(keepalive);
+    Ok(())
 }
 
 /// The declared length. More than digits was refused with the head.
@@ -139,9 +189,11 @@ async fn read_whole(
     session: &mut ServerSession,
     length: Option<usize>,
     bytes_max: usize,
-    held: &Arc<HeldBytes>,
+    mut share: Share,
 ) -> Result<Held, DenyReason> {
-    let mut share = Share::none(held);
+    if session.get_header(http::header::EXPECT).is_some() {
+        invite(session).await?;
+    }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     let mut total = 0_usize;
@@ -159,19 +211,27 @@ async fn read_whole(
         if first.is_empty() && rest.is_empty() {
             first = part;
         } else {
+            if rest.capacity() < total {
+                // Growing with what came, not to what was promised: the room taken is bounded by the bytes
+                // counted. And by much, so that a body in small pieces is not copied over and over.
+                let most = length.unwrap_or(bytes_max).max(total);
+                rest.reserve(total.saturating_mul(GROWTH).min(most) - rest.len());
+            }
             if rest.is_empty() {
-                // At least doubling, so that a body in small pieces is not copied over and over.
-                rest.reserve(length.unwrap_or(total * 2));
                 rest.extend_from_slice(&first);
             }
             rest.extend_from_slice(&part);
         }
     }
+    // Only trailers can stand behind the end.
+    if !session.is_body_done() {
+        return Err(DenyReason::RequestMalformed);
+    }
     if length.is_some_and(|length| length != total) {
         return Err(DenyReason::RequestMalformed);
     }
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(Held { bytes, _share: share })
+    Ok(Held { bytes, share })
 }
 
 /// The write keys in a held body, `None` for an empty one.
@@ -183,7 +243,6 @@ pub fn write_keys(
     headers: &http::HeaderMap,
     held: &Held,
     limits: &Limits,
-    share_of: &Arc<HeldBytes>,
 ) -> Result<Option<BodyKeys>, DenyReason> {
     let coding = extract::coding(headers)?;
     if held.bytes.is_empty() {
@@ -192,7 +251,7 @@ pub fn write_keys(
     let scanned = match coding {
         Coding::Identity => scan::scan(&held.bytes),
         Coding::Gzip => {
-            let mut share = Share::none(share_of);
+            let mut share = held.share.beside();
             scan::scan(&inflate(&held.bytes, limits.body_bytes, &mut share)?)
         }
     };
@@ -200,6 +259,16 @@ pub fn write_keys(
         ScanError::Invalid => DenyReason::BodyInvalid,
         ScanError::Ambiguous => DenyReason::SourceAmbiguous,
     })
+}
+
+/// Whether a form carries an access token, as RFC 6750 section 2.2 knows it.
+#[must_use]
+pub fn has_token_in_form(headers: &http::HeaderMap, held: &Held) -> bool {
+    let is_form = headers
+        .get_all(http::header::CONTENT_TYPE)
+        .iter()
+        .any(|kind| extract::is_form(kind.as_bytes()));
+    is_form && extract::has_token_parameter(&held.bytes)
 }
 
 /// Inflates one gzip member within bounds of size and ratio. Several members, or bytes after the end,

@@ -276,6 +276,23 @@ pub fn credential(headers: &HeaderMap) -> Credential {
     Credential::Unreadable
 }
 
+/// Whether the query carries an access token (RFC 6750 section 2.3).
+#[must_use]
+pub fn has_token_in_query(request: &RequestHeader) -> bool {
+    query(request).is_some_and(|query| has_token_parameter(query.as_bytes()))
+}
+
+/// Whether one of these `name=value` pairs is named as an access token is.
+#[must_use]
+pub fn has_token_parameter(pairs: &[u8]) -> bool {
+    const NAME: &[u8] = b"access_token";
+    pairs.split(|byte| *byte == b'&').any(|pair| {
+        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
+        let is_encoded = memchr::memchr(b'%', name).is_some();
+        name.eq_ignore_ascii_case(NAME) || (is_encoded && percent_decode(name).eq_ignore_ascii_case(NAME))
+    })
+}
+
 /// Whether the source can only be told with the body.
 #[must_use]
 pub fn needs_body(api: &Api) -> bool {
@@ -355,13 +372,13 @@ fn query(request: &RequestHeader) -> Option<&str> {
 fn query_values<'q>(query: Option<&'q str>, name: &'q str) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + 'q {
     query.unwrap_or_default().split('&').filter_map(move |pair| {
         let (held, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent_decode(held).as_slice() == name.as_bytes()).then(|| Zeroizing::new(percent_decode(value)))
+        (percent_decode(held.as_bytes()).as_slice() == name.as_bytes())
+            .then(|| Zeroizing::new(percent_decode(value.as_bytes())))
     })
 }
 
-fn percent_decode(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+fn percent_decode(mut rest: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(rest.len());
     while let Some((first, after)) = rest.split_first() {
         rest = after;
         if *first == b'%'
@@ -374,6 +391,17 @@ fn percent_decode(text: &str) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Whether a media type says that the body is a form of `name=value` pairs.
+#[must_use]
+pub fn is_form(kind: &[u8]) -> bool {
+    starts_with(kind, b"application/x-www-form-urlencoded")
+}
+
+fn starts_with(text: &[u8], lower_case: &[u8]) -> bool {
+    text.get(..lower_case.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(lower_case))
 }
 
 /// How a body is coded.
@@ -390,8 +418,8 @@ pub enum Coding {
 /// bytes as a form.
 pub fn coding(headers: &HeaderMap) -> Result<Coding, DenyReason> {
     for kind in headers.get_all(CONTENT_TYPE) {
-        let kind = kind.as_bytes().to_ascii_lowercase();
-        if kind.starts_with(b"multipart/") || kind.starts_with(b"application/x-www-form-urlencoded") {
+        let kind = kind.as_bytes();
+        if starts_with(kind, b"multipart/") || is_form(kind) {
             return Err(DenyReason::BodyInvalid);
         }
     }

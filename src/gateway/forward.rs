@@ -68,23 +68,45 @@ impl Answered<'_> {
     }
 }
 
+/// Why there is no response.
+#[derive(Clone, Copy, Debug)]
+pub enum Failed {
+    /// The upstream's fault; the client was sent nothing yet.
+    Upstream(DenyReason),
+    /// The client has taken its request back, and there is nobody to answer.
+    ClientGone,
+}
+
 /// Sends the request upstream, whole, and waits for the head of its response.
 ///
 /// # Errors
-/// The reason of the denial; the client was sent nothing yet.
+/// [`Failed`], with nothing sent to the client.
 pub async fn send<'p>(
     permit: &Permit,
     origin: &Origin<'_>,
     session: &mut ServerSession,
     body: &Held,
     pool: &'p Pool,
-) -> Result<Answered<'p>, DenyReason> {
-    let failed = |error: BError| reason_of(&error);
+) -> Result<Answered<'p>, Failed> {
+    let failed = |error: BError| Failed::Upstream(reason_of(&error));
     let mut connection = pool.connect().await.map_err(failed)?;
     let request = request_header(permit, origin, session.req_header(), body.bytes(), &connection)
-        .map_err(|_| DenyReason::RequestMalformed)?;
-    connection.send(request, body.bytes()).await.map_err(failed)?;
-    let response = final_head(&mut connection).await.map_err(failed)?;
+        .map_err(|_| Failed::Upstream(DenyReason::RequestMalformed))?;
+    let exchange = async {
+        connection.send(request, body.bytes()).await?;
+        final_head(&mut connection).await
+    };
+    // A stream that was reset must not go on in the background: its client may open the next at once, and
+    // the next, and have us do the work of all of them.
+    let response = match session.watch_h2_stream_close() {
+        None => exchange.await,
+        Some(closed) => tokio::select! {
+            biased;
+            response = exchange => response,
+            _ = closed => return Err(Failed::ClientGone),
+        },
+    };
+    let response = response.map_err(failed)?;
     Ok(Answered { connection, response })
 }
 
@@ -226,25 +248,28 @@ fn is_forwarded(name: &HeaderName, origin: &Origin<'_>) -> bool {
         &EXPECT,
     ];
     let text = name.as_str();
-    !framing.contains(&name) && !HOP_BY_HOP.contains(&text) && !is_ours(text)
+    if framing.contains(&name) || HOP_BY_HOP.contains(&text) || is_ours(text) {
+        return false;
+    }
+    // A server that maps headers to variables would take `Content_Length` for the length.
+    let is_framing = |framing: &&HeaderName| is_spelt_alike(text, framing.as_str());
+    !(text.contains('_') && framing.iter().any(is_framing))
 }
 
-/// Whether a name is one that we set, in any spelling.
+/// Whether a name, in any spelling, is one that we set, or one by which a client could tell the upstream
+/// who it is or that another path was asked for than the one decided on.
 fn is_ours(name: &str) -> bool {
-    const OURS: [&str; 4] = [
-        "x-request-id",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-    ];
-    const PREFIX: &str = "x-portcullis-";
+    const OURS: [&str; 4] = ["x-request-id", "x-real-ip", "x-original-url", "x-rewrite-url"];
+    const PREFIXES: [&str; 2] = ["x-portcullis-", "x-forwarded-"];
     match name.as_bytes() {
         [b'x', b'-' | b'_', ..] => {
-            name.get(..PREFIX.len())
-                .is_some_and(|start| is_spelt_alike(start, PREFIX))
-                || OURS.iter().any(|ours| is_spelt_alike(name, ours))
+            let begins = |prefix: &str| {
+                name.get(..prefix.len())
+                    .is_some_and(|start| is_spelt_alike(start, prefix))
+            };
+            PREFIXES.iter().any(|prefix| begins(prefix)) || OURS.iter().any(|ours| is_spelt_alike(name, ours))
         }
-        _ => false,
+        _ => name == "forwarded",
     }
 }
 
@@ -297,12 +322,18 @@ mod tests {
             "x-forwarded_for",
             "x_forwarded_proto",
             "x-forwarded-host",
+            "x-forwarded-port",
+            "x_forwarded-anything",
+            "x-original_url",
+            "x-rewrite-url",
+            "x-real-ip",
+            "forwarded",
         ] {
             assert!(is_ours(ours), "{ours}");
         }
         for other in [
             "x-portcullis",
-            "x-forwarded-port",
+            "x-forwarded",
             "host",
             "x-request-ids",
             "xx-request-id",

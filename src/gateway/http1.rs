@@ -65,6 +65,8 @@ async fn serve_one(
     let idle = gateway.limits.idle_timeout.as_secs().max(1);
     session.set_keepalive(Some(idle));
     session.set_abort_on_close(false);
+    // A denied body is read away within bounds, and then the connection is as good as before.
+    session.set_close_on_response_before_downstream_finish(false);
     // The whole body has one deadline.
     session.set_read_timeout(None);
     session.set_write_timeout(Some(gateway.limits.body_timeout));

@@ -13,7 +13,7 @@ use pingora_http::RequestHeader;
 use super::access_log::{AccessLog, AccessRecord, shown_path};
 use super::body::{self, Held, HeldBytes};
 use super::extract::{self, Credential};
-use super::forward::{self, Answered, Origin};
+use super::forward::{self, Answered, Failed, Origin};
 use super::jwks::KeyFetcher;
 use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
@@ -127,7 +127,10 @@ impl Gateway {
         };
         let answered = match self.send(session, request_id, &cleared, pool).await {
             Ok(answered) => answered,
-            Err(reason) => return self.deny(session, request_id, Some(at), reason, None).await,
+            Err(Failed::Upstream(reason)) => {
+                return self.deny(session, request_id, Some(at), reason, None).await;
+            }
+            Err(Failed::ClientGone) => return self.given_up(at, cleared.permit),
         };
         let would_deny = cleared.permit.would_deny();
         // Counted before the client sees the answer, so that whoever reads the metrics after it finds it.
@@ -138,15 +141,26 @@ impl Gateway {
         Outcome {
             api: Some(at),
             status: if relayed { status } else { 0 },
-            decision: if would_deny.is_some() {
-                "would_deny"
-            } else {
-                "allow"
-            },
+            decision: decision_word(would_deny),
             reason: would_deny,
             permit: Some(cleared.permit),
             upstream: Some(began.elapsed()),
             reusable: relayed,
+        }
+    }
+
+    /// An allowed request whose client took it back before there was an answer.
+    fn given_up(&self, at: usize, permit: Permit) -> Outcome {
+        let would_deny = permit.would_deny();
+        self.metrics.allowed(Some(at), would_deny);
+        Outcome {
+            api: Some(at),
+            status: 0,
+            decision: decision_word(would_deny),
+            reason: would_deny,
+            permit: Some(permit),
+            upstream: None,
+            reusable: false,
         }
     }
 
@@ -168,7 +182,8 @@ impl Gateway {
         let plain = |reason: DenyReason| (reason, None);
         let credential = extract::credential(&session.req_header().headers);
         // What the head alone can deny is denied before a body is waited for.
-        if matches!(credential, Credential::Conflicting) {
+        if matches!(credential, Credential::Conflicting) || extract::has_token_in_query(session.req_header())
+        {
             return Err(plain(DenyReason::CredentialsConflict));
         }
         let early = match extract::needs_body(api) {
@@ -178,9 +193,13 @@ impl Gateway {
                 Some((source, self.judge(session, api, source, &credential).await?))
             }
         };
-        let body = body::hold(session, &self.limits, &self.held)
+        let client = client_ip(session);
+        let body = body::hold(session, &self.limits, &self.held, client)
             .await
             .map_err(plain)?;
+        if body::has_token_in_form(&session.req_header().headers, &body) {
+            return Err(plain(DenyReason::CredentialsConflict));
+        }
         let (permit, token) = match early {
             Some((_, judged)) if body.bytes().is_empty() => judged,
             // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
@@ -188,7 +207,7 @@ impl Gateway {
             Some((source, _)) => self.judge(session, api, source, &credential).await?,
             None => {
                 let request = session.req_header();
-                let source = match body::write_keys(&request.headers, &body, &self.limits, &self.held) {
+                let source = match body::write_keys(&request.headers, &body, &self.limits) {
                     Ok(keys) => extract::source(api, request, &credential, keys.as_ref()),
                     Err(reason) => SourceFact::Unreadable(reason),
                 };
@@ -212,7 +231,7 @@ impl Gateway {
         request_id: &str,
         cleared: &Cleared,
         pool: &'p Pool,
-    ) -> Result<Answered<'p>, DenyReason> {
+    ) -> Result<Answered<'p>, Failed> {
         let origin = Origin {
             request_id,
             client: client_ip(session),
@@ -331,6 +350,14 @@ impl Gateway {
                 &self.metrics,
             );
         }
+    }
+}
+
+fn decision_word(would_deny: Option<DenyReason>) -> &'static str {
+    if would_deny.is_some() {
+        "would_deny"
+    } else {
+        "allow"
     }
 }
 

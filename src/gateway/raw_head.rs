@@ -212,6 +212,10 @@ fn check_request_line(line: &[u8]) -> Result<(), DenyReason> {
     if target.len() > TARGET_BYTES_MAX {
         return Err(DenyReason::HeadersTooLarge);
     }
+    // The parser would cut a fragment off; no client may send one (RFC 9110 section 7.1).
+    if memchr::memchr(b'#', target).is_some() {
+        return Err(DenyReason::PathInvalid);
+    }
     Ok(())
 }
 

@@ -134,7 +134,7 @@ impl Prepared {
             policy: Arc::new(PolicyCell::new(trusted)),
             tokens: TokenCache::new(config.token_cache_entries),
             fetchers: issuers.iter().filter_map(KeyFetcher::new).map(Arc::new).collect(),
-            held: HeldBytes::new(config.limits.held_bytes),
+            held: HeldBytes::new(&config.limits),
             metrics: Arc::new(Metrics::new(registry, &names)?),
             tally: Tally::default(),
             access_log: if access_log {

@@ -16,6 +16,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_load_balancing::health_check::{HttpHealthCheck, TcpHealthCheck};
 use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, LoadBalancer};
+use pingora_timeout::timeout;
 use thiserror::Error as ThisError;
 use tokio::io::AsyncWriteExt as _;
 
@@ -24,6 +25,10 @@ use crate::config::{HealthCheck, Upstream};
 /// How many servers are tried until one accepts a connection. Only connecting is tried again: once a
 /// byte of a request was sent, sending it a second time could deliver it twice.
 const CONNECT_TRIES: usize = 2;
+
+/// How long the response of a server that did not take the whole request is waited for: it is there, or
+/// it will not come.
+const ANSWERED_ALREADY: Duration = Duration::from_secs(1);
 
 /// Unused connections kept to a pool. Fewer than the concurrency would mean connecting all the time.
 const POOL_CONNECTIONS: usize = 1024;
@@ -69,6 +74,8 @@ pub struct Connection<'p> {
     link: Link,
     read: Duration,
     write: Duration,
+    /// The server did not take the whole request. It may have answered all the same, and then closed.
+    is_cut_short: bool,
 }
 
 /// A connection by protocol, and by how far its exchange is.
@@ -152,6 +159,7 @@ impl Pool {
                         link,
                         read: self.read,
                         write: self.write,
+                        is_cut_short: false,
                     });
                 }
                 Err(error) => last = error,
@@ -172,6 +180,9 @@ impl Pool {
 
     /// Gives a connection back after a complete exchange.
     pub async fn release(&self, connection: Connection<'_>) {
+        if connection.is_cut_short {
+            return;
+        }
         match (connection.link, &self.connector) {
             (Link::H1(mut session), PoolConnector::H1(connector)) => {
                 session.respect_keepalive();
@@ -213,23 +224,22 @@ impl Connection<'_> {
         self.peer.is_tls()
     }
 
-    /// Sends a whole request.
+    /// Sends a whole request. A server that takes only a part of it may have answered: its response is to
+    /// be read then as always.
     ///
     /// # Errors
-    /// The server did not take it all in time.
+    /// The request cannot be sent at all.
     pub async fn send(&mut self, request: RequestHeader, body: &Bytes) -> Result<(), BError> {
         match std::mem::replace(&mut self.link, Link::Gone) {
             Link::Fresh(stream) => {
-                let session = send_h1(stream, &request, body, self.peer, self.write).await?;
+                let (session, is_whole) = send_h1(stream, &request, body, self.peer, self.write).await?;
+                self.is_cut_short = !is_whole;
                 self.link = Link::H1(Box::new(session));
             }
             Link::H2(mut session) => {
                 session.set_write_timeout(Some(self.write));
                 session.write_request_header(Box::new(request)).await?;
-                if !body.is_empty() {
-                    session.write_request_body(body.clone(), true).await?;
-                }
-                session.finish_request_body().await?;
+                self.is_cut_short = send_h2_body(&mut session, body).await.is_err();
                 self.link = Link::H2(session);
             }
             used => self.link = used,
@@ -242,15 +252,19 @@ impl Connection<'_> {
     /// # Errors
     /// The server sent something else, nothing in time, or closed.
     pub async fn response_head(&mut self) -> Result<ResponseHeader, BError> {
+        let within = match self.is_cut_short {
+            true => self.read.min(ANSWERED_ALREADY),
+            false => self.read,
+        };
         let missing = || Error::explain(ErrorType::InvalidHTTPHeader, "the upstream sent no response head");
         match &mut self.link {
             Link::H1(session) => {
-                session.read_timeout = Some(self.read);
+                session.read_timeout = Some(within);
                 session.read_response().await?;
                 session.resp_header().cloned().ok_or_else(missing)
             }
             Link::H2(session) => {
-                session.set_read_timeout(Some(self.read));
+                session.set_read_timeout(Some(within));
                 session.read_response_header().await?;
                 session.response_header().cloned().ok_or_else(missing)
             }
@@ -271,14 +285,22 @@ impl Connection<'_> {
     }
 }
 
+async fn send_h2_body(session: &mut ClientSession, body: &Bytes) -> Result<(), BError> {
+    if !body.is_empty() {
+        session.write_request_body(body.clone(), true).await?;
+    }
+    session.finish_request_body().await
+}
+
 /// Puts head and body on the wire in one write: one call into the kernel, and one wake-up at the server.
+/// Says whether all of it was taken.
 async fn send_h1(
     mut stream: Stream,
     request: &RequestHeader,
     body: &Bytes,
     peer: &HttpPeer,
     within: Duration,
-) -> Result<H1Session, BError> {
+) -> Result<(H1Session, bool), BError> {
     let head = http_req_header_to_wire(request)
         .ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "the request cannot be written"))?;
     let mut wire = head.freeze().chain(body.clone());
@@ -286,15 +308,8 @@ async fn send_h1(
         stream.write_all_buf(&mut wire).await?;
         stream.flush().await
     };
-    match tokio::time::timeout(within, writing).await {
-        Ok(Ok(())) => Ok(H1Session::new_with_options(stream, peer)),
-        Ok(Err(error)) => Err(Error::because(
-            ErrorType::WriteError,
-            "writing the request",
-            error,
-        )),
-        Err(_) => Err(Error::explain(ErrorType::WriteTimedout, "writing the request")),
-    }
+    let is_whole = matches!(timeout(within, writing).await, Ok(Ok(())));
+    Ok((H1Session::new_with_options(stream, peer), is_whole))
 }
 
 fn options(config: &Upstream) -> ConnectorOptions {

@@ -8,7 +8,7 @@ use portcullis::config::{HealthCheck, UpstreamTls};
 
 use crate::certs::Authority;
 use crate::client::{Answer, H1, H2};
-use crate::gateway::{ENFORCED, Http, Setup, TestGateway, pool, shared};
+use crate::gateway::{ENFORCED, Http, Setup, TestGateway, batch, pool, shared, token};
 use crate::upstream::{Reply, ReservedPort, StubUpstream};
 use crate::wait::{until, within};
 
@@ -548,4 +548,70 @@ async fn client_that_leaves_does_not_spoil_the_connection_for_others() {
     drop(client);
     *hold.lock() = false;
     gateway.send(&Http::good_batch(ENFORCED)).await.assert_ok();
+}
+
+/// A server that answers with the head alone and closes, so that the rest of a large body meets a reset.
+#[tokio::test]
+async fn early_answer_of_a_server_that_closes_reaches_the_client() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut some = [0; 1_000];
+            stream.read_exact(&mut some).await.unwrap();
+            let answer =
+                b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbig!";
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    let gateway = Setup::to(&[address]).start().await;
+    let body = [vec![b' '; 900_000], batch(ENFORCED).into_bytes()].concat();
+    let request = Http::new("POST", "tracking.test", "/v1/batch")
+        .bearer(&token(ENFORCED))
+        .body(body);
+    for _ in 0..5 {
+        let answer = gateway.send(&request).await;
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (413, b"big!".as_slice()),
+            "{answer:?}"
+        );
+    }
+}
+
+/// The same in HTTP/2, where a server may end a stream before it was sent all (RFC 9113 section 8.1).
+#[tokio::test]
+async fn early_answer_of_an_http2_server_reaches_the_client() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            tokio::spawn(async move {
+                while let Some(Ok((_unread, mut respond))) = connection.accept().await {
+                    let response = http::Response::builder().status(413).body(()).unwrap();
+                    let mut sending = respond.send_response(response, false).unwrap();
+                    sending
+                        .send_data(bytes::Bytes::from_static(b"big!"), true)
+                        .unwrap();
+                }
+            });
+        }
+    });
+    let mut setup = Setup::to(&[address]);
+    setup.upstream().http2 = true;
+    let gateway = setup.start().await;
+    let body = [vec![b' '; 900_000], batch(ENFORCED).into_bytes()].concat();
+    let request = Http::new("POST", "tracking.test", "/v1/batch")
+        .bearer(&token(ENFORCED))
+        .body(body);
+    for _ in 0..5 {
+        let answer = gateway.send(&request).await;
+        assert_eq!(
+            (answer.status, answer.body.as_slice()),
+            (413, b"big!".as_slice()),
+            "{answer:?}"
+        );
+    }
 }

@@ -302,17 +302,81 @@ async fn more_than_one_credential_is_a_conflict_everywhere() {
 }
 
 #[tokio::test]
-async fn token_in_query_or_body_is_no_token() {
+async fn token_in_query_or_form_is_refused() {
+    let token = token(ENFORCED);
+    for query in [
+        format!("access_token={token}"),
+        format!("a=b&access_token={token}"),
+        format!("access%5Ftoken={token}"),
+        format!("ACCESS_TOKEN={token}"),
+        "access_token".to_owned(),
+    ] {
+        let target = format!("/v1/batch?{query}");
+        let batch = Http::new("POST", "tracking.test", &target).body(batch(ENFORCED));
+        assert_refused(batch.clone(), 400, "credentials_conflict").await;
+        assert_refused(batch.bearer(&token), 400, "credentials_conflict").await;
+    }
+    for form in [
+        format!("access_token={token}"),
+        format!("a=b&access%5ftoken={token}"),
+    ] {
+        let target = format!("/?b={}", write_key(ENFORCED));
+        let form = function(&target)
+            .header("Content-Type: Application/X-WWW-Form-Urlencoded; charset=utf-8")
+            .body(form);
+        assert_refused(form, 400, "credentials_conflict").await;
+    }
+}
+
+#[tokio::test]
+async fn token_in_a_json_body_is_no_token() {
     let body = format!(
         r#"{{"access_token":"{}","writeKey":"{}"}}"#,
         token(ENFORCED),
         write_key(ENFORCED)
     );
-    let target = format!("/v1/batch?access_token={}", token(ENFORCED));
-    assert_refused(
-        Http::new("POST", "tracking.test", &target).body(body),
-        401,
-        "token_missing",
-    )
-    .await;
+    let request = Http::new("POST", "tracking.test", "/v1/batch").body(body);
+    assert_refused(request, 401, "token_missing").await;
+}
+
+/// Of where a request came from and what was asked for, the upstream hears from us alone; and nothing of it
+/// moves the decision.
+#[tokio::test]
+async fn what_a_client_claims_of_its_way_here_changes_nothing() {
+    let claims = |request: Http| {
+        [
+            "Forwarded: for=10.0.0.1;host=public.test;proto=https",
+            "X-Forwarded-For: 10.0.0.1",
+            "X_Forwarded_For: 10.0.0.1",
+            "X-Forwarded-Host: public.test",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Port: 443",
+            "X-Forwarded-Prefix: /admin",
+            "X-Forwarded-Uri: /admin",
+            "X-Original-URL: /admin",
+            "X-Rewrite-Url: /admin",
+            "X_Original_URL: /admin",
+            "X-Real-IP: 10.0.0.1",
+            "Content_Length: 1",
+            "Transfer_Encoding: chunked",
+        ]
+        .into_iter()
+        .fold(request, Http::header)
+    };
+    let received = forwarded(claims(Http::good_batch(ENFORCED))).await;
+    assert_eq!(received.target, "/v1/batch");
+    let told = |name: &str| received.all(name).join(" | ");
+    assert_eq!(told("X-Forwarded-For"), "127.0.0.1");
+    assert_eq!(told("X-Forwarded-Host"), "tracking.test");
+    assert_eq!(told("X-Forwarded-Proto"), "http");
+    let claimed = ["10.0.0.1", "/admin", "public.test", "443"];
+    let spoofed = |value: &str| claimed.iter().any(|claimed| value.contains(claimed));
+    assert!(
+        !received.headers.iter().any(|(_, value)| spoofed(value)),
+        "{:?}",
+        received.headers
+    );
+    let twins = received.headers.iter().filter(|(name, _)| name.contains('_'));
+    assert_eq!(twins.count(), 0, "{:?}", received.headers);
+    assert_refused(claims(Http::batch(ENFORCED)), 401, "token_missing").await;
 }

@@ -177,3 +177,166 @@ async fn body_is_held_until_its_answer_has_come_and_no_longer() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn head_that_stops_is_answered_after_its_own_time_and_not_the_idle_one() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.header_timeout = Duration::from_millis(100);
+    // Ten minutes: were this waited out, the test would fail.
+    setup.config.limits.idle_timeout = Duration::from_secs(600);
+    let gateway = setup.start().await;
+    for begun in [
+        "P",
+        "POST /v1/batch HTTP/1.1\r\nHost: tracking.test\r\n",
+        "PRI * HTTP/2.0\r\n",
+    ] {
+        let mut client = H1::connect(gateway.address()).await;
+        client.send(begun.as_bytes()).await;
+        client.answer().await.assert_denied(408, "request_timeout");
+        client.assert_closed().await;
+        // The second request of a connection is bounded as the first is, and cannot begin HTTP/2.
+        if begun.starts_with("PRI") {
+            continue;
+        }
+        let mut client = H1::connect(gateway.address()).await;
+        client.send(&Http::good_batch(ENFORCED).bytes()).await;
+        client.answer().await.assert_ok();
+        client.send(begun.as_bytes()).await;
+        client.answer().await.assert_denied(408, "request_timeout");
+        client.assert_closed().await;
+    }
+    assert_eq!(upstream.received().len(), 2);
+}
+
+#[tokio::test]
+async fn refusal_is_read_by_a_client_that_is_still_sending() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let line = format!("X-Filler: {}\r\n", "a".repeat(1_000));
+    let large = [
+        b"POST /v1/batch HTTP/1.1\r\n".to_vec(),
+        line.repeat(600).into_bytes(),
+    ]
+    .concat();
+    for bytes in [large, [b"garbage\r\n".to_vec(), vec![b'a'; 600_000]].concat()] {
+        let mut client = H1::connect(gateway.address()).await;
+        assert!(
+            client.send(&bytes).await,
+            "the connection was reset while the client sent"
+        );
+        let answer = client.answer().await;
+        assert!(
+            matches!(answer.status, 400 | 431) && answer.complete,
+            "{answer:?}"
+        );
+        client.assert_closed().await;
+    }
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn body_refused_with_the_head_is_read_away_and_the_connection_goes_on() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    let bad = Http::new("POST", "tracking.test", "/v1/../batch").body(vec![b'a'; 300_000]);
+    client.send(&bad.bytes()).await;
+    client.answer().await.assert_denied(400, "path_invalid");
+    upstream.assert_untouched();
+    client.send(&Http::good_batch(ENFORCED).bytes()).await;
+    client.answer().await.assert_ok();
+    upstream.only();
+}
+
+#[tokio::test]
+async fn refused_body_that_never_comes_ends_the_connection() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    let head = Http::new("POST", "tracking.test", "/v1/../batch").header("Content-Length: 1000");
+    client.send(&head.bytes()).await;
+    client.answer().await.assert_denied(400, "path_invalid");
+    client.assert_closed().await;
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_all_the_room_for_bodies() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.held_bytes = 1_000_000;
+    setup.config.limits.held_bytes_per_client = 100_000;
+    let gateway = setup.start().await;
+    let mut holding = H1::connect_from([127, 0, 0, 2], gateway.address()).await;
+    holding.send(&head(99_000)).await;
+    holding.send(&vec![b' '; 90_000]).await;
+    until("the body is held", || {
+        gateway.metric("portcullis_held_body_bytes", &[]) > 89_999.0
+    })
+    .await;
+    let large = Http::new("POST", "tracking.test", "/v1/batch")
+        .bearer(&token(ENFORCED))
+        .body([vec![b' '; 40_000], batch(ENFORCED).into_bytes()].concat());
+    let mut second = H1::connect_from([127, 0, 0, 2], gateway.address()).await;
+    second.send(&large.bytes()).await;
+    let answer = second.answer().await;
+    answer.assert_denied(503, "overloaded");
+    assert_eq!(answer.one("Retry-After"), "1");
+    upstream.assert_untouched();
+    // Another client has its own share.
+    let mut other = H1::connect_from([127, 0, 0, 3], gateway.address()).await;
+    other.send(&large.bytes()).await;
+    other.answer().await.assert_ok();
+    drop(holding);
+    until("the room came back", || {
+        gateway.metric("portcullis_held_body_bytes", &[]) < 1.0
+    })
+    .await;
+    let mut again = H1::connect_from([127, 0, 0, 2], gateway.address()).await;
+    again.send(&large.bytes()).await;
+    again.answer().await.assert_ok();
+}
+
+#[tokio::test]
+async fn inflated_body_counts_among_those_held() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.held_bytes_per_client = 100_000;
+    let gateway = setup.start().await;
+    let text = [batch(ENFORCED), " ".repeat(150_000)].concat();
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+    let request = Http::new("POST", "tracking.test", "/v1/batch")
+        .bearer(&token(ENFORCED))
+        .header("Content-Encoding: gzip")
+        .body(encoder.finish().unwrap());
+    gateway.send(&request).await.assert_denied(503, "overloaded");
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn client_that_reads_no_answers_is_given_up() {
+    let upstream = StubUpstream::answering(|_| {
+        let body = "a".repeat(8 << 20);
+        Reply::text(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    });
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.body_timeout = Duration::from_millis(200);
+    let gateway = setup.start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    client.send(&Http::good_batch(ENFORCED).bytes()).await;
+    upstream.until_received(1).await;
+    until("the body was let go", || {
+        gateway.metric("portcullis_held_body_bytes", &[]) < 1.0
+    })
+    .await;
+    let answer = client.answer().await;
+    assert!(
+        !answer.complete,
+        "a client that does not read cannot have got all of it"
+    );
+}

@@ -18,6 +18,8 @@ mod certs;
 mod client;
 #[path = "../support/forge.rs"]
 mod forge;
+#[path = "../support/frames.rs"]
+mod frames;
 #[path = "../support/gateway.rs"]
 mod gateway;
 #[path = "../support/key_server.rs"]
@@ -30,12 +32,17 @@ mod wait;
 mod wire;
 
 mod bodies;
+mod canonical;
 mod denials;
 mod forwarding;
+mod http2;
 mod identity;
 mod issuers;
 mod limits;
 mod policy;
+mod rows;
 mod strictness;
 mod tally;
 mod tls;
+mod tokens;
+mod torture;

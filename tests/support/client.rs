@@ -89,6 +89,13 @@ impl H1 {
         Self::over(stream)
     }
 
+    /// The same from another of this machine's own addresses: another client to the gateway.
+    pub async fn connect_from(from: [u8; 4], to: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        Self::over(socket.connect(to).await.unwrap())
+    }
+
     pub fn over(stream: impl Wire + 'static) -> Self {
         Self {
             stream: BufReader::new(Box::new(stream)),

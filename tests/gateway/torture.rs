@@ -1,0 +1,812 @@
+//! HTTP/1.1 byte by byte: one table of requests that some server, somewhere, has read in its own way.
+//!
+//! A row says what is sent and what comes back. What is refused reaches no upstream, and no row harms the
+//! next: all are sent to one gateway, which serves a good request at the end.
+
+use crate::client::H1;
+use crate::gateway::{ENFORCED, Http, Setup, batch, token};
+use crate::upstream::StubUpstream;
+use crate::wire::chunked;
+
+/// What a row expects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    /// Forwarded, as exactly one request.
+    Forwarded,
+    /// Refused with this reason, and the connection closed where its end cannot be told.
+    Refused(u16, &'static str),
+    /// No answer at all.
+    Closed,
+}
+
+use Want::{Closed, Forwarded, Refused};
+
+const MALFORMED: Want = Refused(400, "request_malformed");
+const PATH: Want = Refused(400, "path_invalid");
+const LARGE: Want = Refused(431, "headers_too_large");
+const CONFLICT: Want = Refused(400, "credentials_conflict");
+
+struct Row {
+    name: String,
+    bytes: Vec<u8>,
+    want: Want,
+}
+
+fn row(name: impl Into<String>, bytes: impl Into<Vec<u8>>, want: Want) -> Row {
+    Row {
+        name: name.into(),
+        bytes: bytes.into(),
+        want,
+    }
+}
+
+fn bearer() -> String {
+    format!("Authorization: Bearer {}", token(ENFORCED))
+}
+
+/// A good request with this request line and these lines in place of `Host`.
+fn with(line: &str, lines: &[&str]) -> Vec<u8> {
+    let body = batch(ENFORCED);
+    let mut out = format!("{line}\r\n");
+    for line in lines {
+        out.push_str(&format!("{line}\r\n"));
+    }
+    out.push_str(&format!(
+        "{}\r\nContent-Length: {}\r\n\r\n{body}",
+        bearer(),
+        body.len()
+    ));
+    out.into_bytes()
+}
+
+/// A good request with another request line.
+fn line(line: &str) -> Vec<u8> {
+    with(line, &["Host: tracking.test"])
+}
+
+/// A good request with one more header line.
+fn more(header: &str) -> Vec<u8> {
+    with("POST /v1/batch HTTP/1.1", &["Host: tracking.test", header])
+}
+
+/// A good head without framing, these lines, and what follows.
+fn framed(lines: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut out = format!(
+        "POST /v1/batch HTTP/1.1\r\nHost: tracking.test\r\n{}\r\n",
+        bearer()
+    );
+    for line in lines {
+        out.push_str(&format!("{line}\r\n"));
+    }
+    out.push_str("\r\n");
+    [out.as_bytes(), body.as_ref()].concat()
+}
+
+fn request_lines() -> Vec<Row> {
+    let mut rows = vec![
+        row("good", line("POST /v1/batch HTTP/1.1"), Forwarded),
+        row("query", line("POST /v1/batch?a=%2f..//&b;c HTTP/1.1"), Forwarded),
+        row(
+            "an empty line before",
+            [b"\r\n".to_vec(), line("POST /v1/batch HTTP/1.1")].concat(),
+            Forwarded,
+        ),
+        row(
+            "two empty lines before",
+            [b"\r\n\r\n".to_vec(), line("POST /v1/batch HTTP/1.1")].concat(),
+            MALFORMED,
+        ),
+        row(
+            "a bare line feed before",
+            [b"\n".to_vec(), line("POST /v1/batch HTTP/1.1")].concat(),
+            MALFORMED,
+        ),
+        row("HTTP/0.9", b"GET /v1/batch\r\n".to_vec(), MALFORMED),
+        row("a space before", line(" POST /v1/batch HTTP/1.1"), MALFORMED),
+        row("two words", line("POST HTTP/1.1"), MALFORMED),
+        row(
+            "TLS to a plain port",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 \n".to_vec(),
+            MALFORMED,
+        ),
+        row("an empty target", line("POST  HTTP/1.1"), MALFORMED),
+        row(
+            "target too long",
+            line(&format!("POST /v1/{} HTTP/1.1", "a".repeat(8_200))),
+            LARGE,
+        ),
+        row(
+            "target without an end",
+            format!("POST /{}", "a".repeat(20_000)),
+            LARGE,
+        ),
+        row("NUL in the method", line("PO\0ST /v1/batch HTTP/1.1"), MALFORMED),
+        row("fragment", line("POST /v1/batch#a HTTP/1.1"), PATH),
+        row("fragment in the query", line("POST /v1/batch?a#b HTTP/1.1"), PATH),
+        row("beyond ASCII", line("POST /v1/b\u{e4}tch HTTP/1.1"), PATH),
+        row(
+            "beyond ASCII in the query",
+            line("POST /v1/batch?\u{e4} HTTP/1.1"),
+            PATH,
+        ),
+        row(
+            "absolute form of the host",
+            line("POST http://tracking.test/v1/batch HTTP/1.1"),
+            PATH,
+        ),
+        row(
+            "absolute form of another host",
+            line("POST http://public.test/v1/batch HTTP/1.1"),
+            MALFORMED,
+        ),
+        row("authority form", line("POST tracking.test:80 HTTP/1.1"), PATH),
+        row("star", line("OPTIONS * HTTP/1.1"), PATH),
+        row("CONNECT", line("CONNECT tracking.test:443 HTTP/1.1"), MALFORMED),
+        row("TRACE", line("TRACE /v1/batch HTTP/1.1"), MALFORMED),
+        row(
+            "preface of HTTP/2 with another end",
+            b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_vec(),
+            MALFORMED,
+        ),
+    ];
+    for version in [
+        "HTTP/0.9",
+        "HTTP/1.2",
+        "HTTP/1.01",
+        "HTTP/2.0",
+        "HTTP/3",
+        "HTTP/1",
+        "HTTP/1.",
+        "HTTP/11",
+        "HTTP/1.1.1",
+        "http/1.1",
+        "HTTPS/1.1",
+        "HTTP /1.1",
+        "HTTP/ 1.1",
+        "HTTP/1,1",
+        "HTTP/-1.1",
+        "HTTP/1.1\t",
+        "ICY/1.1",
+    ] {
+        rows.push(row(
+            version,
+            line(&format!("POST /v1/batch {version}")),
+            MALFORMED,
+        ));
+    }
+    for method in [
+        "post",
+        "Post",
+        "P\u{f6}ST",
+        "POST:",
+        "PO(ST",
+        "\"POST\"",
+        "GET,POST",
+        "POST\t",
+        "1GET",
+        "M-SEARCH",
+    ] {
+        rows.push(row(
+            method,
+            line(&format!("{method} /v1/batch HTTP/1.1")),
+            MALFORMED,
+        ));
+    }
+    for byte in (0..=0x20_u8).chain([0x7f]) {
+        let target = format!("POST /v1/ba{}tch HTTP/1.1", char::from(byte));
+        rows.push(row(
+            format!("byte {byte:#x} in the target"),
+            line(&target),
+            MALFORMED,
+        ));
+    }
+    for path in [
+        "/v1/../v1/batch",
+        "/v1/./batch",
+        "/v1/batch/..",
+        "/v1/batch/.",
+        "//v1/batch",
+        "/v1//batch",
+        "///v1/batch",
+        "/v1/%2e%2e/v1/batch",
+        "/v1/%2E%2e/v1/batch",
+        "/v1/.%2e/v1/batch",
+        "/v1/%2e/batch",
+        "/v1%2fbatch",
+        "/v1%2Fbatch",
+        "/v1%5cbatch",
+        "/v1\\batch",
+        "/v1/batch;x=1",
+        "/v1;/batch",
+        "/v1/batch%3bx",
+        "/v1/batch%00",
+        "/v1/batch%0d%0aX:%20y",
+        "/v1/batch%09",
+        "/v1/%62atch",
+        "/v1/batch%",
+        "/v1/batch%2",
+        "/v1/batch%zz",
+        "/v1/batch%u002f",
+        "/v1%252fbatch",
+        "/v1/%25%32%65",
+        "/v1/batch\"",
+        "/v1/<batch>",
+        "/v1/..;/v1/batch",
+        "/v1/%c0%af",
+        "/v1/%7f",
+        "v1/batch",
+        "\\v1\\batch",
+        "?v1/batch",
+        "http:/v1/batch",
+    ] {
+        let want = match path {
+            "/v1/%c0%af" => Forwarded,
+            // The parser below refuses these two bytes.
+            "/v1/<batch>" => MALFORMED,
+            _ => PATH,
+        };
+        rows.push(row(path, line(&format!("POST {path} HTTP/1.1")), want));
+    }
+    rows
+}
+
+fn hosts() -> Vec<Row> {
+    let on = |host: &str| with("POST /v1/batch HTTP/1.1", &[&format!("Host:{host}")]);
+    let mut rows = vec![
+        row("no Host", with("POST /v1/batch HTTP/1.1", &[]), MALFORMED),
+        row("no Host on 1.0", with("POST /v1/batch HTTP/1.0", &[]), MALFORMED),
+        row("two Hosts", more("Host: tracking.test"), MALFORMED),
+        row("two Hosts that differ", more("hOsT: public.test"), MALFORMED),
+        row("Host with a port", on(" tracking.test:8080"), Forwarded),
+        row("Host in capitals", on(" TRACKING.test"), Forwarded),
+        row("Host without a space", on("tracking.test"), Forwarded),
+        row("Host with spaces around", on("  tracking.test\t "), Forwarded),
+        row(
+            "Host with a dot behind",
+            on(" tracking.test."),
+            Refused(404, "path_invalid"),
+        ),
+    ];
+    for host in [
+        "",
+        "a/b?c",
+        "a b",
+        "a@b",
+        "user:pw@tracking.test",
+        "tracking.test,public.test",
+        "tracking.test:",
+        ":80",
+        "tracking.test:http",
+        "tracking.test:80:80",
+        "tracking.test:-1",
+        "tracking.test:+80",
+        "tracking.test#a",
+        "tracking.test\\a",
+        "[::1",
+        "::1",
+        "[zz]",
+        "[::1]x",
+        "\"tracking.test\"",
+        "%74racking.test",
+        "tr\u{e4}cking.test",
+        "tracking.test;a",
+        "tracking.test/",
+        "<a>",
+    ] {
+        rows.push(row(format!("Host {host}"), on(&format!(" {host}")), MALFORMED));
+    }
+    rows
+}
+
+fn header_lines() -> Vec<Row> {
+    let good = line("POST /v1/batch HTTP/1.1");
+    let text = String::from_utf8(good).unwrap();
+    let mut rows = vec![
+        row("line feeds only", text.replace("\r\n", "\n"), MALFORMED),
+        row(
+            "line feed behind the request line",
+            text.replacen("\r\n", "\n", 1),
+            MALFORMED,
+        ),
+        row(
+            "line feed at the end",
+            text.replacen("\r\n\r\n", "\r\n\n", 1),
+            MALFORMED,
+        ),
+        row("carriage returns only", text.replacen("\r\n", "\r", 1), MALFORMED),
+        row(
+            "two carriage returns",
+            text.replacen("test\r\n", "test\r\r\n", 1),
+            MALFORMED,
+        ),
+        row("folded", more("X-A: a\r\n b"), MALFORMED),
+        row("folded by a tab", more("X-A: a\r\n\tb"), MALFORMED),
+        row("folded to nothing", more("X-A: a\r\n "), MALFORMED),
+        row("space before a name", more(" X-A: a"), MALFORMED),
+        row("empty name", more(": a"), MALFORMED),
+        row("no colon", more("X-A"), MALFORMED),
+        row("empty value", more("X-A:"), Forwarded),
+        row("value beyond ASCII", more("X-A: \u{e4}"), Forwarded),
+        row("tab in a value", more("X-A: a\tb"), Forwarded),
+        row(
+            "many headers",
+            (0..101)
+                .map(|n| format!("X-{n}: a"))
+                .collect::<Vec<_>>()
+                .join("\r\n")
+                .pipe(|all| more(&all)),
+            LARGE,
+        ),
+        row(
+            "more headers than the parser takes",
+            (0..400)
+                .map(|n| format!("X-{n}: a"))
+                .collect::<Vec<_>>()
+                .join("\r\n")
+                .pipe(|all| more(&all)),
+            LARGE,
+        ),
+        row(
+            "large header",
+            more(&format!("X-A: {}", "a".repeat(33 << 10))),
+            LARGE,
+        ),
+        row(
+            "very large header",
+            more(&format!("X-A: {}", "a".repeat(900 << 10))),
+            LARGE,
+        ),
+        row(
+            "header without an end",
+            format!("POST /v1/batch HTTP/1.1\r\nX-A: {}", "a".repeat(60_000)),
+            LARGE,
+        ),
+        row(
+            "upgrade to websocket",
+            more("Connection: Upgrade\r\nUpgrade: websocket"),
+            MALFORMED,
+        ),
+        row(
+            "upgrade to HTTP/2",
+            more("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"),
+            MALFORMED,
+        ),
+        row("upgrade without a Connection", more("Upgrade: h2c"), MALFORMED),
+        row("expectation unknown", more("Expect: 200-ok"), MALFORMED),
+        row(
+            "connection of an end-to-end header",
+            more("Connection: authorization"),
+            MALFORMED,
+        ),
+        row(
+            "connection of ours",
+            more("Connection: close, X-Portcullis-Source-Id"),
+            MALFORMED,
+        ),
+        row(
+            "connection of the length",
+            more("Connection: content-length"),
+            MALFORMED,
+        ),
+        row("connection to be closed", more("Connection: close"), Forwarded),
+        row("two credentials", more("Authorization: Bearer other"), CONFLICT),
+        row(
+            "two credentials by spelling",
+            more("authorization: Basic eDo="),
+            CONFLICT,
+        ),
+        row(
+            "folded credential",
+            text.replacen("Bearer ", "Bearer\r\n ", 1),
+            MALFORMED,
+        ),
+    ];
+    for name in [
+        "X A", "X-A ", "X-A\t", "X@A", "X,A", "X\"A", "X(A)", "X/A", "X[A]", "X{A}", "X\\A", "X;A", "X=A",
+        "X<A>", "X?A", "X\u{e4}A", "X\0A", "X\x7fA",
+    ] {
+        rows.push(row(
+            format!("name {name:?}"),
+            more(&format!("{name}: a")),
+            MALFORMED,
+        ));
+    }
+    for byte in (0..0x20_u8).filter(|byte| *byte != b'\t').chain([0x7f]) {
+        let name = format!("byte {byte:#x} in a value");
+        rows.push(row(
+            name,
+            more(&format!("X-A: a{}b", char::from(byte))),
+            MALFORMED,
+        ));
+    }
+    let credential = |value: &str| text.replacen(&bearer(), &format!("Authorization: {value}"), 1);
+    let token = token(ENFORCED);
+    for (value, want) in [
+        (format!("Bearer {token}, Bearer {token}"), CONFLICT),
+        (format!("Bearer {token},"), CONFLICT),
+        (format!("Bearer {token} {token}"), CONFLICT),
+        (format!("Bearer\t{token}"), CONFLICT),
+        (format!("Bearer {token}\tx"), CONFLICT),
+        (format!("Bearer {token} x"), CONFLICT),
+        (format!("Bearer {token};x"), Refused(401, "token_malformed")),
+        (format!("Bearer {token}="), Refused(401, "token_malformed")),
+        (format!("Bearer {token}."), Refused(401, "token_malformed")),
+        (format!("Bearer  {token}"), Forwarded),
+        (format!("bEARER {token}"), Forwarded),
+        (format!("Bearer{token}"), Refused(401, "token_malformed")),
+        (format!("Token {token}"), Refused(401, "token_malformed")),
+        (token, Refused(401, "token_malformed")),
+        ("Bearer".to_owned(), Refused(401, "token_malformed")),
+        (String::new(), Refused(401, "token_malformed")),
+    ] {
+        let name = value
+            .chars()
+            .take(12)
+            .chain(value.chars().rev().take(6))
+            .collect::<String>();
+        rows.push(row(format!("credential {name}"), credential(&value), want));
+    }
+    rows
+}
+
+fn framings() -> Vec<Row> {
+    let body = batch(ENFORCED);
+    let right = body.len();
+    let chunks = chunked(body.as_bytes(), 9);
+    let ended = |with: &str| {
+        let mut chunks = chunks.clone();
+        chunks.truncate(chunks.len() - "0\r\n\r\n".len());
+        chunks.extend_from_slice(with.as_bytes());
+        framed(&["Transfer-Encoding: chunked"], chunks)
+    };
+    let length = format!("Content-Length: {right}");
+    let mut rows = vec![
+        row(
+            "chunks",
+            framed(&["Transfer-Encoding: chunked"], &chunks),
+            Forwarded,
+        ),
+        row(
+            "chunks in capitals",
+            framed(&["TRANSFER-ENCODING: CHUNKED"], &chunks),
+            Forwarded,
+        ),
+        row(
+            "length and coding",
+            framed(&[&length, "Transfer-Encoding: chunked"], &chunks),
+            MALFORMED,
+        ),
+        row(
+            "coding and length",
+            framed(&["Transfer-Encoding: chunked", &length], &chunks),
+            MALFORMED,
+        ),
+        row(
+            "length and unknown coding",
+            framed(&[&length, "Transfer-Encoding: x"], &body),
+            MALFORMED,
+        ),
+        row("equal lengths", framed(&[&length, &length], &body), MALFORMED),
+        row(
+            "lengths that differ",
+            framed(&[&length, "Content-Length: 5"], &body),
+            MALFORMED,
+        ),
+        row(
+            "length and its twin",
+            framed(&[&length, "Content_Length: 5"], &body),
+            Forwarded,
+        ),
+        row(
+            "coding's twin",
+            framed(&[&length, "Transfer_Encoding: chunked"], &body),
+            Forwarded,
+        ),
+        row(
+            "two codings",
+            framed(
+                &["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"],
+                &chunks,
+            ),
+            MALFORMED,
+        ),
+        row(
+            "coding on 1.0",
+            String::from_utf8(framed(&["Transfer-Encoding: chunked"], &chunks))
+                .unwrap()
+                .replacen("/1.1", "/1.0", 1),
+            MALFORMED,
+        ),
+        row("trailer", ended("0\r\nX-Trailer: a\r\n\r\n"), MALFORMED),
+        row(
+            "trailer of ours",
+            ended("0\r\nX-Portcullis-Source-Id: a\r\n\r\n"),
+            MALFORMED,
+        ),
+        row("trailer folded", ended("0\r\n X: a\r\n\r\n"), MALFORMED),
+        row("last chunk of many zeros", ended("000\r\n\r\n"), Forwarded),
+        row("last chunk with an extension", ended("0;a\r\n\r\n"), MALFORMED),
+        row("end by line feeds", ended("0\n\n"), MALFORMED),
+        row("end by a line feed", ended("0\r\n\n"), MALFORMED),
+        row("end by carriage returns", ended("0\r\r"), MALFORMED),
+        row("end by something else", ended("0\r\nXX"), MALFORMED),
+        row(
+            "body without framing",
+            framed(&[], &body),
+            Refused(400, "source_missing"),
+        ),
+    ];
+    for coding in [
+        "gzip, chunked",
+        "chunked, chunked",
+        "chunked, gzip",
+        "gzip",
+        "identity",
+        "xchunked",
+        "chunkedx",
+        "chunked;q=1",
+        "\"chunked\"",
+        "chunked,",
+        ",chunked",
+        "",
+        "chunked\0",
+        "chunked\x0b",
+        "chu\tnked",
+        "\u{e4}",
+    ] {
+        rows.push(row(
+            format!("coding {coding:?}"),
+            framed(&[&format!("Transfer-Encoding: {coding}")], &chunks),
+            MALFORMED,
+        ));
+    }
+    for name in [
+        "Transfer-Encoding ",
+        " Transfer-Encoding",
+        "Transfer-Encoding\t",
+        "Transfer\u{ad}-Encoding",
+        "\"Transfer-Encoding\"",
+    ] {
+        rows.push(row(
+            format!("coding by the name {name:?}"),
+            framed(&[&format!("{name}: chunked")], &chunks),
+            MALFORMED,
+        ));
+    }
+    for length in [
+        format!("{right}, {right}"),
+        format!("{right},"),
+        format!("{right} {right}"),
+        format!("+{right}"),
+        format!("-{right}"),
+        format!("{right}.0"),
+        format!("{right:#x}"),
+        format!("{right}e0"),
+        format!("\"{right}\""),
+        format!("{right}\x0b"),
+        format!("{right}_"),
+        String::new(),
+        " ".to_owned(),
+        "\u{665}".to_owned(),
+        "18446744073709551616".to_owned(),
+        "99999999999999999999999".to_owned(),
+    ] {
+        rows.push(row(
+            format!("length {length:?}"),
+            framed(&[&format!("Content-Length: {length}")], &body),
+            MALFORMED,
+        ));
+    }
+    rows.push(row(
+        "length of zeros in front",
+        framed(&[&format!("Content-Length: 000{right}")], &body),
+        Forwarded,
+    ));
+    rows.push(row(
+        "length beyond the limit",
+        framed(&["Content-Length: 1048577"], ""),
+        Refused(413, "body_too_large"),
+    ));
+    rows.push(row(
+        "length of 2^63",
+        framed(&["Content-Length: 9223372036854775808"], ""),
+        Refused(413, "body_too_large"),
+    ));
+    for size in [
+        "",
+        "g",
+        "0x5",
+        "+5",
+        "-5",
+        "5 ",
+        " 5",
+        "5\t",
+        "5;",
+        "5;a=b",
+        "5;a=\"\r\n\"",
+        "ffffffffffffffff",
+        "10000000000000005",
+        "fffffffff",
+        "5\0",
+        "5_",
+        "5.0",
+        "\u{665}",
+    ] {
+        rows.push(row(
+            format!("chunk of {size:?}"),
+            framed(
+                &["Transfer-Encoding: chunked"],
+                format!("{size}\r\n{body}\r\n0\r\n\r\n"),
+            ),
+            MALFORMED,
+        ));
+    }
+    let hex = format!("{right:x}");
+    for (name, chunk) in [
+        ("line feed behind its size", format!("{hex}\n{body}\r\n0\r\n\r\n")),
+        (
+            "carriage return behind its size",
+            format!("{hex}\r{body}\r\n0\r\n\r\n"),
+        ),
+        (
+            "two carriage returns behind its size",
+            format!("{hex}\r\r\n{body}\r\n0\r\n\r\n"),
+        ),
+        ("line feed behind it", format!("{hex}\r\n{body}\n0\r\n\r\n")),
+        ("nothing behind it", format!("{hex}\r\n{body}0\r\n\r\n")),
+        ("more behind it", format!("{hex}\r\n{body}XX\r\n0\r\n\r\n")),
+        (
+            "a size too small",
+            format!("{:x}\r\n{body}\r\n0\r\n\r\n", right - 1),
+        ),
+        (
+            "a size too large",
+            format!("{:x}\r\n{body}\r\n0\r\n\r\n", right + 2),
+        ),
+    ] {
+        rows.push(row(
+            format!("chunk with {name}"),
+            framed(&["Transfer-Encoding: chunked"], chunk),
+            MALFORMED,
+        ));
+    }
+    rows
+}
+
+/// Requests that end too early: nobody waits for the rest of them.
+fn cut_off() -> Vec<Row> {
+    let good = line("POST /v1/batch HTTP/1.1");
+    let head = good.windows(4).position(|at| at == b"\r\n\r\n").unwrap() + 4;
+    let mut rows = vec![row("nothing", Vec::new(), Closed)];
+    for at in [
+        1,
+        4,
+        5,
+        20,
+        23,
+        24,
+        25,
+        60,
+        head - 3,
+        head - 1,
+        head,
+        head + 1,
+        good.len() - 1,
+    ] {
+        rows.push(row(format!("cut off at {at}"), &good[..at], MALFORMED));
+    }
+    for body in [
+        "",
+        "5",
+        "5\r",
+        "5\r\n",
+        "5\r\nhel",
+        "5\r\nhello",
+        "5\r\nhello\r\n",
+        "5\r\nhello\r\n0",
+        "0\r\n",
+        "0\r\n\r",
+    ] {
+        rows.push(row(
+            format!("cut off in chunks at {body:?}"),
+            framed(&["Transfer-Encoding: chunked"], body),
+            MALFORMED,
+        ));
+    }
+    rows
+}
+
+trait Pipe: Sized {
+    fn pipe<T>(self, with: impl FnOnce(Self) -> T) -> T {
+        with(self)
+    }
+}
+impl Pipe for String {}
+
+/// Sends every row, all the bytes at once or in parts of this size, and compares.
+async fn check(rows: Vec<Row>, half_close: bool, part: usize) {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut wrong = Vec::new();
+    let mut forwarded = 0;
+    for Row { name, bytes, want } in rows {
+        let mut client = H1::connect(gateway.address()).await;
+        for part in bytes.chunks(part) {
+            client.send(part).await;
+        }
+        if half_close {
+            client.half_close().await;
+        }
+        let got = match client.try_answer_to("POST").await {
+            None => Closed,
+            Some(answer) if answer.status == 200 => Forwarded,
+            Some(answer) => {
+                let (status, reason) = answer.verdict();
+                let known = [MALFORMED, PATH, LARGE, CONFLICT, want];
+                let same = |known: &&Want| **known == Refused(status, word(known));
+                match known.iter().find(|known| same(known) && word(known) == reason) {
+                    Some(known) => *known,
+                    None => Refused(status, "another reason"),
+                }
+            }
+        };
+        forwarded += usize::from(want == Forwarded);
+        if got != want {
+            wrong.push((name, want, got));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let received = upstream.received();
+    assert_eq!(received.len(), forwarded, "requests at the upstream");
+    assert!(
+        received
+            .iter()
+            .all(|one| one.complete && one.body_len == batch(ENFORCED).len())
+    );
+    assert_eq!(
+        upstream.connections() > 0,
+        forwarded > 0,
+        "connections at the upstream"
+    );
+    gateway.send(&Http::good_batch(ENFORCED)).await.assert_ok();
+}
+
+fn word(want: &Want) -> &'static str {
+    match want {
+        Refused(_, reason) => reason,
+        Forwarded | Closed => "",
+    }
+}
+
+#[tokio::test]
+async fn request_lines_have_one_reading() {
+    check(request_lines(), false, usize::MAX).await;
+}
+
+#[tokio::test]
+async fn hosts_have_one_reading() {
+    check(hosts(), false, usize::MAX).await;
+}
+
+#[tokio::test]
+async fn header_lines_have_one_reading() {
+    check(header_lines(), false, usize::MAX).await;
+}
+
+#[tokio::test]
+async fn framings_have_one_reading() {
+    // Half-closed, so that a length that is too large is no wait for more.
+    check(framings(), true, usize::MAX).await;
+}
+
+#[tokio::test]
+async fn requests_cut_off_are_refused() {
+    check(cut_off(), true, usize::MAX).await;
+}
+
+#[tokio::test]
+async fn it_makes_no_difference_where_the_bytes_are_cut() {
+    let small = |rows: Vec<Row>| rows.into_iter().filter(|row| row.bytes.len() < 3_000);
+    let all = small(framings()).chain(small(hosts())).step_by(3).collect();
+    check(all, true, 61).await;
+}
