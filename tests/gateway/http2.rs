@@ -83,6 +83,7 @@ async fn assert_lives(gateway: &TestGateway) {
 }
 
 /// Each of these ends the connection, with this error or another that says as much.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn connection_errors() -> Vec<(&'static str, Vec<u8>, &'static [u32])> {
     use code::{COMPRESSION, FLOW_CONTROL, FRAME_SIZE, PROTOCOL, STREAM_CLOSED};
     let split = good().len() / 2;
@@ -285,6 +286,7 @@ async fn errors_of_the_connection_end_it_and_nothing_goes_on() {
 }
 
 /// Requests that are malformed by RFC 9113 section 8.1.1: by their fields.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn malformed_fields() -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let without = |name: &str| {
         let mut fields = fields(&[]);
