@@ -340,3 +340,39 @@ async fn client_that_reads_no_answers_is_given_up() {
         "a client that does not read cannot have got all of it"
     );
 }
+
+/// The small form of `benches/slow_clients.rs`, without a clock: others are served, and nothing is kept.
+#[tokio::test]
+async fn slow_clients_do_not_keep_others_from_being_served() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut slow = Vec::new();
+    for begun in [
+        b"".to_vec(),
+        b"POST /v1/ba".to_vec(),
+        head(100_000),
+        [head(100_000), b"{".to_vec()].concat(),
+    ] {
+        for _ in 0..50 {
+            let mut client = H1::connect(gateway.address()).await;
+            client.send(&begun).await;
+            slow.push(client);
+        }
+    }
+    for _ in 0..20 {
+        gateway.send(&Http::good_batch(ENFORCED)).await.assert_ok();
+        for client in &mut slow {
+            client.send(b"").await;
+        }
+    }
+    until("only the first bytes of bodies are held", || {
+        gateway.metric("portcullis_held_body_bytes", &[]) <= 50.0
+    })
+    .await;
+    drop(slow);
+    until("nothing is held", || {
+        gateway.metric("portcullis_held_body_bytes", &[]) < 1.0
+    })
+    .await;
+    assert_eq!(upstream.received().len(), 20);
+}
