@@ -252,15 +252,8 @@ async fn main() {
         println!("round {round} without: p50 {p50:?} p99 {p99:?} of {count}");
         without.push(p99);
         let (stop, cut) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let slow: Vec<_> = (0..slow_clients)
-            .map(|nth| {
-                tokio::spawn(self::slow(
-                    gateway.address,
-                    nth,
-                    Arc::clone(&stop),
-                    Arc::clone(&cut),
-                ))
-            })
+        let dribbling: Vec<_> = (0..slow_clients)
+            .map(|nth| tokio::spawn(slow(gateway.address, nth, Arc::clone(&stop), Arc::clone(&cut))))
             .collect();
         tokio::time::sleep(Duration::from_secs(2)).await;
         let (p50, p99, count) = measure(gateway.address).await;
@@ -271,7 +264,7 @@ async fn main() {
         );
         with.push(p99);
         stop.store(true, Ordering::Relaxed);
-        for client in slow {
+        for client in dribbling {
             client.await.unwrap();
         }
     }
