@@ -132,7 +132,7 @@ async fn measure(dir: &std::path::Path) {
         per_second: 1_000_000,
     };
     let settings = ControlSettings {
-        store_path: dir.join("store.db"),
+        store: portcullis::store_location::StoreLocation::Sqlite(dir.join("store.db")),
         public_url: ISSUER.to_owned(),
         audience: "bench".to_owned(),
         signing_algorithm: Algorithm::Rs256,

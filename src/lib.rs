@@ -16,6 +16,7 @@ pub mod gateway;
 // The control plane: tokens, apps, sources, revocation; and what it remembers.
 pub mod control;
 pub mod store;
+pub mod store_location;
 
 // The edges: files, time, logs and metrics, the command line.
 pub mod cli;

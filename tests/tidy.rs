@@ -16,15 +16,16 @@ use portcullis::domain::decision::DenyReason;
 const LINES_MAX: usize = 500;
 
 /// What each module may import of ours. A module imports itself freely.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("domain", &[]),
+    ("store_location", &[]),
     ("snapshot", &["domain"]),
     ("report", &[]),
     ("feed", &["report", "snapshot"]),
     ("clock", &["domain"]),
     ("telemetry", &["domain"]),
-    ("config", &["domain", "snapshot"]),
-    ("store", &["domain", "report"]),
+    ("config", &["domain", "snapshot", "store_location"]),
+    ("store", &["domain", "report", "store_location"]),
     (
         "gateway",
         &[
@@ -47,6 +48,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
             "report",
             "snapshot",
             "store",
+            "store_location",
             "telemetry",
         ],
     ),
@@ -61,6 +63,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
             "gateway",
             "snapshot",
             "store",
+            "store_location",
             "telemetry",
         ],
     ),

@@ -145,7 +145,7 @@ impl Planes {
     ) -> Result<(), Failure> {
         let address = socket.local_addr().map_err(Failure::internal)?;
         let settings = ControlSettings {
-            store_path: settings.store.clone(),
+            store: settings.store.clone(),
             public_url: settings
                 .public_url
                 .clone()

@@ -1,10 +1,19 @@
-//! The control plane's section: its limits and the proxies before it.
+//! The control plane's section: its store, its limits and the proxies before it.
+
+use std::path::Path;
 
 use serde_saphyr::Spanned;
+use zeroize::Zeroizing;
 
-use super::file::{ControlLimitsFile, RateFile};
-use super::load::Check;
+use super::ControlPlane;
+use super::file::{self, ControlLimitsFile, RateFile};
+use super::load::{Check, read};
+use crate::domain::key::Algorithm;
 use crate::domain::network::Network;
+use crate::store_location::StoreLocation;
+
+/// The largest file that holds one secret, in bytes.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// A burst that released SDKs make at once; no limit may be set below it.
 const BURST_MIN: u32 = 16;
@@ -42,7 +51,89 @@ impl Default for ControlLimits {
 }
 
 impl Check<'_> {
-    pub(super) fn control_limits(&mut self, file: &ControlLimitsFile) -> ControlLimits {
+    /// A text that may be a secret: `file:PATH` is what the file holds, without the end of its last line.
+    pub(super) fn secret(&mut self, raw: &Spanned<String>) -> Option<String> {
+        let text = self.text(raw)?;
+        let Some(path) = text.strip_prefix("file:") else {
+            return Some(text);
+        };
+        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
+        let path = folder.join(path);
+        match read(&path, SECRET_BYTES_MAX) {
+            Ok(held) => Some(held.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(error) => {
+                for problem in error.problems {
+                    let message = format!("{} {}", path.display(), problem.message);
+                    self.problem(raw.referenced, message, "name a file that this user may read");
+                }
+                None
+            }
+        }
+    }
+
+    fn store(&mut self, raw: &Spanned<String>) -> Option<StoreLocation> {
+        let text = Zeroizing::new(self.secret(raw)?);
+        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
+        match StoreLocation::parse(&text, folder) {
+            Ok(store) => Some(store),
+            Err(error) => {
+                self.problem(
+                    raw.referenced,
+                    error.to_string(),
+                    "sqlite:data/portcullis.db is a file beside this one; ${NAME} or file:PATH keep a password out of it",
+                );
+                None
+            }
+        }
+    }
+
+    pub(super) fn control_plane(&mut self, file: &file::ControlPlaneFile) -> Option<ControlPlane> {
+        let store = self.store(&file.store)?;
+        let signing_algorithm = match &file.signing.algorithm {
+            None => Algorithm::Rs256,
+            Some(raw) => Algorithm::parse(&raw.value).unwrap_or_else(|| {
+                self.problem(
+                    raw.referenced,
+                    format!("`{}` is not a signing algorithm", raw.value),
+                    "use RS256, PS256, ES256 or EdDSA",
+                );
+                Algorithm::Rs256
+            }),
+        };
+        let public_url = match &file.public_url {
+            None => None,
+            Some(raw) => {
+                let url = self.text(raw)?;
+                if url
+                    .parse::<http::Uri>()
+                    .ok()
+                    .is_none_or(|uri| uri.host().is_none() || url.ends_with('/'))
+                {
+                    self.problem(
+                        raw.referenced,
+                        "is not an absolute URL without a slash at its end",
+                        "write https://auth.example.com",
+                    );
+                }
+                Some(url)
+            }
+        };
+        let audience = match &file.audience {
+            Some(raw) => Some(self.text(raw)?),
+            None => None,
+        };
+        Some(ControlPlane {
+            listen: self.address(&file.listen)?,
+            public_url,
+            audience,
+            store,
+            signing_algorithm,
+            trusted_proxies: self.networks(&file.trusted_proxies),
+            limits: self.control_limits(&file.limits),
+        })
+    }
+
+    fn control_limits(&mut self, file: &ControlLimitsFile) -> ControlLimits {
         let default = ControlLimits::default();
         ControlLimits {
             token_app: self.rate(file.token_app.as_ref(), default.token_app),
@@ -74,7 +165,7 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn networks(&mut self, file: &[Spanned<String>]) -> Vec<Network> {
+    fn networks(&mut self, file: &[Spanned<String>]) -> Vec<Network> {
         let mut networks = Vec::new();
         for raw in file {
             let Some(text) = self.text(raw) else { continue };

@@ -8,10 +8,7 @@ use std::time::Duration;
 use serde_saphyr::{Location, Spanned};
 
 use super::file::{self, File};
-use super::{
-    Config, ConfigError, ControlPlane, JwksUri, KeyOrigin, Observability, OutsideIssuer, PolicyOrigin,
-    Problem,
-};
+use super::{Config, ConfigError, JwksUri, KeyOrigin, Observability, OutsideIssuer, PolicyOrigin, Problem};
 use crate::domain::key::Algorithm;
 use crate::domain::policy::{AcceptedTypes, Freshness, WhenStale};
 
@@ -101,7 +98,7 @@ pub(super) fn parse<'t, T: serde::Deserialize<'t>>(
 
 /// Collects problems while a file is turned into a config.
 pub(super) struct Check<'p> {
-    path: &'p Path,
+    pub(super) path: &'p Path,
     problems: Vec<Problem>,
 }
 
@@ -419,62 +416,6 @@ impl<'p> Check<'p> {
             "write host:port, such as 127.0.0.1:8080",
         );
         None
-    }
-
-    fn control_plane(&mut self, file: &file::ControlPlaneFile) -> Option<ControlPlane> {
-        let store = self.text(&file.store)?;
-        let Some(path) = store.strip_prefix("sqlite:") else {
-            self.problem(
-                file.store.referenced,
-                "is not a store of this build",
-                "write sqlite:PATH, such as sqlite:data/portcullis.db",
-            );
-            return None;
-        };
-        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
-        let store = folder.join(path.trim_start_matches("//"));
-        let signing_algorithm = match &file.signing.algorithm {
-            None => Algorithm::Rs256,
-            Some(raw) => Algorithm::parse(&raw.value).unwrap_or_else(|| {
-                self.problem(
-                    raw.referenced,
-                    format!("`{}` is not a signing algorithm", raw.value),
-                    "use RS256, PS256, ES256 or EdDSA",
-                );
-                Algorithm::Rs256
-            }),
-        };
-        let public_url = match &file.public_url {
-            None => None,
-            Some(raw) => {
-                let url = self.text(raw)?;
-                if url
-                    .parse::<http::Uri>()
-                    .ok()
-                    .is_none_or(|uri| uri.host().is_none() || url.ends_with('/'))
-                {
-                    self.problem(
-                        raw.referenced,
-                        "is not an absolute URL without a slash at its end",
-                        "write https://auth.example.com",
-                    );
-                }
-                Some(url)
-            }
-        };
-        let audience = match &file.audience {
-            Some(raw) => Some(self.text(raw)?),
-            None => None,
-        };
-        Some(ControlPlane {
-            listen: self.address(&file.listen)?,
-            public_url,
-            audience,
-            store,
-            signing_algorithm,
-            trusted_proxies: self.networks(&file.trusted_proxies),
-            limits: self.control_limits(&file.limits),
-        })
     }
 }
 

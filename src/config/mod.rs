@@ -23,6 +23,7 @@ use crate::domain::key::Algorithm;
 use crate::domain::network::Network;
 use crate::domain::policy::{AcceptedTypes, Freshness};
 use crate::domain::scope::Scope;
+use crate::store_location::StoreLocation;
 
 /// A whole config.
 #[derive(Clone, Debug)]
@@ -260,7 +261,7 @@ pub struct ControlPlane {
     pub public_url: Option<String>,
     /// `aud` of access tokens.
     pub audience: Option<String>,
-    pub store: PathBuf,
+    pub store: StoreLocation,
     pub signing_algorithm: Algorithm,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,

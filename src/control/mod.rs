@@ -27,7 +27,6 @@ mod traffic;
 mod uses;
 mod workspaces;
 
-use std::path::PathBuf;
 use std::sync::RwLock;
 use std::time::Duration;
 
@@ -51,6 +50,7 @@ use crate::domain::network::Network;
 use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::store::{Store, StoreError};
+use crate::store_location::StoreLocation;
 use keys::KeyRing;
 use limits::Limits;
 use provers::Provers;
@@ -63,8 +63,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// What a control plane is told at its start.
 #[derive(Clone, Debug)]
 pub struct ControlSettings {
-    /// The store's file.
-    pub store_path: PathBuf,
+    pub store: StoreLocation,
     /// Where clients reach this server, without a slash at the end. It is the issuer, exactly.
     pub public_url: String,
     /// `aud` of the access tokens.
@@ -125,7 +124,7 @@ impl Control {
         if settings.audience.is_empty() {
             return Err(OpenError::Audience);
         }
-        let store = Store::open(&settings.store_path).await?;
+        let store = Store::open(&settings.store).await?;
         let keys = KeyRing::open(&store, &settings, clock.now()).await?;
         let version = store.read().await?.policy_version().await?;
         let token_endpoint = format!("{}/token", settings.public_url);

@@ -48,7 +48,7 @@ impl Control {
         self.append_audit(&mut tx, actor, event).await?;
         let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
         let version = tx.commit(&body, self.now()).await?;
-        self.versions.send_modify(|newest| *newest = version.max(*newest));
+        self.announce(version);
         let publisher = self
             .publisher
             .read()
@@ -64,6 +64,34 @@ impl Control {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Wakes whoever feeds gateways, where `version` is news.
+    fn announce(&self, version: u64) {
+        self.versions.send_if_modified(|newest| {
+            let news = version > *newest;
+            *newest = version.max(*newest);
+            news
+        });
+    }
+
+    /// Hears of the changes that other control planes make on the same store, and never ends.
+    pub(super) async fn hear(&self) {
+        let mut notices = self.store.notices();
+        loop {
+            match notices.next().await {
+                Some(version) => self.announce(version),
+                // Some may have been missed.
+                None => match self.newest_version().await {
+                    Ok(version) => self.announce(version),
+                    Err(error) => tracing::warn!(%error, "the policy version could not be read"),
+                },
+            }
+        }
+    }
+
+    async fn newest_version(&self) -> Result<u64, ControlError> {
+        Ok(self.store.read().await?.policy_version().await?)
     }
 
     /// Everything gateways must know, as of one version.

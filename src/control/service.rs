@@ -69,6 +69,7 @@ pub async fn serve(control: Arc<Control>, listener: TcpListener, shutdown: impl 
     tokio::select! {
         () = accept => {}
         () = control.maintain() => {}
+        () = control.hear() => {}
         () = shutdown => {}
     }
     drop(listener);

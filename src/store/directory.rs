@@ -1,6 +1,6 @@
 //! What exists now: workspaces, and OAuth apps with their public keys. Sources are in [`super::sources`].
 
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::{AnyConnection, FromRow};
 
 use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
@@ -222,7 +222,7 @@ impl ReadTx {
     }
 }
 
-async fn keys_of(connection: &mut SqliteConnection, app: &AppId) -> Result<Vec<AppKey>, StoreError> {
+async fn keys_of(connection: &mut AnyConnection, app: &AppId) -> Result<Vec<AppKey>, StoreError> {
     let rows = sqlx::query_as::<_, AppKeyRow>("SELECT * FROM app_keys WHERE app = $1 ORDER BY id")
         .bind(app.as_str())
         .fetch_all(connection)

@@ -58,7 +58,7 @@ impl Store {
     /// more.
     pub(crate) async fn purge(&self, now: UnixSeconds) -> Result<bool, StoreError> {
         let before = seconds(now.minus(PURGE_AFTER_S));
-        let _turn = self.turn.lock().await;
+        let _turn = self.ledger_turn().await;
         let assertions = sqlx::query(
             "DELETE FROM used_assertions WHERE digest IN \
              (SELECT digest FROM used_assertions WHERE expires_at < $1 LIMIT $2)",
@@ -84,8 +84,8 @@ impl Store {
         app_keys: &[(KeyId, UnixSeconds)],
         api_tokens: &[(String, UnixSeconds)],
     ) -> Result<(), StoreError> {
-        let _turn = self.turn.lock().await;
-        let mut tx = self.ledger.begin_with("BEGIN IMMEDIATE").await?;
+        let _turn = self.ledger_turn().await;
+        let mut tx = self.begin_ledger().await?;
         for (key, at) in app_keys {
             sqlx::query("UPDATE app_keys SET last_used_at = $2 WHERE id = $1")
                 .bind(key.as_str())

@@ -1,63 +1,84 @@
 //! Storage. SQL appears in this folder and nowhere else.
 //!
-//! A change is one [`WriteTx`]: it reads, decides nothing, writes, and [`WriteTx::commit`] gives it the next
-//! policy version and a row of the change feed in the same transaction. What must be read together is read
-//! in one [`ReadTx`]. What exists now is in `directory` and `members`; what happened is in `ledger`.
+//! A change is one [`WriteTx`]: it takes the next policy version, reads, decides nothing, writes, and
+//! [`WriteTx::commit`] adds a row of the change feed in the same transaction. What must be read together is
+//! read in one [`ReadTx`]. What exists now is in `directory` and `members`; what happened is in `ledger`.
 //!
-//! `SQLite` in WAL mode, three sets of connections: one writer whose commits are on disk before they are
-//! acknowledged (`synchronous = FULL`), one for the ledger rows that may be lost with the machine's power but
-//! not with the process (`NORMAL`), and readers that never wait for either.
+//! The same SQL runs on `SQLite` and on `PostgreSQL`, through sqlx's `Any` driver: parameters are `$1`, columns
+//! are BIGINT or TEXT (a truth value is 0 or 1), a cast, a function or a keyword that only one of the two knows
+//! is not used. What differs between them is in `sqlite` and `postgres`: how to open, and how other processes
+//! hear of a change.
+//!
+//! Several processes may share one `PostgreSQL`. Then nothing that a process remembers is the truth: read it in
+//! the transaction that acts on it. Whatever must happen once among them happens in a [`WriteTx`], which only
+//! one process has at a time: look whether it is still to be done, do it, commit. Rows that must be unique
+//! without a change of the policy are claimed by `INSERT ... ON CONFLICT DO NOTHING` and the number of rows it
+//! says, as [`ledger`] does with assertions.
 
 pub mod audit;
 pub mod directory;
 pub mod ledger;
 pub mod members;
+mod postgres;
 pub mod replay;
 pub mod sources;
+mod sqlite;
 pub mod traffic;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io;
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Sqlite, SqliteConnection, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, Transaction};
 use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::domain::time::UnixSeconds;
+use crate::store_location::{DatabaseUrl, StoreLocation};
 use replay::Replays;
+
+pub use postgres::Notices;
 
 /// Changes kept for gateways that resume. One that was away for longer gets a snapshot.
 pub const CHANGES_KEPT: u64 = 10_000;
 
-/// Connections that only read.
-const READERS: u32 = 4;
-
-/// How long a statement waits for another connection's write before it fails.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement waits for another connection's write, and a caller for a connection.
+const WAIT: Duration = Duration::from_secs(5);
 
 static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");
 
-/// Why the store cannot be used. The sentences are shown to people.
+/// Why the store cannot be used. The sentences are shown to people. A store is named without its password.
 #[derive(Debug, Error)]
 pub enum StoreError {
     #[error("the store `{}` cannot be written: {problem}; choose another path or change its permissions", path.display())]
     NotWritable { path: PathBuf, problem: io::Error },
     #[error("the store `{}` is in use by another portcullis process; stop that one or choose another path", .0.display())]
     Locked(PathBuf),
-    #[error("the store `{}` was written by a newer portcullis: it has schema step {found}, and this build knows {known}; run the newer build", path.display())]
-    NewerSchema { path: PathBuf, found: i64, known: i64 },
-    #[error("the file `{}` is not a portcullis store: {problem}", path.display())]
-    NotAStore { path: PathBuf, problem: MigrateError },
+    #[error("the store `{store}` cannot be reached: {problem}; {hint}")]
+    NotReached {
+        store: StoreLocation,
+        problem: sqlx::Error,
+        hint: &'static str,
+    },
+    #[error("the store `{store}` cannot be used: {problem}")]
+    Unsuitable { store: StoreLocation, problem: String },
+    #[error(
+        "the store `{store}` was written by a newer portcullis: it has schema step {found}, and this build knows {known}; run the newer build"
+    )]
+    NewerSchema {
+        store: StoreLocation,
+        found: i64,
+        known: i64,
+    },
+    #[error("`{store}` is not a portcullis store: {problem}")]
+    NotAStore {
+        store: StoreLocation,
+        problem: MigrateError,
+    },
     #[error("the store is damaged: a row of {0} does not make sense")]
     Damaged(&'static str),
     #[error("the store is not available: {0}")]
@@ -67,67 +88,97 @@ pub enum StoreError {
 /// The store of one control plane.
 #[derive(Debug)]
 pub struct Store {
-    writer: SqlitePool,
-    ledger: SqlitePool,
-    readers: SqlitePool,
-    /// Whose turn it is to write. `SQLite` lets one connection write and makes the others poll; a queue is
-    /// fair, and nobody sleeps longer than they must.
+    /// One connection: changes are made one after the other.
+    writer: AnyPool,
+    /// For the rows beside the policy: assertions used, last uses.
+    ledger: AnyPool,
+    readers: AnyPool,
+    /// Whose turn it is to write. A queue is fair, and nobody polls for a lock of the database or holds a
+    /// connection while waiting for one.
     turn: Arc<Mutex<()>>,
-    /// Held while the store is open. The operating system lets go of it however the process ends.
-    lock: File,
     replays: Replays,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Sqlite {
+        /// Held while the store is open. The operating system lets go of it however the process ends.
+        lock: File,
+    },
+    Postgres(DatabaseUrl),
 }
 
 /// A consistent view: everything read in it is as of one moment.
-pub struct ReadTx(Transaction<'static, Sqlite>);
+pub struct ReadTx(Transaction<'static, Any>);
 
 /// A change in the making. Dropped without [`WriteTx::commit`], it never happened.
 pub struct WriteTx {
     read: ReadTx,
+    /// The version that the change will be.
+    version: i64,
+    /// Whether other processes are to be told.
+    shared: bool,
     _turn: OwnedMutexGuard<()>,
 }
 
 impl Store {
-    /// Opens the store at `path`, making it where there is none and bringing its schema up to date.
+    /// Opens a store, making it where there is none and bringing its schema up to date.
     ///
     /// # Errors
     /// [`StoreError`] in a sentence that says what to do.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let lock = prepare_files(path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let writer = pool(1, options.clone().synchronous(SqliteSynchronous::Full)).await;
-        let writer = writer.map_err(|error| opening_error(path, MigrateError::Execute(error)))?;
-        MIGRATOR
-            .run(&writer)
-            .await
-            .map_err(|error| opening_error(path, error))?;
-        let ledger = pool(1, options.clone().synchronous(SqliteSynchronous::Normal)).await?;
-        let readers = pool(READERS, options.pragma("query_only", "1")).await?;
-        let turn = Arc::default();
-        Ok(Self {
-            writer,
-            replays: Replays::start(ledger.clone(), Some(Arc::clone(&turn))),
-            ledger,
-            readers,
-            turn,
-            lock,
-        })
+    pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        match location {
+            StoreLocation::Sqlite(path) => sqlite::open(path).await,
+            StoreLocation::Postgres(url) => postgres::open(url).await,
+        }
     }
 
-    /// Begins a change. One change is made at a time; others wait here.
+    /// Begins a change. One change is made at a time, by whichever process; others wait here.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
+        let mut read = ReadTx(self.begin_change().await?);
+        // INVARIANT: the counter is a row of this transaction, not a sequence: versions have no gaps, and
+        // nobody sees a version before all the versions below it. It is raised first: its row is the lock
+        // that keeps the changes of all processes one after the other.
+        let version = sqlx::query_scalar(
+            "UPDATE policy_version SET version = version + 1 WHERE only_row = 1 RETURNING version",
+        )
+        .fetch_one(read.connection())
+        .await?;
         Ok(WriteTx {
-            read: ReadTx(self.writer.begin_with("BEGIN IMMEDIATE").await?),
+            read,
+            version,
+            shared: self.is_shared(),
             _turn: turn,
         })
+    }
+
+    async fn begin_change(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.kind {
+            Kind::Sqlite { .. } => self.writer.begin_with("BEGIN IMMEDIATE").await,
+            Kind::Postgres(_) => self.writer.begin().await,
+        }
+    }
+
+    /// Begins a transaction beside the policy: no version, and nobody is told.
+    async fn begin_ledger(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        match self.kind {
+            Kind::Sqlite { .. } => self.ledger.begin_with("BEGIN IMMEDIATE").await,
+            Kind::Postgres(_) => self.ledger.begin().await,
+        }
+    }
+
+    /// Waits for the turn to write a row beside the policy. `PostgreSQL` orders such writes by itself.
+    async fn ledger_turn(&self) -> Option<OwnedMutexGuard<()>> {
+        match self.kind {
+            Kind::Sqlite { .. } => Some(Arc::clone(&self.turn).lock_owned().await),
+            Kind::Postgres(_) => None,
+        }
     }
 
     /// Begins a consistent view.
@@ -135,21 +186,39 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn read(&self) -> Result<ReadTx, StoreError> {
+        // Readers' connections read only, and in PostgreSQL as of one moment: their openers have set them so.
         Ok(ReadTx(self.readers.begin().await?))
     }
 
-    /// Closes the connections, which folds the write-ahead log into the file, and gives up the lock.
+    /// Whether other processes may use this store at the same time.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self.kind, Kind::Postgres(_))
+    }
+
+    /// Word of the changes that other processes make.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        match &self.kind {
+            Kind::Sqlite { .. } => Notices::silent(),
+            Kind::Postgres(url) => Notices::of(url.clone()),
+        }
+    }
+
+    /// Closes the connections, which folds a write-ahead log into its file, and gives up the lock.
     pub async fn close(&self) {
         self.readers.close().await;
         self.ledger.close().await;
         self.writer.close().await;
-        // Whoever still holds this store can do nothing with it; the next one need not wait for them.
-        let _ = self.lock.unlock();
+        if let Kind::Sqlite { lock } = &self.kind {
+            // Whoever still holds this store can do nothing with it; the next one need not wait for them.
+            let _ = lock.unlock();
+        }
     }
 }
 
 impl ReadTx {
-    fn connection(&mut self) -> &mut SqliteConnection {
+    fn connection(&mut self) -> &mut AnyConnection {
         &mut self.0
     }
 }
@@ -173,15 +242,10 @@ impl WriteTx {
     /// Answers the version.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; nothing of the change is kept then.
+    /// [`StoreError::Unavailable`]. Nothing of the change is kept then, unless the connection was lost between
+    /// the commit and its answer.
     pub async fn commit(mut self, body: &str, at: UnixSeconds) -> Result<u64, StoreError> {
-        // INVARIANT: the counter is a row of this transaction, not a sequence: versions have no gaps, and
-        // nobody sees a version before all the versions below it.
-        let version: i64 = sqlx::query_scalar(
-            "UPDATE policy_version SET version = version + 1 WHERE only_row = 1 RETURNING version",
-        )
-        .fetch_one(self.connection())
-        .await?;
+        let version = self.version;
         sqlx::query("INSERT INTO policy_changes (version, body, at) VALUES ($1, $2, $3)")
             .bind(version)
             .bind(body)
@@ -192,81 +256,32 @@ impl WriteTx {
             .bind(version.saturating_sub_unsigned(CHANGES_KEPT))
             .execute(self.connection())
             .await?;
+        if self.shared {
+            postgres::notify(self.connection(), version).await?;
+        }
         self.read.0.commit().await?;
         number(version, "policy_version")
     }
 }
 
-/// Makes the folder and the file where they are missing, readable by their owner alone, and takes the lock.
-fn prepare_files(path: &Path) -> Result<File, StoreError> {
-    let not_writable = |problem| StoreError::NotWritable {
-        path: path.to_owned(),
-        problem,
-    };
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(not_writable)?;
-    }
-    let private = |path: &Path| {
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-    };
-    let mut lock_path = path.as_os_str().to_owned();
-    lock_path.push(".lock");
-    let lock = private(Path::new(&lock_path)).map_err(not_writable)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(path.to_owned())),
-        Err(TryLockError::Error(problem)) => return Err(not_writable(problem)),
-    }
-    // SQLite gives its log and index files the mode of the database file.
-    private(path).map_err(not_writable)?;
-    Ok(lock)
-}
-
-async fn pool(connections: u32, options: SqliteConnectOptions) -> Result<SqlitePool, sqlx::Error> {
-    SqlitePoolOptions::new()
-        .max_connections(connections)
-        .min_connections(1)
-        .acquire_timeout(BUSY_TIMEOUT)
-        // The connections are in this process: there is no network that could have cut them.
-        .test_before_acquire(false)
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .connect_with(options)
-        .await
-}
-
-fn opening_error(path: &Path, error: MigrateError) -> StoreError {
+/// What went wrong while the schema was brought up to date.
+fn migration_error(store: StoreLocation, error: MigrateError) -> StoreError {
     let known = MIGRATOR.iter().map(|step| step.version).max().unwrap_or_default();
     match error {
-        MigrateError::VersionMissing(found) if found > known => StoreError::NewerSchema {
-            path: path.to_owned(),
-            found,
-            known,
-        },
-        // Anything that is not about the file's content: the disk is full, memory ran out.
-        MigrateError::Execute(error)
-            if error
-                .as_database_error()
-                .is_none_or(|error| !is_another_kind(error)) =>
-        {
-            StoreError::Unavailable(error)
+        MigrateError::VersionMissing(found) if found > known => {
+            StoreError::NewerSchema { store, found, known }
         }
-        problem => StoreError::NotAStore {
-            path: path.to_owned(),
-            problem,
-        },
+        // Not about what the store holds: the disk is full, memory ran out, the network is down.
+        MigrateError::Execute(error) if !is_about_the_file(&error) => StoreError::Unavailable(error),
+        problem => StoreError::NotAStore { store, problem },
     }
 }
 
 /// Whether the file is no database at all (`SQLITE_NOTADB`).
-fn is_another_kind(error: &dyn DatabaseError) -> bool {
-    error.code().as_deref() == Some("26")
+fn is_about_the_file(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.code().as_deref() == Some("26"))
 }
 
 /// A moment as the columns hold it. The year 292 billion is far enough.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use sqlx::SqlitePool;
+use sqlx::AnyPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{Store, StoreError, number, seconds};
@@ -42,7 +42,7 @@ pub(super) struct Replays(mpsc::Sender<Entry>);
 
 impl Replays {
     /// Starts the task. It ends when the last of the store's handles is dropped.
-    pub(super) fn start(ledger: SqlitePool, turn: Option<Arc<Mutex<()>>>) -> Self {
+    pub(super) fn start(ledger: AnyPool, turn: Option<Arc<Mutex<()>>>) -> Self {
         let (sender, entries) = mpsc::channel(WAITING_MAX);
         tokio::spawn(write_all(ledger, turn, entries));
         Self(sender)
@@ -72,7 +72,7 @@ impl Store {
     }
 }
 
-async fn write_all(ledger: SqlitePool, turn: Option<Arc<Mutex<()>>>, mut entries: mpsc::Receiver<Entry>) {
+async fn write_all(ledger: AnyPool, turn: Option<Arc<Mutex<()>>>, mut entries: mpsc::Receiver<Entry>) {
     let mut batch = Vec::with_capacity(TOGETHER_MAX);
     while entries.recv_many(&mut batch, TOGETHER_MAX).await > 0 {
         let written = {
@@ -87,7 +87,7 @@ async fn write_all(ledger: SqlitePool, turn: Option<Arc<Mutex<()>>>, mut entries
 }
 
 /// Writes a batch in one statement. Answers which digests are new, and the policy version of that moment.
-async fn write(ledger: &SqlitePool, batch: &[Entry]) -> Result<(HashSet<String>, u64), StoreError> {
+async fn write(ledger: &AnyPool, batch: &[Entry]) -> Result<(HashSet<String>, u64), StoreError> {
     let mut sorted: Vec<&Entry> = batch.iter().collect();
     // In one order everywhere, so that two processes never wait for each other.
     sorted.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));

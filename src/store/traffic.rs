@@ -69,8 +69,8 @@ impl Store {
     pub(crate) async fn add_traffic(&self, counts: &[Count], now: UnixSeconds) -> Result<(), StoreError> {
         let span = seconds(span_of(now));
         for some in counts.chunks(ROWS_AT_ONCE) {
-            let _turn = self.turn.lock().await;
-            let mut tx = self.ledger.begin_with("BEGIN IMMEDIATE").await?;
+            let _turn = self.ledger_turn().await;
+            let mut tx = self.begin_ledger().await?;
             for count in some {
                 let requests = i64::try_from(count.requests).unwrap_or(i64::MAX);
                 // A new kind of client has a row of its own while there is room.
@@ -108,8 +108,8 @@ impl Store {
 
     /// Drops counts that are older than a day, up to a bound. Answers whether there may be more.
     pub(crate) async fn purge_traffic(&self, now: UnixSeconds) -> Result<bool, StoreError> {
-        let _turn = self.turn.lock().await;
-        let mut tx = self.ledger.begin_with("BEGIN IMMEDIATE").await?;
+        let _turn = self.ledger_turn().await;
+        let mut tx = self.begin_ledger().await?;
         let removed = sqlx::query(
             "DELETE FROM traffic WHERE (source, span, verdict, reason, agent, address) IN \
              (SELECT source, span, verdict, reason, agent, address FROM traffic WHERE span < $1 LIMIT $2)",

@@ -3,15 +3,13 @@
 use portcullis::control::AppChange;
 use portcullis::domain::policy::Enforcement;
 use serde_json::{Value, json};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{Connection as _, Row as _};
+use sqlx::Row as _;
 
 use super::support::{OPERATOR, TempDir, TestControl, TestKey, new_app};
 
 /// Action, actor's name, resource's name, what was there before and after, in the order of the trail.
 async fn events(dir: &TempDir) -> Vec<(String, String, String, Value, Value)> {
-    let options = SqliteConnectOptions::new().filename(dir.path().join("store.db"));
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut connection = dir.sql().await;
     let rows = sqlx::query("SELECT * FROM audit_events ORDER BY position")
         .fetch_all(&mut connection)
         .await

@@ -1,4 +1,7 @@
-//! The control plane over real HTTP, on a store of its own in a temporary folder.
+//! The control plane over real HTTP, each test on a store of its own.
+//!
+//! Every test runs on `SQLite` and on `PostgreSQL`: `on_postgres::whole_suite` runs this binary once more with
+//! `PORTCULLIS_TEST_STORE=postgres`, which is also how one test is run there.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,6 +16,9 @@ mod apps;
 mod audit;
 mod limits;
 mod management;
+mod on_postgres;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod publish;
 mod revoke;
 mod service;

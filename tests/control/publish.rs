@@ -9,8 +9,6 @@ use portcullis::domain::time::UnixSeconds;
 use portcullis::feed::{Subscriber, feed};
 use portcullis::snapshot::{self, Update};
 use portcullis::store::sources::Source;
-use sqlx::Connection as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -301,8 +299,7 @@ async fn feed_that_no_longer_reaches_back_leads_to_a_snapshot() {
     gateway.take().await;
     // As after a long absence: the versions in between have been dropped. Nobody announces it, so the change
     // is found by looking.
-    let options = SqliteConnectOptions::new().filename(dir.path().join("store.db"));
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut connection = dir.sql().await;
     sqlx::query("UPDATE policy_version SET version = version + 5")
         .execute(&mut connection)
         .await

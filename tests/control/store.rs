@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use portcullis::domain::key::Algorithm;
 use portcullis::domain::time::UnixSeconds;
+use portcullis::store_location::StoreLocation;
 use sqlx::Connection as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 
 use super::support::{DEADLINE, NOW, OPERATOR, TempDir, TestControl, claims_of, header_of, open};
 
-async fn sentence(path: &Path) -> String {
-    open(path).await.err().expect("an error").to_string()
+async fn sentence(store: StoreLocation) -> String {
+    open(store).await.err().expect("an error").to_string()
+}
+
+fn file(path: &Path) -> StoreLocation {
+    StoreLocation::Sqlite(path.to_owned())
 }
 
 #[tokio::test]
@@ -85,8 +89,7 @@ async fn expired_rows_are_removed_in_the_background() {
         .revoke_token(&OPERATOR, &tenant.id, &app.details.app.id, &token)
         .await
         .unwrap();
-    let options = SqliteConnectOptions::new().filename(dir.path().join("store.db"));
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut connection = dir.sql().await;
     let mut rows = async || {
         let count = "SELECT (SELECT count(*) FROM used_assertions) + (SELECT count(*) FROM revocations)";
         sqlx::query_scalar::<_, i64>(count)
@@ -108,22 +111,22 @@ async fn expired_rows_are_removed_in_the_background() {
 async fn store_in_use_is_said_to_be() {
     let dir = TempDir::new();
     let path = dir.path().join("store.db");
-    let held = open(&path).await.unwrap();
-    let said = sentence(&path).await;
+    let held = open(file(&path)).await.unwrap();
+    let said = sentence(file(&path)).await;
     assert!(
         said.contains("in use by another portcullis process") && said.contains("store.db"),
         "{said}"
     );
     held.close().await;
     drop(held);
-    open(&path).await.map(drop).unwrap();
+    open(file(&path)).await.map(drop).unwrap();
 }
 
 #[tokio::test]
 async fn folder_is_made_and_files_are_private() {
     let dir = TempDir::new();
     let path = dir.path().join("a/b/store.db");
-    let held = open(&path).await.unwrap();
+    let held = open(file(&path)).await.unwrap();
     for name in ["store.db", "store.db-wal", "store.db-shm", "store.db.lock"] {
         let mode = std::fs::metadata(path.with_file_name(name))
             .unwrap()
@@ -148,7 +151,7 @@ async fn path_that_cannot_be_written_is_said_to_be() {
         &dir.path().join("file/store.db"),
         &dir.path().join("folder"),
     ] {
-        let said = sentence(path).await;
+        let said = sentence(file(path)).await;
         assert!(
             said.contains("cannot be written") && said.contains(&path.display().to_string()),
             "{said}"
@@ -165,26 +168,24 @@ async fn file_of_another_kind_is_said_to_be() {
         "these are my notes, and they are longer than a header\n".repeat(50),
     )
     .unwrap();
-    let said = sentence(&path).await;
+    let said = sentence(file(&path)).await;
     assert!(said.contains("is not a portcullis store"), "{said}");
 }
 
 #[tokio::test]
 async fn newer_schema_is_left_alone() {
     let dir = TempDir::new();
-    let path = dir.path().join("store.db");
-    open(&path).await.unwrap().close().await;
-    let options = SqliteConnectOptions::new().filename(&path);
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    open(dir.store()).await.unwrap().close().await;
+    let mut connection = dir.sql().await;
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
-         VALUES (9999, 'from the future', 1, x'00', 0)",
+         SELECT 9999, 'from the future', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1",
     )
     .execute(&mut connection)
     .await
     .unwrap();
     connection.close().await.unwrap();
-    let said = sentence(&path).await;
+    let said = sentence(dir.store()).await;
     assert!(
         said.contains("newer portcullis") && said.contains("9999"),
         "{said}"
@@ -203,7 +204,7 @@ async fn public_url_that_cannot_be_an_issuer_is_refused() {
         "https://a?b",
         "ftp://a",
     ] {
-        let mut settings = super::support::settings(dir.path().join("store.db"));
+        let mut settings = super::support::settings(dir.store());
         settings.public_url = url.to_owned();
         let clock = portcullis::clock::Clock::default();
         let said = portcullis::control::Control::open(settings, clock)

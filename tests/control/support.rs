@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
@@ -24,11 +24,15 @@ use portcullis::control::{
 use portcullis::domain::ids::WorkspaceId;
 use portcullis::domain::key::Algorithm;
 use portcullis::domain::time::UnixSeconds;
+use portcullis::store_location::StoreLocation;
 use serde_json::{Value, json};
+use sqlx::{AnyConnection, Connection as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+use super::postgres::{Cluster, Database};
 
 /// Nothing here takes this long unless it hangs.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -44,8 +48,19 @@ pub const AUDIENCE: &str = "https://gateway.test";
 /// Who makes what the tests begin with.
 pub static OPERATOR: Actor = Actor::system("tests");
 
-/// A folder that goes away with its test.
-pub struct TempDir(PathBuf);
+/// Whether this process tests on `PostgreSQL`.
+pub fn on_postgres() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "which database is chosen from outside")]
+    let chosen = std::env::var(super::on_postgres::STORE);
+    chosen.as_deref() == Ok("postgres")
+}
+
+/// A folder that goes away with its test, and a store that does.
+pub struct TempDir {
+    path: PathBuf,
+    /// Made when it is first asked for.
+    database: OnceLock<Database>,
+}
 
 impl TempDir {
     pub fn new() -> Self {
@@ -57,17 +72,40 @@ impl TempDir {
         );
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self {
+            path,
+            database: OnceLock::new(),
+        }
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// The store of this test: one file or one database, whichever this process tests on.
+    pub fn store(&self) -> StoreLocation {
+        let text = if on_postgres() {
+            self.database.get_or_init(|| Cluster::shared().database()).url()
+        } else {
+            "sqlite:store.db".to_owned()
+        };
+        StoreLocation::parse(&text, &self.path).unwrap()
+    }
+
+    /// A connection to the store, for what no function of the product does.
+    pub async fn sql(&self) -> AnyConnection {
+        sqlx::any::install_default_drivers();
+        let url = match self.store() {
+            StoreLocation::Sqlite(path) => format!("sqlite:{}?mode=rwc", path.display()),
+            StoreLocation::Postgres(url) => url.expose().to_owned(),
+        };
+        AnyConnection::connect(&url).await.unwrap()
     }
 }
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
     }
 }
 
@@ -94,7 +132,7 @@ impl TestControl {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let clock = ManualClock::at(UnixSeconds(NOW));
-        let mut settings = settings(dir.path().join("store.db"));
+        let mut settings = settings(dir.store());
         differ(&mut settings);
         let control = Control::open(settings, Clock::Manual(clock.clone()))
             .await
@@ -193,9 +231,9 @@ pub fn form(assertion: &str, scope: &str) -> String {
     )
 }
 
-pub fn settings(store_path: PathBuf) -> ControlSettings {
+pub fn settings(store: StoreLocation) -> ControlSettings {
     ControlSettings {
-        store_path,
+        store,
         public_url: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
         signing_algorithm: Algorithm::Es256,
@@ -205,9 +243,9 @@ pub fn settings(store_path: PathBuf) -> ControlSettings {
 }
 
 /// Opens a control plane that serves nothing.
-pub async fn open(path: &Path) -> Result<Control, OpenError> {
+pub async fn open(store: StoreLocation) -> Result<Control, OpenError> {
     let clock = Clock::Manual(ManualClock::at(UnixSeconds(NOW)));
-    Control::open(settings(path.to_owned()), clock).await
+    Control::open(settings(store), clock).await
 }
 
 /// A workspace of a [`TestControl`], seen by its owner.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prepares what the tests need beyond cargo: a few Debian packages, a Python environment under target/ and the Node.js
+# Prepares what the tests need beyond cargo: a few Debian packages (PostgreSQL is one), a Python environment under target/ and the Node.js
 # packages beside their driver. Every step looks first, so a second run does nothing.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -26,6 +26,8 @@ missing_packages() {
     { have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null; } || printf ' python3 python3-venv'
     have node || printf ' nodejs'
     have npm || printf ' npm'
+    # The tests start servers of their own; the cluster that the package may make is not touched.
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || printf ' postgresql'
 }
 
 install_packages() {

@@ -14,6 +14,7 @@ use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::key::Algorithm;
 use crate::domain::policy::{Freshness, WhenStale};
 use crate::domain::scope::Scope;
+use crate::store_location::StoreLocation;
 
 /// The name of the one upstream.
 const UPSTREAM: &str = "sample";
@@ -54,7 +55,7 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             listen: args.control_plane.clone(),
             public_url: None,
             audience: None,
-            store: args.dir.join("portcullis.db"),
+            store: StoreLocation::Sqlite(args.dir.join("portcullis.db")),
             signing_algorithm: Algorithm::Rs256,
             trusted_proxies: Vec::new(),
             limits: ControlLimits::default(),

@@ -1,0 +1,248 @@
+//! The store in a `PostgreSQL` database, which several processes may share.
+//!
+//! TLS is the driver's: rustls with aws-lc-rs, and the roots that Mozilla trusts, with those of `sslrootcert` added.
+//! Where the URL does not say otherwise with `sslmode`, a database on another machine is only talked to over TLS
+//! with its certificate verified (`verify-full`).
+
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
+use tokio::time::timeout;
+
+use super::replay::Replays;
+use super::{Kind, MIGRATOR, Store, StoreError, WAIT, migration_error, number};
+use crate::store_location::{DatabaseUrl, StoreLocation};
+
+/// Connections for the rows beside the policy.
+const LEDGER: u32 = 6;
+
+/// Connections that only read.
+const READERS: u32 = 6;
+
+/// The oldest server that is tested, as `server_version_num` has it.
+const OLDEST: i64 = 150_000;
+
+/// Where processes tell each other of changes.
+const CHANNEL: &str = "portcullis_policy";
+
+/// How long one attempt to connect may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// A connection that is dead without anybody having said so is found out after this long.
+const ALIVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// The wait before a lost connection is tried again, at first and at most.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+// A statement ends by itself, whatever it waits for; a transaction whose process hangs gives the counter's row back.
+const WRITER: &str = "SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '15s'; \
+     SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on";
+const READER: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; \
+     SET default_transaction_isolation = 'repeatable read'; SET default_transaction_read_only = on";
+// A step may rewrite a large table; waiting for somebody else's lock is bounded.
+const MIGRATION: &str = "SET statement_timeout = 0; SET lock_timeout = '60s'; SET synchronous_commit = on";
+
+pub(super) async fn open(url: &DatabaseUrl) -> Result<Store, StoreError> {
+    let store = || StoreLocation::Postgres(url.clone());
+    let options = options(url)?;
+    let mut connection = connect(&options, url).await?;
+    check_server(&mut connection, url).await?;
+    // The driver takes a lock of the database while it migrates, so that of several processes one does.
+    migrate(&mut connection)
+        .await
+        .map_err(|error| migration_error(store(), error))?;
+    connection.close().await?;
+    let ledger = pool(LEDGER, &options, WRITER).await?;
+    Ok(Store {
+        writer: pool(1, &options, WRITER).await?,
+        replays: Replays::start(ledger.clone(), None),
+        ledger,
+        readers: pool(READERS, &options, READER).await?,
+        turn: std::sync::Arc::default(),
+        kind: Kind::Postgres(url.clone()),
+    })
+}
+
+async fn connect(options: &AnyConnectOptions, url: &DatabaseUrl) -> Result<AnyConnection, StoreError> {
+    let problem = match timeout(CONNECT_WITHIN, options.connect()).await {
+        Ok(Ok(connection)) => return Ok(connection),
+        Ok(Err(problem)) => problem,
+        Err(_) => sqlx::Error::PoolTimedOut,
+    };
+    let hint = match &problem {
+        sqlx::Error::Tls(_) => {
+            "TLS is asked for unless the URL ends in ?sslmode=disable; ?sslrootcert=FILE names a CA of your own"
+        }
+        sqlx::Error::Database(_) => "check the user, the password and the database's name in the URL",
+        _ => "check that the database runs, and the host and port in the URL",
+    };
+    Err(StoreError::NotReached {
+        store: StoreLocation::Postgres(url.clone()),
+        problem,
+        hint,
+    })
+}
+
+async fn check_server(connection: &mut AnyConnection, url: &DatabaseUrl) -> Result<(), StoreError> {
+    let unsuitable = |problem: String| StoreError::Unsuitable {
+        store: StoreLocation::Postgres(url.clone()),
+        problem,
+    };
+    let setting = "SELECT current_setting($1)";
+    let version: String = sqlx::query_scalar(setting)
+        .bind("server_version_num")
+        .fetch_one(&mut *connection)
+        .await?;
+    if version.parse::<i64>().is_ok_and(|version| version < OLDEST) {
+        return Err(unsuitable(
+            "it is older than PostgreSQL 15; run it on 15 or later".to_owned(),
+        ));
+    }
+    let encoding: String = sqlx::query_scalar(setting)
+        .bind("server_encoding")
+        .fetch_one(connection)
+        .await?;
+    if encoding != "UTF8" {
+        return Err(unsuitable(format!(
+            "its encoding is {encoding}; make the database with ENCODING 'UTF8'"
+        )));
+    }
+    Ok(())
+}
+
+async fn migrate(connection: &mut AnyConnection) -> Result<(), MigrateError> {
+    sqlx::raw_sql(MIGRATION).execute(&mut *connection).await?;
+    MIGRATOR.run(connection).await
+}
+
+/// What the driver connects with.
+fn options(url: &DatabaseUrl) -> Result<AnyConnectOptions, StoreError> {
+    Ok(safe_url(url).parse()?)
+}
+
+/// The URL, with TLS asked for where it leaves the machine and does not say.
+fn safe_url(url: &DatabaseUrl) -> zeroize::Zeroizing<String> {
+    let mut text = zeroize::Zeroizing::new(url.expose().to_owned());
+    if !url.is_local() && !url.has_ssl_mode() {
+        let separator = if text.contains('?') { '&' } else { '?' };
+        text.push(separator);
+        text.push_str("sslmode=verify-full");
+    }
+    text
+}
+
+async fn pool(
+    connections: u32,
+    options: &AnyConnectOptions,
+    settings: &'static str,
+) -> Result<AnyPool, sqlx::Error> {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(WAIT)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .after_connect(move |connection: &mut AnyConnection, _| {
+            Box::pin(async move {
+                sqlx::raw_sql(settings).execute(connection).await?;
+                Ok(())
+            })
+        })
+        // Without a bound, a connection that is cut off silently would never give its place back.
+        .after_release(|connection: &mut AnyConnection, _| {
+            Box::pin(async move { Ok(matches!(timeout(WAIT, connection.ping()).await, Ok(Ok(())))) })
+        })
+        .connect_with(options.clone())
+        .await
+}
+
+/// Tells the other processes of a version, once the transaction that this is part of commits.
+pub(super) async fn notify(connection: &mut AnyConnection, version: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_notify($1, $2)")
+        .bind(CHANNEL)
+        .bind(version.to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Word of changes. It may be lost, with its connection; whoever waits for changes looks for them, too.
+pub struct Notices {
+    url: Option<DatabaseUrl>,
+    listener: Option<PgListener>,
+    backoff: Duration,
+}
+
+impl Notices {
+    /// Of a store that nobody else changes.
+    pub(super) const fn silent() -> Self {
+        Self {
+            url: None,
+            listener: None,
+            backoff: BACKOFF.0,
+        }
+    }
+
+    pub(super) const fn of(url: DatabaseUrl) -> Self {
+        Self {
+            url: Some(url),
+            listener: None,
+            backoff: BACKOFF.0,
+        }
+    }
+
+    /// The next version that was announced, or `None` when announcements may have been missed, as they have
+    /// when a connection is new. Never resolves where nobody else changes the store.
+    pub async fn next(&mut self) -> Option<u64> {
+        let Some(url) = &self.url else {
+            return std::future::pending().await;
+        };
+        loop {
+            let Some(listener) = &mut self.listener else {
+                match listen(url).await {
+                    Ok(listener) => {
+                        self.listener = Some(listener);
+                        self.backoff = BACKOFF.0;
+                        return None;
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "changes by other processes are not announced; looking for them every second");
+                        tokio::time::sleep(self.backoff).await;
+                        self.backoff = (self.backoff * 2).min(BACKOFF.1);
+                    }
+                }
+                continue;
+            };
+            match timeout(ALIVE_WITHIN, listener.try_recv()).await {
+                Ok(Ok(Some(notice))) => {
+                    let version = notice.payload().parse().ok();
+                    return version.and_then(|version| number(version, "policy_version").ok());
+                }
+                Ok(Ok(None) | Err(_)) => self.listener = None,
+                Err(_) => {
+                    let ping = sqlx::query("SELECT 1").execute(&mut *listener);
+                    if !matches!(timeout(WAIT, ping).await, Ok(Ok(_))) {
+                        self.listener = None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn listen(url: &DatabaseUrl) -> Result<PgListener, sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(CONNECT_WITHIN)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .connect(&safe_url(url))
+        .await?;
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.eager_reconnect(false);
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
+}

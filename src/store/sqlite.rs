@@ -1,0 +1,121 @@
+//! The store in a file: `SQLite` in WAL mode, for one process at a time.
+//!
+//! Three sets of connections: one writer whose commits are on disk before they are acknowledged
+//! (`synchronous = FULL`), one for the ledger rows that may be lost with the machine's power but not with the
+//! process (`NORMAL`), and readers that never wait for either.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::MigrateError;
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
+
+use super::replay::Replays;
+use super::{Kind, MIGRATOR, Store, StoreError, WAIT, migration_error};
+use crate::store_location::StoreLocation;
+
+/// Connections that only read.
+const READERS: u32 = 4;
+
+const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
+const LEDGER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL";
+const READER: &str = "PRAGMA journal_mode = WAL; PRAGMA query_only = 1";
+
+pub(super) async fn open(path: &Path) -> Result<Store, StoreError> {
+    let lock = prepare_files(path)?;
+    let options = options(path)?;
+    let failed = |error| migration_error(StoreLocation::Sqlite(path.to_owned()), error);
+    // A pool would try again and again to open what is no database.
+    migrate(&options).await.map_err(failed)?;
+    let turn = Arc::default();
+    let ledger = pool(1, &options, LEDGER).await?;
+    Ok(Store {
+        writer: pool(1, &options, WRITER).await?,
+        replays: Replays::start(ledger.clone(), Some(Arc::clone(&turn))),
+        ledger,
+        readers: pool(READERS, &options, READER).await?,
+        turn,
+        kind: Kind::Sqlite { lock },
+    })
+}
+
+async fn migrate(options: &AnyConnectOptions) -> Result<(), MigrateError> {
+    let mut connection = options.connect().await?;
+    sqlx::raw_sql(WRITER).execute(&mut connection).await?;
+    MIGRATOR.run(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
+/// The driver takes a URL, where `%2F` and the like stand for a path's bytes. Its defaults wait five seconds for
+/// another connection's write and hold foreign keys.
+fn options(path: &Path) -> Result<AnyConnectOptions, StoreError> {
+    let mut url = "sqlite:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() {
+            url.push(char::from(*byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(url, "%{byte:02X}");
+        }
+    }
+    Ok(url.parse()?)
+}
+
+async fn pool(
+    connections: u32,
+    options: &AnyConnectOptions,
+    pragmas: &'static str,
+) -> Result<AnyPool, sqlx::Error> {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(WAIT)
+        // The connections are in this process: there is no network that could have cut them.
+        .test_before_acquire(false)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .after_connect(move |connection: &mut AnyConnection, _| {
+            Box::pin(async move {
+                sqlx::raw_sql(pragmas).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .connect_with(options.clone())
+        .await
+}
+
+/// Makes the folder and the file where they are missing, readable by their owner alone, and takes the lock.
+fn prepare_files(path: &Path) -> Result<File, StoreError> {
+    let not_writable = |problem| StoreError::NotWritable {
+        path: path.to_owned(),
+        problem,
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(not_writable)?;
+    }
+    let private = |path: &Path| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+    };
+    let mut lock_path = path.as_os_str().to_owned();
+    lock_path.push(".lock");
+    let lock = private(Path::new(&lock_path)).map_err(not_writable)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(path.to_owned())),
+        Err(TryLockError::Error(problem)) => return Err(not_writable(problem)),
+    }
+    // SQLite gives its log and index files the mode of the database file.
+    private(path).map_err(not_writable)?;
+    Ok(lock)
+}
