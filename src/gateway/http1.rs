@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::header::EXPECT;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
@@ -65,8 +66,6 @@ async fn serve_one(
     let idle = gateway.limits.idle_timeout.as_secs().max(1);
     session.set_keepalive(Some(idle));
     session.set_abort_on_close(false);
-    // A denied body is read away within bounds, and then the connection is as good as before.
-    session.set_close_on_response_before_downstream_finish(false);
     // The whole body has one deadline.
     session.set_read_timeout(None);
     session.set_write_timeout(Some(gateway.limits.body_timeout));
@@ -82,6 +81,10 @@ async fn serve_one(
             return None;
         }
     }
+    // A denied body is read away within bounds, and then the connection is as good as before. But a client that
+    // waits to be asked for its body may keep it and go on, and what it sends next would be read away.
+    let waits = session.get_header(EXPECT).is_some();
+    session.set_close_on_response_before_downstream_finish(waits);
     if *shutdown.borrow() {
         session.set_keepalive(None);
     }

@@ -201,6 +201,9 @@ async fn expectation_is_not_met_for_a_body_that_will_be_refused() {
     let answer = client.answer().await;
     answer.assert_denied(413, "body_too_large");
     assert_eq!(answer.interim, [0_u16; 0]);
+    // The client may keep its body now: what it sends next would be taken for that.
+    assert_eq!(answer.one("Connection"), "close");
+    client.assert_closed().await;
     upstream.assert_untouched();
 }
 
