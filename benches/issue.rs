@@ -137,6 +137,7 @@ async fn measure(dir: &std::path::Path) {
         audience: "bench".to_owned(),
         signing_algorithm: Algorithm::Rs256,
         trusted_proxies: Vec::new(),
+        audit_retention: Duration::from_secs(90 * 86_400),
         limits: ControlLimits {
             token_app: unlimited,
             ..ControlLimits::default()

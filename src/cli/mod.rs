@@ -1,7 +1,9 @@
 //! Commands: parse the command line, wire the planes, decide nothing.
 
+mod admin;
 mod quickstart;
 mod sample_upstream;
+mod secret_input;
 mod serve;
 mod token;
 
@@ -35,6 +37,8 @@ enum Command {
     Serve(ServeArgs),
     /// Check a config file and report every problem with its place
     Check(CheckArgs),
+    /// Look after the store: first owner, passwords, audit trail
+    Admin(admin::AdminArgs),
     /// Make a client assertion and fetch an access token, as a client would
     Token(token::TokenArgs),
 }
@@ -88,6 +92,10 @@ pub fn main() -> ExitCode {
         Command::Quickstart(args) => {
             telemetry::init_log(true);
             on_runtime(quickstart::quickstart(args))
+        }
+        Command::Admin(args) => {
+            telemetry::init_log(true);
+            on_runtime(admin::admin(args))
         }
         Command::Token(args) => on_runtime(token::token(args)),
     };

@@ -24,6 +24,10 @@ const GRACE: Duration = Duration::from_secs(30);
 /// `aud` of access tokens where the config does not name one.
 const AUDIENCE: &str = "portcullis";
 
+/// What is logged while nobody can sign in.
+const FIRST_OWNER: &str = "nobody can sign in yet; stop this process, make the first owner with \
+     `portcullis admin owner --config FILE --email YOU@EXAMPLE.COM`, and start it again";
+
 /// Runs until TERM or INT.
 pub(super) async fn serve(path: PathBuf) -> Result<(), Failure> {
     let config = config::load(&path).map_err(Failure::input)?;
@@ -34,6 +38,23 @@ pub(super) async fn serve(path: PathBuf) -> Result<(), Failure> {
     tracing::info!("ending: no new connections; requests under way may finish");
     planes.stop().await;
     Ok(())
+}
+
+/// What a control plane is told that listens at `address`.
+pub(super) fn control_settings(
+    settings: &config::ControlPlane,
+    address: impl std::fmt::Display,
+) -> ControlSettings {
+    let own = || format!("http://{address}");
+    ControlSettings {
+        store: settings.store.clone(),
+        public_url: settings.public_url.clone().unwrap_or_else(own),
+        audience: settings.audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
+        signing_algorithm: settings.signing_algorithm,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        limits: settings.limits,
+        audit_retention: settings.audit_retention,
+    }
 }
 
 /// TERM and INT, from the moment this is made. Make it first: whoever sees that the product is ready may end it.
@@ -144,19 +165,12 @@ impl Planes {
         registry: &Registry,
     ) -> Result<(), Failure> {
         let address = socket.local_addr().map_err(Failure::internal)?;
-        let settings = ControlSettings {
-            store: settings.store.clone(),
-            public_url: settings
-                .public_url
-                .clone()
-                .unwrap_or_else(|| format!("http://{address}")),
-            audience: settings.audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
-            signing_algorithm: settings.signing_algorithm,
-            trusted_proxies: settings.trusted_proxies.clone(),
-            limits: settings.limits,
-        };
+        let settings = control_settings(settings, address);
         let control = Arc::new(Control::open(settings, clock).await.map_err(Failure::input)?);
         control.register_metrics(registry).map_err(Failure::internal)?;
+        if control.is_without_members().await.map_err(Failure::internal)? {
+            tracing::warn!("{FIRST_OWNER}");
+        }
         self.tasks.push(tokio::spawn(control_service::serve(
             Arc::clone(&control),
             socket,

@@ -1,12 +1,13 @@
 //! The control plane's section: its store, its limits and the proxies before it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 
 use super::ControlPlane;
-use super::file::{self, ControlLimitsFile, RateFile};
+use super::file::{self, AuditFile, ControlLimitsFile, RateFile};
 use super::load::{Check, read};
 use crate::domain::key::Algorithm;
 use crate::domain::network::Network;
@@ -50,7 +51,25 @@ impl Default for ControlLimits {
     }
 }
 
+/// How long events stay in the audit trail unless the config says, in days.
+const AUDIT_DAYS: u64 = 90;
+
 impl Check<'_> {
+    fn audit_retention(&mut self, file: &AuditFile) -> Duration {
+        let Some(raw) = &file.retention else {
+            return Duration::from_secs(AUDIT_DAYS * 86_400);
+        };
+        let retention = raw.value.0;
+        if retention < Duration::from_secs(86_400) || retention > Duration::from_secs(3_660 * 86_400) {
+            self.problem(
+                raw.referenced,
+                "is not a time to keep events for",
+                "write 1d to 3660d, such as 90d",
+            );
+        }
+        retention
+    }
+
     /// A text that may be a secret: `file:PATH` is what the file holds, without the end of its last line.
     pub(super) fn secret(&mut self, raw: &Spanned<String>) -> Option<String> {
         let text = self.text(raw)?;
@@ -130,6 +149,7 @@ impl Check<'_> {
             signing_algorithm,
             trusted_proxies: self.networks(&file.trusted_proxies),
             limits: self.control_limits(&file.limits),
+            audit_retention: self.audit_retention(&file.audit),
         })
     }
 

@@ -163,6 +163,14 @@ pub struct ControlPlaneFile {
     pub trusted_proxies: Vec<Spanned<String>>,
     #[serde(default)]
     pub limits: ControlLimitsFile,
+    #[serde(default)]
+    pub audit: AuditFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditFile {
+    pub retention: Option<Spanned<Duration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -266,6 +266,8 @@ pub struct ControlPlane {
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     pub limits: ControlLimits,
+    /// How long events stay in the audit trail.
+    pub audit_retention: Duration,
 }
 
 /// Metrics, health and logs.

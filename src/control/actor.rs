@@ -8,12 +8,35 @@ use crate::domain::role::{Action, Resource, may};
 use crate::domain::source_kind::SourceKind;
 use crate::store::members::Member;
 
-/// Who asks for something, and from where.
+/// Who asks for something, from where, and on which conditions.
 #[derive(Clone, Debug)]
 pub struct Actor {
     pub who: Who,
     /// The address that the request came from, where there was one.
     pub from: Option<IpAddr>,
+    /// Which revision of what is to be changed the actor has seen, where they say so (`If-Match`).
+    pub if_match: IfMatch,
+    /// What makes a repeated request known, where it carries something (`Idempotency-Key`).
+    pub retry_key: Option<RetryKey>,
+}
+
+/// The revisions of a thing that a change is meant for (RFC 9110 section 13.1.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum IfMatch {
+    /// Whatever there is.
+    #[default]
+    Any,
+    /// One of these.
+    Revisions(Vec<u64>),
+}
+
+/// A request that may be sent again and still makes one thing only.
+#[derive(Clone, Debug)]
+pub struct RetryKey {
+    /// Digest of who asks, for what, and the key they chose.
+    pub digest: String,
+    /// Digest of the body.
+    pub body_digest: String,
 }
 
 /// Who asks.
@@ -34,6 +57,8 @@ impl Actor {
         Self {
             who: Who::System(word),
             from: None,
+            if_match: IfMatch::Any,
+            retry_key: None,
         }
     }
 
@@ -43,6 +68,8 @@ impl Actor {
         Self {
             who: Who::Member(Box::new(member)),
             from,
+            if_match: IfMatch::Any,
+            retry_key: None,
         }
     }
 
@@ -68,6 +95,14 @@ impl Actor {
         kind: SourceKind,
     ) -> Result<(), ControlError> {
         self.check(workspace, action, Resource::Source { id, kind })
+    }
+
+    /// Refuses a change of something that has changed since the actor saw it.
+    pub(super) fn expects(&self, revision: u64) -> Result<(), ControlError> {
+        match &self.if_match {
+            IfMatch::Revisions(seen) if !seen.contains(&revision) => Err(ControlError::Changed { revision }),
+            IfMatch::Any | IfMatch::Revisions(_) => Ok(()),
+        }
     }
 
     /// Refuses everybody but the server itself and its operator.

@@ -8,7 +8,7 @@ use super::audit::{Deed, Event, app_value, key_value};
 use super::error::{Conflict, ControlError};
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
 use crate::domain::key::{Algorithm, PublicKey};
-use crate::domain::name::Name;
+use crate::domain::name::{Name, composed};
 use crate::domain::role::Action;
 use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::source_kind::SUPPORTED_SCOPES;
@@ -161,6 +161,7 @@ impl Control {
         actor.must(workspace, Action::EditApp)?;
         let mut tx = self.store.write().await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
+        actor.expects(found.app.revision)?;
         let before = app_value(&found);
         if let Some(text) = &change.name {
             found.app.name = name(text, "name")?;
@@ -191,12 +192,13 @@ impl Control {
         actor.must(workspace, Action::EditApp)?;
         let mut tx = self.store.write().await?;
         let found = details(&mut tx, actor, workspace, id).await?;
+        actor.expects(found.app.revision)?;
         let connected = tx.sources_of(id, CONNECTED_NAMED).await?;
         if !connected.is_empty() {
             let sources = connected.iter().map(|(id, _)| id.to_string()).collect();
             return Err(Conflict::AppConnected(sources).into());
         }
-        if found.app.name.as_str() != confirm_name {
+        if found.app.name.as_str() != composed(confirm_name) {
             return Err(ControlError::invalid(
                 "confirm_name",
                 "this is not the name of the OAuth app",
@@ -226,6 +228,7 @@ impl Control {
         let key = self.app_key(id, new, "")?;
         let mut tx = self.store.write().await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
+        actor.expects(found.app.revision)?;
         if found.keys.len() >= APP_KEYS_MAX {
             return Err(Conflict::TwoKeys.into());
         }
@@ -234,26 +237,34 @@ impl Control {
         }
         tx.insert_app_key(&key).await?;
         found.keys.push(key.clone());
-        let event = app_event(Deed::AppKeyAdded, &found.app).made(key_value(&key));
+        let event = app_event(Deed::AppKeyAdded, &found.app)
+            .made(key_value(&key))
+            .making(&key.id);
         self.put_app(tx, actor, &mut found, event).await?;
         Ok(key)
     }
 
-    /// Deletes a public key of an app. The tokens that it proved end with it.
+    /// Deletes a public key of an app. The tokens that it proved end with it. `last_too` says that the app may be
+    /// left without a key, and so without a way to get tokens.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`].
+    /// [`ControlError::NotFound`], or [`Conflict::LastKey`] without `last_too`.
     pub async fn delete_app_key(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
         id: &AppId,
         key: &KeyId,
+        last_too: bool,
     ) -> Result<(), ControlError> {
         actor.must(workspace, Action::EditApp)?;
         let mut tx = self.store.write().await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
+        actor.expects(found.app.revision)?;
         let at = found.keys.iter().position(|held| held.id == *key);
+        if at.is_some() && found.keys.len() == 1 && !last_too {
+            return Err(Conflict::LastKey.into());
+        }
         let gone = found.keys.remove(at.ok_or(ControlError::NotFound("public key"))?);
         tx.delete_app_key(key).await?;
         let event = app_event(Deed::AppKeyDeleted, &found.app).removed(key_value(&gone));

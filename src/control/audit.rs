@@ -33,8 +33,14 @@ pub enum Deed {
     SourceDisconnected,
     EnforcementChanged,
     MemberAdded,
+    MemberInvited,
+    MemberJoined,
+    InvitationRefused,
+    MemberChanged,
+    MemberRemoved,
     PasswordReset,
     ApiTokenCreated,
+    ApiTokenDeleted,
 }
 
 impl Deed {
@@ -57,8 +63,14 @@ impl Deed {
             Self::SourceDisconnected => "source.disconnected",
             Self::EnforcementChanged => "source.enforcement_changed",
             Self::MemberAdded => "member.added",
+            Self::MemberInvited => "member.invited",
+            Self::MemberJoined => "member.joined",
+            Self::InvitationRefused => "member.invitation_refused",
+            Self::MemberChanged => "member.changed",
+            Self::MemberRemoved => "member.removed",
             Self::PasswordReset => "account.password_reset",
             Self::ApiTokenCreated => "api_token.created",
+            Self::ApiTokenDeleted => "api_token.deleted",
         }
     }
 }
@@ -72,6 +84,8 @@ pub(super) struct Event {
     resource_name: String,
     before: Option<Value>,
     after: Option<Value>,
+    /// What the change made, where that is not the resource itself.
+    made_id: Option<String>,
 }
 
 impl Event {
@@ -91,6 +105,7 @@ impl Event {
             resource_name: resource_name.to_string(),
             before: None,
             after: None,
+            made_id: None,
         }
     }
 
@@ -109,7 +124,21 @@ impl Event {
             resource_name: resource_name.to_string(),
             before: None,
             after: None,
+            made_id: None,
         }
+    }
+
+    /// Says what the change makes, where that is a part of the resource.
+    pub(super) fn making(self, id: &impl ToString) -> Self {
+        Self {
+            made_id: Some(id.to_string()),
+            ..self
+        }
+    }
+
+    /// The id of what the change makes.
+    pub(super) fn made_id(&self) -> &str {
+        self.made_id.as_deref().unwrap_or(&self.resource_id)
     }
 
     /// What there is now and was not before.

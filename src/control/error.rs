@@ -28,6 +28,10 @@ pub enum ControlError {
     Unauthenticated,
     #[error("this needs {}; ask an owner of the workspace", .0.allowed_to())]
     Forbidden(Action),
+    #[error(
+        "it has changed since you read it and has revision {revision} now; read it again, and send the ETag of that as If-Match"
+    )]
+    Changed { revision: u64 },
     #[error("only the operator of this server may do this, with `portcullis admin`")]
     OperatorOnly,
     #[error("{0}")]
@@ -75,6 +79,30 @@ pub enum Conflict {
     WriteKeyTaken,
     #[error("the workspace has a member with this e-mail address already")]
     MemberExists,
+    #[error(
+        "somebody has joined a workspace of this store already; an owner invites further people, and `portcullis admin reset-password` lets one back in"
+    )]
+    NotEmpty,
+    #[error("the workspace would be left without an owner; make somebody else an owner first")]
+    LastOwner,
+    #[error(
+        "this is the last public key of the OAuth app: without it the app gets no tokens, and those that it has end; add another key first, or delete it with last_key=true"
+    )]
+    LastKey,
+    #[error("a member has at most 100 API tokens; delete one first")]
+    ApiTokens,
+    #[error("a request with this Idempotency-Key is being handled or was; send it again to get its answer")]
+    RetriedMeanwhile,
+    #[error("a request with this Idempotency-Key made something that was deleted since; choose another key")]
+    RetriedTooLate,
+    #[error(
+        "a request with this Idempotency-Key was carried out, and the secret in its answer was shown that one time; delete what it made, and choose another key"
+    )]
+    RetriedForSecret,
+    #[error(
+        "too many Idempotency-Keys are remembered for this member; send the request without one, or wait until some are a day old"
+    )]
+    RetryKeys,
 }
 
 impl Conflict {
@@ -88,6 +116,14 @@ impl Conflict {
             Self::ScopeMissing { .. } => "scope-missing",
             Self::WriteKeyTaken => "write-key-taken",
             Self::MemberExists => "member-exists",
+            Self::NotEmpty => "not-empty",
+            Self::LastOwner => "last-owner",
+            Self::LastKey => "last-key",
+            Self::ApiTokens => "too-many-api-tokens",
+            Self::RetriedMeanwhile => "retried-meanwhile",
+            Self::RetriedTooLate => "retried-too-late",
+            Self::RetriedForSecret => "secret-shown-once",
+            Self::RetryKeys => "too-many-idempotency-keys",
         }
     }
 }
@@ -107,6 +143,10 @@ pub enum BadRequest {
     Malformed,
     #[error("nothing is served at this path")]
     Path,
+    #[error("an If-Match header is * or a list of entity tags as ETag headers have them")]
+    IfMatch,
+    #[error("an Idempotency-Key header is one of 1 to 255 visible ASCII characters")]
+    IdempotencyKey,
     #[error("this path does not serve the request's method")]
     Method,
 }
@@ -130,6 +170,11 @@ impl IntoResponse for ControlError {
             Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "Invalid value"),
             Self::Conflict(conflict) => (StatusCode::CONFLICT, conflict.slug(), "Conflict"),
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Not signed in"),
+            Self::Changed { .. } => (
+                StatusCode::PRECONDITION_FAILED,
+                "changed-meanwhile",
+                "Changed meanwhile",
+            ),
             Self::Forbidden(_) | Self::OperatorOnly => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::Request(fault) => fault.status(),
             Self::TooMany(_) => (
@@ -192,6 +237,9 @@ impl BadRequest {
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request too slow"),
             Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "Not JSON"),
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed-json", "Malformed JSON"),
+            Self::IfMatch | Self::IdempotencyKey => {
+                (StatusCode::BAD_REQUEST, "malformed-header", "Malformed header")
+            }
             Self::Path => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::Method => (
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -1,76 +1,223 @@
-//! Members and their API tokens, as far as the first owner and scripts need them.
+//! Members of workspaces, and what each of them is granted.
 
-use std::fmt;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
 use serde_json::json;
-use zeroize::Zeroizing;
 
-use super::actor::{Actor, Who};
+use super::actor::Actor;
 use super::apps::name;
 use super::audit::{Deed, Event, grants_value};
 use super::error::{Conflict, ControlError};
-use super::{Control, random};
-use crate::domain::digest::sha256;
-use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
-use crate::domain::role::{Action, Grants};
-use crate::domain::time::UnixSeconds;
-use crate::store::WriteTx;
-use crate::store::members::{Account, ApiTokenRecord, Member};
+use super::workspaces::workspace_event;
+use super::{Control, passwords};
+use crate::domain::ids::{AccountId, MemberId, SourceId, WorkspaceId};
+use crate::domain::name::{composed, is_deceptive};
+use crate::domain::role::{Action, Assigned, Grant, Grants, LISTED_MAX, Role};
+use crate::domain::source_kind::SourceKind;
+use crate::store::directory::{Page, Workspace};
+use crate::store::members::{Account, Member};
+use crate::store::{ReadTx, WriteTx};
 
-/// What every API token begins with, so that scanners find leaked ones.
-const API_TOKEN_PREFIX: &str = "pcl_";
+/// The longest e-mail address, in bytes.
+const EMAIL_BYTES_MAX: usize = 254;
 
-/// Letters and digits after the prefix: 238 bits.
-const API_TOKEN_CHARS: usize = 40;
-
-/// Characters of a token that are kept readable.
-const SHOWN_CHARS: usize = 8;
-
-/// A new API token. It is shown once, by [`ApiToken::expose`], and kept as a hash.
-pub struct ApiToken(Zeroizing<String>);
-
-impl ApiToken {
-    /// The token itself, for its owner.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
+/// A role as it is asked for, with what it is for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewGrant {
+    pub role: String,
+    /// For the roles on sources and functions, and for no other: `"all"`, or the ids of some.
+    #[serde(default)]
+    pub resources: Option<NewResources>,
 }
 
-impl fmt::Debug for ApiToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ApiToken(..)")
-    }
+/// What a role is for, as it is asked for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum NewResources {
+    Word(String),
+    Listed(Vec<String>),
 }
 
 impl Control {
+    /// One page of a workspace's members, joined or only invited.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] for who is no owner.
+    pub async fn members(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<Member>, ControlError> {
+        actor.must(workspace, Action::ManageMembers)?;
+        Ok(self.store.read().await?.members(workspace, page).await?)
+    }
+
+    /// One member. Everybody may see their own membership.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], or [`ControlError::Forbidden`] for who is no owner.
+    pub async fn member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &MemberId,
+    ) -> Result<Member, ControlError> {
+        if actor.as_member().is_none_or(|own| own.id != *id) {
+            actor.must(workspace, Action::ManageMembers)?;
+        }
+        member_in(&mut self.store.read().await?, workspace, id).await
+    }
+
+    /// Replaces what a member is granted.
+    ///
+    /// # Errors
+    /// [`Conflict::LastOwner`] where nobody else would own the workspace, [`ControlError::Invalid`] for roles
+    /// that cannot be taken.
+    pub async fn update_member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &MemberId,
+        roles: &[NewGrant],
+    ) -> Result<Member, ControlError> {
+        actor.must(workspace, Action::ManageMembers)?;
+        let mut tx = self.store.write().await?;
+        let mut member = member_in(&mut tx, workspace, id).await?;
+        actor.expects(member.revision)?;
+        let before = json!({"roles": grants_value(&member.grants)});
+        let grants = grants(&mut tx, workspace, roles).await?;
+        if !grants.is_owner() {
+            keep_an_owner(&mut tx, &member).await?;
+        }
+        tx.update_grants(id, &grants).await?;
+        member.grants = grants;
+        member.revision += 1;
+        let after = json!({"roles": grants_value(&member.grants)});
+        let event = member_event(Deed::MemberChanged, &member).changed(before, after);
+        self.commit(tx, actor, &[], event).await?;
+        Ok(member)
+    }
+
+    /// Removes a member. Their API tokens and their sessions open nothing of the workspace from then on.
+    ///
+    /// # Errors
+    /// [`Conflict::LastOwner`] where nobody else would own the workspace.
+    pub async fn remove_member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &MemberId,
+    ) -> Result<(), ControlError> {
+        actor.must(workspace, Action::ManageMembers)?;
+        let mut tx = self.store.write().await?;
+        let member = member_in(&mut tx, workspace, id).await?;
+        actor.expects(member.revision)?;
+        keep_an_owner(&mut tx, &member).await?;
+        tx.delete_member(id).await?;
+        let event = member_event(Deed::MemberRemoved, &member).removed(member_value(&member));
+        self.commit(tx, actor, &[], event).await
+    }
+
     /// Makes an owner of a workspace who need not be invited: what begins a workspace.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a text that is no e-mail address, [`Conflict::MemberExists`],
-    /// [`ControlError::NotFound`] for the workspace, or [`ControlError::OperatorOnly`].
+    /// As [`Control::create_member`].
     pub async fn create_owner(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
         email: &str,
     ) -> Result<Member, ControlError> {
+        let owner = NewGrant {
+            role: Role::WorkspaceOwner.as_str().to_owned(),
+            resources: None,
+        };
+        self.create_member(actor, workspace, email, &[owner]).await
+    }
+
+    /// Makes a member who need not be invited.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for a text that is no e-mail address or roles that cannot be taken,
+    /// [`Conflict::MemberExists`], [`ControlError::NotFound`] for the workspace, or [`ControlError::OperatorOnly`].
+    pub async fn create_member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        email: &str,
+        roles: &[NewGrant],
+    ) -> Result<Member, ControlError> {
         actor.must_be_system()?;
+        let mut tx = self.store.write().await?;
+        let mut member = self.new_member(&mut tx, workspace, email, roles).await?;
+        member.joined_at = Some(member.created_at);
+        tx.insert_member(&member).await?;
+        let event = member_event(Deed::MemberAdded, &member).made(member_value(&member));
+        self.commit(tx, actor, &[], event).await?;
+        Ok(member)
+    }
+
+    /// A member to be inserted, not joined yet. The person is inserted already where they are new.
+    pub(super) async fn new_member(
+        &self,
+        tx: &mut WriteTx,
+        workspace: &WorkspaceId,
+        email: &str,
+        roles: &[NewGrant],
+    ) -> Result<Member, ControlError> {
         let now = self.now();
         let email = email_address(email)?;
-        let mut tx = self.store.write().await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
-        let account = self.account(&mut tx, email).await?;
+        let grants = grants(tx, workspace, roles).await?;
+        let account = self.account(tx, email).await?;
         if tx.has_member(workspace, &account.id).await? {
             return Err(Conflict::MemberExists.into());
         }
-        let member = Member {
+        Ok(Member {
             id: self.ids.make("mem", MemberId::parse, now)?,
             workspace: workspace.clone(),
+            account: account.id,
+            email: account.email,
+            grants,
+            revision: 1,
+            created_at: now,
+            joined_at: None,
+        })
+    }
+
+    /// Makes the first workspace and its owner, on a store that nobody has joined yet.
+    ///
+    /// # Errors
+    /// [`Conflict::NotEmpty`] where somebody has, [`ControlError::Invalid`] for an address, a name or a password
+    /// that cannot be taken, [`ControlError::OperatorOnly`].
+    pub async fn create_first_owner(
+        &self,
+        actor: &Actor,
+        email: &str,
+        workspace_name: &str,
+        password: &str,
+    ) -> Result<(Workspace, Member), ControlError> {
+        actor.must_be_system()?;
+        let now = self.now();
+        let email = email_address(email)?;
+        let workspace = Workspace {
+            id: self.ids.make("ws", WorkspaceId::parse, now)?,
+            name: name(workspace_name, "workspace")?,
+            revision: 1,
+            created_at: now,
+        };
+        let hash = passwords::hash_chosen(password).await?;
+        let mut tx = self.store.write().await?;
+        if !tx.is_without_members().await? {
+            return Err(Conflict::NotEmpty.into());
+        }
+        let account = self.account(&mut tx, email).await?;
+        let member = Member {
+            id: self.ids.make("mem", MemberId::parse, now)?,
+            workspace: workspace.id.clone(),
             account: account.id,
             email: account.email,
             grants: Grants::owner(),
@@ -78,15 +225,27 @@ impl Control {
             created_at: now,
             joined_at: Some(now),
         };
+        tx.insert_workspace(&workspace).await?;
         tx.insert_member(&member).await?;
-        let event = member_event(Deed::MemberAdded, &member)
-            .made(json!({"email": member.email, "roles": grants_value(&member.grants)}));
+        tx.set_password_hash(&member.account, &hash).await?;
+        let made = workspace_event(Deed::WorkspaceCreated, &workspace)
+            .made(json!({"name": workspace.name.as_str()}));
+        self.append_audit(&mut tx, actor, made).await?;
+        let event = member_event(Deed::MemberAdded, &member).made(member_value(&member));
         self.commit(tx, actor, &[], event).await?;
-        Ok(member)
+        Ok((workspace, member))
+    }
+
+    /// Whether nobody could sign in: nobody has joined any workspace.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub async fn is_without_members(&self) -> Result<bool, ControlError> {
+        Ok(self.store.read().await?.is_without_members().await?)
     }
 
     /// The person with this address, who may be new to this server.
-    async fn account(&self, tx: &mut WriteTx, email: String) -> Result<Account, ControlError> {
+    pub(super) async fn account(&self, tx: &mut WriteTx, email: String) -> Result<Account, ControlError> {
         if let Some(account) = tx.account_with_email(&email).await? {
             return Ok(account);
         }
@@ -98,76 +257,6 @@ impl Control {
         };
         tx.insert_account(&account).await?;
         Ok(account)
-    }
-
-    /// Makes an API token that speaks for a member: for whoever asks, or, where the server itself asks, for
-    /// anybody.
-    ///
-    /// # Errors
-    /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::NotFound`] for the member.
-    pub async fn create_api_token(
-        &self,
-        actor: &Actor,
-        member: &MemberId,
-        token_name: &str,
-        expires_at: Option<UnixSeconds>,
-    ) -> Result<ApiToken, ControlError> {
-        match &actor.who {
-            Who::Member(own) if own.id == *member => actor.must(&own.workspace, Action::ManageOwnTokens)?,
-            Who::System(_) => {}
-            Who::Member(_) | Who::App(_) => return Err(ControlError::NotFound("member")),
-        }
-        let now = self.now();
-        let mut token = Zeroizing::new(API_TOKEN_PREFIX.to_owned());
-        token.push_str(&random::alphanumerics(API_TOKEN_CHARS)?);
-        let record = ApiTokenRecord {
-            id: self.ids.text("tok", now),
-            member: member.clone(),
-            name: name(token_name, "name")?,
-            hash: hash(&token),
-            prefix: token.chars().take(SHOWN_CHARS).collect(),
-            created_at: now,
-            expires_at,
-        };
-        let mut tx = self.store.write().await?;
-        let workspace = tx.workspace_of(member).await?;
-        let workspace = workspace.ok_or(ControlError::NotFound("member"))?;
-        tx.insert_api_token(&record).await?;
-        let event = Event::new(
-            Deed::ApiTokenCreated,
-            &workspace,
-            "api_token",
-            &record.id,
-            &record.name,
-        );
-        let event = event.made(json!({
-            "name": record.name.as_str(),
-            "member_id": member.as_str(),
-            "expires_at": expires_at.map(|at| at.0),
-        }));
-        self.commit(tx, actor, &[], event).await?;
-        Ok(ApiToken(token))
-    }
-
-    /// The member that an API token speaks for.
-    ///
-    /// # Errors
-    /// [`ControlError::Unauthenticated`] for anything but a live token.
-    pub async fn authenticate(&self, token: &str) -> Result<Member, ControlError> {
-        let well_formed = token.len() == API_TOKEN_PREFIX.len() + API_TOKEN_CHARS
-            && token.starts_with(API_TOKEN_PREFIX)
-            && token
-                .bytes()
-                .skip(API_TOKEN_PREFIX.len())
-                .all(|byte| byte.is_ascii_alphanumeric());
-        if !well_formed {
-            return Err(ControlError::Unauthenticated);
-        }
-        let now = self.now();
-        let found = self.store.read().await?.api_token(&hash(token), now).await?;
-        let (id, member) = found.ok_or(ControlError::Unauthenticated)?;
-        self.uses.note_api_token(&id, now);
-        Ok(member)
     }
 
     /// The person's membership of a workspace. Where there is none, the workspace does not exist for them.
@@ -183,25 +272,129 @@ impl Control {
     }
 }
 
+/// The member, joined or only invited.
+pub(super) async fn member_in(
+    tx: &mut ReadTx,
+    workspace: &WorkspaceId,
+    id: &MemberId,
+) -> Result<Member, ControlError> {
+    let found = tx.member(workspace, id).await?;
+    found.ok_or(ControlError::NotFound("member"))
+}
+
+/// Refuses to take the owner's role from the last one who has it.
+async fn keep_an_owner(tx: &mut ReadTx, member: &Member) -> Result<(), ControlError> {
+    let owns = member.joined_at.is_some() && member.grants.is_owner();
+    if owns && tx.owners_but(&member.workspace, &member.id).await? == 0 {
+        return Err(Conflict::LastOwner.into());
+    }
+    Ok(())
+}
+
 /// Something done to a membership.
-fn member_event(deed: Deed, member: &Member) -> Event {
+pub(super) fn member_event(deed: Deed, member: &Member) -> Event {
     Event::new(deed, &member.workspace, "member", &member.id, &member.email)
 }
 
-/// A token has 238 random bits: nothing is gained by a slow hash.
-fn hash(token: &str) -> String {
-    URL_SAFE_NO_PAD.encode(sha256(token.as_bytes()))
+/// A membership as the trail shows it.
+pub(super) fn member_value(member: &Member) -> serde_json::Value {
+    json!({"email": member.email, "roles": grants_value(&member.grants)})
 }
 
-fn email_address(text: &str) -> Result<String, ControlError> {
-    let email = text.trim().to_lowercase();
-    let plain = email.chars().all(|c| !c.is_whitespace() && !c.is_control());
-    match email.split_once('@') {
+/// Roles as they are asked for, checked: each at most once, what they are for known here.
+pub(super) async fn grants(
+    tx: &mut ReadTx,
+    workspace: &WorkspaceId,
+    roles: &[NewGrant],
+) -> Result<Grants, ControlError> {
+    if roles.is_empty() {
+        return Err(ControlError::invalid("roles", "name at least one role"));
+    }
+    let mut grants = Vec::with_capacity(roles.len().min(Role::ALL.len()));
+    for (at, new) in roles.iter().enumerate() {
+        let field = format!("roles[{at}]");
+        let role = Role::parse(&new.role).ok_or_else(|| {
+            let names = Role::ALL.map(Role::as_str).join(", ");
+            ControlError::invalid(format!("{field}.role"), format!("a role is one of {names}"))
+        })?;
+        if grants.iter().any(|held: &Grant| held.role == role) {
+            let problem = "the role is named twice; list its resources together";
+            return Err(ControlError::invalid(format!("{field}.role"), problem));
+        }
+        let resources = assigned(tx, workspace, role, new.resources.as_ref(), &field).await?;
+        grants.push(Grant { role, resources });
+    }
+    Ok(grants.into_iter().collect())
+}
+
+async fn assigned(
+    tx: &mut ReadTx,
+    workspace: &WorkspaceId,
+    role: Role,
+    resources: Option<&NewResources>,
+    field: &str,
+) -> Result<Assigned, ControlError> {
+    let refused = |problem: String| ControlError::invalid(format!("{field}.resources"), problem);
+    match resources {
+        None if role.is_for_sources() => Err(refused(
+            "say what the role is for: \"all\", or a list of ids".to_owned(),
+        )),
+        None => Ok(Assigned::All),
+        Some(_) if !role.is_for_sources() => Err(refused(
+            "this role is for the whole workspace; leave the resources out".to_owned(),
+        )),
+        Some(NewResources::Word(word)) if word == "all" => Ok(Assigned::All),
+        Some(NewResources::Word(_)) => Err(refused("this is neither \"all\" nor a list of ids".to_owned())),
+        Some(NewResources::Listed(texts)) => {
+            if texts.is_empty() || texts.len() > LISTED_MAX {
+                return Err(refused(format!("list 1 to {LISTED_MAX} ids, or say \"all\"")));
+            }
+            let mut ids: Vec<SourceId> = Vec::with_capacity(texts.len());
+            for text in texts {
+                let id = SourceId::parse(text).ok();
+                let found = match &id {
+                    Some(id) => tx.source(workspace, id).await?,
+                    None => None,
+                };
+                let source = found
+                    .filter(|source| role.reaches(source.kind))
+                    .ok_or_else(|| refused(not_reached(role, text)))?;
+                ids.push(source.id);
+            }
+            ids.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+            ids.dedup();
+            Ok(Assigned::Listed(ids))
+        }
+    }
+}
+
+/// What was sent is shown back only as far as an id could go.
+fn not_reached(role: Role, text: &str) -> String {
+    let what = if role.reaches(SourceKind::SourceFunction) {
+        "source function"
+    } else {
+        "source"
+    };
+    let text: String = text.chars().filter(char::is_ascii_graphic).take(64).collect();
+    format!("there is no {what} `{text}` in this workspace")
+}
+
+/// An e-mail address as people are told apart by it: composed, in lower case.
+pub(super) fn email_address(text: &str) -> Result<String, ControlError> {
+    let refused = || ControlError::invalid("email", "this is not an e-mail address");
+    if text.len() > EMAIL_BYTES_MAX * 4 {
+        return Err(refused());
+    }
+    let email = composed(&composed(text.trim()).to_lowercase());
+    let plain = email
+        .chars()
+        .all(|c| !c.is_whitespace() && !c.is_control() && !is_deceptive(c));
+    match email.rsplit_once('@') {
         Some((local, domain))
-            if plain && !local.is_empty() && !domain.is_empty() && email.chars().count() <= 254 =>
+            if plain && !local.is_empty() && !domain.is_empty() && email.len() <= EMAIL_BYTES_MAX =>
         {
             Ok(email)
         }
-        _ => Err(ControlError::invalid("email", "this is not an e-mail address")),
+        _ => Err(refused()),
     }
 }

@@ -7,11 +7,13 @@
 
 pub mod actor;
 mod api;
+mod api_tokens;
 mod apps;
 mod audit;
 mod body;
 mod error;
 mod form;
+mod invitations;
 mod keys;
 pub mod limits;
 mod members;
@@ -19,11 +21,13 @@ mod passwords;
 mod provers;
 pub mod publish;
 mod random;
+mod retry;
 mod revoke;
 pub mod service;
 mod sources;
 mod token;
 mod traffic;
+mod trail;
 mod uses;
 mod workspaces;
 
@@ -35,12 +39,15 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 pub use actor::{Actor, Who};
+pub use api_tokens::ApiToken;
 pub use apps::{AppChange, AppDetails, NewApp, NewAppKey};
 pub use error::{BadRequest, Conflict, ControlError};
-pub use members::ApiToken;
+pub use invitations::{Invited, NewMember};
+pub use members::{NewGrant, NewResources};
 pub use revoke::Revoked;
 pub use sources::NewSource;
 pub use traffic::{GatewayState, SourceTraffic};
+pub use trail::{TrailReport, verify_trail};
 
 use crate::clock::Clock;
 use crate::config::ControlLimits;
@@ -74,6 +81,8 @@ pub struct ControlSettings {
     pub trusted_proxies: Vec<Network>,
     /// How often it may be asked.
     pub limits: ControlLimits,
+    /// How long events stay in the audit trail.
+    pub audit_retention: Duration,
 }
 
 /// Why a control plane cannot start.
@@ -105,6 +114,7 @@ pub struct Control {
     provers: Provers,
     uses: Uses,
     limits: Limits,
+    audit_retention: Duration,
     tokens_issued: IntCounterVec,
     /// The newest policy version, for whoever feeds gateways.
     versions: watch::Sender<u64>,
@@ -130,6 +140,7 @@ impl Control {
         let token_endpoint = format!("{}/token", settings.public_url);
         Ok(Self {
             store,
+            audit_retention: settings.audit_retention,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
             clock,
             ids: Ids::new(),
@@ -188,6 +199,9 @@ impl Control {
 
     /// Removes what has expired, a bounded number of rows at a time, so that no writer waits for long.
     async fn purge(&self) {
+        if let Err(error) = self.drop_old_events().await {
+            tracing::warn!(%error, "old events could not be dropped from the audit trail");
+        }
         loop {
             let now = self.now();
             let purged = async { Ok(self.store.purge(now).await? | self.store.purge_traffic(now).await?) };

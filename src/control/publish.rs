@@ -45,6 +45,7 @@ impl Control {
         changes: &[Change],
         event: Event,
     ) -> Result<(), ControlError> {
+        self.note_retry(&mut tx, actor, event.made_id()).await?;
         self.append_audit(&mut tx, actor, event).await?;
         let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
         let version = tx.commit(&body, self.now()).await?;

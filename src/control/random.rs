@@ -58,6 +58,19 @@ pub fn alphanumerics(length: usize) -> Result<Zeroizing<String>, ControlError> {
     Ok(text)
 }
 
+/// A number as `length` letters and digits, the most significant first.
+pub fn in_alphanumerics(mut number: u64, length: usize) -> String {
+    let mut text = vec!['0'; length];
+    for place in text.iter_mut().rev() {
+        let digit = usize::try_from(number % 62).unwrap_or_default();
+        number /= 62;
+        if let Some(letter) = ALPHANUMERIC.get(digit) {
+            *place = char::from(*letter);
+        }
+    }
+    text.into_iter().collect()
+}
+
 /// A new token id (`jti`): 128 random bits.
 pub fn token_id() -> Result<String, ControlError> {
     let mut bytes = [0_u8; 16];

@@ -162,6 +162,7 @@ impl Control {
             .source_to_change(actor, workspace, id, Action::EditSource)
             .await?;
         tx.delete_source(id).await?;
+        tx.forget_resource(id).await?;
         let event = source_event(Deed::SourceDeleted, &source).removed(source_value(&source));
         let write_key_digest = digest_text(&source.write_key.digest());
         self.commit(tx, actor, &[Change::RemoveSource { write_key_digest }], event)
@@ -259,6 +260,7 @@ impl Control {
         source_for(&mut self.store.read().await?, actor, workspace, id, action).await?;
         let mut tx = self.store.write().await?;
         let source = source_for(&mut tx, actor, workspace, id, action).await?;
+        actor.expects(source.revision)?;
         Ok((tx, source))
     }
 

@@ -66,6 +66,18 @@ impl Control {
         tx.workspace(id).await?.ok_or(ControlError::NotFound("workspace"))
     }
 
+    /// One of the workspaces that the asking member's person has joined.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], also for a workspace of others.
+    pub async fn workspace_of(&self, actor: &Actor, id: &WorkspaceId) -> Result<Workspace, ControlError> {
+        let member = actor
+            .as_member()
+            .ok_or(ControlError::Forbidden(Action::ViewWorkspace))?;
+        let own = self.membership(id, &member.account).await?;
+        self.workspace(&Actor::member(own, actor.from), id).await
+    }
+
     /// One page of the workspaces that a member's person has joined.
     ///
     /// # Errors
@@ -94,6 +106,7 @@ impl Control {
             .workspace(id)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
+        actor.expects(workspace.revision)?;
         let before = json!({"name": workspace.name.as_str()});
         workspace.name = name(new_name, "name")?;
         workspace.revision += 1;
@@ -106,6 +119,6 @@ impl Control {
 }
 
 /// Something done to a workspace as a whole.
-fn workspace_event(deed: Deed, workspace: &Workspace) -> Event {
+pub(super) fn workspace_event(deed: Deed, workspace: &Workspace) -> Event {
     Event::new(deed, &workspace.id, "workspace", &workspace.id, &workspace.name)
 }

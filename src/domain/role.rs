@@ -67,7 +67,8 @@ impl Role {
     }
 
     /// Whether the role reaches sources of this kind at all, listed or not.
-    const fn reaches(self, kind: SourceKind) -> bool {
+    #[must_use]
+    pub const fn reaches(self, kind: SourceKind) -> bool {
         let function = matches!(kind, SourceKind::SourceFunction);
         match self {
             Self::WorkspaceOwner => true,

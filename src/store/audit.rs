@@ -1,14 +1,19 @@
 //! The audit trail: one row for each change, each chained to the one before it.
+//!
+//! The oldest rows may be dropped; then the chain begins with the hash of the last one dropped.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{StoreError, WriteTx, seconds};
+use sqlx::FromRow;
+
+use super::{ReadTx, Store, StoreError, WriteTx, moment, seconds};
 use crate::domain::digest::Chain;
+use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 
 /// One row of the trail as it is written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
     pub id: String,
     /// The workspace it happened in; none for what concerns the whole server.
@@ -26,6 +31,90 @@ pub struct AuditRow {
     /// JSON of what the change replaced, and of what it put there.
     pub changed_from: Option<String>,
     pub changed_to: Option<String>,
+}
+
+/// Which events of a workspace are asked for. What is absent does not matter.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Whose: a member's, an app's or the server's id.
+    pub actor: Option<String>,
+    /// Whose, by the e-mail address that they had then.
+    pub actor_name: Option<String>,
+    pub action: Option<String>,
+    pub resource_type: Option<String>,
+    pub resource_id: Option<String>,
+    /// From this moment on.
+    pub since: Option<UnixSeconds>,
+    /// Before this moment.
+    pub until: Option<UnixSeconds>,
+}
+
+/// A place in the chain: how many events there were up to it, and the hash of the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainEnd {
+    pub position: i64,
+    pub hash: String,
+}
+
+/// A row as it lies in the store, with its place and hash.
+#[derive(Debug)]
+pub struct KeptRow {
+    pub position: i64,
+    pub hash: String,
+    pub row: AuditRow,
+}
+
+#[derive(FromRow)]
+struct Row {
+    position: i64,
+    id: String,
+    workspace: Option<String>,
+    at: i64,
+    action: String,
+    actor_type: String,
+    actor_id: String,
+    actor_name: String,
+    address: Option<String>,
+    resource_type: String,
+    resource_id: String,
+    resource_name: String,
+    changed_from: Option<String>,
+    changed_to: Option<String>,
+    hash: String,
+}
+
+impl TryFrom<Row> for KeptRow {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            position: row.position,
+            hash: row.hash,
+            row: AuditRow {
+                id: row.id,
+                workspace: row.workspace,
+                // A moment before 1970 was never written: its hash will not fit either.
+                at: moment(row.at.max(0), "audit_events")?,
+                action: row.action,
+                actor_type: row.actor_type,
+                actor_id: row.actor_id,
+                actor_name: row.actor_name,
+                address: row.address,
+                resource_type: row.resource_type,
+                resource_id: row.resource_id,
+                resource_name: row.resource_name,
+                changed_from: row.changed_from,
+                changed_to: row.changed_to,
+            },
+        })
+    }
+}
+
+impl KeptRow {
+    /// Whether the row's hash is that of what it says, after a row with the hash `before`.
+    pub fn follows(&self, before: &str) -> bool {
+        self.row.hash(self.position, before) == self.hash
+    }
 }
 
 impl AuditRow {
@@ -89,5 +178,126 @@ impl WriteTx {
             .execute(self.connection())
             .await?;
         Ok(())
+    }
+}
+
+impl ReadTx {
+    /// Up to `limit` events of a workspace, the newest first, older than the event `after` where it is not empty.
+    pub(crate) async fn audit_events(
+        &mut self,
+        workspace: &WorkspaceId,
+        filter: &AuditFilter,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<AuditRow>, StoreError> {
+        let mut text = "SELECT * FROM audit_events WHERE workspace = $1".to_owned();
+        let mut texts = vec![workspace.as_str()];
+        for (column, wanted) in [
+            ("actor_id", &filter.actor),
+            ("actor_name", &filter.actor_name),
+            ("action", &filter.action),
+            ("resource_type", &filter.resource_type),
+            ("resource_id", &filter.resource_id),
+        ] {
+            if let Some(wanted) = wanted {
+                texts.push(wanted);
+                text.push_str(&format!(" AND {column} = ${}", texts.len()));
+            }
+        }
+        if !after.is_empty() {
+            texts.push(after);
+            text.push_str(&format!(
+                " AND (at, position) < (SELECT at, position FROM audit_events WHERE workspace = $1 AND id = ${})",
+                texts.len()
+            ));
+        }
+        let mut numbers = Vec::with_capacity(3);
+        for (comparison, moment) in [(">=", filter.since), ("<", filter.until)] {
+            if let Some(moment) = moment {
+                numbers.push(seconds(moment));
+                text.push_str(&format!(" AND at {comparison} ${}", texts.len() + numbers.len()));
+            }
+        }
+        numbers.push(i64::from(limit));
+        text.push_str(&format!(
+            " ORDER BY at DESC, position DESC LIMIT ${}",
+            texts.len() + numbers.len()
+        ));
+        // Only names of columns and numbers of parameters were put together.
+        let mut query = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(text));
+        for text in texts {
+            query = query.bind(text);
+        }
+        for number in numbers {
+            query = query.bind(number);
+        }
+        let rows = query.fetch_all(self.connection()).await?;
+        rows.into_iter()
+            .map(|row| Ok(KeptRow::try_from(row)?.row))
+            .collect()
+    }
+
+    /// Up to `limit` rows after a position, in the order of the chain.
+    pub(crate) async fn audit_after(
+        &mut self,
+        position: i64,
+        limit: u32,
+    ) -> Result<Vec<KeptRow>, StoreError> {
+        let rows: Vec<Row> =
+            sqlx::query_as("SELECT * FROM audit_events WHERE position > $1 ORDER BY position LIMIT $2")
+                .bind(position)
+                .bind(i64::from(limit))
+                .fetch_all(self.connection())
+                .await?;
+        rows.into_iter().map(KeptRow::try_from).collect()
+    }
+
+    /// Where the chain begins, which is the last event dropped, and where it ends.
+    pub(crate) async fn audit_chain(&mut self) -> Result<(ChainEnd, ChainEnd), StoreError> {
+        let row: Option<(i64, String, i64, String)> = sqlx::query_as(
+            "SELECT dropped_position, dropped_hash, newest_position, newest_hash FROM audit_chain \
+             WHERE only_row = 1",
+        )
+        .fetch_optional(self.connection())
+        .await?;
+        let (from, first, to, last) = row.ok_or(StoreError::Damaged("audit_chain"))?;
+        let end = |position, hash| ChainEnd { position, hash };
+        Ok((end(from, first), end(to, last)))
+    }
+}
+
+impl Store {
+    /// Drops up to `limit` of the oldest events that are from before `until`, and keeps the hash of the last of
+    /// them. Answers whether there may be more.
+    pub(crate) async fn drop_audit(&self, until: UnixSeconds, limit: u32) -> Result<bool, StoreError> {
+        let _turn = self.ledger_turn().await;
+        let mut tx = self.begin_ledger().await?;
+        let rows: Vec<(i64, i64, String)> =
+            sqlx::query_as("SELECT position, at, hash FROM audit_events ORDER BY position LIMIT $1")
+                .bind(i64::from(limit))
+                .fetch_all(&mut *tx)
+                .await?;
+        let old = rows.iter().take_while(|(_, at, _)| *at < seconds(until));
+        let Some((position, _, hash)) = old.last() else {
+            return Ok(false);
+        };
+        // Another process may do the same at this moment: the chain's beginning only ever moves forward.
+        let moved = sqlx::query(
+            "UPDATE audit_chain SET dropped_position = $1, dropped_hash = $2 \
+             WHERE only_row = 1 AND dropped_position < $1",
+        )
+        .bind(*position)
+        .bind(hash.as_str())
+        .execute(&mut *tx)
+        .await?;
+        if moved.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query("DELETE FROM audit_events WHERE position <= $1")
+            .bind(*position)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(rows.last().is_some_and(|(last, _, _)| last == position))
     }
 }

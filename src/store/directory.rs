@@ -68,7 +68,7 @@ impl TryFrom<WorkspaceRow> for Workspace {
         let damaged = || StoreError::Damaged("workspaces");
         Ok(Self {
             id: WorkspaceId::parse(&row.id).map_err(|_| damaged())?,
-            name: Name::parse(&row.name).map_err(|_| damaged())?,
+            name: Name::kept(&row.name).map_err(|_| damaged())?,
             revision: number(row.revision, "workspaces")?,
             created_at: moment(row.created_at, "workspaces")?,
         })
@@ -95,7 +95,7 @@ impl TryFrom<AppRow> for App {
         Ok(Self {
             id: AppId::parse(&row.id).map_err(|_| damaged())?,
             workspace: WorkspaceId::parse(&row.workspace).map_err(|_| damaged())?,
-            name: Name::parse(&row.name).map_err(|_| damaged())?,
+            name: Name::kept(&row.name).map_err(|_| damaged())?,
             scopes: ScopeSet::parse(&row.scopes).map_err(|_| damaged())?,
             token_lifetime: TokenLifetime::parse(&row.token_lifetime).ok_or_else(damaged)?,
             not_issued_before: moment(row.not_issued_before, "apps")?,
@@ -125,7 +125,7 @@ impl TryFrom<AppKeyRow> for AppKey {
         Ok(Self {
             id: KeyId::parse(&row.id).map_err(|_| damaged())?,
             app: AppId::parse(&row.app).map_err(|_| damaged())?,
-            name: Name::parse(&row.name).map_err(|_| damaged())?,
+            name: Name::kept(&row.name).map_err(|_| damaged())?,
             pem: row.pem,
             thumbprint: row.thumbprint,
             algorithm: Algorithm::parse(&row.algorithm).ok_or_else(damaged)?,

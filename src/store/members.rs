@@ -1,11 +1,10 @@
-//! Who may come in: people, their memberships of workspaces with what they were granted, and API tokens.
+//! Who may come in: people, and their memberships of workspaces with what they were granted.
 
 use sqlx::FromRow;
 
 use super::directory::{Page, Workspace};
 use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
 use crate::domain::ids::{AccountId, MemberId, SourceId, WorkspaceId};
-use crate::domain::name::Name;
 use crate::domain::role::{Assigned, Grant, Grants, Role};
 use crate::domain::time::UnixSeconds;
 
@@ -37,21 +36,17 @@ pub struct Member {
     pub joined_at: Option<UnixSeconds>,
 }
 
-/// An API token as the store knows it: by its hash.
+/// An invitation that somebody holds the secret of.
 #[derive(Debug)]
-pub struct ApiTokenRecord {
-    pub id: String,
+pub struct Invitation {
+    pub workspace: WorkspaceId,
     pub member: MemberId,
-    pub name: Name,
-    pub hash: String,
-    /// The first characters, by which people tell their tokens apart.
-    pub prefix: String,
-    pub created_at: UnixSeconds,
-    pub expires_at: Option<UnixSeconds>,
+    /// Proofs of the person that failed.
+    pub failures: u64,
 }
 
 #[derive(FromRow)]
-struct MemberRow {
+pub(super) struct MemberRow {
     id: String,
     workspace: String,
     account: String,
@@ -78,33 +73,6 @@ impl MemberRow {
 }
 
 impl ReadTx {
-    /// The token's id and the member it speaks for, if it has not expired at `now`.
-    pub(crate) async fn api_token(
-        &mut self,
-        hash: &str,
-        now: UnixSeconds,
-    ) -> Result<Option<(String, Member)>, StoreError> {
-        #[derive(FromRow)]
-        struct Row {
-            token: String,
-            #[sqlx(flatten)]
-            member: MemberRow,
-        }
-        let row: Option<Row> = sqlx::query_as(
-            "SELECT t.id AS token, m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
-             FROM api_tokens t JOIN members m ON m.id = t.member JOIN accounts a ON a.id = m.account \
-             WHERE t.hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2) AND m.joined_at IS NOT NULL",
-        )
-        .bind(hash)
-        .bind(seconds(now))
-        .fetch_optional(self.connection())
-        .await?;
-        match row {
-            None => Ok(None),
-            Some(row) => Ok(Some((row.token, self.with_grants(row.member).await?))),
-        }
-    }
-
     /// The person's membership of a workspace, once they have joined it.
     pub(crate) async fn membership(
         &mut self,
@@ -123,6 +91,108 @@ impl ReadTx {
         self.with_grants_if_any(row).await
     }
 
+    /// A member of a workspace, joined or only invited.
+    pub(crate) async fn member(
+        &mut self,
+        workspace: &WorkspaceId,
+        id: &MemberId,
+    ) -> Result<Option<Member>, StoreError> {
+        let row: Option<MemberRow> = sqlx::query_as(
+            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
+             FROM members m JOIN accounts a ON a.id = m.account WHERE m.workspace = $1 AND m.id = $2",
+        )
+        .bind(workspace.as_str())
+        .bind(id.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        self.with_grants_if_any(row).await
+    }
+
+    /// One page of a workspace's members, joined or only invited.
+    pub(crate) async fn members(
+        &mut self,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<Member>, StoreError> {
+        let rows: Vec<MemberRow> = sqlx::query_as(
+            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
+             FROM members m JOIN accounts a ON a.id = m.account \
+             WHERE m.workspace = $1 AND m.id > $2 ORDER BY m.id LIMIT $3",
+        )
+        .bind(workspace.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            found.push(self.with_grants(row).await?);
+        }
+        Ok(found)
+    }
+
+    /// How many have joined a workspace as its owners, `but` one of them.
+    pub(crate) async fn owners_but(
+        &mut self,
+        workspace: &WorkspaceId,
+        but: &MemberId,
+    ) -> Result<u64, StoreError> {
+        let owners: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM members m JOIN grants g ON g.member = m.id \
+             WHERE m.workspace = $1 AND m.id <> $2 AND m.joined_at IS NOT NULL AND g.role = $3",
+        )
+        .bind(workspace.as_str())
+        .bind(but.as_str())
+        .bind(Role::WorkspaceOwner.as_str())
+        .fetch_one(self.connection())
+        .await?;
+        number(owners, "members")
+    }
+
+    /// Whether nobody has joined any workspace yet.
+    pub(crate) async fn is_without_members(&mut self) -> Result<bool, StoreError> {
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT id FROM members WHERE joined_at IS NOT NULL LIMIT 1")
+                .fetch_optional(self.connection())
+                .await?;
+        Ok(found.is_none())
+    }
+
+    /// The invitation whose secret has this hash, if it has not expired at `now`.
+    pub(crate) async fn invitation(
+        &mut self,
+        hash: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<Invitation>, StoreError> {
+        let row: Option<(String, String, i64)> = sqlx::query_as(
+            "SELECT m.workspace, m.id, i.failures FROM invitations i JOIN members m ON m.id = i.member \
+             WHERE i.hash = $1 AND i.expires_at > $2 AND m.joined_at IS NULL",
+        )
+        .bind(hash)
+        .bind(seconds(now))
+        .fetch_optional(self.connection())
+        .await?;
+        let damaged = |_| StoreError::Damaged("members");
+        row.map(|(workspace, member, failures)| {
+            Ok(Invitation {
+                workspace: WorkspaceId::parse(&workspace).map_err(damaged)?,
+                member: MemberId::parse(&member).map_err(damaged)?,
+                failures: number(failures, "invitations")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// What the person's password hashes to, if they have one.
+    pub(crate) async fn password_hash(&mut self, account: &AccountId) -> Result<Option<String>, StoreError> {
+        let found: Option<Option<String>> =
+            sqlx::query_scalar("SELECT password_hash FROM accounts WHERE id = $1")
+                .bind(account.as_str())
+                .fetch_optional(self.connection())
+                .await?;
+        Ok(found.flatten())
+    }
+
     async fn with_grants_if_any(&mut self, row: Option<MemberRow>) -> Result<Option<Member>, StoreError> {
         match row {
             None => Ok(None),
@@ -130,7 +200,7 @@ impl ReadTx {
         }
     }
 
-    async fn with_grants(&mut self, row: MemberRow) -> Result<Member, StoreError> {
+    pub(super) async fn with_grants(&mut self, row: MemberRow) -> Result<Member, StoreError> {
         let grants: Vec<(String, String)> =
             sqlx::query_as("SELECT role, resource FROM grants WHERE member = $1 ORDER BY role, resource")
                 .bind(row.id.as_str())
@@ -192,17 +262,6 @@ impl ReadTx {
                 .fetch_optional(self.connection())
                 .await?;
         Ok(found.is_some())
-    }
-
-    /// The workspace of a member, wherever it is.
-    pub(crate) async fn workspace_of(&mut self, id: &MemberId) -> Result<Option<WorkspaceId>, StoreError> {
-        let found: Option<String> = sqlx::query_scalar("SELECT workspace FROM members WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(self.connection())
-            .await?;
-        found
-            .map(|id| WorkspaceId::parse(&id).map_err(|_| StoreError::Damaged("members")))
-            .transpose()
     }
 }
 
@@ -280,6 +339,76 @@ impl WriteTx {
         Ok(())
     }
 
+    /// Replaces what a member is granted, and raises the membership's revision.
+    pub(crate) async fn update_grants(
+        &mut self,
+        member: &MemberId,
+        grants: &Grants,
+    ) -> Result<(), StoreError> {
+        self.put_grants(member, grants).await?;
+        sqlx::query("UPDATE members SET revision = revision + 1 WHERE id = $1")
+            .bind(member.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Takes what lists a source out of all grants.
+    pub(crate) async fn forget_resource(&mut self, source: &SourceId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM grants WHERE resource = $1")
+            .bind(source.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Removes a member, and with them their grants, API tokens and invitation.
+    pub(crate) async fn delete_member(&mut self, id: &MemberId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM members WHERE id = $1")
+            .bind(id.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn insert_invitation(
+        &mut self,
+        member: &MemberId,
+        hash: &str,
+        expires_at: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO invitations (member, hash, expires_at) VALUES ($1, $2, $3)")
+            .bind(member.as_str())
+            .bind(hash)
+            .bind(seconds(expires_at))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that somebody with the invitation's secret did not prove to be the person.
+    pub(crate) async fn note_failed_proof(&mut self, member: &MemberId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE invitations SET failures = failures + 1 WHERE member = $1")
+            .bind(member.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Makes an invited person a member. Their invitation is used up.
+    pub(crate) async fn join(&mut self, member: &MemberId, at: UnixSeconds) -> Result<(), StoreError> {
+        sqlx::query("UPDATE members SET joined_at = $2, revision = revision + 1 WHERE id = $1")
+            .bind(member.as_str())
+            .bind(seconds(at))
+            .execute(self.connection())
+            .await?;
+        sqlx::query("DELETE FROM invitations WHERE member = $1")
+            .bind(member.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     pub(crate) async fn set_password_hash(
         &mut self,
         account: &AccountId,
@@ -290,23 +419,6 @@ impl WriteTx {
             .bind(account.as_str())
             .execute(self.connection())
             .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn insert_api_token(&mut self, token: &ApiTokenRecord) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO api_tokens (id, member, name, hash, prefix, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(token.id.as_str())
-        .bind(token.member.as_str())
-        .bind(token.name.as_str())
-        .bind(token.hash.as_str())
-        .bind(token.prefix.as_str())
-        .bind(seconds(token.created_at))
-        .bind(token.expires_at.map(seconds))
-        .execute(self.connection())
-        .await?;
         Ok(())
     }
 }

@@ -15,12 +15,14 @@
 //! without a change of the policy are claimed by `INSERT ... ON CONFLICT DO NOTHING` and the number of rows it
 //! says, as [`ledger`] does with assertions.
 
+pub mod api_tokens;
 pub mod audit;
 pub mod directory;
 pub mod ledger;
 pub mod members;
 mod postgres;
 pub mod replay;
+pub mod retry;
 pub mod sources;
 mod sqlite;
 pub mod traffic;
@@ -56,6 +58,16 @@ static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");
 pub enum StoreError {
     #[error("the store `{}` cannot be written: {problem}; choose another path or change its permissions", path.display())]
     NotWritable { path: PathBuf, problem: io::Error },
+    #[error("the store `{}` cannot be read: {problem}", path.display())]
+    NotReadable { path: PathBuf, problem: io::Error },
+    #[error(
+        "the store `{store}` has schema step {found}, and this build knows {known}; use the build that serves from it"
+    )]
+    OtherSchema {
+        store: StoreLocation,
+        found: i64,
+        known: i64,
+    },
     #[error("the store `{}` is in use by another portcullis process; stop that one or choose another path", .0.display())]
     Locked(PathBuf),
     #[error("the store `{store}` cannot be reached: {problem}; {hint}")]
@@ -133,6 +145,31 @@ impl Store {
             StoreLocation::Sqlite(path) => sqlite::open(path).await,
             StoreLocation::Postgres(url) => postgres::open(url).await,
         }
+    }
+
+    /// Opens a store to read it beside the processes that serve from it. Its schema is left as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherSchema`] where another build made it; [`StoreError`] where it cannot be opened.
+    pub async fn open_to_read(location: &StoreLocation) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let store = match location {
+            StoreLocation::Sqlite(path) => sqlite::open_to_read(path).await,
+            StoreLocation::Postgres(url) => postgres::open_to_read(url).await,
+        }?;
+        let found: Result<Option<i64>, _> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
+            .fetch_one(&store.readers)
+            .await;
+        let found = found.map_err(|error| migration_error(location.clone(), MigrateError::Execute(error)))?;
+        let known = MIGRATOR.iter().map(|step| step.version).max();
+        if found == known {
+            return Ok(store);
+        }
+        Err(StoreError::OtherSchema {
+            store: location.clone(),
+            found: found.unwrap_or_default(),
+            known: known.unwrap_or_default(),
+        })
     }
 
     /// Begins a change. One change is made at a time, by whichever process; others wait here.

@@ -66,6 +66,20 @@ pub(super) async fn open(url: &DatabaseUrl) -> Result<Store, StoreError> {
     })
 }
 
+pub(super) async fn open_to_read(url: &DatabaseUrl) -> Result<Store, StoreError> {
+    let options = options(url)?;
+    connect(&options, url).await?.close().await?;
+    let readers = pool(READERS, &options, READER).await?;
+    Ok(Store {
+        writer: readers.clone(),
+        replays: Replays::start(readers.clone(), None),
+        ledger: readers.clone(),
+        readers,
+        turn: std::sync::Arc::default(),
+        kind: Kind::Postgres(url.clone()),
+    })
+}
+
 async fn connect(options: &AnyConnectOptions, url: &DatabaseUrl) -> Result<AnyConnection, StoreError> {
     let problem = match timeout(CONNECT_WITHIN, options.connect()).await {
         Ok(Ok(connection)) => return Ok(connection),

@@ -58,7 +58,7 @@ impl TryFrom<SourceRow> for Source {
         Ok(Self {
             id: SourceId::parse(&row.id).map_err(|_| damaged())?,
             workspace: WorkspaceId::parse(&row.workspace).map_err(|_| damaged())?,
-            name: Name::parse(&row.name).map_err(|_| damaged())?,
+            name: Name::kept(&row.name).map_err(|_| damaged())?,
             kind: SourceKind::parse(&row.kind).ok_or_else(damaged)?,
             write_key: WriteKey::parse(&row.write_key).map_err(|_| damaged())?,
             enforcement: Enforcement::parse(&row.enforcement).ok_or_else(damaged)?,

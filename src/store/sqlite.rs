@@ -44,6 +44,23 @@ pub(super) async fn open(path: &Path) -> Result<Store, StoreError> {
     })
 }
 
+pub(super) async fn open_to_read(path: &Path) -> Result<Store, StoreError> {
+    let lock = File::open(path).map_err(|problem| StoreError::NotReadable {
+        path: path.to_owned(),
+        problem,
+    })?;
+    let readers = pool(READERS, &options(path)?, READER).await?;
+    let turn = Arc::default();
+    Ok(Store {
+        writer: readers.clone(),
+        replays: Replays::start(readers.clone(), Some(Arc::clone(&turn))),
+        ledger: readers.clone(),
+        readers,
+        turn,
+        kind: Kind::Sqlite { lock },
+    })
+}
+
 async fn migrate(options: &AnyConnectOptions) -> Result<(), MigrateError> {
     let mut connection = options.connect().await?;
     sqlx::raw_sql(WRITER).execute(&mut connection).await?;

@@ -1,11 +1,13 @@
 //! The audit trail: one event for each change, in the change's own transaction.
 
-use portcullis::control::AppChange;
+use portcullis::control::{AppChange, TrailReport, verify_trail};
 use portcullis::domain::policy::Enforcement;
+use portcullis::domain::time::UnixSeconds;
+use portcullis::store::Store;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
-use super::support::{OPERATOR, TempDir, TestControl, TestKey, new_app};
+use super::support::{DEADLINE, NOW, OPERATOR, TempDir, Tenant, TestControl, TestKey, new_app};
 
 /// Action, actor's name, resource's name, what was there before and after, in the order of the trail.
 async fn events(dir: &TempDir) -> Vec<(String, String, String, Value, Value)> {
@@ -108,4 +110,308 @@ async fn refused_change_leaves_no_event() {
         server.control.snapshot().await.unwrap().version,
     );
     assert_eq!(before, after);
+}
+
+/// Some events of one workspace: it, its owner, their token, and three sources.
+async fn some_events(tenant: &Tenant<'_>) {
+    for name in ["=1+1", "two", "three"] {
+        let body = json!({"name": name, "kind": "python"});
+        assert_eq!(tenant.call("POST", "/sources", Some(body)).await.status, 201);
+    }
+}
+
+fn items(page: &Value) -> Vec<Value> {
+    page["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn owner_reads_the_trail_by_page_by_filter_and_whole() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    some_events(&tenant).await;
+    some_events(&other).await;
+    let get = async |query: &str| tenant.call("GET", &format!("/audit-events{query}"), None).await;
+    let all = items(&get("").await.json());
+    let actions: Vec<&str> = all
+        .iter()
+        .map(|event| event["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        actions,
+        [
+            "source.created",
+            "source.created",
+            "source.created",
+            "api_token.created",
+            "member.added",
+            "workspace.created"
+        ],
+        "the newest first, and nobody else's"
+    );
+    let newest = &all[0];
+    assert_eq!(newest["resource"]["name"], "three");
+    assert_eq!(newest["actor"]["type"], "member");
+    assert_eq!(newest["actor"]["address"], "127.0.0.1");
+    assert_eq!(newest["after"]["kind"], "python");
+    let me = newest["actor"]["name"].as_str().unwrap();
+
+    let (mut paged, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = get(&format!("?limit=2&after={after}")).await.json();
+        paged.extend(items(&page));
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(paged, all);
+
+    let source = newest["resource"]["id"].as_str().unwrap();
+    let id = newest["actor"]["id"].as_str().unwrap();
+    let at = newest["at"].as_str().unwrap();
+    for (query, count) in [
+        ("?action=source.created".to_owned(), 3),
+        (format!("?actor={id}"), 3),
+        (format!("?actor={me}&action=source.created"), 3),
+        ("?actor=tests".to_owned(), 3),
+        (format!("?resource_type=source&resource_id={source}"), 1),
+        (format!("?since={at}"), 6),
+        (format!("?until={at}"), 0),
+        ("?action=nothing".to_owned(), 0),
+    ] {
+        assert_eq!(items(&get(&query).await.json()).len(), count, "{query}");
+    }
+    for (query, field) in [
+        ("?since=yesterday", "since"),
+        ("?limit=0", "limit"),
+        ("?who=me", "who"),
+    ] {
+        let refused = get(query).await;
+        assert_eq!(
+            (refused.status, refused.json()["field"].clone()),
+            (422, json!(field))
+        );
+    }
+}
+
+#[tokio::test]
+async fn owner_takes_the_trail_away_in_two_forms() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    some_events(&tenant).await;
+    let get = async |query: &str| tenant.call("GET", &format!("/audit-events{query}"), None).await;
+    let all = items(&get("").await.json());
+    let lines = get("/export?format=ndjson").await;
+    let lines: Vec<Value> = lines
+        .text()
+        .lines()
+        // It comes in chunks, whose sizes stand between.
+        .filter(|line| line.starts_with('{'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines, all);
+    let table = get("/export?format=csv&action=source.created").await.text();
+    let rows = table.lines().filter(|line| line.starts_with("\"evt_"));
+    assert_eq!(rows.count(), 3);
+    assert!(
+        table.contains("\"'=1+1\""),
+        "no spreadsheet takes it for a formula: {table}"
+    );
+    assert_eq!(get("/export?format=xml").await.status, 422);
+}
+
+#[tokio::test]
+async fn long_export_is_whole_and_in_order() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let source = tenant.source("python").await;
+    for at in 0..510 {
+        let name = format!("name {at}");
+        let renamed = server
+            .control
+            .rename_source(&OPERATOR, &tenant.id, &source.id, &name);
+        renamed.await.unwrap();
+    }
+    let answer = tenant
+        .call(
+            "GET",
+            "/audit-events/export?format=csv&action=source.renamed",
+            None,
+        )
+        .await;
+    let text = answer.text();
+    let found = (0..510).rev().all(|at| text.contains(&format!("\"name {at}\"")));
+    assert!(found && text.matches("source.renamed").count() == 510);
+}
+
+async fn verified(dir: &TempDir) -> TrailReport {
+    let store = Store::open_to_read(&dir.store()).await.unwrap();
+    let report = verify_trail(&store, None).await.unwrap();
+    store.close().await;
+    report
+}
+
+/// What somebody with access to the database may do to six events, and what is said of it.
+fn tamperings() -> Vec<(String, &'static str)> {
+    let columns = [
+        "id",
+        "workspace",
+        "at",
+        "action",
+        "actor_type",
+        "actor_id",
+        "actor_name",
+        "address",
+        "resource_type",
+        "resource_id",
+        "resource_name",
+        "changed_from",
+        "changed_to",
+        "hash",
+    ];
+    let edits = columns.map(|column| {
+        let value = match column {
+            "at" => "1".to_owned(),
+            "hash" => format!("'{}'", "x".repeat(43)),
+            _ => "'other'".to_owned(),
+        };
+        (
+            format!("UPDATE audit_events SET {column} = {value} WHERE position = 3"),
+            "event 3 (",
+        )
+    });
+    let others = [
+        (
+            "DELETE FROM audit_events WHERE position = 3",
+            "event 3 is missing: it was removed",
+        ),
+        (
+            "DELETE FROM audit_events WHERE position IN (3, 4)",
+            "events 3 to 4 are missing",
+        ),
+        (
+            "DELETE FROM audit_events WHERE position = 6",
+            "its end was removed",
+        ),
+        (
+            "DELETE FROM audit_events WHERE position = 1",
+            "event 1 is missing",
+        ),
+        ("DELETE FROM audit_events", "its end was removed"),
+        (
+            "UPDATE audit_events SET position = -position WHERE position IN (3, 4); \
+             UPDATE audit_events SET position = CASE position WHEN -3 THEN 4 ELSE 3 END WHERE position < 0",
+            "event 3 (",
+        ),
+        (
+            "INSERT INTO audit_events SELECT 7, 'evt_new', workspace, at, action, actor_type, actor_id, actor_name, \
+             address, resource_type, resource_id, resource_name, changed_from, changed_to, hash \
+             FROM audit_events WHERE position = 6",
+            "what follows, up to event 7, was added",
+        ),
+        (
+            "INSERT INTO audit_events SELECT 0, 'evt_new', workspace, at, action, actor_type, actor_id, actor_name, \
+             address, resource_type, resource_id, resource_name, changed_from, changed_to, hash \
+             FROM audit_events WHERE position = 6",
+            "event 0 lies before the beginning of the trail",
+        ),
+    ];
+    let others = others.map(|(text, said)| (text.to_owned(), said));
+    edits.into_iter().chain(others).collect()
+}
+
+#[tokio::test]
+async fn whoever_changes_the_trail_is_found_out() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    some_events(&tenant).await;
+    // It is checked while the server runs.
+    let whole = verified(&dir).await;
+    assert_eq!((whole.events, whole.end.position), (6, 6));
+    assert!(whole.faults.is_empty(), "{:?}", whole.faults);
+    for (text, said) in tamperings() {
+        let mut store = dir.sql().await;
+        let keep = "CREATE TABLE kept AS SELECT * FROM audit_events";
+        sqlx::raw_sql(keep).execute(&mut store).await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(text.clone()))
+            .execute(&mut store)
+            .await
+            .unwrap();
+        let faults = verified(&dir).await.faults;
+        // The row that was changed is named; a new hash shows at the row after it, too.
+        assert!(
+            faults.iter().any(|fault| fault.contains(said)),
+            "{text}: {faults:?}"
+        );
+        let restore =
+            "DELETE FROM audit_events; INSERT INTO audit_events SELECT * FROM kept; DROP TABLE kept";
+        sqlx::raw_sql(restore).execute(&mut store).await.unwrap();
+    }
+    assert!(verified(&dir).await.faults.is_empty());
+}
+
+#[tokio::test]
+async fn past_that_was_rewritten_whole_is_told_from_the_one_noted_down() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    some_events(&tenant).await;
+    let noted = verified(&dir).await.end;
+    some_events(&tenant).await;
+    let store = Store::open_to_read(&dir.store()).await.unwrap();
+    assert!(
+        verify_trail(&store, Some(&noted))
+            .await
+            .unwrap()
+            .faults
+            .is_empty()
+    );
+    let mut other = noted.clone();
+    other.hash = "x".repeat(43);
+    let faults = verify_trail(&store, Some(&other)).await.unwrap().faults;
+    assert!(
+        faults[0].contains("event 6 is not the one with the hash"),
+        "{faults:?}"
+    );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn old_events_are_dropped_and_the_chain_still_holds() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    some_events(&tenant).await;
+    server.clock.set(UnixSeconds(NOW + 60 * 86_400));
+    let source = tenant.source("python").await;
+    server.clock.set(UnixSeconds(NOW + 91 * 86_400));
+    let left = async {
+        while events(&dir).await.len() > 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, left).await.unwrap();
+    let report = verified(&dir).await;
+    assert_eq!(
+        (report.events, report.begin.position, report.end.position),
+        (1, 6, 7)
+    );
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    // What comes next goes on from there, and dropping more than was due is found.
+    server
+        .control
+        .rename_source(&OPERATOR, &tenant.id, &source.id, "other")
+        .await
+        .unwrap();
+    assert!(verified(&dir).await.faults.is_empty());
+    let mut store = dir.sql().await;
+    sqlx::raw_sql("DELETE FROM audit_events WHERE position = 7")
+        .execute(&mut store)
+        .await
+        .unwrap();
+    assert_eq!(verified(&dir).await.faults.len(), 1);
 }

@@ -14,8 +14,11 @@
 
 mod apps;
 mod audit;
+mod conditions;
+mod denials;
 mod limits;
 mod management;
+mod members;
 mod on_postgres;
 #[path = "../support/postgres.rs"]
 mod postgres;

@@ -117,7 +117,7 @@ async fn change_everything(tenant: &Tenant<'_>) -> Left {
         .await
         .unwrap();
     control
-        .delete_app_key(&OPERATOR, &tenant.id, app_id, &second.id)
+        .delete_app_key(&OPERATOR, &tenant.id, app_id, &second.id, false)
         .await
         .unwrap();
     let gone = tenant.app().await;

@@ -239,6 +239,7 @@ pub fn settings(store: StoreLocation) -> ControlSettings {
         signing_algorithm: Algorithm::Es256,
         trusted_proxies: Vec::new(),
         limits: ControlLimits::default(),
+        audit_retention: Duration::from_secs(90 * 86_400),
     }
 }
 
@@ -536,6 +537,10 @@ impl Answer {
     }
 
     #[track_caller]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&self.body)))

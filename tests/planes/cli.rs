@@ -185,7 +185,7 @@ fn every_problem_of_a_config_is_shown_with_its_place_and_a_hint() {
                 &place(&bad, "cookie"),
                 "hint: use basic, body, query:NAME",
                 &place(&bad, "\"mysql"),
-                "hint: write sqlite:PATH",
+                "write sqlite:PATH or postgres:",
             ],
         );
     }

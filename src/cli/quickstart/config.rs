@@ -59,6 +59,7 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             signing_algorithm: Algorithm::Rs256,
             trusted_proxies: Vec::new(),
             limits: ControlLimits::default(),
+            audit_retention: Duration::from_secs(90 * 86_400),
         }),
         observability: Observability {
             listen: Some(args.observability.clone()),

@@ -1,14 +1,17 @@
 //! OAuth apps and their keys in the API's form.
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::response::IntoResponse;
 use http::StatusCode;
+use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
-use super::request::{InWorkspace, Json, List, PageQuery};
+use super::conditions::{Begun, Creation, Tagged, still_there};
+use super::request::{InWorkspace, Json, List, PageQuery, flag};
 use super::{Shared, at_text};
 use crate::control::apps::{AppChange, AppDetails, NewApp, NewAppKey};
 use crate::control::error::ControlError;
+use crate::domain::ids::AppId;
 use crate::store::directory::AppKey;
 
 /// A public key in the API's form.
@@ -79,29 +82,32 @@ pub async fn list(
 pub async fn create(
     State(control): Shared,
     at: InWorkspace,
-    Json(new): Json<NewApp>,
-) -> Result<impl IntoResponse, ControlError> {
-    let made = control.create_app(&at.actor, &at.workspace, new).await?;
-    Ok((StatusCode::CREATED, axum::Json(AppJson::from(made))))
+    new: Creation<NewApp>,
+) -> Result<Tagged<AppJson>, ControlError> {
+    let made = match new.begin(&control, &at.actor).await? {
+        Begun::First(actor, new) => control.create_app(&actor, &at.workspace, new).await?,
+        Begun::Again(id) => {
+            let id = AppId::parse(&id).map_err(|_| ControlError::NotFound("OAuth app"))?;
+            still_there(control.app(&at.actor, &at.workspace, &id).await)?
+        }
+    };
+    Ok(Tagged::created(made.app.revision, made.into()))
 }
 
-pub async fn show(State(control): Shared, at: InWorkspace) -> Result<axum::Json<AppJson>, ControlError> {
-    Ok(axum::Json(
-        control.app(&at.actor, &at.workspace, &at.app()?).await?.into(),
-    ))
+pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<AppJson>, ControlError> {
+    let found = control.app(&at.actor, &at.workspace, &at.app()?).await?;
+    Ok(Tagged::shown(found.app.revision, found.into()))
 }
 
 pub async fn update(
     State(control): Shared,
     at: InWorkspace,
     Json(change): Json<AppChange>,
-) -> Result<axum::Json<AppJson>, ControlError> {
-    Ok(axum::Json(
-        control
-            .update_app(&at.actor, &at.workspace, &at.app()?, change)
-            .await?
-            .into(),
-    ))
+) -> Result<Tagged<AppJson>, ControlError> {
+    let changed = control
+        .update_app(&at.actor, &at.workspace, &at.app()?, change)
+        .await?;
+    Ok(Tagged::shown(changed.app.revision, changed.into()))
 }
 
 #[derive(Deserialize)]
@@ -138,17 +144,39 @@ pub async fn list_keys(State(control): Shared, at: InWorkspace) -> Result<impl I
 pub async fn create_key(
     State(control): Shared,
     at: InWorkspace,
-    Json(new): Json<NewAppKey>,
+    new: Creation<NewAppKey>,
 ) -> Result<impl IntoResponse, ControlError> {
-    let made = control
-        .add_app_key(&at.actor, &at.workspace, &at.app()?, &new)
-        .await?;
+    let app = at.app()?;
+    let made = match new.begin(&control, &at.actor).await? {
+        Begun::First(actor, new) => control.add_app_key(&actor, &at.workspace, &app, &new).await?,
+        Begun::Again(id) => {
+            let found = control.app(&at.actor, &at.workspace, &app).await;
+            let mut keys = still_there(found)?.keys.into_iter();
+            let key = keys.find(|key| key.id.as_str() == id);
+            still_there(key.ok_or(ControlError::NotFound("public key")))?
+        }
+    };
     Ok((StatusCode::CREATED, axum::Json(KeyJson::from(made))))
 }
 
-pub async fn delete_key(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
+/// `?last_key=true`.
+pub struct LastKey(bool);
+
+impl<S: Sync> FromRequestParts<S> for LastKey {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
+        flag(parts, "last_key").map(Self)
+    }
+}
+
+pub async fn delete_key(
+    State(control): Shared,
+    at: InWorkspace,
+    LastKey(last_too): LastKey,
+) -> Result<StatusCode, ControlError> {
     control
-        .delete_app_key(&at.actor, &at.workspace, &at.app()?, &at.key()?)
+        .delete_app_key(&at.actor, &at.workspace, &at.app()?, &at.key()?, last_too)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

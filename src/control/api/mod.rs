@@ -1,6 +1,9 @@
 //! The routes at a glance, and the JSON form of what [`Control`] does. No rule is decided here.
 
 mod apps;
+mod audit;
+mod conditions;
+mod members;
 mod request;
 mod sources;
 mod tokens;
@@ -75,6 +78,25 @@ fn management() -> Router<Arc<Control>> {
             "/workspaces/{ws}/sources/{id}/enforcement",
             put(sources::set_enforcement),
         )
+        .route(
+            "/workspaces/{ws}/members",
+            get(members::list).post(members::invite),
+        )
+        .route(
+            "/workspaces/{ws}/members/{id}",
+            get(members::show).patch(members::update).delete(members::remove),
+        )
+        .route(
+            "/workspaces/{ws}/api-tokens",
+            get(members::list_tokens).post(members::create_token),
+        )
+        .route(
+            "/workspaces/{ws}/api-tokens/{id}",
+            get(members::show_token).delete(members::delete_token),
+        )
+        .route("/workspaces/{ws}/audit-events", get(audit::list))
+        .route("/workspaces/{ws}/audit-events/export", get(audit::export))
+        .route("/invitations/accept", post(members::accept))
         .layer(map_response(unstored))
 }
 
@@ -90,4 +112,18 @@ async fn unstored(mut response: Response) -> Response {
 fn at_text(at: UnixSeconds) -> String {
     let seconds = i64::try_from(at.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).map_or_else(|_| at.to_string(), |moment| moment.to_string())
+}
+
+/// The moment that a text in the API's form means. A fraction of a second is dropped.
+fn moment(text: &str, field: &str) -> Result<UnixSeconds, ControlError> {
+    let parsed: Option<jiff::Timestamp> = text.parse().ok();
+    parsed
+        .and_then(|moment| u64::try_from(moment.as_second()).ok())
+        .map(UnixSeconds)
+        .ok_or_else(|| {
+            ControlError::invalid(
+                field,
+                "write a moment as RFC 3339 says, such as 2030-01-31T12:00:00Z",
+            )
+        })
 }

@@ -3,19 +3,21 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use http::header;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::conditions::if_match;
 use crate::control::Control;
 use crate::control::actor::Actor;
 use crate::control::body::{has_media_type, read_body};
 use crate::control::error::{BadRequest, ControlError};
 use crate::control::form::Form;
 use crate::control::limits::ClientAddress;
-use crate::domain::ids::{AppId, ID_BYTES_MAX, KeyId, SourceId, WorkspaceId};
+use crate::domain::ids::{AppId, ID_BYTES_MAX, KeyId, MemberId, SourceId, WorkspaceId};
 use crate::store::directory::Page;
 use crate::store::members::Member;
 
@@ -32,6 +34,13 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
     type Rejection = ControlError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ControlError> {
+        Ok(Self::with_bytes(request).await?.0)
+    }
+}
+
+impl<T: DeserializeOwned> Json<T> {
+    /// Reads a body. Its bytes come with it.
+    pub async fn with_bytes(request: Request) -> Result<(Self, Bytes), ControlError> {
         if !has_media_type(request.headers(), "application/json") {
             return Err(BadRequest::NotJson.into());
         }
@@ -42,7 +51,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
             json_error(&path, error.inner())
         })?;
         reader.end().map_err(|_| BadRequest::Malformed)?;
-        Ok(Self(value))
+        Ok((Self(value), bytes))
     }
 }
 
@@ -80,7 +89,13 @@ impl<S: Sync> FromRequestParts<S> for PageQuery {
     type Rejection = ControlError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
-        let query = query(parts, &["limit", "after"])?;
+        Self::of(&query(parts, &["limit", "after"])?)
+    }
+}
+
+impl PageQuery {
+    /// The page that a query asks for.
+    pub fn of(query: &Form) -> Result<Self, ControlError> {
         let limit = query
             .get("limit")
             .map_or(Some(PAGE_ITEMS), |text| text.parse().ok());
@@ -101,9 +116,7 @@ impl<S: Sync> FromRequestParts<S> for PageQuery {
             after: after.to_owned(),
         })
     }
-}
 
-impl PageQuery {
     /// The page, and one item more: its presence says that there is a next page.
     pub fn page(&self) -> Page<'_> {
         Page {
@@ -130,6 +143,15 @@ impl PageQuery {
 pub struct List<T> {
     items: Vec<T>,
     next: Option<String>,
+}
+
+/// `?name=true` or `?name=false`, and no other parameter. False unless given.
+pub fn flag(parts: &Parts, name: &'static str) -> Result<bool, ControlError> {
+    match query(parts, &[name])?.get(name) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(ControlError::invalid(name, "this is neither true nor false")),
+    }
 }
 
 /// The query's parameters, all of them among `known`.
@@ -174,7 +196,7 @@ async fn caller(parts: &Parts, control: &Control) -> Result<Member, ControlError
 }
 
 /// Where the request came from.
-fn address(parts: &Parts) -> Option<IpAddr> {
+pub fn address(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<ClientAddress>().map(|from| from.0)
 }
 
@@ -223,9 +245,13 @@ impl FromRequestParts<Arc<Control>> for InWorkspace {
             // A workspace of others is answered like one that does not exist.
             control.membership(&workspace, &caller.account).await?
         };
+        let actor = Actor {
+            if_match: if_match(parts)?,
+            ..Actor::member(member, address(parts))
+        };
         Ok(Self {
+            actor,
             workspace,
-            actor: Actor::member(member, address(parts)),
             parameters,
         })
     }
@@ -256,6 +282,15 @@ impl InWorkspace {
 
     pub fn source(&self) -> Result<SourceId, ControlError> {
         self.parameters.parse("id", SourceId::parse, "source")
+    }
+
+    pub fn member(&self) -> Result<MemberId, ControlError> {
+        self.parameters.parse("id", MemberId::parse, "member")
+    }
+
+    pub fn api_token(&self) -> Result<String, ControlError> {
+        let parse = |text: &str| Ok::<_, ControlError>(text.to_owned());
+        self.parameters.parse("id", parse, "API token")
     }
 
     pub fn key(&self) -> Result<KeyId, ControlError> {

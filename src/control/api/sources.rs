@@ -1,16 +1,16 @@
 //! Sources, their connections and their enforcement in the API's form.
 
 use axum::extract::{FromRequestParts, State};
-use axum::response::IntoResponse;
 use http::StatusCode;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 
-use super::request::{InWorkspace, Json, List, NewName, PageQuery, query};
+use super::conditions::{Begun, Creation, Tagged, still_there};
+use super::request::{InWorkspace, Json, List, NewName, PageQuery, flag};
 use super::{Shared, at_text};
 use crate::control::error::ControlError;
 use crate::control::sources::NewSource;
-use crate::domain::ids::AppId;
+use crate::domain::ids::{AppId, SourceId};
 use crate::domain::policy::Enforcement;
 use crate::store::sources::Source;
 
@@ -42,7 +42,12 @@ impl From<Source> for SourceJson {
     }
 }
 
-type Shown = Result<axum::Json<SourceJson>, ControlError>;
+type Shown = Result<Tagged<SourceJson>, ControlError>;
+
+/// The answer that shows a source.
+fn shown(source: Source) -> Tagged<SourceJson> {
+    Tagged::shown(source.revision, source.into())
+}
 
 pub async fn list(
     State(control): Shared,
@@ -57,31 +62,27 @@ pub async fn list(
     )))
 }
 
-pub async fn create(
-    State(control): Shared,
-    at: InWorkspace,
-    Json(new): Json<NewSource>,
-) -> Result<impl IntoResponse, ControlError> {
-    let made = control.create_source(&at.actor, &at.workspace, new).await?;
-    Ok((StatusCode::CREATED, axum::Json(SourceJson::from(made))))
+pub async fn create(State(control): Shared, at: InWorkspace, new: Creation<NewSource>) -> Shown {
+    let made = match new.begin(&control, &at.actor).await? {
+        Begun::First(actor, new) => control.create_source(&actor, &at.workspace, new).await?,
+        Begun::Again(id) => {
+            let id = SourceId::parse(&id).map_err(|_| ControlError::NotFound("source"))?;
+            still_there(control.source(&at.actor, &at.workspace, &id).await)?
+        }
+    };
+    Ok(Tagged::created(made.revision, made.into()))
 }
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Shown {
-    Ok(axum::Json(
-        control
-            .source(&at.actor, &at.workspace, &at.source()?)
-            .await?
-            .into(),
-    ))
+    let found = control.source(&at.actor, &at.workspace, &at.source()?).await?;
+    Ok(shown(found))
 }
 
 pub async fn update(State(control): Shared, at: InWorkspace, Json(body): Json<NewName>) -> Shown {
-    Ok(axum::Json(
-        control
-            .rename_source(&at.actor, &at.workspace, &at.source()?, &body.name)
-            .await?
-            .into(),
-    ))
+    let changed = control
+        .rename_source(&at.actor, &at.workspace, &at.source()?, &body.name)
+        .await?;
+    Ok(shown(changed))
 }
 
 pub async fn delete(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
@@ -100,12 +101,10 @@ pub struct Connection {
 pub async fn connect(State(control): Shared, at: InWorkspace, Json(body): Json<Connection>) -> Shown {
     let app = AppId::parse(&body.app_id)
         .map_err(|error| ControlError::invalid("app_id", format!("the app's id {error}")))?;
-    Ok(axum::Json(
-        control
-            .connect(&at.actor, &at.workspace, &at.source()?, &app)
-            .await?
-            .into(),
-    ))
+    let changed = control
+        .connect(&at.actor, &at.workspace, &at.source()?, &app)
+        .await?;
+    Ok(shown(changed))
 }
 
 /// `?force=true`.
@@ -115,21 +114,15 @@ impl<S: Sync> FromRequestParts<S> for Force {
     type Rejection = ControlError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
-        match query(parts, &["force"])?.get("force") {
-            None | Some("false") => Ok(Self(false)),
-            Some("true") => Ok(Self(true)),
-            Some(_) => Err(ControlError::invalid("force", "this is neither true nor false")),
-        }
+        flag(parts, "force").map(Self)
     }
 }
 
 pub async fn disconnect(State(control): Shared, at: InWorkspace, Force(force): Force) -> Shown {
-    Ok(axum::Json(
-        control
-            .disconnect(&at.actor, &at.workspace, &at.source()?, force)
-            .await?
-            .into(),
-    ))
+    let changed = control
+        .disconnect(&at.actor, &at.workspace, &at.source()?, force)
+        .await?;
+    Ok(shown(changed))
 }
 
 #[derive(Deserialize)]
@@ -141,10 +134,8 @@ pub struct Mode {
 pub async fn set_enforcement(State(control): Shared, at: InWorkspace, Json(body): Json<Mode>) -> Shown {
     let mode = Enforcement::parse(&body.mode)
         .ok_or_else(|| ControlError::invalid("mode", "the mode is one of off, observe, on"))?;
-    Ok(axum::Json(
-        control
-            .set_enforcement(&at.actor, &at.workspace, &at.source()?, mode)
-            .await?
-            .into(),
-    ))
+    let changed = control
+        .set_enforcement(&at.actor, &at.workspace, &at.source()?, mode)
+        .await?;
+    Ok(shown(changed))
 }

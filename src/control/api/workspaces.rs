@@ -1,13 +1,13 @@
 //! Workspaces in the API's form.
 
 use axum::extract::State;
-use axum::response::IntoResponse;
-use http::StatusCode;
 use serde::Serialize;
 
+use super::conditions::{Begun, Creation, Tagged, still_there};
 use super::request::{Caller, InWorkspace, Json, List, NewName, PageQuery};
 use super::{Shared, at_text};
 use crate::control::error::ControlError;
+use crate::domain::ids::WorkspaceId;
 use crate::store::directory::Workspace;
 
 /// A workspace in the API's form.
@@ -44,30 +44,30 @@ pub async fn list(
 pub async fn create(
     State(control): Shared,
     Caller(caller): Caller,
-    Json(body): Json<NewName>,
-) -> Result<impl IntoResponse, ControlError> {
-    let made = control.create_workspace(&caller, &body.name).await?;
-    Ok((StatusCode::CREATED, axum::Json(WorkspaceJson::from(made))))
+    new: Creation<NewName>,
+) -> Result<Tagged<WorkspaceJson>, ControlError> {
+    let made = match new.begin(&control, &caller).await? {
+        Begun::First(actor, new) => control.create_workspace(&actor, &new.name).await?,
+        Begun::Again(id) => {
+            let id = WorkspaceId::parse(&id).map_err(|_| ControlError::NotFound("workspace"))?;
+            still_there(control.workspace_of(&caller, &id).await)?
+        }
+    };
+    Ok(Tagged::created(made.revision, made.into()))
 }
 
-pub async fn show(
-    State(control): Shared,
-    at: InWorkspace,
-) -> Result<axum::Json<WorkspaceJson>, ControlError> {
-    Ok(axum::Json(
-        control.workspace(&at.actor, &at.workspace).await?.into(),
-    ))
+pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<WorkspaceJson>, ControlError> {
+    let found = control.workspace(&at.actor, &at.workspace).await?;
+    Ok(Tagged::shown(found.revision, found.into()))
 }
 
 pub async fn update(
     State(control): Shared,
     at: InWorkspace,
     Json(body): Json<NewName>,
-) -> Result<axum::Json<WorkspaceJson>, ControlError> {
-    Ok(axum::Json(
-        control
-            .rename_workspace(&at.actor, &at.workspace, &body.name)
-            .await?
-            .into(),
-    ))
+) -> Result<Tagged<WorkspaceJson>, ControlError> {
+    let changed = control
+        .rename_workspace(&at.actor, &at.workspace, &body.name)
+        .await?;
+    Ok(Tagged::shown(changed.revision, changed.into()))
 }

@@ -1,0 +1,174 @@
+//! How a person becomes a member: an owner invites them, and they prove who they are.
+//!
+//! An invitation by itself opens nothing and proves nothing: whoever holds its secret could be anybody whom the
+//! owner sent it to. So a membership counts only once the person has joined it, with the invitation's secret and,
+//! where they have a password already, with that as well. Somebody who registers an address that is not theirs
+//! gets into no workspace that its true owner is invited to later.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::actor::Actor;
+use super::audit::Deed;
+use super::error::ControlError;
+use super::members::{NewGrant, member_event, member_in, member_value};
+use super::{Control, passwords, random};
+use crate::domain::digest::sha256;
+use crate::domain::ids::WorkspaceId;
+use crate::domain::role::Action;
+use crate::domain::time::UnixSeconds;
+use crate::store::WriteTx;
+use crate::store::members::Member;
+
+/// What the secret of every invitation begins with.
+const PREFIX: &str = "pci_";
+
+/// Random letters and digits after the prefix: 238 bits.
+const RANDOM_CHARS: usize = 40;
+
+/// How long an invitation is good for, in seconds: seven days.
+const LIFETIME_S: u64 = 7 * 86_400;
+
+/// Wrong passwords after which an invitation is good for nothing.
+const FAILURES_MAX: u64 = 10;
+
+/// A person to be invited.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewMember {
+    pub email: String,
+    pub roles: Vec<NewGrant>,
+}
+
+/// A member who was invited, with what lets them join. It is shown once and kept as a hash.
+pub struct Invited {
+    pub member: Member,
+    secret: Zeroizing<String>,
+    pub expires_at: UnixSeconds,
+}
+
+impl Invited {
+    /// The invitation's secret, for the person who was invited.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for Invited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Invited({})", self.member.id)
+    }
+}
+
+impl Control {
+    /// Invites a person into a workspace, to be what `new` says from the moment they join.
+    ///
+    /// # Errors
+    /// A conflict where the person is a member, or [`ControlError::Invalid`] for an address or roles that cannot be taken.
+    pub async fn invite_member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        new: &NewMember,
+    ) -> Result<Invited, ControlError> {
+        actor.must(workspace, Action::ManageMembers)?;
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        let member = self
+            .new_member(&mut tx, workspace, &new.email, &new.roles)
+            .await?;
+        tx.insert_member(&member).await?;
+        let mut secret = Zeroizing::new(PREFIX.to_owned());
+        secret.push_str(&random::alphanumerics(RANDOM_CHARS)?);
+        let expires_at = now.plus(LIFETIME_S);
+        tx.insert_invitation(&member.id, &hash(&secret), expires_at)
+            .await?;
+        let event = member_event(Deed::MemberInvited, &member).made(member_value(&member));
+        self.commit(tx, actor, &[], event).await?;
+        Ok(Invited {
+            member,
+            secret,
+            expires_at,
+        })
+    }
+
+    /// Lets an invited person join. Somebody new to this server chooses a password; somebody who has one gives it.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for `secret`, the same for every secret that is good for nothing, or for
+    /// `password`.
+    pub async fn accept_invitation(
+        &self,
+        from: Option<IpAddr>,
+        secret: &str,
+        password: &str,
+    ) -> Result<Member, ControlError> {
+        let refused = || {
+            let problem =
+                "this invitation is good for nothing (any more); ask an owner of the workspace for another";
+            ControlError::invalid("secret", problem)
+        };
+        let (secret, now) = (hash(secret.trim()), self.now());
+        let mut tx = self.store.read().await?;
+        let invitation = tx.invitation(&secret, now).await?;
+        let invitation = invitation
+            .filter(|found| found.failures < FAILURES_MAX)
+            .ok_or_else(refused)?;
+        let member = member_in(&mut tx, &invitation.workspace, &invitation.member).await?;
+        let held = tx.password_hash(&member.account).await?;
+        drop(tx);
+        // Hashing takes its time: no transaction is open meanwhile.
+        let new = match &held {
+            Some(held) if passwords::verify(password, held).await? => None,
+            Some(_) => {
+                let tx = self.store.write().await?;
+                return self.refuse_proof(tx, from, member).await;
+            }
+            None => Some(passwords::hash_chosen(password).await?),
+        };
+        let mut tx = self.store.write().await?;
+        // Whatever happened meanwhile counts.
+        let invitation = tx.invitation(&secret, now).await?.ok_or_else(refused)?;
+        let mut member = member_in(&mut tx, &invitation.workspace, &invitation.member).await?;
+        if tx.password_hash(&member.account).await? != held {
+            return Err(refused());
+        }
+        if let Some(hash) = new {
+            tx.set_password_hash(&member.account, &hash).await?;
+        }
+        tx.join(&member.id, now).await?;
+        member.joined_at = Some(now);
+        member.revision += 1;
+        let actor = Actor::member(member.clone(), from);
+        let event = member_event(Deed::MemberJoined, &member).made(json!({"email": member.email}));
+        self.commit(tx, &actor, &[], event).await?;
+        Ok(member)
+    }
+
+    async fn refuse_proof(
+        &self,
+        mut tx: WriteTx,
+        from: Option<IpAddr>,
+        member: Member,
+    ) -> Result<Member, ControlError> {
+        tx.note_failed_proof(&member.id).await?;
+        let event = member_event(Deed::InvitationRefused, &member);
+        self.commit(tx, &Actor::member(member, from), &[], event).await?;
+        Err(ControlError::invalid(
+            "password",
+            "this person has a password here already, and this is not it",
+        ))
+    }
+}
+
+/// A secret has 238 random bits: nothing is gained by a slow hash.
+fn hash(secret: &str) -> String {
+    URL_SAFE_NO_PAD.encode(sha256(secret.as_bytes()))
+}

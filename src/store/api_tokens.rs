@@ -1,0 +1,167 @@
+//! API tokens of members, by their hashes.
+
+use sqlx::FromRow;
+
+use super::directory::{Page, all};
+use super::members::{Member, MemberRow};
+use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
+use crate::domain::ids::{MemberId, WorkspaceId};
+use crate::domain::name::Name;
+use crate::domain::time::UnixSeconds;
+
+/// An API token as the store takes it: by its hash.
+#[derive(Debug)]
+pub struct ApiTokenRecord {
+    pub member: MemberId,
+    pub hash: String,
+    pub details: ApiTokenDetails,
+}
+
+/// An API token as its owner sees it afterwards.
+#[derive(Clone, Debug)]
+pub struct ApiTokenDetails {
+    pub id: String,
+    pub name: Name,
+    /// The first characters, by which people tell their tokens apart.
+    pub prefix: String,
+    pub created_at: UnixSeconds,
+    pub last_used_at: Option<UnixSeconds>,
+    pub expires_at: Option<UnixSeconds>,
+}
+
+#[derive(FromRow)]
+struct ApiTokenRow {
+    id: String,
+    name: String,
+    prefix: String,
+    created_at: i64,
+    last_used_at: Option<i64>,
+    expires_at: Option<i64>,
+}
+
+impl TryFrom<ApiTokenRow> for ApiTokenDetails {
+    type Error = StoreError;
+
+    fn try_from(row: ApiTokenRow) -> Result<Self, StoreError> {
+        let at = |column: Option<i64>| column.map(|at| moment(at, "api_tokens")).transpose();
+        Ok(Self {
+            id: row.id,
+            name: Name::kept(&row.name).map_err(|_| StoreError::Damaged("api_tokens"))?,
+            prefix: row.prefix,
+            created_at: moment(row.created_at, "api_tokens")?,
+            last_used_at: at(row.last_used_at)?,
+            expires_at: at(row.expires_at)?,
+        })
+    }
+}
+
+impl ReadTx {
+    /// The token's id and the member it speaks for, if it has not expired at `now`.
+    pub(crate) async fn api_token(
+        &mut self,
+        hash: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<(String, Member)>, StoreError> {
+        #[derive(FromRow)]
+        struct Row {
+            token: String,
+            #[sqlx(flatten)]
+            member: MemberRow,
+        }
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT t.id AS token, m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
+             FROM api_tokens t JOIN members m ON m.id = t.member JOIN accounts a ON a.id = m.account \
+             WHERE t.hash = $1 AND (t.expires_at IS NULL OR t.expires_at > $2) AND m.joined_at IS NOT NULL",
+        )
+        .bind(hash)
+        .bind(seconds(now))
+        .fetch_optional(self.connection())
+        .await?;
+        match row {
+            None => Ok(None),
+            Some(row) => Ok(Some((row.token, self.with_grants(row.member).await?))),
+        }
+    }
+
+    /// One page of a member's API tokens.
+    pub(crate) async fn api_tokens(
+        &mut self,
+        member: &MemberId,
+        page: Page<'_>,
+    ) -> Result<Vec<ApiTokenDetails>, StoreError> {
+        let rows: Vec<ApiTokenRow> = sqlx::query_as(
+            "SELECT id, name, prefix, created_at, last_used_at, expires_at FROM api_tokens \
+             WHERE member = $1 AND id > $2 ORDER BY id LIMIT $3",
+        )
+        .bind(member.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        all(rows)
+    }
+
+    /// One API token of a member.
+    pub(crate) async fn api_token_of(
+        &mut self,
+        member: &MemberId,
+        id: &str,
+    ) -> Result<Option<ApiTokenDetails>, StoreError> {
+        let row: Option<ApiTokenRow> = sqlx::query_as(
+            "SELECT id, name, prefix, created_at, last_used_at, expires_at FROM api_tokens \
+             WHERE member = $1 AND id = $2",
+        )
+        .bind(member.as_str())
+        .bind(id)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(ApiTokenDetails::try_from).transpose()
+    }
+
+    /// How many API tokens a member has.
+    pub(crate) async fn api_token_count(&mut self, member: &MemberId) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM api_tokens WHERE member = $1")
+            .bind(member.as_str())
+            .fetch_one(self.connection())
+            .await?;
+        number(count, "api_tokens")
+    }
+
+    /// The workspace of a member, wherever it is.
+    pub(crate) async fn workspace_of(&mut self, id: &MemberId) -> Result<Option<WorkspaceId>, StoreError> {
+        let found: Option<String> = sqlx::query_scalar("SELECT workspace FROM members WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        found
+            .map(|id| WorkspaceId::parse(&id).map_err(|_| StoreError::Damaged("members")))
+            .transpose()
+    }
+}
+
+impl WriteTx {
+    pub(crate) async fn insert_api_token(&mut self, token: &ApiTokenRecord) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO api_tokens (id, member, name, hash, prefix, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(token.details.id.as_str())
+        .bind(token.member.as_str())
+        .bind(token.details.name.as_str())
+        .bind(token.hash.as_str())
+        .bind(token.details.prefix.as_str())
+        .bind(seconds(token.details.created_at))
+        .bind(token.details.expires_at.map(seconds))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_api_token(&mut self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM api_tokens WHERE id = $1")
+            .bind(id)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}

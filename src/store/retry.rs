@@ -1,0 +1,67 @@
+//! Idempotency keys, and what the requests that carried them made.
+
+use super::{ReadTx, StoreError, WriteTx, number, seconds};
+use crate::domain::ids::MemberId;
+use crate::domain::time::UnixSeconds;
+
+/// A key to be remembered.
+pub struct RetryRow<'a> {
+    pub digest: &'a str,
+    pub member: &'a MemberId,
+    pub body_digest: &'a str,
+    pub resource_id: &'a str,
+    pub expires_at: UnixSeconds,
+}
+
+impl ReadTx {
+    /// The digest of the body that came with a key, and what the request made.
+    pub(crate) async fn retry_key(
+        &mut self,
+        digest: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<(String, String)>, StoreError> {
+        Ok(sqlx::query_as(
+            "SELECT body_digest, resource_id FROM retry_keys WHERE digest = $1 AND expires_at > $2",
+        )
+        .bind(digest)
+        .bind(seconds(now))
+        .fetch_optional(self.connection())
+        .await?)
+    }
+
+    /// How many keys are remembered for a member.
+    pub(crate) async fn retry_keys_of(&mut self, member: &MemberId) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM retry_keys WHERE actor = $1")
+            .bind(member.as_str())
+            .fetch_one(self.connection())
+            .await?;
+        number(count, "retry_keys")
+    }
+}
+
+impl WriteTx {
+    /// Remembers a key. Answers whether it was new.
+    pub(crate) async fn insert_retry_key(
+        &mut self,
+        row: &RetryRow<'_>,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        sqlx::query("DELETE FROM retry_keys WHERE digest = $1 AND expires_at <= $2")
+            .bind(row.digest)
+            .bind(seconds(now))
+            .execute(self.connection())
+            .await?;
+        let inserted = sqlx::query(
+            "INSERT INTO retry_keys (digest, actor, body_digest, resource_id, expires_at) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (digest) DO NOTHING",
+        )
+        .bind(row.digest)
+        .bind(row.member.as_str())
+        .bind(row.body_digest)
+        .bind(row.resource_id)
+        .bind(seconds(row.expires_at))
+        .execute(self.connection())
+        .await?;
+        Ok(inserted.rows_affected() == 1)
+    }
+}

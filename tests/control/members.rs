@@ -1,0 +1,359 @@
+//! Members: invited, joined, changed, removed; and their API tokens.
+
+use portcullis::control::{NewGrant, NewResources};
+use portcullis::domain::time::UnixSeconds;
+use serde_json::{Value, json};
+
+use super::support::{Answer, NOW, OPERATOR, TempDir, Tenant, TestControl};
+
+const PASSWORD: &str = "a long enough password";
+
+async fn invite(tenant: &Tenant<'_>, email: &str, roles: Value) -> Answer {
+    let body = json!({"email": email, "roles": roles});
+    tenant.call("POST", "/members", Some(body)).await
+}
+
+async fn accept(server: &TestControl, secret: &str, password: &str) -> Answer {
+    let body = json!({"secret": secret, "password": password}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    server
+        .send("POST", "/api/v1/invitations/accept", &headers, body.as_bytes())
+        .await
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn invited_person_joins_with_the_secret_and_nothing_else_lets_them_in() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let source = tenant.source("python").await;
+    let roles = json!([{"role": "source_admin", "resources": [source.id.as_str()]}]);
+    let invited = invite(&tenant, " New@Example.com ", roles.clone()).await;
+    assert_eq!(invited.status, 201, "{invited:?}");
+    let invited = invited.json();
+    assert_eq!(
+        (&invited["email"], &invited["status"]),
+        (&json!("new@example.com"), &json!("invited"))
+    );
+    assert_eq!(invited["roles"], roles);
+    let secret = text(&invited["invitation"]["secret"]);
+
+    for wrong in ["", "pci_", &secret[..43], &format!("{secret}a")] {
+        let refused = accept(&server, wrong, PASSWORD).await;
+        assert_eq!(
+            (refused.status, refused.json()["field"].clone()),
+            (422, json!("secret"))
+        );
+    }
+    let weak = accept(&server, &secret, "short").await;
+    assert_eq!(
+        (weak.status, weak.json()["field"].clone()),
+        (422, json!("password"))
+    );
+    let joined = accept(&server, &secret, PASSWORD).await;
+    assert_eq!(
+        (joined.status, joined.json()["status"].clone()),
+        (200, json!("joined"))
+    );
+    assert_eq!(
+        accept(&server, &secret, PASSWORD).await.status,
+        422,
+        "it was used up"
+    );
+
+    // Shown once, and kept nowhere.
+    let path = format!("/members/{}", text(&invited["id"]));
+    let shown = tenant.call("GET", &path, None).await;
+    assert!(!shown.text().contains(&secret));
+    let mut connection = dir.sql().await;
+    let kept: Vec<(String,)> = sqlx::query_as(
+        "SELECT COALESCE(changed_to, '') FROM audit_events UNION ALL SELECT hash FROM invitations \
+         UNION ALL SELECT body FROM policy_changes",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    assert!(kept.iter().all(|(text,)| !text.contains(&secret)));
+}
+
+#[tokio::test]
+async fn person_with_a_password_joins_only_with_it_and_an_invitation_ends() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    let member = json!([{"role": "workspace_member"}]);
+    let first = invite(&tenant, "both@example.com", member.clone()).await.json();
+    accept(&server, &text(&first["invitation"]["secret"]), PASSWORD).await;
+    // Whoever set that password, it takes the second invitation's secret, too, and the other way round.
+    let second = invite(&other, "both@example.com", member.clone()).await.json();
+    let secret = text(&second["invitation"]["secret"]);
+    for _ in 0..2 {
+        let refused = accept(&server, &secret, "another long password").await;
+        assert_eq!(
+            (refused.status, refused.json()["field"].clone()),
+            (422, json!("password"))
+        );
+    }
+    assert_eq!(accept(&server, &secret, PASSWORD).await.status, 200);
+
+    let late = invite(&tenant, "late@example.com", member.clone()).await.json();
+    server.clock.set(UnixSeconds(NOW + 7 * 86_400));
+    let refused = accept(&server, &text(&late["invitation"]["secret"]), PASSWORD).await;
+    assert_eq!(
+        (refused.status, refused.json()["field"].clone()),
+        (422, json!("secret"))
+    );
+    let again = invite(&tenant, "late@example.com", member).await;
+    assert_eq!(again.problem(), "member-exists");
+}
+
+#[tokio::test]
+async fn workspace_is_never_left_without_an_owner() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let listed = tenant.call("GET", "/members", None).await.json();
+    let own = format!("/members/{}", text(&listed["items"][0]["id"]));
+    let demoted = json!({"roles": [{"role": "workspace_member"}]});
+    // Somebody who is only invited owns nothing yet.
+    invite(&tenant, "later@example.com", json!([{"role": "workspace_owner"}])).await;
+    for (method, body) in [("PATCH", Some(demoted.clone())), ("DELETE", None)] {
+        let refused = tenant.call(method, &own, body).await;
+        assert_eq!((refused.status, refused.problem().as_str()), (409, "last-owner"));
+    }
+    server
+        .control
+        .create_owner(&OPERATOR, &tenant.id, "second@example.com")
+        .await
+        .unwrap();
+    assert_eq!(tenant.call("PATCH", &own, Some(demoted)).await.status, 200);
+    assert_eq!(
+        tenant.call("GET", "/members", None).await.status,
+        403,
+        "an owner no more"
+    );
+    assert_eq!(
+        tenant.call("GET", &own, None).await.status,
+        200,
+        "oneself one may see"
+    );
+}
+
+#[tokio::test]
+async fn removed_member_is_out_at_once() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let control = &server.control;
+    let member = control
+        .create_owner(&OPERATOR, &tenant.id, "gone@example.com")
+        .await
+        .unwrap();
+    let token = control
+        .create_api_token(&OPERATOR, &member.id, "tests", None)
+        .await
+        .unwrap();
+    assert_eq!(tenant.call_as(token.expose(), "GET", "", None).await.status, 200);
+    let path = format!("/members/{}", member.id);
+    assert_eq!(tenant.call("DELETE", &path, None).await.status, 204);
+    assert_eq!(tenant.call_as(token.expose(), "GET", "", None).await.status, 401);
+    assert_eq!(tenant.call("DELETE", &path, None).await.status, 404);
+}
+
+#[tokio::test]
+async fn roles_that_make_no_sense_are_refused_with_the_field() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    let (source, function) = (
+        tenant.source("python").await,
+        tenant.source("source_function").await,
+    );
+    let theirs = other.source("python").await;
+    let ids = |ids: &[&str]| json!(ids);
+    for (roles, field) in [
+        (json!([]), "roles"),
+        (json!([{"role": "admin"}]), "roles[0].role"),
+        (
+            json!([{"role": "workspace_owner"}, {"role": "workspace_owner"}]),
+            "roles[1].role",
+        ),
+        (
+            json!([{"role": "workspace_owner", "resources": "all"}]),
+            "roles[0].resources",
+        ),
+        (json!([{"role": "source_admin"}]), "roles[0].resources"),
+        (
+            json!([{"role": "source_admin", "resources": "some"}]),
+            "roles[0].resources",
+        ),
+        (
+            json!([{"role": "source_admin", "resources": []}]),
+            "roles[0].resources",
+        ),
+        (
+            json!([{"role": "source_admin", "resources": ids(&["src_nowhere"])}]),
+            "roles[0].resources",
+        ),
+        (
+            json!([{"role": "source_admin", "resources": ids(&[theirs.id.as_str()])}]),
+            "roles[0].resources",
+        ),
+        (
+            json!([{"role": "source_admin", "resources": ids(&[function.id.as_str()])}]),
+            "roles[0].resources",
+        ),
+        (
+            json!([{"role": "function_admin", "resources": ids(&[source.id.as_str()])}]),
+            "roles[0].resources",
+        ),
+        (
+            json!([{"role": "source_admin", "resources": 1}]),
+            "roles[0].resources",
+        ),
+    ] {
+        let refused = invite(&tenant, "new@example.com", roles.clone()).await;
+        assert_eq!(
+            (
+                refused.status,
+                refused.json()["field"].as_str().unwrap_or_default()
+            ),
+            (422, field),
+            "{roles}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn text_that_is_no_address_is_refused() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    for email in [
+        "",
+        "nobody",
+        "@example.com",
+        "a@",
+        "a b@example.com",
+        "a\u{202e}b@example.com",
+    ] {
+        let refused = invite(&tenant, email, json!([{"role": "workspace_member"}])).await;
+        assert_eq!(
+            (refused.status, refused.json()["field"].clone()),
+            (422, json!("email")),
+            "{email:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn listed_sources_are_all_that_a_member_sees_page_by_page() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let mut mine = Vec::new();
+    for at in 0..9 {
+        let kind = if at % 2 == 0 { "python" } else { "source_function" };
+        let source = tenant.source(kind).await;
+        if at % 3 == 0 {
+            mine.push(source.id.to_string());
+        }
+        if at == 8 {
+            mine.push(source.id.to_string());
+        }
+    }
+    let (functions, sources): (Vec<_>, Vec<_>) =
+        mine.iter().cloned().enumerate().partition(|(at, _)| *at == 1);
+    let listed =
+        |ids: Vec<(usize, String)>| NewResources::Listed(ids.into_iter().map(|(_, id)| id).collect());
+    let grant = |role: &str, resources| NewGrant {
+        role: role.to_owned(),
+        resources: Some(resources),
+    };
+    let grants = [
+        grant("function_read_only", listed(functions)),
+        grant("source_read_only", listed(sources)),
+    ];
+    let control = &server.control;
+    let member = control
+        .create_member(&OPERATOR, &tenant.id, "reader@example.com", &grants)
+        .await
+        .unwrap();
+    let token = control
+        .create_api_token(&OPERATOR, &member.id, "tests", None)
+        .await
+        .unwrap();
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let path = format!("/sources?limit=2&after={after}");
+        let page = tenant.call_as(token.expose(), "GET", &path, None).await.json();
+        let items = page["items"].as_array().unwrap();
+        assert!(!items.is_empty(), "no page is empty while there is more");
+        seen.extend(items.iter().map(|source| text(&source["id"])));
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, mine);
+}
+
+#[tokio::test]
+async fn api_tokens_are_ones_own_and_shown_once() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let made = tenant
+        .call("POST", "/api-tokens", Some(json!({"name": "terraform"})))
+        .await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = made.json();
+    let (id, token) = (text(&made["id"]), text(&made["token"]));
+    assert!(token.starts_with("pcl_") && token.len() == 44);
+    assert_eq!(made["expires_at"], json!("2027-02-20T05:00:00Z"), "after 90 days");
+    assert_eq!(tenant.call_as(&token, "GET", "", None).await.status, 200);
+    server.control.flush_uses().await;
+    let path = format!("/api-tokens/{id}");
+    let shown = tenant.call("GET", &path, None).await;
+    assert!(!shown.text().contains(&token));
+    assert_eq!(shown.json()["last_used_at"], json!("2026-11-22T05:00:00Z"));
+    assert_eq!(
+        tenant.call("GET", "/api-tokens", None).await.json()["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+
+    let other = server
+        .control
+        .create_owner(&OPERATOR, &tenant.id, "second@example.com")
+        .await
+        .unwrap();
+    let other = server
+        .control
+        .create_api_token(&OPERATOR, &other.id, "tests", None)
+        .await
+        .unwrap();
+    assert_eq!(
+        tenant.call_as(other.expose(), "DELETE", &path, None).await.status,
+        404,
+        "not theirs"
+    );
+    assert_eq!(tenant.call("DELETE", &path, None).await.status, 204);
+    assert_eq!(tenant.call_as(&token, "GET", "", None).await.status, 401);
+
+    for at in ["2026-11-22T05:00:00Z", "2027-11-24T05:00:00Z", "tomorrow"] {
+        let body = json!({"name": "x", "expires_at": at});
+        let refused = tenant.call("POST", "/api-tokens", Some(body)).await;
+        assert_eq!(
+            (refused.status, refused.json()["field"].clone()),
+            (422, json!("expires_at")),
+            "{at}"
+        );
+    }
+}
