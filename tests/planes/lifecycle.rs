@@ -86,7 +86,11 @@ fn deleted_key_ends_its_tokens_at_once() {
     let token = env.token("", "tracking_api:write");
     let send = || env.event("WRITE_KEY").bearer(&token).send().verdict();
     assert_eq!(send(), (200, String::new()));
-    let path = format!("/apps/{}/keys/{}?last_key=true", env.get("CLIENT_ID"), env.get("KEY_ID"));
+    let path = format!(
+        "/apps/{}/keys/{}?last_key=true",
+        env.get("CLIENT_ID"),
+        env.get("KEY_ID")
+    );
     env.change("DELETE", &path, &Value::Null);
     assert_eq!(send(), (401, "token_revoked".to_owned()));
     let refused = env.try_token("", "tracking_api:write");
