@@ -204,7 +204,11 @@ impl Control {
         }
         loop {
             let now = self.now();
-            let purged = async { Ok(self.store.purge(now).await? | self.store.purge_traffic(now).await?) };
+            let purged = async {
+                Ok(self.store.purge(now).await?
+                    | self.store.purge_traffic(now).await?
+                    | self.store.purge_retry_keys(now).await?)
+            };
             match purged.await {
                 Ok(true) => {}
                 Ok(false) => return,

@@ -1,8 +1,11 @@
 //! Idempotency keys, and what the requests that carried them made.
 
-use super::{ReadTx, StoreError, WriteTx, number, seconds};
+use super::{ReadTx, Store, StoreError, WriteTx, number, seconds};
 use crate::domain::ids::MemberId;
 use crate::domain::time::UnixSeconds;
+
+/// Rows that one purge removes at most, so that it never holds up a writer for long.
+const PURGE_ROWS: i64 = 1_000;
 
 /// A key to be remembered.
 pub struct RetryRow<'a> {
@@ -11,6 +14,24 @@ pub struct RetryRow<'a> {
     pub body_digest: &'a str,
     pub resource_id: &'a str,
     pub expires_at: UnixSeconds,
+}
+
+impl Store {
+    /// Forgets keys that are old enough, up to a bound. Answers whether there may be more.
+    pub(crate) async fn purge_retry_keys(&self, now: UnixSeconds) -> Result<bool, StoreError> {
+        let _turn = self.ledger_turn().await;
+        let mut tx = self.begin_ledger().await?;
+        let removed = sqlx::query(
+            "DELETE FROM retry_keys WHERE digest IN \
+             (SELECT digest FROM retry_keys WHERE expires_at <= $1 LIMIT $2)",
+        )
+        .bind(seconds(now))
+        .bind(PURGE_ROWS)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(removed.rows_affected() >= PURGE_ROWS.unsigned_abs())
+    }
 }
 
 impl ReadTx {

@@ -1,8 +1,9 @@
 //! Two people at one thing, and one request sent twice.
 
+use portcullis::domain::time::UnixSeconds;
 use serde_json::{Value, json};
 
-use super::support::{Answer, TempDir, Tenant, TestControl, TestKey};
+use super::support::{Answer, DEADLINE, NOW, TempDir, Tenant, TestControl, TestKey};
 
 async fn call(tenant: &Tenant<'_>, method: &str, path: &str, header: (&str, &str), body: Value) -> Answer {
     let target = format!("/api/v1/workspaces/{}{path}", tenant.id);
@@ -98,6 +99,20 @@ async fn request_sent_twice_makes_one_thing() {
             (422, json!("Idempotency-Key"))
         );
     }
+}
+
+#[tokio::test]
+async fn key_means_nothing_once_its_thing_is_gone_or_a_day_has_passed() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let key = ("Idempotency-Key", "6f9a-once");
+    let source = json!({"name": "once", "kind": "python"});
+    let other = ("Idempotency-Key", "6f9a-another");
+    for key in [key, other] {
+        let made = call(&tenant, "POST", "/sources", key, source.clone()).await;
+        assert_eq!(made.status, 201);
+    }
     let gone = tenant.call("GET", "/sources", None).await.json()["items"][0]["id"].clone();
     tenant
         .call("DELETE", &format!("/sources/{}", gone.as_str().unwrap()), None)
@@ -111,6 +126,31 @@ async fn request_sent_twice_makes_one_thing() {
     )
     .await;
     assert_eq!((late.status, late.problem().as_str()), (409, "retried-too-late"));
+    // A day later the key means nothing any more, and is forgotten.
+    server.clock.set(UnixSeconds(NOW + 86_400));
+    let fresh = call(
+        &tenant,
+        "POST",
+        "/sources",
+        key,
+        json!({"name": "new", "kind": "python"}),
+    )
+    .await;
+    assert_eq!(fresh.status, 201);
+    let mut store = dir.sql().await;
+    let forgotten = async {
+        loop {
+            let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM retry_keys")
+                .fetch_one(&mut store)
+                .await
+                .unwrap();
+            if count == 1 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, forgotten).await.unwrap();
     for bad in ["", "a b", &"x".repeat(256)] {
         let refused = call(
             &tenant,

@@ -24,6 +24,7 @@ mod support {
     pub mod web;
 }
 
+mod admin;
 mod cli;
 mod lifecycle;
 mod quickstart;

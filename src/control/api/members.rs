@@ -11,6 +11,7 @@ use super::request::{InWorkspace, Json, List, PageQuery, address};
 use super::{Shared, at_text, moment};
 use crate::control::error::ControlError;
 use crate::control::invitations::{Invited, NewMember};
+use crate::control::limits::ClientAddress;
 use crate::control::members::NewGrant;
 use crate::domain::role::{Assigned, Grant};
 use crate::store::api_tokens::ApiTokenDetails;
@@ -169,7 +170,14 @@ pub async fn accept(
 ) -> Result<Tagged<MemberJson>, ControlError> {
     let joined = control
         .accept_invitation(address(&parts), &body.secret, &body.password)
-        .await?;
+        .await;
+    // Nobody tries secrets as fast as they like.
+    if let (Err(ControlError::Invalid { .. }), Some(from)) =
+        (&joined, parts.extensions.get::<ClientAddress>())
+    {
+        control.limits.failed_authentication(*from)?;
+    }
+    let joined = joined?;
     Ok(Tagged::shown(joined.revision, joined.into()))
 }
 

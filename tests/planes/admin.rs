@@ -1,0 +1,136 @@
+//! `portcullis admin`, as an operator runs it: the first owner, a new password, the check of the trail.
+
+use std::path::Path;
+use std::process::Command;
+
+use sqlx::{Connection as _, SqliteConnection};
+
+use super::support::process::{Finished, Process, portcullis};
+use super::support::product::CONTROL_PLANE;
+use super::support::scratch::Scratch;
+
+const PASSWORD: &str = "an owner's long password";
+
+/// `portcullis admin WORDS... --config CONFIG`.
+fn admin(words: &[&str], config: &Path) -> Command {
+    let mut command = portcullis(["admin"]);
+    command.args(words).arg("--config").arg(config);
+    command
+}
+
+/// Runs it with `line` on its standard input.
+fn run(mut command: Command, line: &str) -> Finished {
+    let mut process = Process::start(&mut command);
+    process.say(line);
+    process.finish()
+}
+
+#[test]
+fn first_owner_is_made_once_and_serve_says_how() {
+    let dir = Scratch::new();
+    let config = dir.write("p.yaml", &format!("version: 1\n{CONTROL_PLANE}"));
+    let serve = || {
+        let mut command = portcullis(["serve", "--config"]);
+        command.arg(&config);
+        Process::start(&mut command)
+    };
+    let hint = "portcullis admin owner --config";
+    let running = serve();
+    running.stderr.wait_for("how to make the first owner", |lines| {
+        lines.iter().any(|line| line.contains(hint)).then_some(())
+    });
+    let owner = ["owner", "--email", "Me@Example.com", "--workspace", "Acme"];
+    let held = run(admin(&owner, &config), PASSWORD);
+    assert_eq!(held.code, Some(1));
+    assert!(held.stderr.contains("stop `portcullis serve`"), "{}", held.stderr);
+    running.stop();
+
+    let short = run(admin(&owner, &config), "short");
+    assert_eq!(short.code, Some(1));
+    assert!(
+        short.stderr.contains("at least 12 characters"),
+        "{}",
+        short.stderr
+    );
+    let made = run(admin(&owner, &config), PASSWORD);
+    assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""));
+    assert!(
+        made.stdout.contains("me@example.com owns the workspace `Acme`"),
+        "{}",
+        made.stdout
+    );
+    assert!(
+        made.stdout.contains("portcullis serve --config"),
+        "{}",
+        made.stdout
+    );
+    assert!(!made.stdout.contains(PASSWORD));
+    let again = run(admin(&owner, &config), PASSWORD);
+    assert_eq!(again.code, Some(1));
+    assert!(again.stderr.contains("reset-password"), "{}", again.stderr);
+
+    let file = dir.write("password", "another long password\n");
+    let mut reset = admin(&["reset-password", "--email", "me@example.com"], &config);
+    reset.arg("--password-file").arg(&file);
+    let reset = Process::run(&mut reset);
+    assert_eq!((reset.code, reset.stderr.as_str()), (Some(0), ""));
+    let nobody = run(
+        admin(&["reset-password", "--email", "no@example.com"], &config),
+        PASSWORD,
+    );
+    assert_eq!(nobody.code, Some(1));
+    assert!(
+        nobody.stderr.contains("there is no such person here"),
+        "{}",
+        nobody.stderr
+    );
+
+    let running = serve();
+    running.stderr.wait_for("the address", |lines| {
+        lines.iter().any(|line| line.contains("listening")).then_some(())
+    });
+    assert!(!running.stop().stderr.contains(hint));
+}
+
+#[test]
+fn trail_is_checked_beside_a_running_server() {
+    let dir = Scratch::new();
+    let config = dir.write("p.yaml", &format!("version: 1\n{CONTROL_PLANE}"));
+    let made = run(admin(&["owner", "--email", "me@example.com"], &config), PASSWORD);
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let verify = || Process::run(&mut admin(&["audit", "verify"], &config));
+    let mut serve = portcullis(["serve", "--config"]);
+    let running = Process::start(serve.arg(&config));
+    running.stderr.wait_for("the address", |lines| {
+        lines.iter().any(|line| line.contains("listening")).then_some(())
+    });
+    let whole = verify();
+    assert_eq!(whole.code, Some(0), "{}", whole.stderr);
+    assert!(whole.stdout.contains("The trail is whole"), "{}", whole.stdout);
+    let end = whole
+        .stdout
+        .lines()
+        .find_map(|line| line.split_once("ending with "))
+        .unwrap()
+        .1;
+    let mut expecting = admin(&["audit", "verify", "--expect", end], &config);
+    assert_eq!(Process::run(&mut expecting).code, Some(0));
+
+    let url = format!("sqlite:{}", dir.join("portcullis.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut store = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query("UPDATE audit_events SET actor_name = 'somebody else' WHERE position = 1")
+            .execute(&mut store)
+            .await
+            .unwrap();
+        store.close().await.unwrap();
+    });
+    let edited = verify();
+    assert_eq!(edited.code, Some(1));
+    assert!(edited.stdout.contains("event 1 ("), "{}", edited.stdout);
+    running.stop();
+}
