@@ -152,6 +152,7 @@ async fn measure(dir: &std::path::Path) {
         Arc::clone(&control),
         listener,
         std::future::pending(),
+        Duration::ZERO,
     ));
 
     let before = arithmetic(&key);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::secret_input::{Secret, secret};
-use super::{Failure, serve};
+use super::{Failure, planes};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control::{Actor, Control, ControlError, OpenError, verify_trail};
@@ -172,7 +172,7 @@ async fn verify(args: &VerifyArgs) -> Result<(), Failure> {
 /// Opens the control plane that the config names, with nothing served.
 async fn open(path: &Path) -> Result<Control, Failure> {
     let config = control_config(path)?;
-    let settings = serve::control_settings(&config, &config.listen);
+    let settings = planes::control_settings(&config, &config.listen);
     Control::open(settings, Clock::System).await.map_err(|error| {
         if matches!(error, OpenError::Store(StoreError::Locked(_))) {
             Failure::Input(format!(

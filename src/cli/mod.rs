@@ -1,11 +1,16 @@
 //! Commands: parse the command line, wire the planes, decide nothing.
 
 mod admin;
+mod notify;
+mod planes;
 mod quickstart;
+mod reload;
 mod sample_upstream;
 mod secret_input;
 mod serve;
+mod signals;
 mod token;
+mod upgrade;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,6 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config;
+use crate::gateway::certificates::inspect;
 use crate::telemetry;
 
 /// An OAuth 2.0 enforcement gateway with a bundled control plane.
@@ -34,6 +40,7 @@ enum Command {
     /// Run everything on this machine with sample data, and print what to paste
     Quickstart(quickstart::QuickstartArgs),
     /// Run the planes that a config names: gateway, control plane, or both
+    #[command(after_help = SIGNALS)]
     Serve(ServeArgs),
     /// Check a config file and report every problem with its place
     Check(CheckArgs),
@@ -48,7 +55,18 @@ struct ServeArgs {
     /// The config file (YAML)
     #[arg(long, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     config: PathBuf,
+    /// Take over from the process that runs with this config, without refusing a connection: it hands over its
+    /// listening sockets and its store, answers what is under way, and ends. Needs `upgrade.socket` in the config
+    #[arg(long)]
+    upgrade: bool,
 }
+
+const SIGNALS: &str = "\
+Signals:
+  HUP    read the config again, as a change of the file does; a mistake in it changes nothing
+  USR2   start this program again with --upgrade, from the file it was started from
+  TERM   answer what is under way, within shutdown.drain_timeout, then end; a second one ends at once
+  INT    end at once";
 
 #[derive(Args)]
 struct CheckArgs {
@@ -87,7 +105,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         Command::Serve(args) => {
             telemetry::init_log(false);
-            on_runtime(serve::serve(args.config))
+            on_runtime(serve::serve(args.config, args.upgrade))
         }
         Command::Quickstart(args) => {
             telemetry::init_log(true);
@@ -131,6 +149,23 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     if let config::PolicyOrigin::File(path) = &config.policy {
         let now = crate::clock::Clock::System.now();
         config::load_policy(path, &config.issuers, 1, now).map_err(Failure::input)?;
+    }
+    let now = crate::clock::Clock::System.now();
+    for listener in config.gateway.iter().flat_map(|gateway| &gateway.listeners) {
+        let Some(tls) = &listener.tls else { continue };
+        for certificate in inspect(tls, now).map_err(Failure::input)? {
+            println!(
+                "{}: {} for {}, valid for {} days more",
+                listener.address,
+                certificate.file.display(),
+                if certificate.names.is_empty() {
+                    "no name (it is only shown where no other fits)".to_owned()
+                } else {
+                    certificate.names.join(", ")
+                },
+                certificate.expires_at.since(now) / 86_400,
+            );
+        }
     }
     println!("{}: fine", args.file.display());
     Ok(())

@@ -19,13 +19,15 @@ use zeroize::Zeroizing;
 
 use self::config::config;
 use super::Failure;
+use super::planes::Planes;
 use super::sample_upstream;
-use super::serve::{Ending, Planes};
+use super::signals::Ending;
 use crate::clock::instant;
 use crate::control::{Actor, AppDetails, Control, NewApp, NewAppKey, NewSource};
 use crate::domain::ids::{AppId, WorkspaceId};
 use crate::domain::policy::Enforcement;
-use crate::gateway::service::{Running, bind};
+use crate::gateway::service::Running;
+use crate::gateway::sockets::Sockets;
 use crate::store::sources::Source;
 
 /// Who makes the sample data.
@@ -74,7 +76,7 @@ fn reauthenticate_status(text: &str) -> Result<u16, &'static str> {
 
 pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     let began = instant();
-    let ending = Ending::new()?;
+    let mut ending = Ending::new()?;
     std::fs::create_dir_all(&args.dir).map_err(|error| {
         Failure::input(format_args!(
             "{} cannot be made: {error}; choose another with --dir",
@@ -82,14 +84,17 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
         ))
     })?;
     let upstream = TcpListener::from_std(
-        bind(&args.upstream)
+        Sockets::default()
+            .take_or_bind(&args.upstream)
             .map_err(Failure::input)
             .map_err(name_the_flags)?,
     )
     .map_err(Failure::internal)?;
     let upstream_address = upstream.local_addr().map_err(Failure::internal)?;
     let config = config(&args, upstream_address)?;
-    let planes = Planes::start(&config).await.map_err(name_the_flags)?;
+    let planes = Planes::start(&config, Sockets::default(), None)
+        .await
+        .map_err(name_the_flags)?;
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let log = absolute(&args.dir.join("upstream.jsonl"))?;
     let sample = {
@@ -113,9 +118,9 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     };
     env.write(&env_path)?;
     print_what_to_paste(&args, &env_path, &addresses, upstream_address, began.elapsed());
-    ending.asked().await;
+    let how = ending.asked().await;
     drop(stop);
-    planes.stop().await;
+    planes.stop(how.with(ending)).await;
     sample.await.map_err(Failure::internal)?
 }
 

@@ -23,6 +23,23 @@ pub struct File {
     pub control_plane: Option<ControlPlaneFile>,
     #[serde(default)]
     pub observability: ObservabilityFile,
+    #[serde(default)]
+    pub shutdown: ShutdownFile,
+    #[serde(default)]
+    pub upgrade: UpgradeFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeFile {
+    pub socket: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShutdownFile {
+    pub drain_timeout: Option<Duration>,
+    pub idle_grace: Option<Duration>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,6 +130,7 @@ pub struct TimeoutsFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsFile {
+    pub handshake_timeout: Option<Duration>,
     pub header_timeout: Option<Duration>,
     pub body_timeout: Option<Duration>,
     pub idle_timeout: Option<Duration>,

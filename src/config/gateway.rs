@@ -353,6 +353,7 @@ impl Check<'_> {
         let body_bytes = size(&file.body_bytes, base.body_bytes);
         let held_bytes = size(&file.held_bytes, base.held_bytes);
         let limits = Limits {
+            handshake_timeout: time(file.handshake_timeout, base.handshake_timeout),
             header_timeout: time(file.header_timeout, base.header_timeout),
             body_timeout: time(file.body_timeout, base.body_timeout),
             idle_timeout: time(file.idle_timeout, base.idle_timeout),

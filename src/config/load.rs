@@ -8,7 +8,10 @@ use std::time::Duration;
 use serde_saphyr::{Location, Spanned};
 
 use super::file::{self, File};
-use super::{Config, ConfigError, JwksUri, KeyOrigin, Observability, OutsideIssuer, PolicyOrigin, Problem};
+use super::{
+    Config, ConfigError, JwksUri, KeyOrigin, Keys, Observability, OutsideIssuer, PolicyOrigin, Problem,
+    Shutdown,
+};
 use crate::domain::key::Algorithm;
 use crate::domain::policy::{AcceptedTypes, Freshness, WhenStale};
 
@@ -27,7 +30,8 @@ fn config_of(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let hint = "config/portcullis.yaml has every key in its form and place";
     let file: File = parse(path, text, hint)?;
     let mut check = Check::new(path);
-    let config = check.config(file);
+    let keys = Keys::of(&parse(path, text, hint)?);
+    let config = check.config(file, keys);
     check.finish(config)
 }
 
@@ -185,7 +189,11 @@ impl<'p> Check<'p> {
         default
     }
 
-    fn config(&mut self, file: File) -> Option<Config> {
+    fn config(&mut self, file: File, keys: Keys) -> Option<Config> {
+        let upgrade_socket = match &file.upgrade.socket {
+            Some(path) => self.file_path(path),
+            None => None,
+        };
         if file.version.value != 1 {
             self.problem(
                 file.version.referenced,
@@ -203,24 +211,7 @@ impl<'p> Check<'p> {
                 WhenStale::Deny,
             ),
         };
-        let mut issuers = Vec::new();
-        for issuer in &file.issuers {
-            issuers.extend(self.issuer(issuer));
-        }
-        for (at, issuer) in file.issuers.iter().enumerate() {
-            if file
-                .issuers
-                .iter()
-                .take(at)
-                .any(|earlier| earlier.issuer.value == issuer.issuer.value)
-            {
-                self.problem(
-                    issuer.issuer.referenced,
-                    "this issuer is configured twice",
-                    "keep one of the two",
-                );
-            }
-        }
+        let issuers = self.issuers(&file.issuers);
         if file.gateway.is_none() && !bundled {
             self.problem(
                 file.version.referenced,
@@ -251,7 +242,24 @@ impl<'p> Check<'p> {
                 listen,
                 access_log: file.observability.access_log.enabled.unwrap_or(true),
             },
+            shutdown: shutdown(&file.shutdown),
+            upgrade_socket,
+            keys,
         })
+    }
+
+    fn issuers(&mut self, files: &[file::IssuerFile]) -> Vec<OutsideIssuer> {
+        for (at, issuer) in files.iter().enumerate() {
+            let mut earlier = files.iter().take(at);
+            if earlier.any(|earlier| earlier.issuer.value == issuer.issuer.value) {
+                self.problem(
+                    issuer.issuer.referenced,
+                    "this issuer is configured twice",
+                    "keep one of the two",
+                );
+            }
+        }
+        files.iter().filter_map(|issuer| self.issuer(issuer)).collect()
     }
 
     fn policy_origin(&mut self, file: &File) -> Option<PolicyOrigin> {
@@ -416,6 +424,15 @@ impl<'p> Check<'p> {
             "write host:port, such as 127.0.0.1:8080",
         );
         None
+    }
+}
+
+fn shutdown(file: &file::ShutdownFile) -> Shutdown {
+    let or =
+        |value: Option<file::Duration>, seconds| value.map_or(Duration::from_secs(seconds), |held| held.0);
+    Shutdown {
+        drain_timeout: or(file.drain_timeout, 30),
+        idle_grace: or(file.idle_grace, 5),
     }
 }
 

@@ -4,14 +4,20 @@
 //! with a problem is never half used.
 
 mod control;
+mod environment;
 mod file;
 mod gateway;
+mod keys;
 mod load;
 mod policy_file;
+mod watch;
 
 pub use control::{ControlLimits, Rate};
+pub use environment::notify_socket;
+pub use keys::{KeyChanges, Keys};
 pub use load::load;
 pub use policy_file::load_policy;
+pub use watch::FileWatch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,10 +42,24 @@ pub struct Config {
     pub issuers: Vec<OutsideIssuer>,
     pub control_plane: Option<ControlPlane>,
     pub observability: Observability,
+    pub shutdown: Shutdown,
+    /// Where `serve --upgrade` takes the sockets over; without it there is no such thing.
+    pub upgrade_socket: Option<PathBuf>,
+    /// The file's keys, to tell what a reload changes.
+    pub keys: Keys,
+}
+
+/// How a process ends, and how a listener does that was taken out of the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long connections may take to end by themselves; what is left then is cut.
+    pub drain_timeout: Duration,
+    /// How long kept connections without a request may wait for one more, whose answer is their last.
+    pub idle_grace: Duration,
 }
 
 /// The data plane.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gateway {
     /// Threads that serve requests.
     pub workers: usize,
@@ -52,7 +72,7 @@ pub struct Gateway {
 }
 
 /// Where clients connect.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// `host:port`; port 0 takes any free one.
     pub address: String,
@@ -60,7 +80,7 @@ pub struct Listener {
 }
 
 /// TLS of a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerTls {
     /// Certificate chain and private key, PEM files. The first serves clients whose name fits none.
     pub certificates: Vec<(PathBuf, PathBuf)>,
@@ -69,7 +89,7 @@ pub struct ListenerTls {
 }
 
 /// One API behind the gateway: which requests belong to it and what they need.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
     /// The metric label and log field.
     pub name: String,
@@ -132,7 +152,7 @@ pub enum Identify {
 }
 
 /// A pool of servers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// `host:port` each.
     pub servers: Vec<String>,
@@ -144,7 +164,7 @@ pub struct Upstream {
 }
 
 /// TLS towards a pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamTls {
     /// The name asked for and verified; never empty, since an empty one would switch verification off.
     pub sni: String,
@@ -153,7 +173,7 @@ pub struct UpstreamTls {
 }
 
 /// How servers are probed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
     /// GET this path and expect 200; `None` only connects.
     pub path: Option<String>,
@@ -164,7 +184,7 @@ pub struct HealthCheck {
 }
 
 /// Time-outs towards a pool.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     pub connect: Duration,
     /// Between two reads.
@@ -176,8 +196,10 @@ pub struct Timeouts {
 }
 
 /// What one request, one connection and all of them together may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// From accepting a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
     /// From the first byte of a request to the end of its headers.
     pub header_timeout: Duration,
     /// From the end of the headers to the end of the body.
@@ -198,6 +220,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),

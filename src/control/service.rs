@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::extract::{Request, State};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Version};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
@@ -37,9 +40,17 @@ const HEADERS_MAX: usize = 100;
 const STREAMS_MAX: u32 = 128;
 
 /// Serves the token endpoint, the key set and the management API on `listener` until `shutdown`, then lets the
-/// requests under way finish.
-pub async fn serve(control: Arc<Control>, listener: TcpListener, shutdown: impl Future<Output = ()> + Send) {
-    let service = TowerToHyperService::new(routes(Arc::clone(&control)).layer(from_fn(deadline)));
+/// requests under way finish. Kept connections may send one more within `grace`: its answer is their last.
+pub async fn serve(
+    control: Arc<Control>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+    grace: Duration,
+) {
+    let ending = Arc::new(AtomicBool::new(false));
+    let routes = routes(Arc::clone(&control)).layer(from_fn(deadline));
+    let routes = routes.layer(from_fn_with_state(Arc::clone(&ending), last_answer));
+    let service = TowerToHyperService::new(routes);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let accept = async {
@@ -73,6 +84,10 @@ pub async fn serve(control: Arc<Control>, listener: TcpListener, shutdown: impl 
         () = shutdown => {}
     }
     drop(listener);
+    ending.store(true, Ordering::Relaxed);
+    // All permits are back when the last connection has ended.
+    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(grace, connections.acquire_many(all)).await;
     if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown())
         .await
         .is_err()
@@ -114,6 +129,17 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .max_concurrent_streams(STREAMS_MAX);
     builder
+}
+
+/// Says that an answer is the last of its connection, once the service is ending.
+async fn last_answer(State(ending): State<Arc<AtomicBool>>, request: Request, next: Next) -> Response {
+    let http1 = request.version() <= Version::HTTP_11;
+    let mut response = next.run(request).await;
+    if http1 && ending.load(Ordering::Relaxed) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
 }
 
 /// Ends a request that takes too long, in the form that its path answers in.

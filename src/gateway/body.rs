@@ -37,10 +37,10 @@ const CLIENTS: usize = 1024;
 #[derive(Debug)]
 pub struct HeldBytes {
     held: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
     /// By a keyed hash of the client's address: a fixed size, whoever comes.
     by_client: Box<[AtomicUsize]>,
-    client_max: usize,
+    client_max: AtomicUsize,
     hasher: RandomState,
 }
 
@@ -63,11 +63,18 @@ impl HeldBytes {
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             held: AtomicUsize::new(0),
-            max: limits.held_bytes,
+            max: AtomicUsize::new(limits.held_bytes),
             by_client: (0..CLIENTS).map(|_| AtomicUsize::new(0)).collect(),
-            client_max: limits.held_bytes_per_client,
+            client_max: AtomicUsize::new(limits.held_bytes_per_client),
             hasher: RandomState::default(),
         })
+    }
+
+    /// From now on there is room for as much as these limits say.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.max.store(limits.held_bytes, Ordering::Relaxed);
+        self.client_max
+            .store(limits.held_bytes_per_client, Ordering::Relaxed);
     }
 
     /// The place among `by_client` of an address; of IPv6 the network, of which one client has all.
@@ -111,7 +118,10 @@ impl Share {
             .own()
             .map_or(0, |own| own.fetch_add(bytes, Ordering::Relaxed));
         self.bytes += bytes;
-        if all.saturating_add(bytes) > self.of.max || own.saturating_add(bytes) > self.of.client_max {
+        let (max, client_max) = (&self.of.max, &self.of.client_max);
+        if all.saturating_add(bytes) > max.load(Ordering::Relaxed)
+            || own.saturating_add(bytes) > client_max.load(Ordering::Relaxed)
+        {
             Err(DenyReason::Overloaded)
         } else {
             Ok(())

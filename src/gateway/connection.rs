@@ -1,55 +1,98 @@
-//! A connection before its first request: whether there is room for it, and which HTTP it speaks.
+//! A connection before its first request: the handshake, and which HTTP it speaks.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_trait::async_trait;
-use pingora_core::apps::ServerApp;
-use pingora_core::protocols::l4::stream::Stream as TcpStream;
-use pingora_core::protocols::{ALPN, Stream};
+use arc_swap::ArcSwap;
+use pingora_core::protocols::{ALPN, Ssl as _};
 use pingora_core::server::ShutdownWatch;
+use tokio::net::TcpStream;
 
 use super::http1::{self, SpeaksHttp2};
 use super::http2;
-use super::proxy::{Counted, Gateway};
-use crate::domain::decision::DenyReason;
+use super::metrics::Metrics;
+use super::proxy::Gateway;
+use super::seats::Seat;
+use super::socket::{Socket, buffered};
+use super::tls::Acceptor;
 
-/// The gateway with a bound on its connections: one more is closed at once.
-pub struct Bounded {
-    gateway: Arc<Gateway>,
-    open: AtomicUsize,
+/// The gateway as it is set up now. Each request takes it once and keeps what it took.
+pub struct App {
+    current: ArcSwap<Gateway>,
+    /// What the process's limit of open files leaves room for.
+    descriptors_for: usize,
 }
 
-impl Bounded {
-    /// Bounds `gateway` by its own limit.
+impl App {
+    /// Serves as `gateway` says, with at most `descriptors_for` connections.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>) -> Self {
+    pub fn new(gateway: Gateway, descriptors_for: usize) -> Self {
         Self {
-            gateway,
-            open: AtomicUsize::new(0),
+            current: ArcSwap::from_pointee(gateway),
+            descriptors_for,
         }
+    }
+
+    /// The gateway for a request that begins now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Gateway> {
+        self.current.load_full()
+    }
+
+    /// From now on requests are served as `gateway` says.
+    pub fn replace(&self, gateway: Gateway) {
+        self.current.store(Arc::new(gateway));
+    }
+
+    /// How many connections may be open.
+    pub(super) fn connections_max(&self) -> usize {
+        self.current.load().limits.connections.min(self.descriptors_for)
+    }
+
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.current.load().metrics)
     }
 }
 
-#[async_trait]
-impl ServerApp for Bounded {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = Counted::new(&self.open);
-        if self.open.load(Ordering::Relaxed) > self.gateway.limits.connections {
-            self.gateway.metrics.denied(None, DenyReason::Overloaded);
-            return None;
+/// Serves a connection to its end.
+pub(super) async fn serve(
+    app: Arc<App>,
+    stream: TcpStream,
+    client: SocketAddr,
+    tls: Option<Arc<Acceptor>>,
+    seat: Seat,
+    shutdown: ShutdownWatch,
+) {
+    let stream = buffered(stream);
+    let is_plain = tls.is_none();
+    let socket = match tls {
+        None => Socket::plain(stream, client),
+        Some(tls) => {
+            let within = app.current().limits.handshake_timeout;
+            let Some(stream) = tls.accept(stream, within, &app.metrics().transport).await else {
+                return;
+            };
+            Socket::tls(stream, client)
         }
-        // Over TLS, the handshake has agreed on a protocol.
-        let is_plain = (*stream).as_any().is::<TcpStream>();
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            http2::serve(&self.gateway, stream, shutdown).await;
-        } else if let Some(SpeaksHttp2(stream, read)) =
-            http1::serve(&self.gateway, stream, is_plain, shutdown).await
+    };
+    let mut socket = Box::new(socket);
+    if socket.selected_alpn_proto() != Some(ALPN::H2) {
+        match http1::serve(&app, &seat, socket, is_plain, &shutdown)
+            .await
+            .and_then(as_http2)
         {
-            let mut stream = stream.into_any().downcast::<TcpStream>().ok()?;
-            stream.rewind(&read);
-            http2::serve(&self.gateway, stream, shutdown).await;
+            Some(http2) => socket = http2,
+            None => return,
         }
-        None
     }
+    // An HTTP/2 connection ends by itself when it is told to; only its bound may cut it.
+    seat.set_busy(true);
+    http2::serve(&app, socket, &shutdown).await;
+}
+
+/// The connection with what was read from it put back.
+fn as_http2(SpeaksHttp2(stream, read): SpeaksHttp2) -> Option<Box<Socket>> {
+    let mut socket = stream.into_any().downcast::<Socket>().ok()?;
+    socket.rewind(&read);
+    Some(socket)
 }

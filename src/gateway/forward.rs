@@ -55,12 +55,12 @@ pub struct Origin<'a> {
 }
 
 /// An upstream that has taken the whole request and begun to answer.
-pub struct Answered<'p> {
-    connection: Connection<'p>,
+pub struct Answered {
+    connection: Connection,
     response: ResponseHeader,
 }
 
-impl Answered<'_> {
+impl Answered {
     /// The status that the client will be sent.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -81,13 +81,13 @@ pub enum Failed {
 ///
 /// # Errors
 /// [`Failed`], with nothing sent to the client.
-pub async fn send<'p>(
+pub async fn send(
     permit: &Permit,
     origin: &Origin<'_>,
     session: &mut ServerSession,
     body: &Held,
-    pool: &'p Pool,
-) -> Result<Answered<'p>, Failed> {
+    pool: &Pool,
+) -> Result<Answered, Failed> {
     let failed = |error: BError| Failed::Upstream(reason_of(&error));
     let mut connection = pool.connect().await.map_err(failed)?;
     let request = request_header(permit, origin, session.req_header(), body.bytes(), &connection)
@@ -115,7 +115,7 @@ pub async fn send<'p>(
 /// # Errors
 /// The upstream or the client went away in the middle: the client's connection must end here, so that
 /// what it got is not taken for the whole.
-pub async fn relay(answered: Answered<'_>, session: &mut ServerSession, pool: &Pool) -> Result<(), BError> {
+pub async fn relay(answered: Answered, session: &mut ServerSession, pool: &Pool) -> Result<(), BError> {
     let Answered {
         mut connection,
         mut response,
@@ -146,7 +146,7 @@ fn reason_of(error: &BError) -> DenyReason {
 }
 
 /// The final response's head. Interim responses belong to the connection they came on.
-async fn final_head(connection: &mut Connection<'_>) -> Result<ResponseHeader, BError> {
+async fn final_head(connection: &mut Connection) -> Result<ResponseHeader, BError> {
     loop {
         let head = connection.response_head().await?;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -168,7 +168,7 @@ fn request_header(
     origin: &Origin<'_>,
     from: &RequestHeader,
     body: &Bytes,
-    connection: &Connection<'_>,
+    connection: &Connection,
 ) -> Result<RequestHeader, BError> {
     let mut to = from.clone();
     let unwanted: SmallVec<[HeaderName; 8]> = from

@@ -1,7 +1,6 @@
 //! An HTTP/1 connection: one request after the other, each read as bytes first and served after.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -13,9 +12,11 @@ use pingora_timeout::timeout;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 
 use super::chunks::Chunks;
+use super::connection::App;
 use super::proxy::Gateway;
 use super::raw_head::{self, NoHead, RawHead};
 use super::respond::Answer;
+use super::seats::Seat;
 use crate::domain::decision::DenyReason;
 
 /// How much is read away behind a refusal, so that the client gets to see it and not a reset.
@@ -31,23 +32,31 @@ const LINGER_STEPS_MAX: usize = 16 * 1024;
 pub struct SpeaksHttp2(pub Stream, pub BytesMut);
 
 /// Serves a connection to its end.
-pub async fn serve(
-    gateway: &Arc<Gateway>,
+pub(super) async fn serve(
+    app: &App,
+    seat: &Seat,
     mut stream: Stream,
     may_be_http2: bool,
     shutdown: &ShutdownWatch,
 ) -> Option<SpeaksHttp2> {
-    let mut deadline = pin!(tokio::time::sleep(gateway.limits.idle_timeout));
+    let mut deadline = pin!(tokio::time::sleep(app.current().limits.idle_timeout));
     let mut is_first = true;
     loop {
+        let gateway = app.current();
         let may_be_http2 = may_be_http2 && is_first;
         is_first = false;
         match raw_head::read(&mut stream, deadline.as_mut(), &gateway.limits, may_be_http2).await {
-            Ok(head) => stream = serve_one(gateway, stream, head, shutdown).await?,
+            Ok(head) => {
+                seat.set_busy(true);
+                // Settings may have changed while the head was waited for. From here on they stay for this
+                // request.
+                stream = serve_one(&app.current(), stream, head, shutdown).await?;
+                seat.set_busy(false);
+            }
             Err(NoHead::Silence) => return None,
             Err(NoHead::Http2(read)) => return Some(SpeaksHttp2(stream, read)),
             Err(NoHead::Refused(reason)) => {
-                refuse(gateway, stream, reason).await;
+                refuse(&gateway, stream, reason).await;
                 return None;
             }
         }
@@ -56,7 +65,7 @@ pub async fn serve(
 
 /// Serves one request. Gives the connection back where it may serve another.
 async fn serve_one(
-    gateway: &Arc<Gateway>,
+    gateway: &Gateway,
     stream: Stream,
     head: RawHead,
     shutdown: &ShutdownWatch,

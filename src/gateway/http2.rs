@@ -18,6 +18,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
 use tokio::sync::Notify;
 
+use super::connection::App;
 use super::proxy::Gateway;
 use super::raw_head::TARGET_BYTES_MAX;
 use crate::config::Limits;
@@ -95,7 +96,8 @@ fn options(limits: &Limits) -> H2Options {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(gateway: &Arc<Gateway>, stream: Stream, shutdown: &ShutdownWatch) {
+pub(super) async fn serve(app: &Arc<App>, stream: Stream, shutdown: &ShutdownWatch) {
+    let gateway = app.current();
     let limits = &gateway.limits;
     let digest = Arc::new(Digest {
         ssl_digest: stream.get_ssl_digest(),
@@ -124,7 +126,8 @@ pub async fn serve(gateway: &Arc<Gateway>, stream: Stream, shutdown: &ShutdownWa
         };
         match accepted {
             Ok(Some(H2Accept::Session(session))) if under_way.now() < REQUESTS_MAX => {
-                let (gateway, one) = (Arc::clone(gateway), under_way.begin());
+                // Each request takes the settings of the moment when it begins, and keeps them.
+                let (gateway, one) = (app.current(), under_way.begin());
                 pingora_runtime::current_handle().spawn(async move {
                     serve_one(&gateway, session).await;
                     drop(one);

@@ -11,6 +11,7 @@ use prometheus::{
 
 use super::body::HeldBytes;
 use super::policy_cell::PolicyCell;
+use super::transport_metrics::Transport;
 use crate::clock::Clock;
 use crate::domain::decision::DenyReason;
 
@@ -18,6 +19,7 @@ use crate::domain::decision::DenyReason;
 const NO_API: &str = "none";
 
 /// All metrics of the gateway.
+#[derive(Clone)]
 pub struct Metrics {
     apis: Vec<ApiMetrics>,
     decision_seconds: Histogram,
@@ -29,9 +31,20 @@ pub struct Metrics {
     revocations: IntGauge,
     held_bytes: IntGauge,
     pub access_log_dropped: IntCounter,
+    by_api: ByApi,
+    pub transport: Transport,
+}
+
+/// What is counted for each API, over all of them.
+#[derive(Clone)]
+struct ByApi {
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    upstream_seconds: HistogramVec,
 }
 
 /// What is counted for one API.
+#[derive(Clone)]
 struct ApiMetrics {
     allow: IntCounter,
     /// By reason, in the order of [`DenyReason::ALL`].
@@ -72,12 +85,14 @@ impl Metrics {
             Opts::new("portcullis_token_cache_total", "Token cache look-ups."),
             &["result"],
         )?;
+        let by_api = ByApi {
+            requests,
+            request_seconds,
+            upstream_seconds,
+        };
         let metrics = Self {
-            apis: apis
-                .iter()
-                .chain([&NO_API])
-                .map(|api| ApiMetrics::new(api, &requests, &request_seconds, &upstream_seconds))
-                .collect(),
+            apis: by_api.of(apis),
+            by_api: by_api.clone(),
             decision_seconds: decision_seconds()?,
             cache_hit: cache.with_label_values(&["hit"]),
             cache_miss: cache.with_label_values(&["miss"]),
@@ -96,11 +111,12 @@ impl Metrics {
                 "portcullis_access_log_dropped_total",
                 "Access log lines dropped since the log could not keep up.",
             )?,
+            transport: Transport::new(registry)?,
         };
         for collector in [
-            Box::new(requests) as Box<dyn prometheus::core::Collector>,
-            Box::new(request_seconds),
-            Box::new(upstream_seconds),
+            Box::new(by_api.requests) as Box<dyn prometheus::core::Collector>,
+            Box::new(by_api.request_seconds),
+            Box::new(by_api.upstream_seconds),
             Box::new(cache),
             Box::new(metrics.decision_seconds.clone()),
             Box::new(metrics.jwks_fetch.clone()),
@@ -114,6 +130,15 @@ impl Metrics {
             registry.register(collector)?;
         }
         Ok(metrics)
+    }
+
+    /// The same counters for another set of APIs. What was counted so far stays.
+    #[must_use]
+    pub fn with_apis(&self, apis: &[&str]) -> Self {
+        Self {
+            apis: self.by_api.of(apis),
+            ..self.clone()
+        }
     }
 
     fn api(&self, at: Option<usize>) -> Option<&ApiMetrics> {
@@ -180,19 +205,24 @@ impl Metrics {
     }
 }
 
-impl ApiMetrics {
-    fn new(api: &str, requests: &IntCounterVec, request: &HistogramVec, upstream: &HistogramVec) -> Self {
+impl ByApi {
+    /// The counters of these APIs, and of what belongs to none.
+    fn of(&self, apis: &[&str]) -> Vec<ApiMetrics> {
+        apis.iter().chain([&NO_API]).map(|api| self.one(api)).collect()
+    }
+
+    fn one(&self, api: &str) -> ApiMetrics {
         let by_reason = |decision: &str| {
             let each = DenyReason::ALL.iter();
-            each.map(|reason| requests.with_label_values(&[api, decision, reason.as_str()]))
+            each.map(|reason| self.requests.with_label_values(&[api, decision, reason.as_str()]))
                 .collect()
         };
-        Self {
-            allow: requests.with_label_values(&[api, "allow", ""]),
+        ApiMetrics {
+            allow: self.requests.with_label_values(&[api, "allow", ""]),
             deny: by_reason("deny"),
             would_deny: by_reason("would_deny"),
-            request_seconds: request.with_label_values(&[api]),
-            upstream_seconds: upstream.with_label_values(&[api]),
+            request_seconds: self.request_seconds.with_label_values(&[api]),
+            upstream_seconds: self.upstream_seconds.with_label_values(&[api]),
         }
     }
 }

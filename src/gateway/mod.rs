@@ -1,17 +1,20 @@
 //! The data plane: a shell around `decide`. The life of a request, file by file:
 //!
-//! `service` accepts it, `connection` hears which HTTP it speaks, `http1` reads its head as bytes
-//! (`raw_head`) and `http2` takes it off its connection, `proxy` leads it through, `extract` checks its head
-//! and reads it, `body` holds what follows (`chunks` watches how it is framed) and `scan` finds the write keys in it,
+//! `listener` accepts its connection and gives it one of the `seats`, `tls` and `certificates` agree on keys,
+//! `connection` hears which HTTP it speaks, `http1` reads its head as bytes (`raw_head`) and `http2` takes it off
+//! its connection, `proxy` leads it through, `extract` checks its head and reads it, `body` holds what follows
+//! (`chunks` watches how it is framed) and `scan` finds the write keys in it,
 //! `token_cache` knows its token, `decide` decides, `own_answers` and `respond` refuse or `forward` sends
 //! it to one of `upstream`'s servers. Beside them `subscribe` and `jwks` keep the policy in `policy_cell`
-//! current, and `tally` tells the control plane what became of each source's requests.
+//! current, and `tally` tells the control plane what became of each source's requests. `service` starts all of it
+//! and changes it while it runs, as `settings` makes it from the config.
 //!
 //! What is absent: this folder does not know the control plane or its store; all it learns comes through
 //! the snapshot.
 
 pub mod access_log;
 pub mod body;
+pub mod certificates;
 mod chunks;
 pub mod connection;
 pub mod extract;
@@ -20,6 +23,7 @@ mod http1;
 mod http2;
 mod json_tokens;
 pub mod jwks;
+pub mod listener;
 pub mod metrics;
 mod own_answers;
 pub mod policy_cell;
@@ -27,11 +31,16 @@ pub mod proxy;
 mod raw_head;
 pub mod respond;
 pub mod scan;
+mod seats;
 pub mod service;
+mod settings;
+mod socket;
+pub mod sockets;
 pub mod subscribe;
 mod tally;
 pub mod tls;
 pub mod token_cache;
+pub mod transport_metrics;
 pub mod upstream;
 
 /// Where the protected resource's metadata is (RFC 9728 section 3.1).

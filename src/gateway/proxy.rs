@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
@@ -28,23 +28,22 @@ use crate::domain::decision::{Decision, DenyReason, Permit};
 use crate::domain::facts::{CredentialFact, RequestFacts, RouteFacts, SourceFact, WithoutToken};
 use crate::report::{self, Verdict};
 
-/// Everything that requests share.
+/// Everything that requests share, as one config says it. It never changes: a reload makes the next one.
+#[derive(Clone)]
 pub struct Gateway {
     pub apis: Vec<Api>,
     /// By the index of the API.
     pub pools: Vec<Arc<Pool>>,
     pub limits: Limits,
     pub policy: Arc<PolicyCell>,
-    pub tokens: TokenCache,
+    pub tokens: Arc<TokenCache>,
     pub fetchers: Vec<Arc<KeyFetcher>>,
     pub held: Arc<HeldBytes>,
     pub metrics: Arc<Metrics>,
-    pub tally: Tally,
-    pub access_log: Option<AccessLog>,
+    pub tally: Arc<Tally>,
+    pub access_log: Option<Arc<AccessLog>>,
     pub clock: Clock,
-    pub request_ids: RequestIds,
-    /// Requests that have been read and not yet answered.
-    pub under_way: AtomicUsize,
+    pub request_ids: Arc<RequestIds>,
 }
 
 /// Names requests: a number of this process under a random prefix.
@@ -102,7 +101,6 @@ impl Gateway {
     /// Leads one request through, whose head was read. Returns whether its connection may serve another.
     pub(super) async fn handle(&self, session: &mut ServerSession) -> bool {
         let began = instant();
-        let _under_way = Counted::new(&self.under_way);
         let request_id = self.request_ids.next();
         let outcome = self.serve(session, &request_id).await;
         self.record(session, &request_id, &outcome, began);
@@ -225,13 +223,13 @@ impl Gateway {
         })
     }
 
-    async fn send<'p>(
+    async fn send(
         &self,
         session: &mut ServerSession,
         request_id: &str,
         cleared: &Cleared,
-        pool: &'p Pool,
-    ) -> Result<Answered<'p>, Failed> {
+        pool: &Pool,
+    ) -> Result<Answered, Failed> {
         let origin = Origin {
             request_id,
             client: client_ip(session),
@@ -387,20 +385,4 @@ fn client_ip(session: &ServerSession) -> Option<IpAddr> {
 
 pub(super) fn is_tls(session: &ServerSession) -> bool {
     session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
-}
-
-/// One among those counted, until it is dropped.
-pub(super) struct Counted<'c>(&'c AtomicUsize);
-
-impl<'c> Counted<'c> {
-    pub(super) fn new(counter: &'c AtomicUsize) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self(counter)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -1,45 +1,36 @@
-//! Builds the data plane from a config and runs it: listeners, TLS, background tasks, shutdown.
+//! Builds the data plane from a config, runs it, changes it while it runs, and ends it.
 
 use std::mem::ManuallyDrop;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
-use std::os::fd::IntoRawFd as _;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-use pingora_core::server::{Fds, ListenFds};
-use pingora_core::services::Service as _;
-use pingora_core::services::listening::Service;
+use futures::future::join_all;
 use pingora_runtime::Runtime;
 use prometheus::Registry;
 use thiserror::Error;
-use tokio::sync::watch;
-use uuid::Uuid;
+use tokio::task::JoinHandle;
 
-use super::access_log::AccessLog;
-use super::body::HeldBytes;
-use super::connection::Bounded;
-use super::jwks::{self, KeyFetcher, KeySetError};
-use super::metrics::Metrics;
-use super::policy_cell::PolicyCell;
-use super::proxy::{Gateway, RequestIds};
+use super::certificates::TlsError;
+use super::connection::App;
+use super::jwks::KeySetError;
+use super::listener::{Drain, Listener};
+use super::proxy::Gateway;
+use super::settings::{self, Pools};
+use super::sockets::Sockets;
 use super::subscribe::Installer;
-use super::tally::Tally;
-use super::tls::{self, TlsError};
-use super::token_cache::TokenCache;
-use super::upstream::{Pool, PoolError};
+use super::tls::Acceptor;
+use super::upstream::PoolError;
 use crate::clock::Clock;
 use crate::config::{self, ConfigError, OutsideIssuer, PolicyOrigin};
 use crate::domain::policy::{Freshness, Policy};
 use crate::feed::{Reporter, Subscriber};
 
 /// How long the last report may wait for the control plane.
-const LAST_REPORT_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 4096;
-
-/// Why the gateway cannot start.
+/// Why the gateway cannot start, or cannot be changed.
 #[derive(Debug, Error)]
 pub enum StartError {
     #[error("cannot listen on {address}: {problem}")]
@@ -54,8 +45,8 @@ pub enum StartError {
     Policy(#[from] ConfigError),
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
-    #[error("a thread cannot be started: {0}")]
-    Thread(#[from] std::io::Error),
+    #[error("a thread or socket cannot be set up: {0}")]
+    System(#[from] std::io::Error),
 }
 
 /// What the gateway is made of, besides its own config.
@@ -66,30 +57,51 @@ pub struct Parts<'a> {
     pub access_log: bool,
     pub clock: Clock,
     pub registry: &'a Registry,
+    pub sockets: &'a mut Sockets,
 }
 
 /// A gateway that is ready to run: its sockets are bound, its policy may be missing yet.
 pub struct Prepared {
-    gateway: Arc<Gateway>,
-    sockets: Vec<(SocketAddr, TcpListener, Option<config::ListenerTls>)>,
-    workers: usize,
+    gateway: Gateway,
+    config: config::Gateway,
+    pools: Pools,
+    listeners: Vec<Arc<Listener>>,
+    open: Arc<AtomicUsize>,
     issuers: Vec<OutsideIssuer>,
     freshness: Freshness,
 }
 
-/// A running gateway; it ends when this is dropped or [`Running::stop`] is called.
+/// A running gateway; it ends when this is dropped.
 pub struct Running {
-    gateway: Arc<Gateway>,
+    app: Arc<App>,
     /// The way back to the control plane, where there is one.
     reporter: Option<Reporter>,
-    addresses: Vec<SocketAddr>,
-    stop: watch::Sender<bool>,
+    listeners: Vec<Tended<Listener>>,
+    /// Taken out of the config, and their last connections not yet ended.
+    leaving: Vec<Arc<Listener>>,
+    pools: Pools,
+    pool_tasks: Vec<Tended<super::upstream::Pool>>,
+    open: Arc<AtomicUsize>,
+    ending: Arc<AtomicBool>,
     /// Never dropped. pingora-runtime keeps the handles of a runtime in a slot of each of its threads, and
     /// a later thread of the process that inherits the slot of one that ended would spawn its connections
     /// onto the runtime that is gone. So the threads stay, idle once the last request has ended.
-    _runtime: ManuallyDrop<Runtime>,
-    background: Vec<tokio::task::JoinHandle<()>>,
-    ended: Option<tokio::task::JoinHandle<()>>,
+    runtime: ManuallyDrop<Runtime>,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// A thing and the task that keeps it current, which ends with this.
+struct Tended<T> {
+    thing: Arc<T>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl<T> Drop for Tended<T> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 impl Prepared {
@@ -98,83 +110,52 @@ impl Prepared {
     /// # Errors
     /// [`StartError`] in a sentence for the operator.
     pub fn new(parts: Parts<'_>) -> Result<Self, StartError> {
-        let Parts {
-            config,
-            issuers,
-            freshness,
-            access_log,
-            clock,
-            registry,
-        } = parts;
-        let mut trusted = Vec::new();
-        for issuer in issuers {
-            trusted.push(jwks::trusted(issuer).map_err(|error| StartError::Keys {
-                issuer: issuer.issuer.clone(),
-                error,
-            })?);
-        }
-        let mut pools = std::collections::BTreeMap::new();
-        for (name, upstream) in &config.upstreams {
-            pools.insert(name.as_str(), Arc::new(Pool::new(name, upstream)?));
-        }
-        let mut sockets = Vec::new();
+        let config = parts.config;
+        let pools = settings::pools(config, &Pools::new())?;
+        let open = Arc::new(AtomicUsize::new(0));
+        let mut listeners = Vec::new();
         for listener in &config.listeners {
-            let socket = bind(&listener.address)?;
-            sockets.push((socket.local_addr()?, socket, listener.tls.clone()));
+            let socket = parts.sockets.take_or_bind(&listener.address)?;
+            listeners.push(Arc::new(new_listener(listener, socket, &open)?));
         }
-        let names: Vec<&str> = config.apis.iter().map(|api| api.name.as_str()).collect();
-        let gateway = Gateway {
-            pools: config
-                .apis
-                .iter()
-                .filter_map(|api| pools.get(api.upstream.as_str()).cloned())
-                .collect(),
-            apis: config.apis.clone(),
-            limits: config.limits,
-            policy: Arc::new(PolicyCell::new(trusted)),
-            tokens: TokenCache::new(config.token_cache_entries),
-            fetchers: issuers.iter().filter_map(KeyFetcher::new).map(Arc::new).collect(),
-            held: HeldBytes::new(&config.limits),
-            metrics: Arc::new(Metrics::new(registry, &names)?),
-            tally: Tally::default(),
-            access_log: if access_log {
-                Some(AccessLog::to_stdout()?)
-            } else {
-                None
-            },
-            clock,
-            request_ids: RequestIds::new(request_id_prefix()),
-            under_way: AtomicUsize::new(0),
-        };
         Ok(Self {
-            gateway: Arc::new(gateway),
-            sockets,
-            workers: config.workers,
-            issuers: issuers.to_vec(),
-            freshness,
+            gateway: settings::gateway(
+                config,
+                &pools,
+                parts.issuers,
+                parts.access_log,
+                parts.clock,
+                parts.registry,
+            )?,
+            config: config.clone(),
+            pools,
+            listeners,
+            open,
+            issuers: parts.issuers.to_vec(),
+            freshness: parts.freshness,
         })
     }
 
     /// The addresses that will be served, in the order of the config.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().map(|(address, ..)| *address).collect()
+        self.listeners.iter().map(|listener| listener.address).collect()
     }
 
-    /// Begins to serve. Call it on the runtime that is to carry the background tasks.
+    /// Starts everything but accepting. Call it on the runtime that is to carry the background tasks.
     ///
     /// Outside keys are fetched first, each within its own bound, so that the first request finds them.
     ///
     /// # Errors
-    /// The policy file or a certificate cannot be used.
+    /// The policy file cannot be used.
     pub async fn run(self, origin: Origin) -> Result<Running, StartError> {
-        let gateway = self.gateway;
+        let gateway = &self.gateway;
         let mut installer =
             Installer::new(Arc::clone(&gateway.policy), self.freshness, gateway.clock.clone());
         let mut background = Vec::new();
         let mut reporter = None;
         for fetcher in &gateway.fetchers {
-            let (fetcher, shared) = (Arc::clone(fetcher), Arc::clone(&gateway));
+            let (fetcher, shared) = (Arc::clone(fetcher), gateway.clone());
             background.push(tokio::spawn(async move {
                 fetcher.run(&shared.policy, &shared.metrics).await;
             }));
@@ -184,7 +165,7 @@ impl Prepared {
         }
         match origin {
             Origin::Feed(updates) => {
-                let (shared, reporting) = (Arc::clone(&gateway), updates.reporter());
+                let (shared, reporting) = (gateway.clone(), updates.reporter());
                 reporter = Some(updates.reporter());
                 background.push(tokio::spawn(async move {
                     shared.tally.keep_reporting(&shared.policy, &reporting).await;
@@ -196,36 +177,32 @@ impl Prepared {
                 background.push(tokio::spawn(installer.follow_file(path, self.issuers)));
             }
         }
-        for pool in &gateway.pools {
-            let pool = Arc::clone(pool);
-            background.push(tokio::spawn(async move { pool.keep_checking().await }));
+        let descriptors_for = settings::connections_for_descriptors();
+        if descriptors_for < self.config.limits.connections {
+            tracing::warn!(
+                connections = descriptors_for,
+                "the limit of open files allows fewer connections than limits.connections; raise it (ulimit -n)"
+            );
         }
-        let addresses = self.sockets.iter().map(|(address, ..)| *address).collect();
-        let (stop, stopping) = watch::channel(false);
-        let mut service = Service::new("gateway".to_owned(), Bounded::new(Arc::clone(&gateway)));
-        let mut fds = Fds::new();
-        for (address, socket, tls) in self.sockets {
-            let name = address.to_string();
-            match &tls {
-                None => service.add_tcp(&name),
-                Some(config) => service.add_tls_with_settings(&name, None, tls::settings(config)?),
-            }
-            fds.add(name, socket.into_raw_fd());
-        }
-        let fds: ListenFds = Arc::new(Mutex::new(fds));
-        let runtime = Runtime::new_no_steal(self.workers, "gateway");
-        let ended = runtime
-            .get_handle()
-            .spawn(async move { service.start_service(Some(fds), stopping, 1).await });
-        Ok(Running {
-            gateway,
+        let mut running = Running {
+            app: Arc::new(App::new(self.gateway, descriptors_for)),
             reporter,
-            addresses,
-            stop,
-            _runtime: ManuallyDrop::new(runtime),
+            listeners: Vec::new(),
+            leaving: Vec::new(),
+            pools: self.pools,
+            pool_tasks: Vec::new(),
+            open: self.open,
+            ending: Arc::default(),
+            runtime: ManuallyDrop::new(Runtime::new_no_steal(self.config.workers, "gateway")),
             background,
-            ended: Some(ended),
-        })
+        };
+        running.listeners = self
+            .listeners
+            .into_iter()
+            .map(|one| running.tend_listener(one))
+            .collect();
+        running.pool_tasks = running.pools.values().map(tend_pool).collect();
+        Ok(running)
     }
 }
 
@@ -247,60 +224,226 @@ impl Origin {
 }
 
 impl Running {
+    /// Begins to accept connections.
+    ///
+    /// # Errors
+    /// A socket cannot be used.
+    pub fn accept(&self) -> Result<(), StartError> {
+        for listener in &self.listeners {
+            let socket = listener.thing.register(&self.runtime)?;
+            listener.thing.accept_on(&self.runtime, &self.app, socket);
+        }
+        Ok(())
+    }
+
     /// The addresses served, in the order of the config.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners
+            .iter()
+            .map(|listener| listener.thing.address)
+            .collect()
+    }
+
+    /// Further handles to the sockets, by their configured addresses, for the process that takes over.
+    ///
+    /// # Errors
+    /// There is no descriptor for one.
+    pub fn handles(&self) -> std::io::Result<Vec<(String, TcpListener)>> {
+        let mut handles = Vec::new();
+        for listener in &self.listeners {
+            let handle = listener.thing.handle()?;
+            handles.extend(handle.map(|socket| (listener.thing.config.address.clone(), socket)));
+        }
+        Ok(handles)
     }
 
     /// Brings gauges up to date, and says whether the gateway can decide.
     #[must_use]
     pub fn probe(&self) -> Probe {
         Probe {
-            gateway: Arc::clone(&self.gateway),
+            app: Arc::clone(&self.app),
+            open: Arc::clone(&self.open),
+            ending: Arc::clone(&self.ending),
         }
     }
 
-    /// Stops accepting, lets requests under way end within `grace`, then ends the rest.
-    pub async fn stop(mut self, grace: std::time::Duration) {
-        self.stop.send_replace(true);
-        if let Some(ended) = self.ended.take() {
-            let _ = tokio::time::timeout(grace, ended).await;
+    /// Goes over to other listeners, APIs, upstreams and limits: whole, or not at all. Requests under way keep
+    /// what they began with. What is as before goes on untouched: listeners with their connections, pools with
+    /// theirs and with what is known of their servers' health.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has changed then.
+    pub fn apply(&mut self, config: &config::Gateway, drain: Drain) -> Result<(), StartError> {
+        let pools = settings::pools(config, &self.pools)?;
+        let wanted = self.wanted(config)?;
+        // INVARIANT: nothing fails from here on.
+        let before = self.app.current();
+        before.held.set_limits(&config.limits);
+        self.app.replace(settings::next(&before, config, &pools));
+        self.replace_listeners(wanted, drain);
+        self.pool_tasks = pools
+            .values()
+            .map(|pool| {
+                match self
+                    .pool_tasks
+                    .iter()
+                    .position(|held| Arc::ptr_eq(&held.thing, pool))
+                {
+                    Some(at) => self.pool_tasks.swap_remove(at),
+                    None => tend_pool(pool),
+                }
+            })
+            .collect();
+        self.pools = pools;
+        Ok(())
+    }
+
+    /// The listeners of a config: those at hand, or new ones with the socket that they will accept on.
+    fn wanted(&self, config: &config::Gateway) -> Result<Vec<Wanted>, StartError> {
+        let mut at_hand: Vec<&Arc<Listener>> = self.listeners.iter().map(|held| &held.thing).collect();
+        let mut wanted = Vec::new();
+        for listener in &config.listeners {
+            let found = at_hand
+                .iter()
+                .position(|held| held.config.address == listener.address);
+            let held = found.map(|at| at_hand.remove(at));
+            wanted.push(match held {
+                Some(held) if held.config == *listener => Wanted::Kept(Arc::clone(held)),
+                // Other certificates on the same address: the socket stays, and so do those who wait in it.
+                held => {
+                    let socket = match held.map(|held| held.handle()).transpose()?.flatten() {
+                        Some(socket) => socket,
+                        None => Sockets::default().take_or_bind(&listener.address)?,
+                    };
+                    let new = Arc::new(new_listener(listener, socket, &self.open)?);
+                    let socket = new.register(&self.runtime)?;
+                    Wanted::New(new, socket)
+                }
+            });
         }
-        let gateway = Arc::clone(&self.gateway);
-        let idle = async {
-            // Accept loops end at once; connections that only wait for a next request may be cut.
-            while gateway.under_way.load(Ordering::Relaxed) > 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        Ok(wanted)
+    }
+
+    fn replace_listeners(&mut self, wanted: Vec<Wanted>, drain: Drain) {
+        let mut before = std::mem::take(&mut self.listeners);
+        for one in wanted {
+            match one {
+                Wanted::Kept(listener) => {
+                    let at = before.iter().position(|held| Arc::ptr_eq(&held.thing, &listener));
+                    self.listeners.extend(at.map(|at| before.swap_remove(at)));
+                }
+                Wanted::New(listener, socket) => {
+                    listener.accept_on(&self.runtime, &self.app, socket);
+                    let tended = self.tend_listener(listener);
+                    self.listeners.push(tended);
+                }
             }
-        };
-        let _ = tokio::time::timeout(grace, idle).await;
+        }
+        let metrics = self.app.metrics();
+        self.leaving.retain(|listener| !listener.is_empty());
+        for gone in before {
+            if let Some(tls) = &gone.thing.tls {
+                tls.forget(&metrics.transport);
+            }
+            gone.thing.stop();
+            let leaving = Arc::clone(&gone.thing);
+            self.background
+                .push(tokio::spawn(async move { leaving.drain(drain).await }));
+            self.leaving.push(Arc::clone(&gone.thing));
+        }
+        self.background.retain(|task| !task.is_finished());
+        for listener in &self.listeners {
+            if let Some(tls) = &listener.thing.tls {
+                tls.look(self.app.current().clock.now(), &metrics.transport);
+            }
+        }
+    }
+
+    fn tend_listener(&self, listener: Arc<Listener>) -> Tended<Listener> {
+        let gateway = self.app.current();
+        let task = listener.tls.as_ref().map(|tls| {
+            let tls = Arc::clone(tls);
+            tls.look(gateway.clock.now(), &gateway.metrics.transport);
+            tokio::spawn(tls.watch(gateway.clock.clone(), gateway.metrics.transport.clone()))
+        });
+        Tended {
+            thing: listener,
+            task,
+        }
+    }
+
+    /// Stops accepting and resolves when the last connection has ended: after the answer to its request, or
+    /// when its time is over.
+    pub async fn drain(&self, drain: Drain) {
+        self.ending.store(true, Ordering::Relaxed);
+        let listeners = self.listeners.iter().map(|listener| &listener.thing);
+        join_all(
+            listeners
+                .chain(&self.leaving)
+                .map(|listener| listener.drain(drain)),
+        )
+        .await;
         if let Some(reporter) = &self.reporter {
+            let gateway = self.app.current();
             let last = gateway.tally.report(&gateway.policy, reporter);
             let _ = tokio::time::timeout(LAST_REPORT_WITHIN, last).await;
         }
     }
 }
 
+enum Wanted {
+    Kept(Arc<Listener>),
+    New(Arc<Listener>, tokio::net::TcpListener),
+}
+
+fn new_listener(
+    config: &config::Listener,
+    socket: TcpListener,
+    open: &Arc<AtomicUsize>,
+) -> Result<Listener, StartError> {
+    let tls = match &config.tls {
+        None => None,
+        Some(tls) => Some(Arc::new(Acceptor::new(&config.address, tls)?)),
+    };
+    Ok(Listener::new(config.clone(), socket, tls, Arc::clone(open))?)
+}
+
+fn tend_pool(pool: &Arc<super::upstream::Pool>) -> Tended<super::upstream::Pool> {
+    let current = Arc::clone(pool);
+    Tended {
+        thing: Arc::clone(pool),
+        task: Some(tokio::spawn(async move { current.keep_current().await })),
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
-        self.background.iter().for_each(tokio::task::JoinHandle::abort);
+        let listeners = self.listeners.iter().map(|listener| &listener.thing);
+        listeners.chain(&self.leaving).for_each(|listener| listener.cut());
+        self.background.iter().for_each(JoinHandle::abort);
     }
 }
 
 /// Looks at a gateway from outside, for metrics and health.
 #[derive(Clone)]
 pub struct Probe {
-    gateway: Arc<Gateway>,
+    app: Arc<App>,
+    open: Arc<AtomicUsize>,
+    ending: Arc<AtomicBool>,
 }
 
 impl Probe {
     /// Brings the gauges up to date.
     pub fn refresh(&self) {
-        self.gateway
+        let gateway = self.app.current();
+        gateway
             .metrics
-            .refresh(&self.gateway.policy, &self.gateway.held, &self.gateway.clock);
+            .transport
+            .set_connections(self.open.load(Ordering::Relaxed));
+        gateway
+            .metrics
+            .refresh(&gateway.policy, &gateway.held, &gateway.clock);
     }
 
     /// Whether there is a usable policy, and keys of at least one issuer.
@@ -308,9 +451,13 @@ impl Probe {
     /// # Errors
     /// The sentence that says what is missing.
     pub fn ready(&self) -> Result<(), &'static str> {
-        let policy = self.gateway.policy.load();
+        if self.ending.load(Ordering::Relaxed) {
+            return Err("it is ending");
+        }
+        let gateway = self.app.current();
+        let policy = gateway.policy.load();
         let policy: &Policy = policy.as_deref().ok_or("no policy has been installed yet")?;
-        if policy.is_stale(self.gateway.clock.now()) {
+        if policy.is_stale(gateway.clock.now()) {
             return Err("the policy is older than max_age");
         }
         if policy.issuers().iter().all(|issuer| issuer.keys.is_none()) {
@@ -318,44 +465,4 @@ impl Probe {
         }
         Ok(())
     }
-}
-
-/// Binds a listening socket.
-///
-/// # Errors
-/// [`StartError::Listen`] with what to do about it.
-pub fn bind(address: &str) -> Result<TcpListener, StartError> {
-    let failed = |error: &std::io::Error| StartError::Listen {
-        address: address.to_owned(),
-        problem: match error.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                "another process listens there; stop it or choose another port".to_owned()
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "this user may not; choose a port above 1023 or grant CAP_NET_BIND_SERVICE".to_owned()
-            }
-            _ => error.to_string(),
-        },
-    };
-    let resolved = address.to_socket_addrs().map_err(|error| failed(&error))?.next();
-    let resolved = resolved.ok_or_else(|| failed(&std::io::Error::other("the name has no address")))?;
-    let listen = || {
-        let socket = socket2::Socket::new(
-            socket2::Domain::for_address(resolved),
-            socket2::Type::STREAM,
-            None,
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&resolved.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(TcpListener::from(socket))
-    };
-    listen().map_err(|error| failed(&error))
-}
-
-/// Random enough that two processes, or two starts of one, never share an id.
-fn request_id_prefix() -> String {
-    let random = Uuid::now_v7().simple().to_string();
-    random.get(..20).unwrap_or(&random).to_owned()
 }

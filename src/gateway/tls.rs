@@ -1,131 +1,190 @@
-//! TLS of the listeners: certificates by server name, and optional client certificates.
+//! TLS of a listener: the handshake within its time, and certificates taken anew when their files change.
+//!
+//! A connection keeps what it was set up with; new ones get the files of the last time they were good.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use pingora_core::listeners::tls::TlsSettings;
-use rustls::RootCertStore;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs;
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use thiserror::Error;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use crate::config::ListenerTls;
+use super::certificates::{Files, Summary, TlsError};
+use super::socket::Buffered;
+use super::transport_metrics::{Handshake, Transport};
+use crate::clock::Clock;
+use crate::config::{FileWatch, ListenerTls};
+use crate::domain::time::UnixSeconds;
 
-/// Why a listener's TLS cannot be set up.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    #[error("{file} is not a PEM file with {what}: {error}")]
-    Pem {
-        file: String,
-        what: &'static str,
-        error: String,
-    },
-    #[error("the key {key} does not belong to the certificate {cert}: {error}")]
-    Pair {
-        cert: String,
-        key: String,
-        error: String,
-    },
-    #[error("the client CA file {file} cannot be used: {error}")]
-    ClientCa { file: String, error: String },
+/// How often the files are looked at where their folders cannot be watched or say nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long before it expires a certificate is warned of, and how often.
+const WARN_BEFORE_S: u64 = 14 * 86_400;
+const WARN_EVERY_S: u64 = 86_400;
+
+/// The TLS of one listener.
+pub(super) struct Acceptor {
+    /// The listener's address as configured, for logs and metrics.
+    listener: String,
+    config: ListenerTls,
+    current: ArcSwap<ServerConfig>,
+    /// Makes and reads tickets, for all workers and for as long as the listener is there.
+    tickets: Option<Arc<dyn ProducesTickets>>,
+    looked: Mutex<Looked>,
 }
 
-/// Pingora's settings for a TLS listener: our certificates, HTTP/2 and HTTP/1.1 by ALPN.
-///
-/// # Errors
-/// [`TlsError`] names the file that cannot be used.
-pub fn settings(config: &ListenerTls) -> Result<TlsSettings, TlsError> {
-    let mut certificates = Vec::new();
-    for (cert, key) in &config.certificates {
-        certificates.push(Arc::new(certified_key(cert, key)?));
+/// What was found when the files were last looked at.
+struct Looked {
+    fingerprint: Option<[u8; 32]>,
+    summaries: Vec<Summary>,
+    warned_at: UnixSeconds,
+}
+
+impl Acceptor {
+    /// The TLS of the listener at `listener`.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file that cannot be used.
+    pub(super) fn new(listener: &str, config: &ListenerTls) -> Result<Self, TlsError> {
+        // A resumed session is not asked for its certificate again. Where clients must show one they show it
+        // on every connection.
+        let tickets = match config.client_ca {
+            None => Some(aws_lc_rs::Ticketer::new()?),
+            Some(_) => None,
+        };
+        let files = Files::read(config)?;
+        let (current, summaries) = server_config(&files, config, tickets.as_ref())?;
+        Ok(Self {
+            listener: listener.to_owned(),
+            config: config.clone(),
+            current: ArcSwap::from_pointee(current),
+            tickets,
+            looked: Mutex::new(Looked {
+                fingerprint: Some(files.fingerprint()),
+                summaries,
+                warned_at: UnixSeconds(0),
+            }),
+        })
     }
-    let failed = |error: pingora_error::BError| TlsError::ClientCa {
-        file: String::new(),
-        error: error.to_string(),
-    };
-    let mut settings = TlsSettings::intermediate("", "").map_err(failed)?;
-    settings.set_cert_resolver(Arc::new(ByServerName { certificates }));
-    settings.enable_h2();
-    if let Some(file) = &config.client_ca {
-        settings.set_client_cert_verifier(client_verifier(file)?);
+
+    /// Agrees on everything with a client, within its time.
+    pub(super) async fn accept(
+        &self,
+        stream: Buffered,
+        within: Duration,
+        metrics: &Transport,
+    ) -> Option<TlsStream<Buffered>> {
+        let acceptor = TlsAcceptor::from(self.current.load_full());
+        let (accepted, result) = match tokio::time::timeout(within, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => (Some(stream), Handshake::Done),
+            // Scanners and clients that give up make these by the thousand: they are counted, not logged.
+            Ok(Err(_)) => (None, Handshake::Failed),
+            Err(_) => (None, Handshake::TimedOut),
+        };
+        metrics.handshake(result);
+        accepted
     }
-    Ok(settings)
-}
 
-fn certified_key(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
-    let pem = |file: &Path, what, error: &dyn fmt::Display| TlsError::Pem {
-        file: file.display().to_string(),
-        what,
-        error: error.to_string(),
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect)
-        .map_err(|error| pem(cert, "certificates", &error))?;
-    if chain.is_empty() {
-        return Err(pem(cert, "certificates", &"there is none in it"));
-    }
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(key, "a private key", &error))?;
-    CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()).map_err(|error| TlsError::Pair {
-        cert: cert.display().to_string(),
-        key: key.display().to_string(),
-        error: error.to_string(),
-    })
-}
-
-fn client_verifier(file: &Path) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, TlsError> {
-    let failed = |error: &dyn fmt::Display| TlsError::ClientCa {
-        file: file.display().to_string(),
-        error: error.to_string(),
-    };
-    let mut roots = RootCertStore::empty();
-    for cert in CertificateDer::pem_file_iter(file).map_err(|error| failed(&error))? {
-        roots
-            .add(cert.map_err(|error| failed(&error))?)
-            .map_err(|error| failed(&error))?;
-    }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()))
-        .build()
-        .map_err(|error| failed(&error))
-}
-
-/// The certificate whose names fit what the client asks for; the first where none does.
-struct ByServerName {
-    certificates: Vec<Arc<CertifiedKey>>,
-}
-
-impl ResolvesServerCert for ByServerName {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let first = self.certificates.first();
-        if self.certificates.len() > 1
-            && let Some(name) = hello
-                .server_name()
-                .and_then(|name| ServerName::try_from(name).ok())
-        {
-            return self
-                .certificates
-                .iter()
-                .find(|held| is_for(held, &name))
-                .or(first)
-                .cloned();
+    /// Reads the files again if they have changed. What cannot be used leaves everything as it was.
+    pub(super) fn look(&self, now: UnixSeconds, metrics: &Transport) {
+        let mut looked = self.looked.lock();
+        let read = Files::read(&self.config);
+        let fingerprint = read.as_ref().ok().map(Files::fingerprint);
+        if looked.fingerprint != fingerprint {
+            looked.fingerprint = fingerprint;
+            match read.and_then(|files| self.install(&files, now)) {
+                Ok(summaries) => {
+                    looked.summaries = summaries;
+                    looked.warned_at = UnixSeconds(0);
+                    metrics.tls_reloaded(true);
+                    tracing::info!(listener = self.listener, "certificates read again");
+                }
+                Err(error) => {
+                    metrics.tls_reloaded(false);
+                    tracing::error!(listener = self.listener, %error, "certificates refused; those in use stay");
+                }
+            }
         }
-        first.cloned()
+        self.report(&mut looked, now, metrics);
+    }
+
+    fn install(&self, files: &Files, now: UnixSeconds) -> Result<Vec<Summary>, TlsError> {
+        let (next, summaries) = server_config(files, &self.config, self.tickets.as_ref())?;
+        summaries.iter().try_for_each(|summary| summary.is_valid(now))?;
+        self.current.store(Arc::new(next));
+        Ok(summaries)
+    }
+
+    /// Says when the certificates expire: always as a metric, and as a warning once a day when it is soon.
+    fn report(&self, looked: &mut Looked, now: UnixSeconds, metrics: &Transport) {
+        let warn = now.since(looked.warned_at) >= WARN_EVERY_S;
+        for summary in &looked.summaries {
+            let file = summary.file.display().to_string();
+            metrics.certificate_expires(&self.listener, &file, summary.expires_at);
+            if warn && summary.expires_at.minus(WARN_BEFORE_S) <= now {
+                looked.warned_at = now;
+                tracing::warn!(
+                    listener = self.listener,
+                    certificate = file,
+                    expires_in_s = summary.expires_at.since(now),
+                    "a certificate expires soon or has expired; put a new one in its place"
+                );
+            }
+        }
+    }
+
+    /// Takes the listener's series out of the metrics.
+    pub(super) fn forget(&self, metrics: &Transport) {
+        for (cert, _) in &self.config.certificates {
+            metrics.forget_certificate(&self.listener, &cert.display().to_string());
+        }
+    }
+
+    /// Looks at the files whenever they may have changed, until cancelled.
+    pub(super) async fn watch(self: Arc<Self>, clock: Clock, metrics: Transport) {
+        let pairs = self.config.certificates.iter();
+        let files = pairs.flat_map(|(cert, key)| [cert, key]);
+        let mut watch = FileWatch::new(files.chain(&self.config.client_ca), LOOK_EVERY);
+        loop {
+            watch.next().await;
+            self.look(clock.now(), &metrics);
+        }
     }
 }
 
-fn is_for(certified: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    let end_entity = certified
-        .cert
-        .first()
-        .and_then(|cert| webpki::EndEntityCert::try_from(cert).ok());
-    end_entity.is_some_and(|cert| cert.verify_is_valid_for_subject_name(name).is_ok())
-}
-
-impl fmt::Debug for ByServerName {
+impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ByServerName({} certificates)", self.certificates.len())
+        write!(f, "Acceptor({})", self.listener)
     }
+}
+
+/// TLS 1.2 and 1.3 as the library has them by default, its hybrid post-quantum key exchange first; HTTP/2
+/// before HTTP/1.1.
+fn server_config(
+    files: &Files,
+    config: &ListenerTls,
+    tickets: Option<&Arc<dyn ProducesTickets>>,
+) -> Result<(ServerConfig, Vec<Summary>), TlsError> {
+    let (certificates, summaries) = files.certificates(config)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match files.client_verifier(config)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut server = builder.with_cert_resolver(Arc::new(certificates));
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    match tickets {
+        Some(tickets) => server.ticketer = Arc::clone(tickets),
+        None => {
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+        }
+    }
+    Ok((server, summaries))
 }

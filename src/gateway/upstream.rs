@@ -1,9 +1,14 @@
 //! Pools of upstream servers: who is healthy, whose turn it is, and the connections kept to them.
 
-use std::net::ToSocketAddrs;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
+use futures::FutureExt as _;
 use http::Uri;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
@@ -13,9 +18,10 @@ use pingora_core::protocols::http::v1::client::{HttpSession as H1Session, http_r
 use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
 use pingora_error::{BError, Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_load_balancing::discovery::ServiceDiscovery;
 use pingora_load_balancing::health_check::{HttpHealthCheck, TcpHealthCheck};
 use pingora_load_balancing::selection::RoundRobin;
-use pingora_load_balancing::{Backend, LoadBalancer};
+use pingora_load_balancing::{Backend, Backends, LoadBalancer};
 use pingora_timeout::timeout;
 use thiserror::Error as ThisError;
 use tokio::io::AsyncWriteExt as _;
@@ -33,16 +39,24 @@ const ANSWERED_ALREADY: Duration = Duration::from_secs(1);
 /// Unused connections kept to a pool. Fewer than the concurrency would mean connecting all the time.
 const POOL_CONNECTIONS: usize = 1024;
 
+/// How often the servers' names are looked up again, and how long one look-up may take.
+const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+
 /// One pool, ready to be used.
 pub struct Pool {
+    name: String,
+    config: Upstream,
     balancer: LoadBalancer<RoundRobin>,
-    peers: Vec<HttpPeer>,
+    servers: Arc<Servers>,
     connector: PoolConnector,
-    idle: Duration,
-    read: Duration,
-    write: Duration,
-    check_every: Option<Duration>,
 }
+
+/// The servers that the names of a pool stand for now.
+struct Servers(ArcSwap<Vec<Arc<HttpPeer>>>);
+
+/// The same as the balancer looks at them.
+struct Discovered(Arc<Servers>);
 
 /// Kept connections by protocol.
 #[expect(
@@ -69,8 +83,8 @@ pub enum PoolError {
 }
 
 /// A connection to one server of a pool, for one exchange.
-pub struct Connection<'p> {
-    peer: &'p HttpPeer,
+pub struct Connection {
+    peer: Arc<HttpPeer>,
     link: Link,
     read: Duration,
     write: Duration,
@@ -104,51 +118,54 @@ impl Pool {
             })?;
             addresses.extend(resolved);
         }
-        addresses.sort_unstable();
-        addresses.dedup();
-        let unusable = |error: String| PoolError::Unusable {
+        let unusable = |error: BError| PoolError::Unusable {
             pool: name.to_owned(),
-            error,
+            error: error.to_string(),
         };
-        let mut balancer = LoadBalancer::<RoundRobin>::try_from_iter(addresses.iter().copied())
-            .map_err(|error| unusable(error.to_string()))?;
-        if let Some(check) = &config.health_check {
-            set_health_check(&mut balancer, check, config).map_err(|error| unusable(error.to_string()))?;
+        let servers = Arc::new(Servers(ArcSwap::from_pointee(peers(addresses, config))));
+        let backends = Backends::new(Box::new(Discovered(Arc::clone(&servers))));
+        let mut balancer = LoadBalancer::<RoundRobin>::from_backends(backends);
+        // What is discovered stands in `servers` already: nothing is waited for.
+        if let Some(updated) = balancer.update().now_or_never() {
+            updated.map_err(unusable)?;
         }
-        let peers = addresses
-            .into_iter()
-            .map(|address| peer(address, config))
-            .collect();
+        if let Some(check) = &config.health_check {
+            set_health_check(&mut balancer, check, config).map_err(unusable)?;
+        }
         let connector = match config.http2 {
             true => PoolConnector::H2(Connector::new(Some(options(config)))),
             false => PoolConnector::H1(TransportConnector::new(Some(options(config)))),
         };
         Ok(Self {
+            name: name.to_owned(),
+            config: config.clone(),
             balancer,
-            peers,
+            servers,
             connector,
-            idle: config.timeouts.idle,
-            read: config.timeouts.read,
-            write: config.timeouts.write,
-            check_every: config.health_check.as_ref().map(|check| check.interval),
         })
+    }
+
+    /// Whether this is the pool that `config` wants.
+    #[must_use]
+    pub fn is_for(&self, config: &Upstream) -> bool {
+        self.config == *config
     }
 
     /// A connection to the server whose turn it is; a healthy one, kept or new.
     ///
     /// # Errors
     /// No server is healthy, or none of those tried accepted a connection in time.
-    pub async fn connect(&self) -> Result<Connection<'_>, BError> {
+    pub async fn connect(&self) -> Result<Connection, BError> {
         let mut last = Error::explain(ErrorType::ConnectNoRoute, "no server of the pool is healthy");
         for _ in 0..CONNECT_TRIES {
-            let Some(peer) = self.next() else { break };
+            let Some(peer) = self.next() else { continue };
             let link = match &self.connector {
                 PoolConnector::H1(connector) => connector
-                    .get_stream(peer)
+                    .get_stream(&*peer)
                     .await
                     .map(|(stream, _)| Link::Fresh(stream)),
                 PoolConnector::H2(connector) => connector
-                    .get_http_session(peer)
+                    .get_http_session(&*peer)
                     .await
                     .map(|(session, _)| Link::H2(Box::new(session))),
             };
@@ -157,8 +174,8 @@ impl Pool {
                     return Ok(Connection {
                         peer,
                         link,
-                        read: self.read,
-                        write: self.write,
+                        read: self.config.timeouts.read,
+                        write: self.config.timeouts.write,
                         is_cut_short: false,
                     });
                 }
@@ -168,50 +185,122 @@ impl Pool {
         Err(last)
     }
 
-    fn next(&self) -> Option<&HttpPeer> {
-        if let [only] = self.peers.as_slice()
-            && self.check_every.is_none()
+    fn next(&self) -> Option<Arc<HttpPeer>> {
+        let peers = self.servers.0.load();
+        if let [only] = peers.as_slice()
+            && self.config.health_check.is_none()
         {
-            return Some(only);
+            return Some(Arc::clone(only));
         }
-        let chosen: Backend = self.balancer.select(b"", 2 * self.peers.len())?;
-        self.peers.iter().find(|peer| peer._address == chosen.addr)
+        let chosen: Backend = self.balancer.select(b"", 2 * peers.len())?;
+        peers.iter().find(|peer| peer._address == chosen.addr).cloned()
     }
 
     /// Gives a connection back after a complete exchange.
-    pub async fn release(&self, connection: Connection<'_>) {
+    pub async fn release(&self, connection: Connection) {
         if connection.is_cut_short {
             return;
         }
+        let idle = Some(self.config.timeouts.idle);
         match (connection.link, &self.connector) {
             (Link::H1(mut session), PoolConnector::H1(connector)) => {
                 session.respect_keepalive();
                 if let Some(stream) = session.reuse().await {
-                    connector.release_stream(stream, connection.peer.reuse_hash(), Some(self.idle));
+                    connector.release_stream(stream, connection.peer.reuse_hash(), idle);
                 }
             }
             (Link::H2(session), PoolConnector::H2(connector)) => {
                 connector
-                    .release_http_session(*session, connection.peer, Some(self.idle))
+                    .release_http_session(*session, &*connection.peer, idle)
                     .await;
             }
             _ => {}
         }
     }
 
-    /// Probes the servers until cancelled; returns at once where no check is configured.
-    pub async fn keep_checking(&self) {
-        let Some(every) = self.check_every else { return };
-        let mut ticks = tokio::time::interval(every);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+    /// Probes the servers and looks up their names until cancelled, each where there is something to do.
+    pub async fn keep_current(&self) {
+        let every = self.config.health_check.as_ref().map(|check| check.interval);
+        let checking = async {
+            let Some(every) = every else { return };
+            let mut ticks = ticks(every);
+            loop {
+                ticks.tick().await;
+                self.balancer.backends().run_health_check(true).await;
+            }
+        };
+        let is_name = |server: &String| server.parse::<SocketAddr>().is_err();
+        let resolving = async {
+            if !self.config.servers.iter().any(is_name) {
+                return;
+            }
+            let mut ticks = ticks(RESOLVE_EVERY);
             ticks.tick().await;
-            self.balancer.backends().run_health_check(true).await;
+            loop {
+                ticks.tick().await;
+                match self.resolve().await {
+                    Ok(addresses) => self.set_addresses(addresses).await,
+                    Err(error) => {
+                        tracing::warn!(upstream = self.name, %error, "the servers known so far stay");
+                    }
+                }
+            }
+        };
+        tokio::join!(checking, resolving);
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, PoolError> {
+        let mut addresses = Vec::new();
+        for server in &self.config.servers {
+            let failed = |error| PoolError::Address {
+                pool: self.name.clone(),
+                server: server.clone(),
+                error,
+            };
+            let resolved = tokio::time::timeout(RESOLVE_WITHIN, tokio::net::lookup_host(server))
+                .await
+                .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+            addresses.extend(resolved.map_err(failed)?);
+        }
+        Ok(addresses)
+    }
+
+    /// Goes over to these servers. What is known of the health of those that stay is kept, and so are the
+    /// connections to them.
+    async fn set_addresses(&self, addresses: Vec<SocketAddr>) {
+        let next = peers(addresses, &self.config);
+        let before = self.servers.0.load_full();
+        let of =
+            |peers: &[Arc<HttpPeer>]| -> Vec<_> { peers.iter().map(|peer| peer._address.clone()).collect() };
+        if next.is_empty() || of(&next) == of(&before) {
+            return;
+        }
+        tracing::info!(upstream = self.name, servers = ?of(&next), "the servers' names have other addresses now");
+        self.servers.0.store(Arc::new(next));
+        // Until this is done a server that has gone may be chosen; it is then not found among the peers, and
+        // the next one is tried.
+        if let Err(error) = self.balancer.update().await {
+            tracing::error!(upstream = self.name, %error, "the servers cannot be changed");
         }
     }
 }
 
-impl Connection<'_> {
+#[async_trait]
+impl ServiceDiscovery for Discovered {
+    async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>), BError> {
+        let peers = self.0.0.load();
+        let backends = peers.iter().map(|peer| Backend::new(&peer._address.to_string()));
+        Ok((backends.collect::<Result<_, _>>()?, HashMap::new()))
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+impl Connection {
     /// Whether the server is spoken to in HTTP/2.
     #[must_use]
     pub fn is_http2(&self) -> bool {
@@ -232,7 +321,7 @@ impl Connection<'_> {
     pub async fn send(&mut self, request: RequestHeader, body: &Bytes) -> Result<(), BError> {
         match std::mem::replace(&mut self.link, Link::Gone) {
             Link::Fresh(stream) => {
-                let (session, is_whole) = send_h1(stream, &request, body, self.peer, self.write).await?;
+                let (session, is_whole) = send_h1(stream, &request, body, &self.peer, self.write).await?;
                 self.is_cut_short = !is_whole;
                 self.link = Link::H1(Box::new(session));
             }
@@ -319,7 +408,16 @@ fn options(config: &Upstream) -> ConnectorOptions {
     options
 }
 
-fn peer(address: std::net::SocketAddr, config: &Upstream) -> HttpPeer {
+fn peers(mut addresses: Vec<SocketAddr>, config: &Upstream) -> Vec<Arc<HttpPeer>> {
+    addresses.sort_unstable();
+    addresses.dedup();
+    let peers = addresses
+        .into_iter()
+        .map(|address| Arc::new(peer(address, config)));
+    peers.collect()
+}
+
+fn peer(address: SocketAddr, config: &Upstream) -> HttpPeer {
     let sni = config
         .tls
         .as_ref()

@@ -139,9 +139,10 @@ impl TestControl {
             .unwrap();
         let control = Arc::new(control);
         let (stop, stopped) = oneshot::channel::<()>();
-        let serve = service::serve(Arc::clone(&control), listener, async {
+        let stopped = async {
             let _ = stopped.await;
-        });
+        };
+        let serve = service::serve(Arc::clone(&control), listener, stopped, Duration::ZERO);
         Self {
             control,
             address,

@@ -15,6 +15,7 @@
 
 #[path = "../support"]
 mod support {
+    pub mod load;
     pub mod process;
     pub mod product;
     pub mod recorder;
@@ -27,7 +28,10 @@ mod support {
 mod admin;
 mod cli;
 mod lifecycle;
+mod mixed_load;
 mod quickstart;
+mod reload;
 mod sdk_node;
 mod sdk_python;
 mod secrets;
+mod upgrade;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
@@ -98,10 +98,29 @@ impl Authority {
 
     /// A TLS client that trusts this authority and offers these protocols.
     pub fn client(&self, alpn: &[&str], own: Option<&Issued>) -> ClientConfig {
+        self.client_that(rustls::DEFAULT_VERSIONS, alpn, own)
+    }
+
+    /// A TLS client of one version.
+    pub fn client_of(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
+        self.client_that(&[version], &[], None)
+    }
+
+    /// The same with a certificate of its own.
+    pub fn client_with(&self, version: &'static SupportedProtocolVersion, own: &Issued) -> ClientConfig {
+        self.client_that(&[version], &[], Some(own))
+    }
+
+    fn client_that(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+        own: Option<&Issued>,
+    ) -> ClientConfig {
         use_one_provider();
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
-        let builder = ClientConfig::builder().with_root_certificates(roots);
+        let builder = ClientConfig::builder_with_protocol_versions(versions).with_root_certificates(roots);
         let mut config = match own {
             Some(own) => builder
                 .with_client_auth_cert(own.chain.clone(), own.private())

@@ -15,7 +15,9 @@ use portcullis::domain::policy::Freshness;
 use portcullis::domain::scope::Scope;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::feed::{Publisher, feed};
+use portcullis::gateway::listener::Drain;
 use portcullis::gateway::service::{Origin, Parts, Prepared, Probe, Running, StartError};
+use portcullis::gateway::sockets::Sockets;
 use portcullis::snapshot::{Change, Changes, Snapshot, Update};
 use prometheus::Registry;
 use serde_json::{Value, json};
@@ -137,8 +139,10 @@ impl Setup {
             access_log: false,
             clock: Clock::Manual(self.clock.clone()),
             registry: &registry,
+            sockets: &mut Sockets::default(),
         })?;
         let running = prepared.run(origin).await?;
+        running.accept()?;
         Ok(TestGateway {
             running,
             publisher,
@@ -176,7 +180,16 @@ impl TestGateway {
 
     /// Ends it as TERM does.
     pub async fn stop(self, grace: Duration) {
-        self.running.stop(grace).await;
+        let drain = Drain {
+            idle_grace: Duration::ZERO,
+            within: grace,
+        };
+        self.running.drain(drain).await;
+    }
+
+    /// Connections that are open now.
+    pub fn open_connections(&self) -> f64 {
+        self.metric("portcullis_connections", &[])
     }
 
     pub async fn publish(&self, update: Update) {

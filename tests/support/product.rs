@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -11,7 +12,7 @@ use super::process::{Finished, Process, portcullis};
 use super::recorder::Recorder;
 use super::scratch::Scratch;
 use super::secrets;
-use super::web::{Message, Request, post};
+use super::web::{Message, Request, get, post};
 
 /// Ports that the system chooses.
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -221,7 +222,18 @@ pub struct Serve {
 impl Serve {
     pub fn start(config: &Path) -> Self {
         let mut command = portcullis(["serve", "--config"]);
-        let process = Process::start(command.arg(config));
+        Self::by(command.arg(config))
+    }
+
+    /// Takes over from the one that runs with this config.
+    pub fn upgrade(config: &Path) -> Self {
+        let mut command = portcullis(["serve", "--upgrade", "--config"]);
+        Self::by(command.arg(config))
+    }
+
+    /// By a command that becomes `serve`.
+    pub fn by(command: &mut std::process::Command) -> Self {
+        let process = Process::start(command);
         // The observability listener is always configured here, and named last.
         let records = process.stderr.wait_for("serve listens", |lines| {
             let records: Vec<Value> = lines
@@ -243,6 +255,17 @@ impl Serve {
             observability: at("observability"),
             process,
         }
+    }
+
+    /// The address behind one of the URLs.
+    pub fn address(url: Option<&String>) -> SocketAddr {
+        url.unwrap().trim_start_matches("http://").parse().unwrap()
+    }
+
+    /// The metrics, as text.
+    pub fn metrics(&self) -> String {
+        let url = format!("{}/metrics", self.observability.as_deref().unwrap());
+        String::from_utf8(get(&url).send().body).unwrap()
     }
 
     pub fn stop(self) -> Finished {
@@ -337,11 +360,14 @@ pub const OBSERVABILITY: &str = r#"observability: {listen: "127.0.0.1:0", access
 "#;
 
 pub fn gateway(upstream: &Recorder, wishes: &Wishes) -> String {
+    gateway_to(upstream.address, wishes)
+}
+
+pub fn gateway_to(server: SocketAddr, wishes: &Wishes) -> String {
     let Wishes {
         reauthenticate_status,
         ..
     } = wishes;
-    let server = upstream.address;
     format!(
         r#"version: 1
 gateway:

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::super::Failure;
 use super::{ALL_SCOPES, QuickstartArgs};
 use crate::config::{
-    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Limits, Listener, Observability,
-    PathPattern, PolicyOrigin, Timeouts, Upstream,
+    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, Limits, Listener,
+    Observability, PathPattern, PolicyOrigin, Shutdown, Timeouts, Upstream,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::key::Algorithm;
@@ -65,6 +65,13 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             listen: Some(args.observability.clone()),
             access_log: args.access_log,
         },
+        // Nobody's events are at stake here, and whoever tries it out does not want to wait.
+        shutdown: Shutdown {
+            drain_timeout: Duration::from_secs(5),
+            idle_grace: Duration::from_millis(100),
+        },
+        upgrade_socket: None,
+        keys: Keys::default(),
     })
 }
 

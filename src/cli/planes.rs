@@ -1,0 +1,359 @@
+//! Everything that a config names, started in order, changed while it runs, handed over, and ended in order.
+
+use std::net::{SocketAddr, TcpListener as BoundSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Failure;
+use super::signals::End;
+use super::upgrade::Predecessor;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::control::{Control, ControlSettings, publish, service as control_service};
+use crate::feed::{self, Publisher};
+use crate::gateway::listener::Drain;
+use crate::gateway::service::{Origin, Parts, Prepared, Probe, Running, StartError};
+use crate::gateway::sockets::Sockets;
+use crate::telemetry::{self, Health};
+
+/// How long the control plane and the metrics may take to end, after the gateway has.
+const LAST_TASKS_WITHIN: Duration = Duration::from_secs(12);
+
+/// How long the first policy may take to be in force.
+const FIRST_POLICY_WITHIN: Duration = Duration::from_secs(30);
+
+/// The longest that kept connections of the control plane are waited for: new ones wait meanwhile.
+const CONTROL_GRACE_MAX: Duration = Duration::from_secs(1);
+
+/// `aud` of access tokens where the config does not name one.
+const AUDIENCE: &str = "portcullis";
+
+/// What is logged while nobody can sign in.
+const FIRST_OWNER: &str = "nobody can sign in yet; stop this process, make the first owner with \
+     `portcullis admin owner --config FILE --email YOU@EXAMPLE.COM`, and start it again";
+
+/// Everything that a config named, running.
+pub(super) struct Planes {
+    pub control: Option<Arc<Control>>,
+    pub control_address: Option<SocketAddr>,
+    pub observability_address: Option<SocketAddr>,
+    pub gateway: Option<Running>,
+    pub registry: Registry,
+    config: Config,
+    publisher: Publisher,
+    /// The sockets that are not the gateway's, kept to be handed over.
+    control_socket: Option<BoundSocket>,
+    observability_socket: Option<BoundSocket>,
+    control_tasks: Tasks,
+    observability_tasks: Tasks,
+}
+
+/// Tasks that end together.
+struct Tasks {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Planes {
+    /// Binds every socket, opens the store, and starts to serve. What fails, fails before anything runs.
+    /// With a predecessor its sockets are used, and it serves until this process does.
+    pub(super) async fn start(
+        config: &Config,
+        mut sockets: Sockets,
+        mut predecessor: Option<&mut Predecessor>,
+    ) -> Result<Self, Failure> {
+        let registry = Registry::new();
+        let prepared = match &config.gateway {
+            Some(gateway) => Some(prepare(config, gateway, &registry, &mut sockets)?),
+            None => None,
+        };
+        let mut bound = |address: &str| sockets.take_or_bind(address).map_err(Failure::input);
+        let control_socket = match &config.control_plane {
+            Some(control) => Some(bound(&control.listen)?),
+            None => None,
+        };
+        let observability_socket = match &config.observability.listen {
+            Some(address) => Some(bound(address)?),
+            None => None,
+        };
+        let (publisher, subscriber) = feed::feed();
+        let mut planes = Self {
+            control: None,
+            control_address: None,
+            observability_address: None,
+            gateway: None,
+            registry,
+            config: config.clone(),
+            publisher,
+            control_socket,
+            observability_socket,
+            control_tasks: Tasks::new(),
+            observability_tasks: Tasks::new(),
+        };
+        if config.control_plane.is_some() {
+            if let Some(predecessor) = &mut predecessor {
+                predecessor.give_store().await?;
+            }
+            planes.start_control().await?;
+        }
+        if let Some(prepared) = prepared {
+            let origin = Origin::from_config(&config.policy, subscriber);
+            let running = prepared.run(origin).await.map_err(Failure::input)?;
+            planes.first_policy(predecessor.is_some()).await?;
+            running.accept().map_err(Failure::internal)?;
+            planes.gateway = Some(running);
+        }
+        planes.start_observability()?;
+        Ok(planes)
+    }
+
+    /// Opens the store and serves the control plane on its socket.
+    async fn start_control(&mut self) -> Result<(), Failure> {
+        let (Some(settings), Some(socket)) = (&self.config.control_plane, &self.control_socket) else {
+            return Ok(());
+        };
+        let socket = listen(socket)?;
+        let address = socket.local_addr().map_err(Failure::internal)?;
+        self.control_address = Some(address);
+        let control = Control::open(control_settings(settings, address), Clock::System)
+            .await
+            .map_err(Failure::input)?;
+        let control = Arc::new(control);
+        if let Err(error) = control.register_metrics(&self.registry) {
+            // After a hand-over that failed the names are taken by the control plane before this one.
+            tracing::warn!(%error, "what the control plane counts is not shown from now on");
+        }
+        if control.is_without_members().await.map_err(Failure::internal)? {
+            tracing::warn!("{FIRST_OWNER}");
+        }
+        let grace = self.config.shutdown.idle_grace.min(CONTROL_GRACE_MAX);
+        self.control_tasks = Tasks::new();
+        let stopped = self.control_tasks.stopped();
+        self.control_tasks.spawn(control_service::serve(
+            Arc::clone(&control),
+            socket,
+            stopped,
+            grace,
+        ));
+        if self.is_bundled() {
+            let stopped = self.control_tasks.stopped();
+            let publisher = self.publisher.clone();
+            self.control_tasks
+                .spawn(publish::run(Arc::clone(&control), publisher, stopped));
+        }
+        self.control = Some(control);
+        Ok(())
+    }
+
+    fn is_bundled(&self) -> bool {
+        self.config.gateway.is_some() && matches!(self.config.policy, config::PolicyOrigin::Bundled)
+    }
+
+    /// Waits until the bundled control plane's policy is in force. A process that takes over from another
+    /// must have it: the other one goes on where it does not come.
+    async fn first_policy(&self, must: bool) -> Result<(), Failure> {
+        if !self.is_bundled() || self.control.is_none() {
+            return Ok(());
+        }
+        if self.publisher.is_installed(1, FIRST_POLICY_WITHIN).await {
+            return Ok(());
+        }
+        if must {
+            return Err(Failure::internal(
+                "no policy came in time; the process that runs goes on",
+            ));
+        }
+        tracing::error!("no policy came in time; every request is refused until one does");
+        Ok(())
+    }
+
+    fn start_observability(&mut self) -> Result<(), Failure> {
+        let Some(socket) = &self.observability_socket else {
+            return Ok(());
+        };
+        let socket = listen(socket)?;
+        self.observability_address = socket.local_addr().ok();
+        let health: Arc<dyn Health> = Arc::new(Whole {
+            probe: self.gateway.as_ref().map(Running::probe),
+        });
+        let stopped = self.observability_tasks.stopped();
+        self.observability_tasks
+            .spawn(telemetry::serve(socket, self.registry.clone(), health, stopped));
+        Ok(())
+    }
+
+    /// Takes over what a running process can take over of another config: whole, or not at all.
+    pub(super) fn apply(&mut self, next: &Config) -> Result<(), StartError> {
+        let drain = drain(next.shutdown);
+        if let (Some(running), Some(gateway)) = (&mut self.gateway, &next.gateway) {
+            running.apply(gateway, drain)?;
+        }
+        self.config.shutdown = next.shutdown;
+        Ok(())
+    }
+
+    /// Further handles to all sockets, by their configured addresses.
+    pub(super) fn sockets(&self) -> std::io::Result<Vec<(String, BoundSocket)>> {
+        let mut sockets = match &self.gateway {
+            Some(gateway) => gateway.handles()?,
+            None => Vec::new(),
+        };
+        let control = self.config.control_plane.as_ref().map(|control| &control.listen);
+        let observability = self.config.observability.listen.as_ref();
+        for (address, socket) in [
+            (control, &self.control_socket),
+            (observability, &self.observability_socket),
+        ] {
+            if let (Some(address), Some(socket)) = (address, socket) {
+                sockets.push((address.clone(), socket.try_clone()?));
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// Ends the control plane and lets go of the store. Calls under way are answered first; new ones wait in
+    /// the socket for whoever accepts next.
+    pub(super) async fn release_store(&mut self) {
+        self.control_tasks.end().await;
+        if let Some(control) = self.control.take() {
+            control.close().await;
+        }
+    }
+
+    /// Goes on as control plane after [`Self::release_store`].
+    pub(super) async fn take_store_back(&mut self) -> Result<(), Failure> {
+        self.start_control().await
+    }
+
+    pub(super) fn log_addresses(&self) {
+        for address in self.gateway.iter().flat_map(Running::addresses) {
+            tracing::info!(listener = "gateway", %address, "listening");
+        }
+        if let Some(address) = self.control_address {
+            tracing::info!(listener = "control_plane", %address, "listening");
+        }
+        if let Some(address) = self.observability_address {
+            tracing::info!(listener = "observability", %address, "listening");
+        }
+    }
+
+    /// Stops everything but the requests under way: another process serves.
+    pub(super) async fn give_way(&mut self) {
+        self.control_socket = None;
+        self.observability_socket = None;
+        self.observability_tasks.end().await;
+    }
+
+    /// Ends everything: the gateway first, since its requests may still need the feed.
+    pub(super) async fn stop(mut self, how: End) {
+        if let (Some(gateway), End::Drained(mut second)) = (&self.gateway, how) {
+            tracing::info!("ending: no new connections; requests under way may finish");
+            tokio::select! {
+                () = gateway.drain(drain(self.config.shutdown)) => {}
+                _ = second.asked() => tracing::warn!("ending at once: what was under way is cut"),
+            }
+        }
+        self.control_socket = None;
+        self.release_store().await;
+        self.gateway = None;
+        self.observability_tasks.end().await;
+    }
+}
+
+impl Tasks {
+    fn new() -> Self {
+        Self {
+            stop: watch::channel(false).0,
+            tasks: Vec::new(),
+        }
+    }
+
+    /// Resolves when these tasks are to end.
+    fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stopping = self.stop.subscribe();
+        async move {
+            let _ = stopping.wait_for(|stop| *stop).await;
+        }
+    }
+
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push(tokio::spawn(task));
+    }
+
+    async fn end(&mut self) {
+        self.stop.send_replace(true);
+        for task in self.tasks.drain(..) {
+            let _ = tokio::time::timeout(LAST_TASKS_WITHIN, task).await;
+        }
+    }
+}
+
+/// A further handle to a socket, to accept on.
+fn listen(socket: &BoundSocket) -> Result<TcpListener, Failure> {
+    let socket = socket.try_clone().map_err(Failure::internal)?;
+    TcpListener::from_std(socket).map_err(Failure::internal)
+}
+
+fn prepare(
+    config: &Config,
+    gateway: &config::Gateway,
+    registry: &Registry,
+    sockets: &mut Sockets,
+) -> Result<Prepared, Failure> {
+    Prepared::new(Parts {
+        config: gateway,
+        issuers: &config.issuers,
+        freshness: config.freshness,
+        access_log: config.observability.access_log,
+        clock: Clock::System,
+        registry,
+        sockets,
+    })
+    .map_err(Failure::input)
+}
+
+fn drain(shutdown: config::Shutdown) -> Drain {
+    Drain {
+        idle_grace: shutdown.idle_grace,
+        within: shutdown.drain_timeout,
+    }
+}
+
+/// What a control plane is told that listens at `address`.
+pub(super) fn control_settings(
+    settings: &config::ControlPlane,
+    address: impl std::fmt::Display,
+) -> ControlSettings {
+    let own = || format!("http://{address}");
+    ControlSettings {
+        store: settings.store.clone(),
+        public_url: settings.public_url.clone().unwrap_or_else(own),
+        audience: settings.audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
+        signing_algorithm: settings.signing_algorithm,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        limits: settings.limits,
+        audit_retention: settings.audit_retention,
+    }
+}
+
+/// The health of the whole process. A control plane alone is ready when it listens.
+struct Whole {
+    probe: Option<Probe>,
+}
+
+impl Health for Whole {
+    fn refresh(&self) {
+        if let Some(probe) = &self.probe {
+            probe.refresh();
+        }
+    }
+
+    fn ready(&self) -> Result<(), &'static str> {
+        self.probe.as_ref().map_or(Ok(()), Probe::ready)
+    }
+}

@@ -1,0 +1,180 @@
+//! Where clients connect: accepts connections, gives each its seat and its task, and ends them in order.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener as BoundSocket};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora_runtime::{Runtime, current_handle};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::connection::{self, App};
+use super::seats::Seats;
+use super::tls::Acceptor;
+use crate::config;
+use crate::domain::decision::DenyReason;
+
+/// How long nothing is accepted after there was no descriptor for a connection.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// How a listener's connections end.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// How long kept connections without a request may wait for one more.
+    pub idle_grace: Duration,
+    /// How long all of it may take.
+    pub within: Duration,
+}
+
+/// A listener that is bound and accepts, or will.
+pub(super) struct Listener {
+    /// As configured: what tells listeners apart.
+    pub(super) config: config::Listener,
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<Arc<Acceptor>>,
+    /// A second handle to the socket, to hand over to the next process. The socket is closed with the last.
+    socket: Mutex<Option<BoundSocket>>,
+    seats: Arc<Seats>,
+    stop: watch::Sender<bool>,
+}
+
+impl Listener {
+    /// A listener on `socket` that does not accept yet. `open` counts the connections of all listeners.
+    pub(super) fn new(
+        config: config::Listener,
+        socket: BoundSocket,
+        tls: Option<Arc<Acceptor>>,
+        open: Arc<AtomicUsize>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            address: socket.local_addr()?,
+            config,
+            tls,
+            socket: Mutex::new(Some(socket)),
+            seats: Seats::new(open),
+            stop: watch::channel(false).0,
+        })
+    }
+
+    /// Makes the socket known to a thread of `runtime`.
+    pub(super) fn register(&self, runtime: &Runtime) -> std::io::Result<TcpListener> {
+        let socket = self.handle()?.ok_or(std::io::ErrorKind::NotConnected)?;
+        let _on_runtime = runtime.get_handle().enter();
+        TcpListener::from_std(socket)
+    }
+
+    /// Begins to accept on `runtime`, on the socket that was made known to it.
+    pub(super) fn accept_on(self: &Arc<Self>, runtime: &Runtime, app: &Arc<App>, socket: TcpListener) {
+        let (listener, app) = (Arc::clone(self), Arc::clone(app));
+        runtime
+            .get_handle()
+            .spawn(async move { listener.accept(socket, app).await });
+    }
+
+    /// Whether no connection is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// A further handle to the socket; none once it has stopped.
+    pub(super) fn handle(&self) -> std::io::Result<Option<BoundSocket>> {
+        self.socket
+            .lock()
+            .as_ref()
+            .map(BoundSocket::try_clone)
+            .transpose()
+    }
+
+    async fn accept(self: Arc<Self>, socket: TcpListener, app: Arc<App>) {
+        let mut stop = self.stop.subscribe();
+        let mut reserve = Reserve::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, client)) => self.serve(&app, stream, client, &stop),
+                Err(error) => {
+                    app.metrics().transport.not_accepted();
+                    if is_shortage(&error) {
+                        tracing::warn!(%error, "a connection cannot be accepted; raise the limit of open files");
+                        reserve.turn_one_away(&socket).await;
+                    }
+                    // Other errors concern one connection that is gone already.
+                }
+            }
+        }
+    }
+
+    fn serve(&self, app: &Arc<App>, stream: TcpStream, client: SocketAddr, stop: &watch::Receiver<bool>) {
+        let Some(seat) = self.seats.take(app.connections_max()) else {
+            app.metrics().denied(None, DenyReason::Overloaded);
+            return;
+        };
+        let id = seat.id();
+        // A clone of the receiver that saw no stop: one that comes from now on is news to the connection.
+        let (app, tls, stop) = (Arc::clone(app), self.tls.clone(), stop.clone());
+        let task = current_handle().spawn(connection::serve(app, stream, client, tls, seat, stop));
+        self.seats.remember(id, task.abort_handle());
+    }
+
+    /// Stops accepting; from now on every answer is the last of its connection.
+    pub(super) fn stop(&self) {
+        self.stop.send_replace(true);
+        *self.socket.lock() = None;
+    }
+
+    /// Stops, and resolves when the last connection has ended: by itself, or when its time is over.
+    pub(super) async fn drain(&self, drain: Drain) {
+        self.stop();
+        let ended = tokio::time::timeout(drain.within, async {
+            if tokio::time::timeout(drain.idle_grace, self.seats.are_empty())
+                .await
+                .is_err()
+            {
+                self.seats.end_idle();
+                self.seats.are_empty().await;
+            }
+        });
+        if ended.await.is_err() {
+            let cut = self.seats.end_all();
+            if cut > 0 {
+                tracing::warn!(address = %self.address, connections = cut, "not ended in time; cut");
+            }
+        }
+    }
+
+    /// Stops and ends every connection now.
+    pub(super) fn cut(&self) {
+        self.stop();
+        self.seats.end_all();
+    }
+}
+
+fn is_shortage(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let of_descriptors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| of_descriptors.contains(&errno))
+}
+
+/// One descriptor kept for the time when there is none: with it a waiting client can at least be told.
+struct Reserve(Option<File>);
+
+impl Reserve {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Accepts one connection and closes it, then lets some time pass so that others may end.
+    async fn turn_one_away(&mut self, socket: &TcpListener) {
+        self.0 = None;
+        let _ = tokio::time::timeout(SHORTAGE_PAUSE, socket.accept()).await;
+        *self = Self::new();
+        tokio::time::sleep(SHORTAGE_PAUSE).await;
+    }
+}

@@ -1,0 +1,206 @@
+//! A client's connection as the sessions read and write it: plain or TLS, with buffers of our own size.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::{Buf as _, Bytes};
+use pingora_core::protocols::l4::socket::SocketAddr as DigestAddr;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::{ALPN, SslDigest};
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufStream, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// Bytes read ahead of a connection. Larger reads, as of bodies, go past the buffer.
+const READ_AHEAD: usize = 16 << 10;
+
+/// Bytes gathered until they are written: a head and a small body leave in one packet.
+const WRITE_BEHIND: usize = 4 << 10;
+
+/// The connection below TLS, or all of it where there is none.
+pub(super) type Buffered = BufStream<TcpStream>;
+
+/// One client's connection.
+pub(super) struct Socket {
+    io: Io,
+    /// Bytes that were looked at and are still to be read.
+    again: Bytes,
+    id: UniqueIDType,
+    addresses: Arc<SocketDigest>,
+    tls: Option<Arc<SslDigest>>,
+}
+
+enum Io {
+    Plain(Buffered),
+    Tls(Box<TlsStream<Buffered>>),
+}
+
+/// A fresh connection with its buffers.
+pub(super) fn buffered(stream: TcpStream) -> Buffered {
+    // Answers are small and complete: waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    BufStream::with_capacity(READ_AHEAD, WRITE_BEHIND, stream)
+}
+
+impl Socket {
+    pub(super) fn plain(stream: Buffered, client: SocketAddr) -> Self {
+        let id = stream.get_ref().as_raw_fd();
+        Self::new(Io::Plain(stream), id, client, None)
+    }
+
+    pub(super) fn tls(stream: TlsStream<Buffered>, client: SocketAddr) -> Self {
+        let (below, session) = stream.get_ref();
+        let id = below.get_ref().as_raw_fd();
+        let cipher = session.negotiated_cipher_suite();
+        let cipher = cipher
+            .and_then(|suite| suite.suite().as_str())
+            .unwrap_or_default();
+        let version = session.protocol_version().and_then(|version| version.as_str());
+        let digest = SslDigest::new(cipher, version.unwrap_or_default(), None, None, Vec::new());
+        Self::new(Io::Tls(Box::new(stream)), id, client, Some(Arc::new(digest)))
+    }
+
+    fn new(io: Io, id: UniqueIDType, client: SocketAddr, tls: Option<Arc<SslDigest>>) -> Self {
+        let addresses = SocketDigest::from_raw_fd(id);
+        let _ = addresses.peer_addr.set(Some(DigestAddr::Inet(client)));
+        Self {
+            io,
+            again: Bytes::new(),
+            id,
+            addresses: Arc::new(addresses),
+            tls,
+        }
+    }
+
+    /// Puts back what was read, to be read again before anything else.
+    pub(super) fn rewind(&mut self, seen: &[u8]) {
+        self.again = Bytes::copy_from_slice(seen);
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.again.is_empty() {
+            let count = self.again.len().min(into.remaining());
+            into.put_slice(self.again.get(..count).unwrap_or_default());
+            self.again.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, into),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+#[async_trait]
+impl Shutdown for Socket {
+    async fn shutdown(&mut self) {
+        // The client may have gone already; nothing more can be told to it.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Socket {
+    fn id(&self) -> UniqueIDType {
+        self.id
+    }
+}
+
+impl Ssl for Socket {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.tls.clone()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        match &self.io {
+            Io::Plain(_) => None,
+            Io::Tls(stream) => match stream.get_ref().1.alpn_protocol()? {
+                b"h2" => Some(ALPN::H2),
+                _ => Some(ALPN::H1),
+            },
+        }
+    }
+}
+
+impl GetTimingDigest for Socket {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Socket {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Socket {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.addresses))
+    }
+}
+
+/// `connection` looks at the first bytes itself.
+impl Peek for Socket {}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Socket({})", self.id)
+    }
+}

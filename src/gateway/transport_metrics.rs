@@ -1,0 +1,106 @@
+//! What is counted below requests: connections, handshakes, certificates.
+
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use crate::domain::time::UnixSeconds;
+
+/// The metrics of the listeners.
+#[derive(Clone)]
+pub struct Transport {
+    connections: IntGauge,
+    not_accepted: IntCounter,
+    handshakes: IntCounterVec,
+    tls_reload: IntCounterVec,
+    certificate_expiry: IntGaugeVec,
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Handshake {
+    Done,
+    Failed,
+    TimedOut,
+}
+
+impl Transport {
+    /// Registers the listeners' metrics.
+    ///
+    /// # Errors
+    /// A name is taken already.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let expiry = Opts::new(
+            "portcullis_tls_certificate_expiry_timestamp_seconds",
+            "When each certificate in use expires.",
+        );
+        let metrics = Self {
+            connections: IntGauge::new("portcullis_connections", "Connections of clients open now.")?,
+            not_accepted: IntCounter::new(
+                "portcullis_accept_errors_total",
+                "Connections that could not be accepted, for want of descriptors above all.",
+            )?,
+            handshakes: by_result("portcullis_tls_handshakes_total", "TLS handshakes by result.")?,
+            tls_reload: by_result(
+                "portcullis_tls_reload_total",
+                "Times that changed certificate files were read, by result.",
+            )?,
+            certificate_expiry: IntGaugeVec::new(expiry, &["listener", "certificate"])?,
+        };
+        for result in ["ok", "error"] {
+            metrics.tls_reload.with_label_values(&[result]);
+        }
+        for collector in [
+            Box::new(metrics.connections.clone()) as Box<dyn Collector>,
+            Box::new(metrics.not_accepted.clone()),
+            Box::new(metrics.handshakes.clone()),
+            Box::new(metrics.tls_reload.clone()),
+            Box::new(metrics.certificate_expiry.clone()),
+        ] {
+            registry.register(collector)?;
+        }
+        Ok(metrics)
+    }
+
+    /// Counts one connection that could not be accepted.
+    pub fn not_accepted(&self) {
+        self.not_accepted.inc();
+    }
+
+    /// Counts one TLS handshake.
+    pub fn handshake(&self, result: Handshake) {
+        let result = match result {
+            Handshake::Done => "ok",
+            Handshake::Failed => "error",
+            Handshake::TimedOut => "timeout",
+        };
+        self.handshakes.with_label_values(&[result]).inc();
+    }
+
+    /// Counts one time that changed certificate files were read.
+    pub fn tls_reloaded(&self, good: bool) {
+        let result = if good { "ok" } else { "error" };
+        self.tls_reload.with_label_values(&[result]).inc();
+    }
+
+    /// Says when a certificate of a listener expires.
+    pub fn certificate_expires(&self, listener: &str, file: &str, at: UnixSeconds) {
+        let at = i64::try_from(at.0).unwrap_or(i64::MAX);
+        self.certificate_expiry
+            .with_label_values(&[listener, file])
+            .set(at);
+    }
+
+    /// Forgets a certificate that is no longer in use.
+    pub fn forget_certificate(&self, listener: &str, file: &str) {
+        let _ = self.certificate_expiry.remove_label_values(&[listener, file]);
+    }
+
+    /// Says how many connections are open.
+    pub fn set_connections(&self, open: usize) {
+        self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+}
+
+fn by_result(name: &str, help: &str) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), &["result"])
+}
