@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::admin_backup::{BackupArgs, backup};
 use super::secret_input::{Secret, secret};
 use super::{Failure, planes};
 use crate::clock::Clock;
@@ -28,6 +29,8 @@ enum AdminCommand {
     Owner(OwnerArgs),
     /// Give a person another password
     ResetPassword(ResetArgs),
+    /// Copy the store into a file, also while it is in use
+    Backup(BackupArgs),
     /// Look after the audit trail
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -103,6 +106,7 @@ pub(super) async fn admin(args: AdminArgs) -> Result<(), Failure> {
     match args.command {
         AdminCommand::Owner(args) => owner(&args).await,
         AdminCommand::ResetPassword(args) => reset_password(&args).await,
+        AdminCommand::Backup(args) => backup(&args).await,
         AdminCommand::Audit(AuditCommand::Verify(args)) => verify(&args).await,
     }
 }

@@ -1,6 +1,7 @@
 //! Commands: parse the command line, wire the planes, decide nothing.
 
 mod admin;
+mod admin_backup;
 mod notify;
 mod planes;
 mod quickstart;

@@ -44,6 +44,7 @@ use crate::store_location::{DatabaseUrl, StoreLocation};
 use replay::Replays;
 
 pub use postgres::Notices;
+pub use sqlite::backup;
 
 /// Changes kept for gateways that resume. One that was away for longer gets a snapshot.
 pub const CHANGES_KEPT: u64 = 10_000;
@@ -91,6 +92,8 @@ pub enum StoreError {
         store: StoreLocation,
         problem: MigrateError,
     },
+    #[error("the store `{}` cannot be copied: {problem}", .path.display())]
+    NotCopied { path: PathBuf, problem: sqlx::Error },
     #[error("the store is damaged: a row of {0} does not make sense")]
     Damaged(&'static str),
     #[error("the store is not available: {0}")]

@@ -16,7 +16,7 @@ use sqlx::migrate::MigrateError;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 
 use super::replay::Replays;
-use super::{Kind, MIGRATOR, Store, StoreError, WAIT, migration_error};
+use super::{Kind, MIGRATOR, Store, StoreError, WAIT, migration_error, number};
 use crate::store_location::StoreLocation;
 
 /// Connections that only read.
@@ -104,6 +104,59 @@ async fn pool(
         })
         .connect_with(options.clone())
         .await
+}
+
+/// Copies the store at `from`, which may be in use, into the new file `to`, readable by its owner alone. The copy
+/// is of one moment. Answers its policy version.
+///
+/// # Errors
+/// [`StoreError`] in a sentence; nothing is left at `to` then, and a file that was there is as it was.
+pub async fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
+    sqlx::any::install_default_drivers();
+    let not_written = |problem| StoreError::NotWritable {
+        path: to.to_owned(),
+        problem,
+    };
+    let text = to
+        .to_str()
+        .ok_or_else(|| not_written(std::io::ErrorKind::InvalidFilename.into()))?;
+    let mut new = OpenOptions::new();
+    let file = new.write(true).create_new(true).mode(0o600).open(to);
+    let file = file.map_err(not_written)?;
+    let copied = async {
+        let mut store = options(from)?.connect().await?;
+        // An empty file would pass for a store; ours always has this row.
+        sqlx::query("SELECT version FROM policy_version")
+            .fetch_one(&mut store)
+            .await?;
+        sqlx::query("VACUUM INTO $1")
+            .bind(text)
+            .execute(&mut store)
+            .await?;
+        store.close().await?;
+        let mut copy = options(to)?.connect().await?;
+        let version: i64 = sqlx::query_scalar("SELECT version FROM policy_version")
+            .fetch_one(&mut copy)
+            .await?;
+        copy.close().await?;
+        Ok(version)
+    };
+    let copied: Result<i64, StoreError> = copied.await;
+    let done = copied.map_err(|error| match error {
+        StoreError::Unavailable(problem) => StoreError::NotCopied {
+            path: from.to_owned(),
+            problem,
+        },
+        other => other,
+    });
+    let done = done.and_then(|version| {
+        file.sync_all().map_err(not_written)?;
+        number(version, "policy_version")
+    });
+    if done.is_err() {
+        let _ = std::fs::remove_file(to);
+    }
+    done
 }
 
 /// Makes the folder and the file where they are missing, readable by their owner alone, and takes the lock.

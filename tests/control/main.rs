@@ -25,6 +25,7 @@ mod postgres;
 mod publish;
 mod revoke;
 mod service;
+mod shared;
 mod sources;
 mod store;
 mod support;

@@ -20,16 +20,16 @@ const FRESHNESS: Freshness = Freshness {
 };
 
 /// A gateway's end of the feed, applying updates by hand.
-struct Gateway {
+pub struct Gateway {
     subscriber: Subscriber,
-    policy: Policy,
+    pub policy: Policy,
     snapshots: usize,
     publishing: JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
 
 impl Gateway {
-    fn attach(control: &Arc<Control>) -> Self {
+    pub fn attach(control: &Arc<Control>) -> Self {
         let (publisher, subscriber) = feed();
         let (stop, stopped) = oneshot::channel::<()>();
         let run = publish::run(Arc::clone(control), publisher, async {
@@ -46,7 +46,7 @@ impl Gateway {
     }
 
     /// Takes one update, installs it and says so. Changes must be those of the very next version.
-    async fn take(&mut self) {
+    pub async fn take(&mut self) {
         let update = tokio::time::timeout(DEADLINE, self.subscriber.next())
             .await
             .unwrap()
@@ -62,7 +62,7 @@ impl Gateway {
         self.subscriber.installed(self.policy.version());
     }
 
-    async fn reach(&mut self, version: u64) {
+    pub async fn reach(&mut self, version: u64) {
         while self.policy.version() < version {
             self.take().await;
         }

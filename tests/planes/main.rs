@@ -27,6 +27,7 @@ mod support {
 
 mod admin;
 mod cli;
+mod kills;
 mod lifecycle;
 mod mixed_load;
 mod quickstart;
