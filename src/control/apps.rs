@@ -9,9 +9,9 @@ use super::error::{Conflict, ControlError};
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
 use crate::domain::key::{Algorithm, PublicKey};
 use crate::domain::name::{Name, composed};
-use crate::domain::role::Action;
+use crate::domain::role::{Action, View};
 use crate::domain::scope::{Scope, ScopeSet};
-use crate::domain::source_kind::SUPPORTED_SCOPES;
+use crate::domain::source_kind::{SUPPORTED_SCOPES, SourceKind};
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 use crate::snapshot::{AppRecord, Change};
 use crate::store::directory::{App, AppKey, Page};
@@ -350,13 +350,34 @@ async fn details(
 /// The app with its keys, and the sources it is connected to as far as the actor may view them.
 async fn with_keys_and_sources(tx: &mut ReadTx, actor: &Actor, app: App) -> Result<AppDetails, ControlError> {
     let keys = tx.app_keys(&app.id).await?;
-    let sources = tx.sources_of(&app.id, SOURCES_SHOWN).await?;
-    let sources = sources
-        .into_iter()
-        .filter(|(id, kind)| actor.views(&app.workspace, id, *kind))
-        .map(|(id, _)| id)
-        .collect();
+    let sources = visible_sources(tx, actor, &app).await?;
     Ok(AppDetails { app, keys, sources })
+}
+
+/// The sources that an app is connected to, of those that the actor may view, up to a bound.
+async fn visible_sources(tx: &mut ReadTx, actor: &Actor, app: &App) -> Result<Vec<SourceId>, ControlError> {
+    let mut found = match actor.as_member() {
+        Some(member) if !member.grants.is_owner() => {
+            // All the kinds that are no functions are viewed alike.
+            let sources = member.grants.view_of(SourceKind::HttpApi) == View::All;
+            let functions = member.grants.view_of(SourceKind::SourceFunction) == View::All;
+            let mut found = tx.listed_sources_of(&app.id, &member.id, SOURCES_SHOWN).await?;
+            if sources || functions {
+                found.extend(
+                    tx.sources_of_kinds(&app.id, sources, functions, SOURCES_SHOWN)
+                        .await?,
+                );
+            }
+            found
+        }
+        _ => tx.sources_of(&app.id, SOURCES_SHOWN).await?,
+    };
+    found.retain(|(id, kind)| actor.views(&app.workspace, id, *kind));
+    let mut ids: Vec<SourceId> = found.into_iter().map(|(id, _)| id).collect();
+    ids.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    ids.dedup();
+    ids.truncate(usize::try_from(SOURCES_SHOWN).unwrap_or(usize::MAX));
+    Ok(ids)
 }
 
 /// A name that a person gave.

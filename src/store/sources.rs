@@ -74,6 +74,16 @@ impl TryFrom<SourceRow> for Source {
     }
 }
 
+fn ids_and_kinds(rows: &[(String, String)]) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
+    let damaged = || StoreError::Damaged("sources");
+    rows.iter()
+        .map(|(id, kind)| {
+            let id = SourceId::parse(id).map_err(|_| damaged())?;
+            Ok((id, SourceKind::parse(kind).ok_or_else(damaged)?))
+        })
+        .collect()
+}
+
 impl ReadTx {
     /// The ids and kinds of up to `limit` sources that the app is connected to.
     pub(crate) async fn sources_of(
@@ -81,19 +91,48 @@ impl ReadTx {
         app: &AppId,
         limit: u32,
     ) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT id, kind FROM sources WHERE app = $1 ORDER BY id LIMIT $2")
-                .bind(app.as_str())
-                .bind(i64::from(limit))
-                .fetch_all(self.connection())
-                .await?;
-        let damaged = || StoreError::Damaged("sources");
-        rows.iter()
-            .map(|(id, kind)| {
-                let id = SourceId::parse(id).map_err(|_| damaged())?;
-                Ok((id, SourceKind::parse(kind).ok_or_else(damaged)?))
-            })
-            .collect()
+        self.sources_of_kinds(app, true, true, limit).await
+    }
+
+    /// The same, of sources alone, of functions alone, or of both.
+    pub(crate) async fn sources_of_kinds(
+        &mut self,
+        app: &AppId,
+        sources: bool,
+        functions: bool,
+        limit: u32,
+    ) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT id, kind FROM sources WHERE app = $1 AND ((kind <> $2 AND $3 = 1) OR (kind = $2 AND $4 = 1)) \
+             ORDER BY id LIMIT $5",
+        )
+        .bind(app.as_str())
+        .bind(SourceKind::SourceFunction.as_str())
+        .bind(i64::from(sources))
+        .bind(i64::from(functions))
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await?;
+        ids_and_kinds(&rows)
+    }
+
+    /// The same, of those that a member's grants list.
+    pub(crate) async fn listed_sources_of(
+        &mut self,
+        app: &AppId,
+        member: &MemberId,
+        limit: u32,
+    ) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT id, kind FROM sources WHERE id IN (SELECT resource FROM grants WHERE member = $1) \
+             AND app = $2 ORDER BY id LIMIT $3",
+        )
+        .bind(member.as_str())
+        .bind(app.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await?;
+        ids_and_kinds(&rows)
     }
 
     pub(crate) async fn source(

@@ -1,10 +1,11 @@
 //! Members: invited, joined, changed, removed; and their API tokens.
 
 use portcullis::control::{NewGrant, NewResources};
+use portcullis::domain::ids::SourceId;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::{Value, json};
 
-use super::support::{Answer, NOW, OPERATOR, TempDir, Tenant, TestControl};
+use super::support::{Answer, NOW, OPERATOR, TempDir, Tenant, TestControl, TestKey};
 
 const PASSWORD: &str = "a long enough password";
 
@@ -300,6 +301,23 @@ async fn listed_sources_are_all_that_a_member_sees_page_by_page() {
         }
     }
     assert_eq!(seen, mine);
+    // An app shows them the same ones, of all that it is connected to.
+    let app = tenant
+        .app_with(&TestKey::p256(), &["tracking_api:write", "functions:write"])
+        .await;
+    let all = tenant.call("GET", "/sources", None).await.json();
+    for source in all["items"].as_array().unwrap() {
+        let id = SourceId::parse(source["id"].as_str().unwrap()).unwrap();
+        control
+            .connect(&OPERATOR, &tenant.id, &id, &app.details.app.id)
+            .await
+            .unwrap();
+    }
+    let path = format!("/apps/{}", app.id());
+    let shown = tenant.call_as(token.expose(), "GET", &path, None).await.json();
+    assert_eq!(shown["sources"], json!(mine));
+    let whole = tenant.call("GET", &path, None).await.json();
+    assert_eq!(whole["sources"].as_array().unwrap().len(), 9);
 }
 
 #[tokio::test]
