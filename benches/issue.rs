@@ -31,13 +31,10 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portcullis::clock::Clock;
-use portcullis::config::{ControlLimits, Rate};
+use portcullis::config::{ControlLimits, Login, Rate};
 use portcullis::control::{Actor, Control, ControlSettings, NewApp, NewAppKey, service};
 use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::{Algorithm, PublicKey, VerifyingKey};
-
-/// Who makes what the bench begins with.
-static OPERATOR: Actor = Actor::system("bench");
 
 const ISSUER: &str = "https://control.bench";
 const TOKENS: usize = 20_000;
@@ -142,6 +139,7 @@ async fn measure(dir: &std::path::Path) {
             token_app: unlimited,
             ..ControlLimits::default()
         },
+        login: Login::default(),
     };
     let control = Arc::new(Control::open(settings, Clock::System).await.unwrap());
     let key = Key::new();
@@ -177,7 +175,10 @@ async fn measure(dir: &std::path::Path) {
 }
 
 async fn make_app(control: &Control, key: &Key) -> (String, String) {
-    let workspace = control.create_workspace(&OPERATOR, "bench").await.unwrap();
+    let workspace = control
+        .create_workspace(&Actor::system("bench"), "bench")
+        .await
+        .unwrap();
     let new = NewApp {
         name: "bench".to_owned(),
         scopes: vec!["tracking_api:write".to_owned()],
@@ -191,7 +192,10 @@ async fn make_app(control: &Control, key: &Key) -> (String, String) {
             algorithm: None,
         },
     };
-    let made = control.create_app(&OPERATOR, &workspace.id, new).await.unwrap();
+    let made = control
+        .create_app(&Actor::system("bench"), &workspace.id, new)
+        .await
+        .unwrap();
     (made.app.id.to_string(), made.keys[0].id.to_string())
 }
 

@@ -22,4 +22,5 @@ pub mod store_location;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod http_client;
 pub mod telemetry;

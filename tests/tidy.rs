@@ -16,7 +16,7 @@ use portcullis::domain::decision::DenyReason;
 const LINES_MAX: usize = 500;
 
 /// What each module may import of ours. A module imports itself freely.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("domain", &[]),
     ("store_location", &[]),
     ("snapshot", &["domain"]),
@@ -24,6 +24,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("feed", &["report", "snapshot"]),
     ("clock", &["domain"]),
     ("telemetry", &["domain"]),
+    ("http_client", &["domain"]),
     ("config", &["domain", "snapshot", "store_location"]),
     ("store", &["domain", "report", "store_location"]),
     (
@@ -33,6 +34,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
             "config",
             "domain",
             "feed",
+            "http_client",
             "report",
             "snapshot",
             "telemetry",
@@ -45,6 +47,7 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
             "config",
             "domain",
             "feed",
+            "http_client",
             "report",
             "snapshot",
             "store",

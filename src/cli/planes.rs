@@ -338,6 +338,7 @@ pub(super) fn control_settings(
         trusted_proxies: settings.trusted_proxies.clone(),
         limits: settings.limits,
         audit_retention: settings.audit_retention,
+        login: settings.login.clone(),
     }
 }
 

@@ -150,6 +150,7 @@ impl Check<'_> {
             trusted_proxies: self.networks(&file.trusted_proxies),
             limits: self.control_limits(&file.limits),
             audit_retention: self.audit_retention(&file.audit),
+            login: self.login(&file.login)?,
         })
     }
 
@@ -185,7 +186,7 @@ impl Check<'_> {
         }
     }
 
-    fn networks(&mut self, file: &[Spanned<String>]) -> Vec<Network> {
+    pub(super) fn networks(&mut self, file: &[Spanned<String>]) -> Vec<Network> {
         let mut networks = Vec::new();
         for raw in file {
             let Some(text) = self.text(raw) else { continue };

@@ -183,12 +183,51 @@ pub struct ControlPlaneFile {
     pub limits: ControlLimitsFile,
     #[serde(default)]
     pub audit: AuditFile,
+    #[serde(default)]
+    pub login: LoginFile,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditFile {
     pub retention: Option<Spanned<Duration>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginFile {
+    #[serde(default)]
+    pub session: SessionFile,
+    pub oidc: Option<OidcFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionFile {
+    pub lifetime: Option<Duration>,
+    pub idle: Option<Duration>,
+}
+
+/// It has no `Debug` of its own that shows the secret: a config error names the place, never the value.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OidcFile {
+    pub issuer: Spanned<String>,
+    pub client_id: Spanned<String>,
+    pub client_secret: Spanned<String>,
+    pub scopes: Option<Vec<String>>,
+    #[serde(default)]
+    pub domains: Vec<String>,
+    #[serde(default)]
+    pub networks: Vec<Spanned<String>>,
+}
+
+impl fmt::Debug for OidcFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OidcFile")
+            .field("issuer", &self.issuer.value)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,6 +9,7 @@ mod file;
 mod gateway;
 mod keys;
 mod load;
+mod login;
 mod policy_file;
 mod watch;
 
@@ -16,6 +17,7 @@ pub use control::{ControlLimits, Rate};
 pub use environment::notify_socket;
 pub use keys::{KeyChanges, Keys};
 pub use load::load;
+pub use login::{ClientSecret, Login, Oidc};
 pub use policy_file::load_policy;
 pub use watch::FileWatch;
 
@@ -291,6 +293,7 @@ pub struct ControlPlane {
     pub limits: ControlLimits,
     /// How long events stay in the audit trail.
     pub audit_retention: Duration,
+    pub login: Login,
 }
 
 /// Metrics, health and logs.

@@ -39,6 +39,8 @@ pub enum Deed {
     MemberChanged,
     MemberRemoved,
     PasswordReset,
+    PasswordChanged,
+    IdentityLinked,
     ApiTokenCreated,
     ApiTokenDeleted,
 }
@@ -68,6 +70,8 @@ impl Deed {
             Self::InvitationRefused => "member.invitation_refused",
             Self::MemberChanged => "member.changed",
             Self::MemberRemoved => "member.removed",
+            Self::IdentityLinked => "account.identity_linked",
+            Self::PasswordChanged => "account.password_changed",
             Self::PasswordReset => "account.password_reset",
             Self::ApiTokenCreated => "api_token.created",
             Self::ApiTokenDeleted => "api_token.deleted",

@@ -24,8 +24,16 @@ pub enum ControlError {
     Invalid { field: String, problem: String },
     #[error("{0}")]
     Conflict(#[from] Conflict),
-    #[error("send a valid API token as Authorization: Bearer pcl_...")]
+    #[error("send a valid API token as Authorization: Bearer pcl_..., or sign in")]
     Unauthenticated,
+    /// One answer whatever was wrong, so that nobody learns who has an account here.
+    #[error("the e-mail address or the password is wrong")]
+    SignInRefused,
+    #[error(
+        "this request does not come from a page of this server: a browser's session changes nothing without \
+         Sec-Fetch-Site: same-origin, our Origin, or the session's token in X-CSRF-Token"
+    )]
+    CrossSite,
     #[error("this needs {}; ask an owner of the workspace", .0.allowed_to())]
     Forbidden(Action),
     #[error(
@@ -175,6 +183,8 @@ impl IntoResponse for ControlError {
                 "changed-meanwhile",
                 "Changed meanwhile",
             ),
+            Self::SignInRefused => (StatusCode::UNAUTHORIZED, "sign-in-refused", "Not signed in"),
+            Self::CrossSite => (StatusCode::FORBIDDEN, "cross-site-request", "Cross-site request"),
             Self::Forbidden(_) | Self::OperatorOnly => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::Request(fault) => fault.status(),
             Self::TooMany(_) => (

@@ -64,6 +64,39 @@ impl Form {
     }
 }
 
+/// Writes parameters as a form. What a value holds is escaped unless it is plain everywhere.
+#[must_use]
+pub fn encode(parameters: &[(&str, &str)]) -> String {
+    let mut form = String::new();
+    for (name, value) in parameters {
+        if !form.is_empty() {
+            form.push('&');
+        }
+        form.push_str(name);
+        form.push('=');
+        form.push_str(&escape(value));
+    }
+    form
+}
+
+/// A text as it stands in a form or a query.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
+    ];
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or_default();
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
+    }
+    escaped
+}
+
 fn decode(text: &[u8]) -> Result<String, InvalidForm> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -114,6 +147,14 @@ mod tests {
         assert_eq!(get("s=a=b", "s").as_deref(), Some("a=b"));
         assert_eq!(get("s=&t", "s"), None);
         assert_eq!(get("s=&t", "t"), None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let value = "a b&c=d+e%f\u{e4}/:?";
+        let form = encode(&[("one", value), ("two", "")]);
+        assert_eq!(form, "one=a%20b%26c%3Dd%2Be%25f%C3%A4%2F%3A%3F&two=");
+        assert_eq!(get(&form, "one").as_deref(), Some(value));
     }
 
     #[test]

@@ -126,12 +126,16 @@ impl Control {
         drop(tx);
         // Hashing takes its time: no transaction is open meanwhile.
         let new = match &held {
-            Some(held) if passwords::verify(password, held).await? => None,
+            Some(held) if self.fits(password, held).await? => None,
             Some(_) => {
                 let tx = self.store.write().await?;
                 return self.refuse_proof(tx, from, member).await;
             }
-            None => Some(passwords::hash_chosen(password).await?),
+            None => Some(
+                self.hashing
+                    .hash(passwords::chosen(password, &member.email)?)
+                    .await?,
+            ),
         };
         let mut tx = self.store.write().await?;
         // Whatever happened meanwhile counts.
@@ -150,6 +154,11 @@ impl Control {
         let event = member_event(Deed::MemberJoined, &member).made(json!({"email": member.email}));
         self.commit(tx, &actor, &[], event).await?;
         Ok(member)
+    }
+
+    async fn fits(&self, password: &str, held: &str) -> Result<bool, ControlError> {
+        let typed = passwords::typed(password).unwrap_or_default();
+        Ok(self.hashing.check(typed, Some(held.to_owned())).await?.fits)
     }
 
     async fn refuse_proof(

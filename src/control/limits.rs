@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 
 use crate::clock::Clock;
 use crate::config::{ControlLimits, Rate};
+use crate::domain::digest::sha256;
 use crate::domain::ids::{AccountId, AppId};
 use crate::domain::network::{Network, neighbourhood};
 
@@ -26,6 +27,9 @@ const HOPS_MAX: usize = 16;
 pub struct Wait(u64);
 
 impl Wait {
+    /// The shortest wait that is asked for.
+    pub const SHORTEST: Self = Self(1);
+
     /// The seconds to wait.
     #[must_use]
     pub const fn seconds(self) -> u64 {
@@ -146,6 +150,15 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         self.full_at.remove(key);
     }
 
+    /// Takes one request back that was counted.
+    pub fn give_back(&self, key: &K) {
+        if let Some(bucket) = self.full_at.get(key) {
+            let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+                Some(full_at.saturating_sub(self.interval))
+            });
+        }
+    }
+
     fn wait(&self, full_at: u64, now: u64) -> Wait {
         let until = full_at.saturating_add(self.interval).saturating_sub(self.whole);
         Wait::of(Duration::from_micros(until.saturating_sub(now)))
@@ -164,6 +177,54 @@ pub struct Limits {
     token_address: Limiter<IpAddr>,
     api_account: Limiter<AccountId>,
     api_address: Limiter<IpAddr>,
+    sign_in: SignInLimits,
+    sign_on: Limiter<IpAddr>,
+}
+
+/// Attempts to sign in, by what they have in common. Attempts that succeed do not count.
+struct SignInLimits {
+    /// One e-mail address from one address.
+    pair: Limiter<[u8; 32]>,
+    /// Any e-mail address from one address.
+    address: Limiter<IpAddr>,
+    /// One e-mail address from everywhere together. One address alone cannot exhaust it: it fills faster than
+    /// `pair` lets any one of them through.
+    account: Limiter<[u8; 32]>,
+    /// One e-mail address from a browser that its person has signed in from.
+    browser: Limiter<[u8; 32]>,
+}
+
+impl Default for SignInLimits {
+    fn default() -> Self {
+        Self {
+            pair: Limiter::every(Duration::from_secs(60), 10),
+            address: Limiter::every(Duration::from_secs(6), 50),
+            account: Limiter::every(Duration::from_secs(10), 100),
+            browser: Limiter::every(Duration::from_secs(60), 10),
+        }
+    }
+}
+
+/// A counted attempt to sign in.
+pub struct Attempt<'l> {
+    limits: &'l SignInLimits,
+    address: IpAddr,
+    account: [u8; 32],
+    pair: [u8; 32],
+    browser: Option<[u8; 32]>,
+}
+
+impl Attempt<'_> {
+    /// The attempt was the person's own: it does not count, nor do the mistypings before it.
+    pub fn succeeded(self) {
+        if let Some(browser) = self.browser {
+            self.limits.browser.forget(&browser);
+        } else {
+            self.limits.pair.forget(&self.pair);
+            self.limits.address.give_back(&self.address);
+            self.limits.account.give_back(&self.account);
+        }
+    }
 }
 
 impl Limits {
@@ -175,6 +236,8 @@ impl Limits {
             token_address: Limiter::new(limits.token_address),
             api_account: Limiter::new(limits.api_account),
             api_address: Limiter::new(limits.api_address),
+            sign_in: SignInLimits::default(),
+            sign_on: Limiter::every(Duration::from_secs(2), 30),
         }
     }
 
@@ -204,6 +267,40 @@ impl Limits {
     /// Counts a management request of a person.
     pub fn management_request(&self, account: &AccountId) -> Result<(), Wait> {
         self.api_account.take(account, self.clock.elapsed())
+    }
+
+    /// Counts an attempt to sign in, unless it has to wait. `browser` is what the browser is known by to this
+    /// person, where it is. Nothing here depends on whether there is an account with this address.
+    pub fn sign_in(&self, email: &str, from: IpAddr, browser: Option<&str>) -> Result<Attempt<'_>, Wait> {
+        let (now, limits, address) = (self.clock.elapsed(), &self.sign_in, neighbourhood(from));
+        let key = |parts: [&str; 2]| sha256(parts.join("\n").as_bytes());
+        let attempt = Attempt {
+            limits,
+            address,
+            account: key([email, ""]),
+            pair: key([email, &address.to_string()]),
+            browser: browser.map(|browser| key([email, browser])),
+        };
+        if let Some(browser) = &attempt.browser {
+            limits.browser.take(browser, now)?;
+            return Ok(attempt);
+        }
+        limits.pair.take(&attempt.pair, now)?;
+        if let Err(wait) = limits.address.take(&address, now) {
+            limits.pair.give_back(&attempt.pair);
+            return Err(wait);
+        }
+        if let Err(wait) = limits.account.take(&attempt.account, now) {
+            limits.pair.give_back(&attempt.pair);
+            limits.address.give_back(&address);
+            return Err(wait);
+        }
+        Ok(attempt)
+    }
+
+    /// Counts a sign-on that is begun at a provider.
+    pub fn sign_on(&self, from: IpAddr) -> Result<(), Wait> {
+        self.sign_on.take(&neighbourhood(from), self.clock.elapsed())
     }
 
     /// Counts a management request whose credentials are not good.

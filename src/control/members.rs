@@ -115,6 +115,8 @@ impl Control {
         actor.expects(member.revision)?;
         keep_an_owner(&mut tx, &member).await?;
         tx.delete_member(id).await?;
+        // Where else they are a member, they sign in again.
+        tx.end_sessions(&member.account).await?;
         let event = member_event(Deed::MemberRemoved, &member).removed(member_value(&member));
         self.commit(tx, actor, &[], event).await
     }
@@ -209,7 +211,7 @@ impl Control {
             revision: 1,
             created_at: now,
         };
-        let hash = passwords::hash_chosen(password).await?;
+        let hash = self.hashing.hash(passwords::chosen(password, &email)?).await?;
         let mut tx = self.store.write().await?;
         if !tx.is_without_members().await? {
             return Err(Conflict::NotEmpty.into());

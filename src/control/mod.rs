@@ -11,12 +11,15 @@ mod api_tokens;
 mod apps;
 mod audit;
 mod body;
+mod cookies;
 mod error;
 mod form;
 mod invitations;
 mod keys;
 pub mod limits;
+mod login;
 mod members;
+pub mod oidc;
 mod passwords;
 mod provers;
 pub mod publish;
@@ -24,6 +27,7 @@ mod random;
 mod retry;
 mod revoke;
 pub mod service;
+pub mod sessions;
 mod sources;
 mod token;
 mod traffic;
@@ -50,7 +54,7 @@ pub use traffic::{GatewayState, SourceTraffic};
 pub use trail::{TrailReport, verify_trail};
 
 use crate::clock::Clock;
-use crate::config::ControlLimits;
+use crate::config::{ControlLimits, Login};
 use crate::domain::issue::IssuerIdentity;
 use crate::domain::key::Algorithm;
 use crate::domain::network::Network;
@@ -58,8 +62,11 @@ use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::store::{Store, StoreError};
 use crate::store_location::StoreLocation;
+use cookies::Cookies;
 use keys::KeyRing;
 use limits::Limits;
+use oidc::Provider;
+use passwords::Hashing;
 use provers::Provers;
 use random::Ids;
 use uses::Uses;
@@ -83,6 +90,8 @@ pub struct ControlSettings {
     pub limits: ControlLimits,
     /// How long events stay in the audit trail.
     pub audit_retention: Duration,
+    /// How people sign in.
+    pub login: Login,
 }
 
 /// Why a control plane cannot start.
@@ -115,6 +124,13 @@ pub struct Control {
     uses: Uses,
     limits: Limits,
     audit_retention: Duration,
+    hashing: Hashing,
+    cookies: Cookies,
+    /// How long sessions last.
+    session_lifetime_s: u64,
+    session_idle_s: u64,
+    /// Where people may sign on besides with a password.
+    provider: Option<Provider>,
     tokens_issued: IntCounterVec,
     /// The newest policy version, for whoever feeds gateways.
     versions: watch::Sender<u64>,
@@ -142,6 +158,14 @@ impl Control {
             store,
             audit_retention: settings.audit_retention,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
+            hashing: Hashing::default(),
+            cookies: Cookies::of(&settings.public_url),
+            session_lifetime_s: settings.login.session_lifetime.as_secs(),
+            session_idle_s: settings.login.session_idle.as_secs(),
+            provider: settings
+                .login
+                .oidc
+                .map(|oidc| Provider::new(oidc, &settings.public_url)),
             clock,
             ids: Ids::new(),
             assertion_audiences: [settings.public_url.clone(), token_endpoint],
@@ -194,6 +218,7 @@ impl Control {
             ticks.tick().await;
             self.flush_uses().await;
             self.purge().await;
+            self.purge_sessions().await;
         }
     }
 

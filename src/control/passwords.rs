@@ -1,7 +1,12 @@
-//! Passwords of people: chosen by them or made here, kept as argon2id hashes.
+//! Passwords of people: how they are kept, and how one is checked without telling who has one.
+//!
+//! Argon2id with 19 MiB, two passes, one lane. A check takes tens of milliseconds of CPU and those 19 MiB, so
+//! checks run beside the async threads and a few at a time; who finds the queue full is asked to come again.
+
+use std::sync::Arc;
 
 use argon2::password_hash::{PasswordHash, SaltString};
-use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use aws_lc_rs::rand;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -9,42 +14,183 @@ use zeroize::Zeroizing;
 use super::actor::Actor;
 use super::audit::{Deed, Event};
 use super::error::ControlError;
+use super::limits::Wait;
 use super::members::email_address;
+use super::sessions::{Browser, Method, SignedIn};
 use super::{Control, random};
 use crate::domain::name::composed;
 use crate::store::members::Member;
+use crate::store::sessions::SessionRecord;
+
+/// Memory of one hash, in KiB.
+const MEMORY_KIB: u32 = 19 * 1024;
+
+/// Passes over that memory.
+const PASSES: u32 = 2;
+
+/// Hashes computed at one moment.
+const AT_ONCE: usize = 2;
+
+/// Hashes computed or waited for. Each waits at most for the others before it, about a second.
+const WAITING_MAX: usize = 32;
+
+/// The shortest password taken, in characters.
+pub const PASSWORD_CHARS_MIN: usize = 12;
+
+/// The longest password taken, in bytes.
+const PASSWORD_BYTES_MAX: usize = 1_024;
 
 /// Letters and digits of a generated password: 142 bits.
-const PASSWORD_CHARS: usize = 24;
-
-/// The shortest password that people may choose, in characters.
-const CHOSEN_CHARS_MIN: usize = 12;
-
-/// The longest password looked at, in bytes.
-const BYTES_MAX: usize = 1_024;
+const GENERATED_CHARS: usize = 24;
 
 /// Bytes of a salt.
 const SALT_BYTES: usize = 16;
 
-/// Hashes computed at once, each of which takes 19 MiB.
-static AT_ONCE: Semaphore = Semaphore::const_new(2);
+/// What is checked where there is no hash: no password fits it, and checking it takes as long as any other.
+const NOBODYS: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Computes hashes, a bounded number at a time.
+pub struct Hashing {
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+}
+
+/// What a check found.
+pub struct Checked {
+    pub fits: bool,
+    /// A hash of the same password with today's parameters, where the one it fits has others.
+    pub upgraded: Option<String>,
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            places: Arc::new(Semaphore::new(WAITING_MAX)),
+        }
+    }
+}
+
+impl Hashing {
+    /// The hash that is kept of a password.
+    pub async fn hash(&self, password: Zeroizing<String>) -> Result<String, ControlError> {
+        self.run(move || hash(&password)).await
+    }
+
+    /// Checks a password against the hash that is kept of it, or against nobody's where there is none.
+    pub async fn check(
+        &self,
+        password: Zeroizing<String>,
+        kept: Option<String>,
+    ) -> Result<Checked, ControlError> {
+        self.run(move || check(&password, kept.as_deref())).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
+    ) -> Result<T, ControlError> {
+        let ended = || ControlError::Crypto("hashing a password");
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| ControlError::TooMany(Wait::SHORTEST))?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let turn = turn.map_err(|_| ended())?;
+        let task = tokio::task::spawn_blocking(move || {
+            // Held until the work is done, even if nobody waits for it any more.
+            let _held = (place, turn);
+            work()
+        });
+        task.await.map_err(|_| ended())?
+    }
+}
+
+fn argon2() -> Result<Argon2<'static>, ControlError> {
+    let params = Params::new(MEMORY_KIB, PASSES, 1, None);
+    let params = params.map_err(|_| ControlError::Crypto("hashing a password"))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hash(password: &str) -> Result<String, ControlError> {
+    let failed = |_| ControlError::Crypto("hashing a password");
+    let mut salt = [0_u8; SALT_BYTES];
+    rand::fill(&mut salt).map_err(|_| ControlError::Crypto("the random source"))?;
+    let salt = SaltString::encode_b64(&salt).map_err(failed)?;
+    let hash = argon2()?.hash_password(password.as_bytes(), &salt);
+    Ok(hash.map_err(failed)?.to_string())
+}
+
+fn check(password: &str, kept: Option<&str>) -> Result<Checked, ControlError> {
+    let parsed = PasswordHash::new(kept.unwrap_or(NOBODYS));
+    let parsed = parsed.map_err(|_| ControlError::Crypto("reading a password's hash"))?;
+    let fits = argon2()?.verify_password(password.as_bytes(), &parsed).is_ok() && kept.is_some();
+    let is_of_today = Params::try_from(&parsed).is_ok_and(|params| {
+        (params.m_cost(), params.t_cost(), params.p_cost()) == (MEMORY_KIB, PASSES, 1)
+            && parsed.algorithm.as_str() == "argon2id"
+    });
+    Ok(Checked {
+        fits,
+        upgraded: if fits && !is_of_today {
+            Some(hash(password)?)
+        } else {
+            None
+        },
+    })
+}
+
+/// A password as it is hashed: whatever keyboard wrote it, the same characters are the same bytes (RFC 8265
+/// section 4.2).
+///
+/// # Errors
+/// `None` for one that nobody can have.
+pub fn typed(password: &str) -> Option<Zeroizing<String>> {
+    if password.len() > PASSWORD_BYTES_MAX {
+        return None;
+    }
+    Some(Zeroizing::new(composed(password)))
+}
+
+/// A password that somebody chose.
+///
+/// # Errors
+/// [`ControlError::Invalid`] says what is wrong with it, and nothing of it.
+pub fn chosen(password: &str, email: &str) -> Result<Zeroizing<String>, ControlError> {
+    let refused = |problem: String| Err(ControlError::invalid("password", problem));
+    let Some(typed) = typed(password) else {
+        return refused(format!("a password has at most {PASSWORD_BYTES_MAX} bytes"));
+    };
+    if typed.chars().any(char::is_control) {
+        return refused("a password has no control characters".to_owned());
+    }
+    if typed.chars().count() < PASSWORD_CHARS_MIN {
+        return refused(format!("a password has at least {PASSWORD_CHARS_MIN} characters"));
+    }
+    if typed.to_lowercase() == email {
+        return refused("a password is not the e-mail address".to_owned());
+    }
+    Ok(typed)
+}
 
 impl Control {
-    /// Gives a person a new password, made here. It is shown once, to whoever calls.
+    /// Gives a person a new password, made here, and ends their sessions. It is shown once, to whoever calls.
     ///
     /// # Errors
-    /// [`ControlError::OperatorOnly`] for anybody else; the random source or the store failed.
+    /// [`ControlError::OperatorOnly`] for anybody else, [`ControlError::NotFound`] for a person who is not
+    /// there, or the random source or the store failed.
     pub async fn set_new_password(
         &self,
         actor: &Actor,
         person: &Member,
     ) -> Result<Zeroizing<String>, ControlError> {
-        let password = random::alphanumerics(PASSWORD_CHARS)?;
+        actor.must_be_system()?;
+        let password = random::alphanumerics(GENERATED_CHARS)?;
         self.reset_password(actor, &person.email, &password).await?;
         Ok(password)
     }
 
-    /// Gives the person with this address the password that the operator chose for them.
+    /// Gives the person with this address the password that the operator chose for them, and ends their
+    /// sessions.
     ///
     /// # Errors
     /// [`ControlError::OperatorOnly`] for anybody else, [`ControlError::NotFound`] for the person,
@@ -57,58 +203,107 @@ impl Control {
     ) -> Result<(), ControlError> {
         actor.must_be_system()?;
         let email = email_address(email)?;
-        let hash = hash_chosen(password).await?;
+        let hash = self.hashing.hash(chosen(password, &email)?).await?;
         let mut tx = self.store.write().await?;
         let person = tx.account_with_email(&email).await?;
         let person = person.ok_or(ControlError::NotFound("person"))?;
-        tx.set_password_hash(&person.id, &hash).await?;
+        if !tx.set_password_hash(&person.id, &hash).await? {
+            return Err(ControlError::NotFound("person"));
+        }
+        tx.end_sessions(&person.id).await?;
         let event = Event::of_server(Deed::PasswordReset, "account", &person.id, &person.email);
         self.commit(tx, actor, &[], event).await
     }
 }
 
-/// The hash of a password that somebody chose.
-///
-/// # Errors
-/// [`ControlError::Invalid`] for one that is too short or too long.
-pub(super) async fn hash_chosen(password: &str) -> Result<String, ControlError> {
-    let password = Zeroizing::new(composed(password));
-    if password.len() > BYTES_MAX || password.chars().count() < CHOSEN_CHARS_MIN {
-        let problem =
-            format!("a password has at least {CHOSEN_CHARS_MIN} characters and at most {BYTES_MAX} bytes");
-        return Err(ControlError::invalid("password", problem));
+impl Control {
+    /// Replaces a person's own password, for whoever knows the old one. All their sessions end; a new one
+    /// comes back.
+    ///
+    /// # Errors
+    /// [`ControlError::SignInRefused`] where the old one is not theirs, [`ControlError::Invalid`] for a new one
+    /// that nobody should have, [`ControlError::TooMany`] where it was tried too often.
+    pub async fn change_password(
+        &self,
+        session: &SessionRecord,
+        current: &str,
+        new: &str,
+        browser: &Browser,
+    ) -> Result<SignedIn, ControlError> {
+        let new = chosen(new, &session.email)?;
+        let kept = self.prove_password(&session.email, current, browser).await?;
+        let hash = self.hashing.hash(new).await?;
+        let mut tx = self.store.write().await?;
+        if !tx.replace_password_hash(&session.account, &kept, &hash).await? {
+            return Err(ControlError::SignInRefused);
+        }
+        tx.end_sessions(&session.account).await?;
+        let event = Event::of_server(Deed::PasswordChanged, "account", &session.account, &session.email);
+        let actor = Actor {
+            from: Some(browser.address),
+            ..Actor::system("password-change")
+        };
+        self.commit(tx, &actor, &[], event).await?;
+        let email = session.email.clone();
+        self.open_session(&session.account, email, Method::Password, browser, Some(&hash))
+            .await
     }
-    apart(move || {
-        let failed = |_| ControlError::Crypto("hashing a password");
-        let mut salt = [0_u8; SALT_BYTES];
-        rand::fill(&mut salt).map_err(|_| ControlError::Crypto("the random source"))?;
-        let salt = SaltString::encode_b64(&salt).map_err(failed)?;
-        let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
-        Ok(hash.map_err(failed)?.to_string())
-    })
-    .await
 }
 
-/// Whether a password is the one that was hashed.
-pub(super) async fn verify(password: &str, hash: &str) -> Result<bool, ControlError> {
-    if password.len() > BYTES_MAX {
-        return Ok(false);
-    }
-    let (password, hash) = (Zeroizing::new(composed(password)), hash.to_owned());
-    apart(move || {
-        let hash = PasswordHash::new(&hash).map_err(|_| ControlError::Crypto("reading a password's hash"))?;
-        Ok(Argon2::default()
-            .verify_password(password.as_bytes(), &hash)
-            .is_ok())
-    })
-    .await
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Does what takes long on a thread where it holds up no request.
-async fn apart<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
-) -> Result<T, ControlError> {
-    let failed = || ControlError::Crypto("hashing a password");
-    let _turn = AT_ONCE.acquire().await.map_err(|_| failed())?;
-    tokio::task::spawn_blocking(work).await.map_err(|_| failed())?
+    #[test]
+    fn a_password_fits_its_own_hash_and_nothing_fits_nobodys() {
+        let kept = hash("correct horse battery").unwrap();
+        let found = check("correct horse battery", Some(&kept)).unwrap();
+        assert!(found.fits && found.upgraded.is_none());
+        assert!(!check("correct horse batter", Some(&kept)).unwrap().fits);
+        for password in ["", "correct horse battery"] {
+            assert!(!check(password, None).unwrap().fits);
+        }
+        let nobodys = PasswordHash::new(NOBODYS).unwrap();
+        let params = Params::try_from(&nobodys).unwrap();
+        assert_eq!(
+            (params.m_cost(), params.t_cost(), params.p_cost()),
+            (MEMORY_KIB, PASSES, 1)
+        );
+    }
+
+    #[test]
+    fn a_weaker_hash_is_upgraded_when_its_password_comes() {
+        let weak = Argon2::new(
+            Algorithm::Argon2id,
+            Version::V0x13,
+            Params::new(8 * 1024, 1, 1, None).unwrap(),
+        );
+        let salt = SaltString::encode_b64(&[7; SALT_BYTES]).unwrap();
+        let kept = weak
+            .hash_password(b"correct horse battery", &salt)
+            .unwrap()
+            .to_string();
+        let found = check("correct horse battery", Some(&kept)).unwrap();
+        let upgraded = found.upgraded.unwrap();
+        assert!(
+            upgraded.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{upgraded}"
+        );
+        assert!(check("correct horse battery", Some(&upgraded)).unwrap().fits);
+        assert!(check("wrong", Some(&kept)).unwrap().upgraded.is_none());
+    }
+
+    #[test]
+    fn chosen_passwords_are_long_enough_and_the_same_from_every_keyboard() {
+        let composed = chosen("caf\u{e9} au lait!", "a@b.c").unwrap();
+        assert_eq!(composed, chosen("cafe\u{301} au lait!", "a@b.c").unwrap());
+        for (password, email) in [
+            ("elevenchars", "a@b.c"),
+            ("twelve\u{0}chars", "a@b.c"),
+            ("Owner@Example.com", "owner@example.com"),
+            (&"x".repeat(1_025), "a@b.c"),
+        ] {
+            assert!(chosen(password, email).is_err());
+        }
+    }
 }

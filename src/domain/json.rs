@@ -38,7 +38,8 @@ pub enum Value<'a> {
     Number(f64),
     /// An array of texts only.
     Texts(Vec<Cow<'a, str>>),
-    /// `true`, `false`, `null`, an object, or an array with anything but texts.
+    Flag(bool),
+    /// `null`, an object, or an array with anything but texts.
     Other,
 }
 
@@ -199,8 +200,8 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Number(number))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Value::Other)
+    fn visit_bool<E>(self, flag: bool) -> Result<Self::Value, E> {
+        Ok(Value::Flag(flag))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {

@@ -13,6 +13,7 @@ pub mod decision;
 pub mod digest;
 pub mod digest_map;
 pub mod facts;
+pub mod id_token;
 pub mod ids;
 pub mod issue;
 pub mod json;

@@ -9,12 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::HeaderMap;
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
@@ -26,6 +21,7 @@ use crate::config::{JwksUri, KeyOrigin, OutsideIssuer};
 use crate::domain::ids::Audience;
 use crate::domain::key::{Algorithm, VerifyingKey};
 use crate::domain::policy::TrustedIssuer;
+use crate::http_client::{Bounds, FetchError, HttpClient, Reach};
 use crate::snapshot::{self, Jwk};
 
 /// The largest key set read, in bytes.
@@ -34,19 +30,13 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// The wait after the first failed fetch; it doubles up to the refresh interval.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
-
 /// Why a key set could not be had.
 #[derive(Debug, Error)]
 pub enum KeySetError {
     #[error("cannot read {0}: {1}")]
     File(String, std::io::Error),
-    #[error("the fetch took longer than {0:?}")]
-    Timeout(Duration),
-    #[error("the fetch failed: {0}")]
-    Http(String),
-    #[error("the answer has status {0}")]
-    Status(u16),
+    #[error("{0}")]
+    Fetch(#[from] FetchError),
     #[error("the answer is no JWK set: {0}")]
     Json(String),
     #[error("the key set {0}")]
@@ -122,17 +112,12 @@ impl KeyFetcher {
         let KeyOrigin::Uri(uri) = &issuer.keys else {
             return None;
         };
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .build();
         Some(Self {
             issuer: issuer.issuer.clone(),
             uri: uri.clone(),
             algorithms: issuer.algorithms.clone(),
-            client: Client::builder(TokioExecutor::new()).build(https),
+            // The operator named this address, wherever it is.
+            client: HttpClient::new(Reach::Anywhere),
             wanted: Notify::new(),
             finished: watch::Sender::new(0),
         })
@@ -201,27 +186,12 @@ impl KeyFetcher {
     }
 
     async fn fetch(&self) -> Result<Arc<[VerifyingKey]>, KeySetError> {
-        let bound = self.uri.fetch_timeout;
-        let body = tokio::time::timeout(bound, self.get())
-            .await
-            .map_err(|_| KeySetError::Timeout(bound))??;
+        let bounds = Bounds {
+            within: self.uri.fetch_timeout,
+            bytes_max: BODY_BYTES_MAX,
+        };
+        let body = self.client.get(&self.uri.uri, HeaderMap::new(), bounds).await?;
         parse(&body, &self.algorithms)
-    }
-
-    /// One GET. Redirects are not followed: the operator named this address and no other.
-    async fn get(&self) -> Result<Bytes, KeySetError> {
-        let response = self
-            .client
-            .get(self.uri.uri.clone())
-            .await
-            .map_err(|error| KeySetError::Http(error.to_string()))?;
-        if response.status() != http::StatusCode::OK {
-            return Err(KeySetError::Status(response.status().as_u16()));
-        }
-        let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
-        Ok(body
-            .map_err(|error| KeySetError::Http(error.to_string()))?
-            .to_bytes())
     }
 }
 

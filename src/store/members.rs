@@ -409,16 +409,17 @@ impl WriteTx {
         Ok(())
     }
 
+    /// Replaces a person's password. Answers whether there is such a person.
     pub(crate) async fn set_password_hash(
         &mut self,
         account: &AccountId,
         hash: &str,
-    ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2")
+    ) -> Result<bool, StoreError> {
+        let set = sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2")
             .bind(hash)
             .bind(account.as_str())
             .execute(self.connection())
             .await?;
-        Ok(())
+        Ok(set.rows_affected() == 1)
     }
 }

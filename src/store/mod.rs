@@ -23,6 +23,7 @@ pub mod members;
 mod postgres;
 pub mod replay;
 pub mod retry;
+pub mod sessions;
 pub mod sources;
 mod sqlite;
 pub mod traffic;

@@ -17,7 +17,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portcullis::clock::{Clock, ManualClock};
-use portcullis::config::ControlLimits;
+use portcullis::config::{ControlLimits, Login};
 use portcullis::control::{
     Actor, AppDetails, Control, ControlSettings, NewApp, NewAppKey, NewSource, OpenError, service,
 };
@@ -189,27 +189,7 @@ impl TestControl {
 
     /// One request on a connection of its own.
     pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut head = format!(
-            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
-            self.address
-        );
-        if !body.is_empty() || method != "GET" {
-            write!(head, "Content-Length: {}\r\n", body.len()).unwrap();
-        }
-        for (name, value) in headers {
-            write!(head, "{name}: {value}\r\n").unwrap();
-        }
-        head.push_str("\r\n");
-        let exchange = async {
-            let mut stream = TcpStream::connect(self.address).await.unwrap();
-            stream.write_all(head.as_bytes()).await.unwrap();
-            // A server that refuses by the head alone may close before it has read the body.
-            let _ = stream.write_all(body).await;
-            let mut answer = Vec::new();
-            let _ = stream.read_to_end(&mut answer).await;
-            Answer::parse(&answer)
-        };
-        tokio::time::timeout(DEADLINE, exchange).await.unwrap()
+        send_to(self.address, method, target, headers, body).await
     }
 
     /// Posts a form to the token endpoint.
@@ -222,6 +202,34 @@ impl TestControl {
     pub async fn ask(&self, assertion: &str, scope: &str) -> Answer {
         self.post_token("/token", &form(assertion, scope)).await
     }
+}
+
+/// One request to a server on a connection of its own.
+pub async fn send_to(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Answer {
+    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    if !body.is_empty() || method != "GET" {
+        write!(head, "Content-Length: {}\r\n", body.len()).unwrap();
+    }
+    for (name, value) in headers {
+        write!(head, "{name}: {value}\r\n").unwrap();
+    }
+    head.push_str("\r\n");
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // A server that refuses by the head alone may close before it has read the body.
+        let _ = stream.write_all(body).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        Answer::parse(&answer)
+    };
+    tokio::time::timeout(DEADLINE, exchange).await.unwrap()
 }
 
 /// The body of a token request, as all released SDKs write it.
@@ -241,6 +249,7 @@ pub fn settings(store: StoreLocation) -> ControlSettings {
         trusted_proxies: Vec::new(),
         limits: ControlLimits::default(),
         audit_retention: Duration::from_secs(90 * 86_400),
+        login: Login::default(),
     }
 }
 
@@ -528,6 +537,12 @@ impl Answer {
             headers,
             body: bytes[end + 4..].to_vec(),
         }
+    }
+
+    /// Every value of a header.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        let held = self.headers.iter().filter(|(held, _)| held == name);
+        held.map(|(_, value)| value.as_str()).collect()
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.."
 python_env=target/test-env/venv
 python_pins=tests/sdk/python/requirements.txt
 node_dir=tests/sdk/node
+oidc_dir=tests/sdk/oidc
 
 fail() {
     printf 'setup: %s\n' "$1" >&2
@@ -71,9 +72,18 @@ install_node_sdk() {
     cp "$node_dir/package-lock.json" "$node_dir/node_modules/pins.json"
 }
 
+install_oidc_provider() {
+    cmp -s "$oidc_dir/package-lock.json" "$oidc_dir/node_modules/pins.json" && return 0
+    printf 'setup: installing the OpenID provider into %s/node_modules\n' "$oidc_dir"
+    (cd "$oidc_dir" && npm ci --no-audit --no-fund --loglevel=error) ||
+        fail "npm could not install $oidc_dir/package-lock.json"
+    cp "$oidc_dir/package-lock.json" "$oidc_dir/node_modules/pins.json"
+}
+
 have cargo || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] ||
     fail "Rust is missing: install it from https://rustup.rs (1.95 or later), open a new shell and run this again"
 mkdir -p target/test-env
 install_packages
 install_python_sdk
 install_node_sdk
+install_oidc_provider

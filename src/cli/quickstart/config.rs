@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::Failure;
 use super::{ALL_SCOPES, QuickstartArgs};
 use crate::config::{
-    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, Limits, Listener,
+    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, Limits, Listener, Login,
     Observability, PathPattern, PolicyOrigin, Shutdown, Timeouts, Upstream,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
@@ -59,6 +59,7 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             signing_algorithm: Algorithm::Rs256,
             trusted_proxies: Vec::new(),
             limits: ControlLimits::default(),
+            login: Login::default(),
             audit_retention: Duration::from_secs(90 * 86_400),
         }),
         observability: Observability {

@@ -5,6 +5,7 @@ mod audit;
 mod conditions;
 mod members;
 mod request;
+pub(super) mod session;
 mod sources;
 mod tokens;
 mod workspaces;
@@ -19,7 +20,7 @@ use axum::routing::{delete, get, post, put};
 use http::{HeaderValue, header};
 
 use super::error::{BadRequest, ControlError};
-use super::{Control, keys, token};
+use super::{Control, keys, login, token};
 use crate::domain::time::UnixSeconds;
 
 /// Where tokens are asked for. One SDK appends `/token` to a server that ends in a slash.
@@ -37,6 +38,8 @@ pub(super) fn routes(control: Arc<Control>) -> Router {
         .route(doubled, token())
         .route("/.well-known/jwks.json", get(keys::key_set))
         .route("/.well-known/oauth-authorization-server", get(keys::metadata))
+        .route("/login/oidc", get(login::begin))
+        .route("/login/oidc/callback", get(login::callback))
         .nest("/api/v1", management())
         .fallback(async || ControlError::Request(BadRequest::Path))
         .method_not_allowed_fallback(async || ControlError::Request(BadRequest::Method))
@@ -46,6 +49,13 @@ pub(super) fn routes(control: Arc<Control>) -> Router {
 /// The management API. Everything below a workspace is for its members.
 fn management() -> Router<Arc<Control>> {
     Router::new()
+        .route(
+            "/session",
+            get(session::show).post(session::create).delete(session::delete),
+        )
+        .route("/session/password", put(session::change_password))
+        .route("/sessions", get(session::list).delete(session::delete_all))
+        .route("/sessions/{id}", delete(session::delete_one))
         .route("/workspaces", get(workspaces::list).post(workspaces::create))
         .route(
             "/workspaces/{ws}",

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::if_match;
+use super::session::in_session;
 use crate::control::Control;
 use crate::control::actor::Actor;
 use crate::control::body::{has_media_type, read_body};
@@ -145,6 +146,13 @@ pub struct List<T> {
     next: Option<String>,
 }
 
+impl<T> List<T> {
+    /// A list that is never longer than one page.
+    pub const fn whole(items: Vec<T>) -> Self {
+        Self { items, next: None }
+    }
+}
+
 /// `?name=true` or `?name=false`, and no other parameter. False unless given.
 pub fn flag(parts: &Parts, name: &'static str) -> Result<bool, ControlError> {
     match query(parts, &[name])?.get(name) {
@@ -200,8 +208,12 @@ pub fn address(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<ClientAddress>().map(|from| from.0)
 }
 
-/// The member that the request's one credential speaks for.
+/// The member that the request's one credential speaks for: an API token, or else a session.
 async fn authenticated(parts: &Parts, control: &Control) -> Result<Member, ControlError> {
+    if !parts.headers.contains_key(header::AUTHORIZATION) {
+        let found = in_session(parts, control).await?;
+        return control.home(&found.session.account).await;
+    }
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(ControlError::Unauthenticated);

@@ -1,0 +1,118 @@
+//! How people sign in: sessions, and a provider besides passwords.
+
+use std::fmt;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::file::{LoginFile, OidcFile};
+use super::load::Check;
+use crate::domain::network::Network;
+
+/// How people sign in.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// How long a session lasts at most.
+    pub session_lifetime: Duration,
+    /// How long a session lasts without being used.
+    pub session_idle: Duration,
+    /// Where they may sign on besides with a password.
+    pub oidc: Option<Oidc>,
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        Self {
+            session_lifetime: Duration::from_secs(12 * 3_600),
+            session_idle: Duration::from_secs(2 * 3_600),
+            oidc: None,
+        }
+    }
+}
+
+/// An `OpenID` provider.
+#[derive(Clone, Debug)]
+pub struct Oidc {
+    /// To the letter as the provider writes it.
+    pub issuer: String,
+    pub client_id: String,
+    pub client_secret: ClientSecret,
+    /// `openid` and `email` among them.
+    pub scopes: Vec<String>,
+    /// Domains of the e-mail addresses that may sign on; any, when there are none.
+    pub domains: Vec<String>,
+    /// Networks that the provider may be in besides the public one.
+    pub networks: Vec<Network>,
+}
+
+/// The secret that proves this server to its provider. It cannot be printed.
+#[derive(Clone)]
+pub struct ClientSecret(Zeroizing<String>);
+
+impl ClientSecret {
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The secret itself, for the one request that carries it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientSecret(..)")
+    }
+}
+
+impl Check<'_> {
+    pub(super) fn login(&mut self, file: &LoginFile) -> Option<Login> {
+        let default = Login::default();
+        let or = |value: &Option<super::file::Duration>, default| value.map_or(default, |held| held.0);
+        let oidc = match &file.oidc {
+            Some(oidc) => Some(self.oidc(oidc)?),
+            None => None,
+        };
+        Some(Login {
+            session_lifetime: or(&file.session.lifetime, default.session_lifetime),
+            session_idle: or(&file.session.idle, default.session_idle),
+            oidc,
+        })
+    }
+
+    fn oidc(&mut self, file: &OidcFile) -> Option<Oidc> {
+        let issuer = self.text(&file.issuer)?;
+        let uri = issuer.parse::<http::Uri>().ok();
+        let host = uri.as_ref().and_then(http::Uri::host);
+        let local = host.is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
+        if host.is_none() || !(issuer.starts_with("https://") || local && issuer.starts_with("http://")) {
+            self.problem(
+                file.issuer.referenced,
+                "is not the https URL of a provider",
+                "write https://login.example.com, as its /.well-known/openid-configuration names itself",
+            );
+        }
+        let client_secret = ClientSecret::new(self.secret(&file.client_secret)?);
+        let client_id = self.text(&file.client_id)?;
+        for (value, raw) in [
+            (client_id.as_str(), &file.client_id),
+            (client_secret.expose(), &file.client_secret),
+        ] {
+            if value.is_empty() {
+                self.problem(raw.referenced, "is empty", "write what the provider gave you");
+            }
+        }
+        let scopes = file.scopes.clone();
+        Some(Oidc {
+            issuer,
+            client_id,
+            client_secret,
+            scopes: scopes.unwrap_or_else(|| ["openid", "email"].map(str::to_owned).to_vec()),
+            domains: file.domains.iter().map(|domain| domain.to_lowercase()).collect(),
+            networks: self.networks(&file.networks),
+        })
+    }
+}

@@ -1,0 +1,575 @@
+//! Sign-on at an outside provider: OpenID Connect, authorization code with PKCE.
+//!
+//! The browser is sent to the provider with a state that its cookie holds, too, and that counts once; it comes
+//! back with a code, which this server takes to the provider itself. What comes of it says who somebody is. What
+//! they may do, only a membership says: a sign-on opens an account that is there, and makes none.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderValue, Uri, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use super::Control;
+use super::actor::Actor;
+use super::audit::{Deed, Event};
+use super::error::ControlError;
+use super::form::{encode, escape};
+use super::sessions::{Browser, Method, Secret, SignedIn};
+use crate::config::Oidc as OidcSettings;
+use crate::domain::digest::sha256;
+use crate::domain::id_token::{Expected, IdTokenError, Identity, key_id, user_info, verify};
+use crate::domain::ids::AccountId;
+use crate::domain::key::{Algorithm, VerifyingKey};
+use crate::domain::time::UnixSeconds;
+use crate::http_client::{Bounds, FetchError, HttpClient, Reach};
+use crate::snapshot::{Jwk, verifying_keys};
+
+/// How long a sign-on may take, in seconds.
+pub const SIGN_ON_S: u64 = 600;
+
+/// How long what the provider publishes is kept, in seconds.
+const KEPT_S: u64 = 3_600;
+
+/// The shortest time between two looks at the provider's keys, in seconds.
+const KEYS_EVERY_S: u64 = 30;
+
+/// What one fetch from the provider may take.
+const BOUNDS: Bounds = Bounds {
+    within: Duration::from_secs(5),
+    bytes_max: 256 * 1024,
+};
+
+/// Why a sign-on came to nothing. The sentences are shown to the person.
+#[derive(Debug, Error)]
+pub enum SignOnError {
+    #[error("sign-on at a provider is not set up on this server; sign in with your password")]
+    NotSetUp,
+    #[error("this sign-on was not begun in this browser, has been used, or took too long; begin again")]
+    State,
+    #[error("the provider did not sign you on ({0}); begin again")]
+    Refused(&'static str),
+    #[error("the provider does not say that it has verified your e-mail address; ask whoever runs it")]
+    Unverified,
+    #[error(
+        "nobody has made you a member here yet; ask an owner of your workspace to invite the address that you use at the provider"
+    )]
+    NotInvited,
+    #[error(
+        "this address belongs to an account that signs on as somebody else at the provider; ask an owner of your workspace"
+    )]
+    OtherSubject,
+    #[error("the provider could not be asked; try again shortly")]
+    Provider(#[from] ProviderError),
+    #[error("{0}")]
+    Control(#[from] ControlError),
+}
+
+/// What is wrong with a provider, for the operator's log.
+#[derive(Debug, Error)]
+pub enum ProviderError {
+    #[error("{0}: {1}")]
+    Fetch(&'static str, FetchError),
+    #[error("{0} is not what it should be: {1}")]
+    Content(&'static str, String),
+    #[error("{0}")]
+    IdToken(#[from] IdTokenError),
+}
+
+impl From<crate::store::StoreError> for SignOnError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Control(error.into())
+    }
+}
+
+/// What the browser keeps while it is at the provider.
+pub struct Pending {
+    state: Secret,
+    nonce: Secret,
+    verifier: Secret,
+    /// The page of ours to show afterwards.
+    next: String,
+}
+
+impl Pending {
+    fn new(next: &str) -> Result<Self, ControlError> {
+        Ok(Self {
+            state: Secret::new()?,
+            nonce: Secret::new()?,
+            verifier: Secret::new()?,
+            next: local_path(next).unwrap_or("/").to_owned(),
+        })
+    }
+
+    /// The cookie's value.
+    #[must_use]
+    pub fn to_cookie(&self) -> String {
+        let next = URL_SAFE_NO_PAD.encode(&self.next);
+        let (state, nonce) = (self.state.expose(), self.nonce.expose());
+        format!("{state}.{nonce}.{}.{next}", self.verifier.expose())
+    }
+
+    fn from_cookie(value: &str) -> Option<Self> {
+        let mut parts = value.split('.');
+        let mut secret = || parts.next().and_then(Secret::parse);
+        let (state, nonce, verifier) = (secret()?, secret()?, secret()?);
+        let next = String::from_utf8(URL_SAFE_NO_PAD.decode(parts.next()?).ok()?).ok()?;
+        let next = local_path(&next)?.to_owned();
+        parts.next().is_none().then_some(Self {
+            state,
+            nonce,
+            verifier,
+            next,
+        })
+    }
+}
+
+/// A path on this server, as nothing else can be understood: another server's URL has two slashes in front, to
+/// browsers also where the second one is written otherwise.
+fn local_path(path: &str) -> Option<&str> {
+    let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    (plain && path.len() <= 1_024 && path.starts_with('/') && !path.starts_with("//")).then_some(path)
+}
+
+/// What a provider says of itself (OpenID Connect Discovery section 3), as far as it is used.
+#[derive(Clone, Deserialize)]
+struct Metadata {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    userinfo_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+}
+
+#[derive(Deserialize)]
+struct JwkSet {
+    keys: Vec<serde_json::Value>,
+}
+
+/// It has no `Debug`: it holds tokens.
+#[derive(Deserialize)]
+struct Tokens {
+    id_token: String,
+    access_token: Option<String>,
+}
+
+struct Kept<T> {
+    value: T,
+    at: UnixSeconds,
+}
+
+/// The provider, and what is known of it.
+pub struct Provider {
+    settings: OidcSettings,
+    client: HttpClient,
+    /// Where the provider sends the browser back to.
+    redirect_uri: String,
+    metadata: Mutex<Option<Kept<Metadata>>>,
+    keys: Mutex<Option<Kept<Vec<VerifyingKey>>>>,
+}
+
+impl Provider {
+    pub fn new(settings: OidcSettings, public_url: &str) -> Self {
+        Self {
+            client: HttpClient::new(Reach::Public {
+                besides: settings.networks.clone().into(),
+            }),
+            settings,
+            redirect_uri: format!("{public_url}/login/oidc/callback"),
+            metadata: Mutex::new(None),
+            keys: Mutex::new(None),
+        }
+    }
+
+    /// What the provider says of itself, from its own well-known place and about nobody else.
+    async fn metadata(&self, now: UnixSeconds) -> Result<Metadata, ProviderError> {
+        const WHAT: &str = "the provider's configuration";
+        // Held while fetching: many sign-ons make one fetch.
+        let mut held = self.metadata.lock().await;
+        if let Some(kept) = held.as_ref().filter(|kept| now.since(kept.at) < KEPT_S) {
+            return Ok(kept.value.clone());
+        }
+        let issuer = self.settings.issuer.trim_end_matches('/');
+        let uri = self.endpoint(&format!("{issuer}/.well-known/openid-configuration"), WHAT)?;
+        let metadata: Metadata = self.get(&uri, HeaderMap::new(), WHAT).await?;
+        if metadata.issuer != self.settings.issuer {
+            let problem = "its issuer is not the one in the config, to the letter";
+            return Err(ProviderError::Content(WHAT, problem.to_owned()));
+        }
+        for endpoint in [
+            &metadata.authorization_endpoint,
+            &metadata.token_endpoint,
+            &metadata.jwks_uri,
+        ] {
+            self.endpoint(endpoint, WHAT)?;
+        }
+        *held = Some(Kept {
+            value: metadata.clone(),
+            at: now,
+        });
+        Ok(metadata)
+    }
+
+    /// The provider's keys. They are fetched again for a key id that is not among them, now and then.
+    async fn keys(
+        &self,
+        metadata: &Metadata,
+        token: &str,
+        now: UnixSeconds,
+    ) -> Result<Vec<VerifyingKey>, ProviderError> {
+        const WHAT: &str = "the provider's key set";
+        let wanted = key_id(token)?;
+        let mut held = self.keys.lock().await;
+        if let Some(kept) = held.as_ref() {
+            let age = now.since(kept.at);
+            let has = kept.value.iter().any(|key| *key.id() == wanted);
+            if age < KEYS_EVERY_S || (has && age < KEPT_S) {
+                return Ok(kept.value.clone());
+            }
+        }
+        let uri = self.endpoint(&metadata.jwks_uri, WHAT)?;
+        let set: JwkSet = self.get(&uri, HeaderMap::new(), WHAT).await?;
+        // One key that is odd must not take down the others.
+        let jwks: Vec<Jwk> = set
+            .keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value(key).ok())
+            .collect();
+        let keys = verifying_keys(&jwks, &Algorithm::ALL)
+            .map_err(|error| ProviderError::Content(WHAT, error.to_string()))?;
+        *held = Some(Kept {
+            value: keys.clone(),
+            at: now,
+        });
+        Ok(keys)
+    }
+
+    /// A URL of the provider. It is https unless the issuer itself is not, which the config allows on this
+    /// machine alone.
+    fn endpoint(&self, text: &str, what: &'static str) -> Result<Uri, ProviderError> {
+        let uri = text.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+        let plain_issuer = self.settings.issuer.starts_with("http://");
+        uri.filter(|uri| {
+            uri.scheme_str() == Some("https") || plain_issuer && uri.scheme_str() == Some("http")
+        })
+        .ok_or_else(|| ProviderError::Content(what, "it names an endpoint that is no https URL".to_owned()))
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        uri: &Uri,
+        headers: HeaderMap,
+        what: &'static str,
+    ) -> Result<T, ProviderError> {
+        let body = self.client.get(uri, headers, BOUNDS).await;
+        let body = body.map_err(|error| ProviderError::Fetch(what, error))?;
+        parsed(&body, what)
+    }
+
+    /// Where the browser is sent (OpenID Connect Core section 3.1.2.1, RFC 7636 section 4.3).
+    fn authorization_url(&self, metadata: &Metadata, pending: &Pending) -> String {
+        let challenge = URL_SAFE_NO_PAD.encode(sha256(pending.verifier.expose().as_bytes()));
+        let parameters = [
+            ("response_type", "code"),
+            ("client_id", &self.settings.client_id),
+            ("redirect_uri", &self.redirect_uri),
+            ("scope", &self.settings.scopes.join(" ")),
+            ("state", pending.state.expose()),
+            ("nonce", pending.nonce.expose()),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+        ];
+        let endpoint = &metadata.authorization_endpoint;
+        let joint = if endpoint.contains('?') { '&' } else { '?' };
+        format!("{endpoint}{joint}{}", encode(&parameters))
+    }
+
+    /// Takes the code to the provider and brings back who it is for.
+    async fn exchange(
+        &self,
+        metadata: &Metadata,
+        code: &str,
+        pending: &Pending,
+        now: UnixSeconds,
+    ) -> Result<Identity, SignOnError> {
+        let tokens = self.tokens(metadata, code, pending).await?;
+        let keys = self.keys(metadata, &tokens.id_token, now).await?;
+        let expected = Expected {
+            issuer: &self.settings.issuer,
+            client_id: &self.settings.client_id,
+            nonce: pending.nonce.expose(),
+        };
+        let identity = verify(&tokens.id_token, &keys, expected, now).map_err(ProviderError::IdToken)?;
+        match (&identity.email, &metadata.userinfo_endpoint, &tokens.access_token) {
+            (None, Some(endpoint), Some(token)) => {
+                Ok(self.user_info(endpoint, token, &identity.subject).await?)
+            }
+            _ => Ok(identity),
+        }
+    }
+
+    async fn tokens(
+        &self,
+        metadata: &Metadata,
+        code: &str,
+        pending: &Pending,
+    ) -> Result<Tokens, SignOnError> {
+        const WHAT: &str = "the provider's token endpoint";
+        let uri = self.endpoint(&metadata.token_endpoint, WHAT)?;
+        let (id, secret) = (&self.settings.client_id, self.settings.client_secret.expose());
+        let mut parameters = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &self.redirect_uri),
+            ("code_verifier", pending.verifier.expose()),
+        ];
+        let mut headers = HeaderMap::new();
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(header::CONTENT_TYPE, form);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        // RFC 8414 section 2: where nothing is said, it is Basic.
+        let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
+        if methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic")) {
+            // RFC 6749 section 2.3.1: both are form-encoded before they are joined.
+            let pair = Zeroizing::new(format!("{}:{}", escape(id), escape(secret)));
+            let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+            let mut value = HeaderValue::from_str(&value)
+                .map_err(|_| ProviderError::Content(WHAT, "the client secret fits no header".to_owned()))?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        } else {
+            parameters.extend([("client_id", id.as_str()), ("client_secret", secret)]);
+        }
+        let answer = self.client.post(&uri, headers, encode(&parameters), BOUNDS).await;
+        let (status, body) = answer.map_err(|error| ProviderError::Fetch(WHAT, error))?;
+        if status.is_client_error() {
+            // The code was not good, or our registration there is not.
+            tracing::warn!(%status, "the sign-on provider did not take a code");
+            return Err(SignOnError::Refused("it did not take its own code back"));
+        }
+        if status != http::StatusCode::OK {
+            return Err(ProviderError::Fetch(WHAT, FetchError::Status(status.as_u16())).into());
+        }
+        Ok(parsed(&body, WHAT)?)
+    }
+
+    async fn user_info(&self, endpoint: &str, token: &str, subject: &str) -> Result<Identity, ProviderError> {
+        const WHAT: &str = "the provider's UserInfo endpoint";
+        let uri = self.endpoint(endpoint, WHAT)?;
+        let mut headers = HeaderMap::new();
+        let value = Zeroizing::new(format!("Bearer {token}"));
+        let mut value = HeaderValue::from_str(&value)
+            .map_err(|_| ProviderError::Content(WHAT, "the access token fits no header".to_owned()))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+        let body = self.client.get(&uri, headers, BOUNDS).await;
+        let body = body.map_err(|error| ProviderError::Fetch(WHAT, error))?;
+        Ok(user_info(&body, subject)?)
+    }
+}
+
+/// What a provider's answer says. What it holds stays out of the error: it may be a token.
+fn parsed<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, ProviderError> {
+    serde_json::from_slice(body)
+        .map_err(|_| ProviderError::Content(what, "it is not the JSON that belongs here".to_owned()))
+}
+
+/// What the provider sent the browser back with.
+#[derive(Debug, Default)]
+pub struct Returned<'r> {
+    pub state: Option<&'r str>,
+    pub code: Option<&'r str>,
+    pub issuer: Option<&'r str>,
+    pub error: Option<&'r str>,
+}
+
+/// A sign-on that succeeded: the session, and the page to show.
+pub struct SignedOn {
+    pub signed_in: SignedIn,
+    pub next: String,
+}
+
+impl Control {
+    /// Whether people can sign on at a provider.
+    #[must_use]
+    pub fn has_sign_on(&self) -> bool {
+        self.provider.is_some()
+    }
+
+    /// Begins a sign-on: what the browser is to keep, and where it goes.
+    ///
+    /// # Errors
+    /// [`SignOnError`].
+    pub async fn begin_sign_on(
+        &self,
+        browser: &Browser,
+        next: &str,
+    ) -> Result<(Pending, String), SignOnError> {
+        let provider = self.provider.as_ref().ok_or(SignOnError::NotSetUp)?;
+        self.limits.sign_on(browser.address).map_err(ControlError::from)?;
+        let now = self.now();
+        let metadata = provider.metadata(now).await?;
+        let pending = Pending::new(next)?;
+        self.store
+            .insert_sign_on(&pending.state.hash(), now.plus(SIGN_ON_S))
+            .await?;
+        let url = provider.authorization_url(&metadata, &pending);
+        Ok((pending, url))
+    }
+
+    /// Ends a sign-on with what the provider sent the browser back with.
+    ///
+    /// # Errors
+    /// [`SignOnError`].
+    pub async fn end_sign_on(
+        &self,
+        cookie: Option<&str>,
+        returned: Returned<'_>,
+        browser: &Browser,
+    ) -> Result<SignedOn, SignOnError> {
+        let provider = self.provider.as_ref().ok_or(SignOnError::NotSetUp)?;
+        let pending = cookie.and_then(Pending::from_cookie).ok_or(SignOnError::State)?;
+        let state = returned.state.and_then(Secret::parse).ok_or(SignOnError::State)?;
+        let now = self.now();
+        // Its own browser's, and not used before.
+        if state.hash() != pending.state.hash() || !self.store.take_sign_on(&state.hash(), now).await? {
+            return Err(SignOnError::State);
+        }
+        let metadata = provider.metadata(now).await?;
+        // RFC 9207: the answer is of the provider that was asked.
+        let is_theirs = match returned.issuer {
+            Some(issuer) => issuer == provider.settings.issuer,
+            None => !metadata.authorization_response_iss_parameter_supported,
+        };
+        if !is_theirs {
+            return Err(SignOnError::Refused("the answer came from another provider"));
+        }
+        let code = match (returned.error, returned.code) {
+            (Some("access_denied"), _) => return Err(SignOnError::Refused("access was denied")),
+            (Some(_), _) | (None, None) => return Err(SignOnError::Refused("it answered with an error")),
+            (None, Some(code)) => code,
+        };
+        let identity = provider.exchange(&metadata, code, &pending, now).await?;
+        let (account, email) = self.account_of(provider, &identity, browser).await?;
+        let signed_in = self
+            .open_session(&account, email, Method::Oidc, browser, None)
+            .await
+            .map_err(|error| match error {
+                ControlError::SignInRefused => SignOnError::NotInvited,
+                other => SignOnError::Control(other),
+            })?;
+        Ok(SignedOn {
+            signed_in,
+            next: pending.next,
+        })
+    }
+
+    /// The account that an identity opens. The first time, it is the one with the address that the provider has
+    /// verified, if somebody made that person a member; afterwards the subject decides, whatever the address.
+    async fn account_of(
+        &self,
+        provider: &Provider,
+        identity: &Identity,
+        browser: &Browser,
+    ) -> Result<(AccountId, String), SignOnError> {
+        let email = identity.email.as_deref().ok_or(SignOnError::Unverified)?;
+        let email = email.trim().to_lowercase();
+        let domains = &provider.settings.domains;
+        let domain = email
+            .rsplit_once('@')
+            .map(|(_, domain)| domain)
+            .unwrap_or_default();
+        if !domains.is_empty() && !domains.iter().any(|allowed| allowed == domain) {
+            return Err(SignOnError::NotInvited);
+        }
+        let issuer = &provider.settings.issuer;
+        let mut tx = self.store.read().await?;
+        let known = tx.account_of_identity(issuer, &identity.subject).await?;
+        if let Some(account) = known {
+            let address = tx.email_of(&account).await?.unwrap_or_default();
+            // Those who signed on before may have been invited somewhere else since.
+            if address != email || !tx.awaits_joining_anywhere(&account).await? {
+                return Ok((account, address));
+            }
+        }
+        drop(tx);
+        let now = self.now();
+        let mut tx = self.store.write().await?;
+        let account = tx
+            .account_with_email(&email)
+            .await?
+            .ok_or(SignOnError::NotInvited)?;
+        if !tx.is_member_anywhere(&account.id).await? {
+            return Err(SignOnError::NotInvited);
+        }
+        match tx.account_of_identity(issuer, &identity.subject).await? {
+            Some(held) if held == account.id => {}
+            Some(_) => return Err(SignOnError::OtherSubject),
+            None if tx.has_identity(issuer, &account.id).await? => return Err(SignOnError::OtherSubject),
+            None => {
+                tx.insert_identity(issuer, &identity.subject, &account.id).await?;
+            }
+        }
+        tx.join_everywhere(&account.id, now).await?;
+        let event = Event::of_server(Deed::IdentityLinked, "account", &account.id, &account.email);
+        let actor = Actor {
+            from: Some(browser.address),
+            ..Actor::system("sign-on")
+        };
+        self.commit(tx, &actor, &[], event).await?;
+        Ok((account.id, account.email))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_of_this_server_are_gone_to_afterwards() {
+        for good in ["/", "/workspaces/1?tab=keys", "/a//b"] {
+            assert_eq!(local_path(good), Some(good));
+        }
+        for bad in [
+            "",
+            "a",
+            "//evil.test",
+            "/\\evil.test",
+            "\\/evil.test",
+            "https://evil.test",
+            "/a\r\nSet-Cookie: x",
+            "/\t/evil.test",
+            "/ä",
+        ] {
+            assert_eq!(local_path(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_the_browser_keeps_comes_back_whole_or_not_at_all() {
+        let pending = Pending::new("/workspaces").unwrap();
+        let cookie = pending.to_cookie();
+        let back = Pending::from_cookie(&cookie).unwrap();
+        assert_eq!(back.to_cookie(), cookie);
+        assert_eq!(Pending::new("//evil.test").unwrap().next, "/");
+        let evil = URL_SAFE_NO_PAD.encode("//evil.test");
+        let (kept, _) = cookie.rsplit_once('.').unwrap();
+        for bad in [
+            "",
+            "a.b.c.d",
+            &format!("{cookie}.x"),
+            &format!("{kept}.{evil}"),
+            kept,
+        ] {
+            assert!(Pending::from_cookie(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! Who is signed in: sessions, the browsers people signed in from, and their identities at outside providers.
+//! Secrets are kept as their SHA-256.
+//!
+//! None of this is policy: what no gateway hears of is written beside it, and what must happen together with a
+//! change is written in that change.
+
+use sqlx::FromRow;
+
+use super::{ReadTx, Store, StoreError, WriteTx, moment, seconds};
+use crate::domain::ids::{AccountId, WorkspaceId};
+use crate::domain::time::UnixSeconds;
+
+/// Sessions that one person has at most. One more ends the oldest.
+const SESSIONS_MAX: i64 = 50;
+
+/// Browsers remembered for one person at most.
+const BROWSERS_MAX: i64 = 20;
+
+/// Rows that one purge removes at most.
+const PURGE_ROWS: i64 = 1_000;
+
+/// A session as the store knows it.
+#[derive(Clone, Debug)]
+pub struct SessionRecord {
+    pub id: String,
+    pub account: AccountId,
+    pub email: String,
+    pub created_at: UnixSeconds,
+    pub last_seen_at: UnixSeconds,
+    pub expires_at: UnixSeconds,
+    /// `password` or `oidc`.
+    pub method: String,
+    pub user_agent: String,
+    pub address: String,
+}
+
+/// What a person proves themselves with.
+pub struct Credentials {
+    pub account: AccountId,
+    pub password_hash: Option<String>,
+}
+
+#[derive(FromRow)]
+struct SessionRow {
+    id: String,
+    account: String,
+    email: String,
+    created_at: i64,
+    last_seen_at: i64,
+    expires_at: i64,
+    method: String,
+    user_agent: String,
+    address: String,
+}
+
+impl TryFrom<SessionRow> for SessionRecord {
+    type Error = StoreError;
+
+    fn try_from(row: SessionRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id,
+            account: account(&row.account)?,
+            email: row.email,
+            created_at: moment(row.created_at, "sessions")?,
+            last_seen_at: moment(row.last_seen_at, "sessions")?,
+            expires_at: moment(row.expires_at, "sessions")?,
+            method: row.method,
+            user_agent: row.user_agent,
+            address: row.address,
+        })
+    }
+}
+
+fn account(id: &str) -> Result<AccountId, StoreError> {
+    AccountId::parse(id).map_err(|_| StoreError::Damaged("accounts"))
+}
+
+impl Store {
+    /// What the person with this address proves themselves with, if they have joined a workspace.
+    pub(crate) async fn credentials(&self, email: &str) -> Result<Option<Credentials>, StoreError> {
+        let row: Option<(String, Option<String>)> = sqlx::query_as(
+            "SELECT a.id, a.password_hash FROM accounts a WHERE a.email = $1 AND EXISTS \
+             (SELECT m.id FROM members m WHERE m.account = a.id AND m.joined_at IS NOT NULL)",
+        )
+        .bind(email)
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|(id, password_hash)| {
+            Ok(Credentials {
+                account: account(&id)?,
+                password_hash,
+            })
+        })
+        .transpose()
+    }
+
+    /// Replaces a password's hash by another one of the same password, unless the password was changed since.
+    pub(crate) async fn upgrade_password_hash(
+        &self,
+        account: &AccountId,
+        old: &str,
+        new: &str,
+    ) -> Result<(), StoreError> {
+        let _turn = self.ledger_turn().await;
+        sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2 AND password_hash = $3")
+            .bind(new)
+            .bind(account.as_str())
+            .bind(old)
+            .execute(&self.ledger)
+            .await?;
+        Ok(())
+    }
+
+    /// Begins a session, unless the password that opened it (`proved_by`) is not the person's any more. Answers
+    /// whether it was begun.
+    pub(crate) async fn insert_session(
+        &self,
+        hash: &str,
+        session: &SessionRecord,
+        proved_by: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let _turn = self.ledger_turn().await;
+        let mut tx = self.begin_ledger().await?;
+        let still: Option<String> =
+            sqlx::query_scalar("SELECT id FROM accounts WHERE id = $1 AND ($2 = '' OR password_hash = $2)")
+                .bind(session.account.as_str())
+                .bind(proved_by.unwrap_or_default())
+                .fetch_optional(&mut *tx)
+                .await?;
+        if still.is_none() {
+            return Ok(false);
+        }
+        sqlx::query(
+            "DELETE FROM sessions WHERE account = $1 AND id NOT IN \
+             (SELECT id FROM sessions WHERE account = $1 ORDER BY created_at DESC, id DESC LIMIT $2)",
+        )
+        .bind(session.account.as_str())
+        .bind(SESSIONS_MAX - 1)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "INSERT INTO sessions (hash, id, account, created_at, last_seen_at, expires_at, method, \
+             user_agent, address) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(hash)
+        .bind(session.id.as_str())
+        .bind(session.account.as_str())
+        .bind(seconds(session.created_at))
+        .bind(seconds(session.last_seen_at))
+        .bind(seconds(session.expires_at))
+        .bind(session.method.as_str())
+        .bind(session.user_agent.as_str())
+        .bind(session.address.as_str())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The session with this hash, if it has not ended at `now`, was seen after `seen_after`, and its person is
+    /// a member of anything.
+    pub(crate) async fn session(
+        &self,
+        hash: &str,
+        now: UnixSeconds,
+        seen_after: UnixSeconds,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let row: Option<SessionRow> = sqlx::query_as(
+            "SELECT s.id, s.account, a.email, s.created_at, s.last_seen_at, s.expires_at, s.method, \
+             s.user_agent, s.address FROM sessions s JOIN accounts a ON a.id = s.account \
+             WHERE s.hash = $1 AND s.expires_at > $2 AND s.last_seen_at > $3 AND EXISTS \
+             (SELECT m.id FROM members m WHERE m.account = s.account AND m.joined_at IS NOT NULL)",
+        )
+        .bind(hash)
+        .bind(seconds(now))
+        .bind(seconds(seen_after))
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(SessionRecord::try_from).transpose()
+    }
+
+    /// The person's sessions that have not ended, newest first.
+    pub(crate) async fn sessions_of(
+        &self,
+        account: &AccountId,
+        now: UnixSeconds,
+        seen_after: UnixSeconds,
+    ) -> Result<Vec<SessionRecord>, StoreError> {
+        let rows: Vec<SessionRow> = sqlx::query_as(
+            "SELECT s.id, s.account, a.email, s.created_at, s.last_seen_at, s.expires_at, s.method, \
+             s.user_agent, s.address FROM sessions s JOIN accounts a ON a.id = s.account \
+             WHERE s.account = $1 AND s.expires_at > $2 AND s.last_seen_at > $3 \
+             ORDER BY s.created_at DESC, s.id DESC LIMIT $4",
+        )
+        .bind(account.as_str())
+        .bind(seconds(now))
+        .bind(seconds(seen_after))
+        .bind(SESSIONS_MAX)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.into_iter().map(SessionRecord::try_from).collect()
+    }
+
+    /// Notes that a session was used.
+    pub(crate) async fn touch_session(&self, hash: &str, now: UnixSeconds) -> Result<(), StoreError> {
+        let _turn = self.ledger_turn().await;
+        sqlx::query("UPDATE sessions SET last_seen_at = $2 WHERE hash = $1 AND last_seen_at < $2")
+            .bind(hash)
+            .bind(seconds(now))
+            .execute(&self.ledger)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends one of a person's sessions. Answers whether there was one.
+    pub(crate) async fn delete_session(&self, account: &AccountId, id: &str) -> Result<bool, StoreError> {
+        let _turn = self.ledger_turn().await;
+        let deleted = sqlx::query("DELETE FROM sessions WHERE account = $1 AND id = $2")
+            .bind(account.as_str())
+            .bind(id)
+            .execute(&self.ledger)
+            .await?;
+        Ok(deleted.rows_affected() > 0)
+    }
+
+    /// Ends all of a person's sessions.
+    pub(crate) async fn delete_sessions(&self, account: &AccountId) -> Result<(), StoreError> {
+        let _turn = self.ledger_turn().await;
+        sqlx::query("DELETE FROM sessions WHERE account = $1")
+            .bind(account.as_str())
+            .execute(&self.ledger)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether the person with this address has signed in from the browser with this secret.
+    pub(crate) async fn is_known_browser(
+        &self,
+        hash: &str,
+        email: &str,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        let found: Option<String> = sqlx::query_scalar(
+            "SELECT b.hash FROM known_browsers b JOIN accounts a ON a.id = b.account \
+             WHERE b.hash = $1 AND a.email = $2 AND b.expires_at > $3",
+        )
+        .bind(hash)
+        .bind(email)
+        .bind(seconds(now))
+        .fetch_optional(&self.readers)
+        .await?;
+        Ok(found.is_some())
+    }
+
+    /// Remembers a browser that a person signed in from.
+    pub(crate) async fn insert_known_browser(
+        &self,
+        hash: &str,
+        account: &AccountId,
+        expires_at: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        let _turn = self.ledger_turn().await;
+        let mut tx = self.begin_ledger().await?;
+        sqlx::query(
+            "DELETE FROM known_browsers WHERE account = $1 AND hash NOT IN \
+             (SELECT hash FROM known_browsers WHERE account = $1 ORDER BY expires_at DESC, hash LIMIT $2)",
+        )
+        .bind(account.as_str())
+        .bind(BROWSERS_MAX - 1)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query("INSERT INTO known_browsers (hash, account, expires_at) VALUES ($1, $2, $3)")
+            .bind(hash)
+            .bind(account.as_str())
+            .bind(seconds(expires_at))
+            .execute(&mut *tx)
+            .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Notes a sign-on that was sent to a provider, under the hash of its state.
+    pub(crate) async fn insert_sign_on(
+        &self,
+        state_hash: &str,
+        expires_at: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        let _turn = self.ledger_turn().await;
+        sqlx::query("INSERT INTO sign_ons (state_hash, expires_at) VALUES ($1, $2)")
+            .bind(state_hash)
+            .bind(seconds(expires_at))
+            .execute(&self.ledger)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes a sign-on out. Of several callers, exactly one gets it.
+    pub(crate) async fn take_sign_on(&self, state_hash: &str, now: UnixSeconds) -> Result<bool, StoreError> {
+        let _turn = self.ledger_turn().await;
+        let taken = sqlx::query("DELETE FROM sign_ons WHERE state_hash = $1 AND expires_at > $2")
+            .bind(state_hash)
+            .bind(seconds(now))
+            .execute(&self.ledger)
+            .await?;
+        Ok(taken.rows_affected() == 1)
+    }
+
+    /// Drops what has ended, up to a bound. Answers whether there may be more.
+    pub(crate) async fn purge_sessions(
+        &self,
+        now: UnixSeconds,
+        seen_after: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        let _turn = self.ledger_turn().await;
+        let sessions = sqlx::query(
+            "DELETE FROM sessions WHERE hash IN (SELECT hash FROM sessions \
+             WHERE expires_at <= $1 OR last_seen_at <= $2 LIMIT $3)",
+        )
+        .bind(seconds(now))
+        .bind(seconds(seen_after))
+        .bind(PURGE_ROWS)
+        .execute(&self.ledger)
+        .await?;
+        let mut most = sessions.rows_affected();
+        for text in [
+            "DELETE FROM known_browsers WHERE hash IN \
+             (SELECT hash FROM known_browsers WHERE expires_at <= $1 LIMIT $2)",
+            "DELETE FROM sign_ons WHERE state_hash IN \
+             (SELECT state_hash FROM sign_ons WHERE expires_at <= $1 LIMIT $2)",
+        ] {
+            let deleted = sqlx::query(text)
+                .bind(seconds(now))
+                .bind(PURGE_ROWS)
+                .execute(&self.ledger)
+                .await?;
+            most = most.max(deleted.rows_affected());
+        }
+        Ok(most >= PURGE_ROWS.unsigned_abs())
+    }
+}
+
+impl ReadTx {
+    /// The person whom a provider knows by this subject.
+    pub(crate) async fn account_of_identity(
+        &mut self,
+        issuer: &str,
+        subject: &str,
+    ) -> Result<Option<AccountId>, StoreError> {
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT account FROM identities WHERE issuer = $1 AND subject = $2")
+                .bind(issuer)
+                .bind(subject)
+                .fetch_optional(self.connection())
+                .await?;
+        found.map(|id| account(&id)).transpose()
+    }
+
+    /// Whether the person is known to this provider by another subject.
+    pub(crate) async fn has_identity(
+        &mut self,
+        issuer: &str,
+        account: &AccountId,
+    ) -> Result<bool, StoreError> {
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT subject FROM identities WHERE issuer = $1 AND account = $2")
+                .bind(issuer)
+                .bind(account.as_str())
+                .fetch_optional(self.connection())
+                .await?;
+        Ok(found.is_some())
+    }
+
+    /// Any one membership that the person has joined.
+    pub(crate) async fn any_membership(
+        &mut self,
+        account: &AccountId,
+    ) -> Result<Option<WorkspaceId>, StoreError> {
+        let found: Option<String> = sqlx::query_scalar(
+            "SELECT workspace FROM members WHERE account = $1 AND joined_at IS NOT NULL \
+             ORDER BY workspace LIMIT 1",
+        )
+        .bind(account.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        found
+            .map(|id| WorkspaceId::parse(&id).map_err(|_| StoreError::Damaged("members")))
+            .transpose()
+    }
+
+    /// Whether the person is a member of any workspace, joined or only invited.
+    pub(crate) async fn is_member_anywhere(&mut self, account: &AccountId) -> Result<bool, StoreError> {
+        self.finds(
+            "SELECT id FROM members WHERE account = $1 LIMIT 1",
+            account.as_str(),
+        )
+        .await
+    }
+
+    /// Whether the person has been invited somewhere and has not joined there yet.
+    pub(crate) async fn awaits_joining_anywhere(&mut self, account: &AccountId) -> Result<bool, StoreError> {
+        self.finds(
+            "SELECT id FROM members WHERE account = $1 AND joined_at IS NULL LIMIT 1",
+            account.as_str(),
+        )
+        .await
+    }
+
+    /// Whether a query for one text finds anything.
+    async fn finds(&mut self, query: &'static str, text: &str) -> Result<bool, StoreError> {
+        let found: Option<String> = sqlx::query_scalar(query)
+            .bind(text)
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// The person's address.
+    pub(crate) async fn email_of(&mut self, account: &AccountId) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar("SELECT email FROM accounts WHERE id = $1")
+            .bind(account.as_str())
+            .fetch_optional(self.connection())
+            .await?)
+    }
+}
+
+impl WriteTx {
+    /// Ends all of a person's sessions together with the change, and forgets the browsers they used.
+    pub(crate) async fn end_sessions(&mut self, account: &AccountId) -> Result<(), StoreError> {
+        for text in [
+            "DELETE FROM sessions WHERE account = $1",
+            "DELETE FROM known_browsers WHERE account = $1",
+        ] {
+            sqlx::query(text)
+                .bind(account.as_str())
+                .execute(self.connection())
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Replaces a person's password by a new one, unless it was replaced already. Answers whether it was.
+    pub(crate) async fn replace_password_hash(
+        &mut self,
+        account: &AccountId,
+        old: &str,
+        new: &str,
+    ) -> Result<bool, StoreError> {
+        let set = sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2 AND password_hash = $3")
+            .bind(new)
+            .bind(account.as_str())
+            .bind(old)
+            .execute(self.connection())
+            .await?;
+        Ok(set.rows_affected() == 1)
+    }
+
+    pub(crate) async fn insert_identity(
+        &mut self,
+        issuer: &str,
+        subject: &str,
+        account: &AccountId,
+    ) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO identities (issuer, subject, account) VALUES ($1, $2, $3)")
+            .bind(issuer)
+            .bind(subject)
+            .bind(account.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Lets every membership that waits for this person begin. Answers how many.
+    pub(crate) async fn join_everywhere(
+        &mut self,
+        account: &AccountId,
+        now: UnixSeconds,
+    ) -> Result<u64, StoreError> {
+        let joined = sqlx::query(
+            "UPDATE members SET joined_at = $2, revision = revision + 1 WHERE account = $1 AND joined_at IS NULL",
+        )
+        .bind(account.as_str())
+        .bind(seconds(now))
+        .execute(self.connection())
+        .await?;
+        Ok(joined.rows_affected())
+    }
+}

@@ -1,0 +1,437 @@
+//! Sign-on at a real OpenID provider, driven by a browser that is no more than a client with cookies.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use portcullis::clock::Clock;
+use portcullis::config::{ClientSecret, Oidc};
+use portcullis::domain::ids::WorkspaceId;
+use portcullis::domain::network::Network;
+use serde_json::json;
+
+use super::support::{Answer, ISSUER, OPERATOR, TempDir, TestControl, send_to};
+
+const CLIENT_ID: &str = "portcullis of the tests";
+/// Characters that a form has to escape.
+const CLIENT_SECRET: &str = "a secret: 100% of it & more+";
+const EMAIL: &str = "ada@example.com";
+
+/// The npm package oidc-provider in a process of its own.
+struct Provider {
+    process: Child,
+    issuer: String,
+    _output: BufReader<ChildStdout>,
+}
+
+impl Provider {
+    fn start(in_id_token: bool) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk/oidc");
+        assert!(
+            folder.join("node_modules/oidc-provider").exists(),
+            "run tests/sdk/setup.sh first"
+        );
+        let settings = json!({
+            "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "in_id_token": in_id_token,
+            "redirect_uri": format!("{ISSUER}/login/oidc/callback"),
+        });
+        let mut process = Command::new("node")
+            .arg(folder.join("provider.mjs"))
+            .env("PROVIDER", settings.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let mut issuer = String::new();
+        output.read_line(&mut issuer).unwrap();
+        Self {
+            process,
+            issuer: issuer.trim().to_owned(),
+            _output: output,
+        }
+    }
+
+    fn settings(&self) -> Oidc {
+        Oidc {
+            issuer: self.issuer.clone(),
+            client_id: CLIENT_ID.to_owned(),
+            client_secret: ClientSecret::new(CLIENT_SECRET.to_owned()),
+            scopes: vec!["openid".to_owned(), "email".to_owned()],
+            domains: Vec::new(),
+            networks: vec![Network::parse("127.0.0.0/8").unwrap()],
+        }
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn server(dir: &TempDir, oidc: Oidc) -> TestControl {
+    let server = TestControl::start_with(dir, |settings| settings.login.oidc = Some(oidc)).await;
+    // The provider's clock is the real one.
+    server.clock.set(Clock::System.now());
+    server
+}
+
+async fn workspace(server: &TestControl, owner: &str) -> WorkspaceId {
+    let workspace = server.control.create_workspace(&OPERATOR, "Acme").await.unwrap();
+    server
+        .control
+        .create_owner(&OPERATOR, &workspace.id, owner)
+        .await
+        .unwrap();
+    workspace.id
+}
+
+/// A browser: it keeps cookies for each server, and goes where it is sent.
+#[derive(Default)]
+struct Browser {
+    cookies: BTreeMap<(String, String), String>,
+}
+
+impl Browser {
+    async fn send(&mut self, server: &TestControl, method: &str, url: &str, form: &str) -> Answer {
+        let (_, rest) = url.split_once("://").unwrap();
+        let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let address = if url.starts_with(ISSUER) {
+            server.address
+        } else {
+            host.parse().unwrap()
+        };
+        let held = self.cookies.iter().filter(|((of, _), _)| of == host);
+        let cookies: Vec<String> = held.map(|((_, name), value)| format!("{name}={value}")).collect();
+        let cookies = cookies.join("; ");
+        let headers = [
+            ("Cookie", cookies.as_str()),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ];
+        let answer = send_to(address, method, &format!("/{path}"), &headers, form.as_bytes()).await;
+        for set in answer.all("set-cookie") {
+            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
+            let key = (host.to_owned(), name.to_owned());
+            if value.is_empty() {
+                self.cookies.remove(&key);
+            } else {
+                self.cookies.insert(key, value.to_owned());
+            }
+        }
+        answer
+    }
+
+    /// Where an answer sends the browser.
+    #[track_caller]
+    fn next(url: &str, answer: &Answer) -> String {
+        assert!([302, 303].contains(&answer.status), "{url}: {answer:?}");
+        let location = answer.header("location").unwrap();
+        if location.starts_with('/') {
+            let host = url.split('/').take(3).collect::<Vec<_>>().join("/");
+            format!("{host}{location}")
+        } else {
+            location.to_owned()
+        }
+    }
+
+    /// Goes through the provider's forms as `login`, up to where it sends the browser back to.
+    async fn at_provider(&mut self, server: &TestControl, begun: &str, login: &str) -> String {
+        let mut url = begun.to_owned();
+        for _ in 0..12 {
+            if url.starts_with(ISSUER) {
+                return url;
+            }
+            let mut answer = self.send(server, "GET", &url, "").await;
+            if answer.status == 200 {
+                let page = String::from_utf8_lossy(&answer.body).into_owned();
+                let form = if page.contains("name=\"login\"") {
+                    format!(
+                        "prompt=login&login={}&password=any",
+                        login.replace('|', "%7C").replace('@', "%40")
+                    )
+                } else {
+                    "prompt=consent".to_owned()
+                };
+                answer = self.send(server, "POST", &url, &form).await;
+            }
+            url = Self::next(&url, &answer);
+        }
+        panic!("the provider never sent the browser back");
+    }
+
+    async fn begin(&mut self, server: &TestControl, next: &str) -> String {
+        let url = format!("{ISSUER}/login/oidc?next={next}");
+        let answer = self.send(server, "GET", &url, "").await;
+        Self::next(&url, &answer)
+    }
+
+    /// The whole way.
+    async fn sign_on(&mut self, server: &TestControl, login: &str) -> Answer {
+        let begun = self.begin(server, "/workspaces").await;
+        let back = self.at_provider(server, &begun, login).await;
+        self.send(server, "GET", &back, "").await
+    }
+
+    /// Whom the server takes this browser's person for.
+    async fn email(&mut self, server: &TestControl) -> Option<String> {
+        let answer = self
+            .send(server, "GET", &format!("{ISSUER}/api/v1/session"), "")
+            .await;
+        (answer.status == 200).then(|| answer.json()["email"].as_str().unwrap().to_owned())
+    }
+}
+
+#[track_caller]
+fn refused(answer: &Answer, status: u16, words: &str) {
+    let text = String::from_utf8_lossy(&answer.body);
+    assert_eq!(answer.status, status, "{text}");
+    assert!(text.contains(words), "{text}");
+    assert!(
+        !answer
+            .all("set-cookie")
+            .iter()
+            .any(|cookie| cookie.starts_with("__Host-portcullis="))
+    );
+}
+
+#[tokio::test]
+async fn provider_opens_the_account_of_a_member_and_of_nobody_else() {
+    for in_id_token in [true, false] {
+        let provider = Provider::start(in_id_token);
+        let dir = TempDir::new();
+        let server = server(&dir, provider.settings()).await;
+        workspace(&server, EMAIL).await;
+
+        let mut ada = Browser::default();
+        let answer = ada.sign_on(&server, "ada-1|Ada@Example.com").await;
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (303, Some("/workspaces")),
+            "{answer:?}"
+        );
+        assert_eq!(ada.email(&server).await.as_deref(), Some(EMAIL));
+
+        // Who is known by the subject stays so, whatever the address is now; nobody else gets the address.
+        let mut later = Browser::default();
+        assert_eq!(later.sign_on(&server, "ada-1|Ada@Example.com").await.status, 303);
+        let mut moved = Browser::default();
+        moved.sign_on(&server, "ada-1|Ada@Example.com").await;
+        let mut thief = Browser::default();
+        refused(
+            &thief.sign_on(&server, "eve-1|ada@example.com").await,
+            403,
+            "somebody else",
+        );
+        assert_eq!(thief.email(&server).await, None);
+
+        let mut stranger = Browser::default();
+        refused(
+            &stranger.sign_on(&server, "bob-1|bob@example.com").await,
+            403,
+            "invite",
+        );
+        refused(
+            &Browser::default()
+                .sign_on(&server, "eve-2|ada@example.com|unverified")
+                .await,
+            403,
+            "verified",
+        );
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn answer_counts_once_in_its_own_browser_and_within_its_time() {
+    let provider = Provider::start(true);
+    let dir = TempDir::new();
+    let server = server(&dir, provider.settings()).await;
+    workspace(&server, EMAIL).await;
+    let login = "ada-1|ada@example.com";
+
+    // Another browser brings the answer: that is how a visitor is signed in as somebody else.
+    let mut attacker = Browser::default();
+    let begun = attacker.begin(&server, "/").await;
+    let back = attacker.at_provider(&server, &begun, login).await;
+    let mut victim = Browser::default();
+    refused(&victim.send(&server, "GET", &back, "").await, 400, "begin again");
+    victim.begin(&server, "/").await;
+    refused(&victim.send(&server, "GET", &back, "").await, 400, "begin again");
+    // Its own browser, once.
+    let kept = attacker.cookies.clone();
+    assert_eq!(attacker.send(&server, "GET", &back, "").await.status, 303);
+    attacker.cookies = kept;
+    refused(
+        &attacker.send(&server, "GET", &back, "").await,
+        400,
+        "begin again",
+    );
+
+    // Too late.
+    let mut slow = Browser::default();
+    let begun = slow.begin(&server, "/").await;
+    let back = slow.at_provider(&server, &begun, login).await;
+    server.clock.set(Clock::System.now().plus(601));
+    refused(&slow.send(&server, "GET", &back, "").await, 400, "begin again");
+    server.clock.set(Clock::System.now());
+}
+
+#[tokio::test]
+async fn answer_of_another_provider_or_sign_on_or_none_is_refused() {
+    let provider = Provider::start(true);
+    let dir = TempDir::new();
+    let server = server(&dir, provider.settings()).await;
+    workspace(&server, EMAIL).await;
+    let login = "ada-1|ada@example.com";
+    // Another provider's answer, an error, and no answer at all.
+    for (from, to) in [
+        ("iss=", "iss=https%3A%2F%2Fevil.test&was="),
+        ("code=", "error=access_denied&was="),
+        ("code=", "was="),
+    ] {
+        let mut browser = Browser::default();
+        let begun = browser.begin(&server, "/").await;
+        let back = browser.at_provider(&server, &begun, login).await;
+        assert!(back.contains(from), "{back}");
+        refused(
+            &browser
+                .send(&server, "GET", &back.replacen(from, to, 1), "")
+                .await,
+            400,
+            "begin again",
+        );
+    }
+    for query in ["", "?", "?state=x&code=y", "?state=a&state=a", "?code=%zz"] {
+        let url = format!("{ISSUER}/login/oidc/callback{query}");
+        refused(
+            &Browser::default().send(&server, "GET", &url, "").await,
+            400,
+            "begin again",
+        );
+    }
+    // A code that was made for another sign-on: its verifier is not ours, nor its nonce.
+    let mut one = Browser::default();
+    let begun = one.begin(&server, "/").await;
+    let stolen = one.at_provider(&server, &begun, login).await;
+    let code = |url: &str| {
+        url.split("code=")
+            .nth(1)
+            .unwrap()
+            .split('&')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let mut other = Browser::default();
+    let begun = other.begin(&server, "/").await;
+    let back = other.at_provider(&server, &begun, "eve-1|eve@example.com").await;
+    let swapped = back.replace(&code(&back), &code(&stolen));
+    refused(
+        &other.send(&server, "GET", &swapped, "").await,
+        400,
+        "begin again",
+    );
+}
+
+#[tokio::test]
+async fn browser_is_sent_to_the_provider_with_everything_and_nowhere_else_afterwards() {
+    let provider = Provider::start(true);
+    let dir = TempDir::new();
+    let server = server(&dir, provider.settings()).await;
+    workspace(&server, EMAIL).await;
+    for (next, location) in [
+        ("%2Fworkspaces%3Ftab%3Dkeys", "/workspaces?tab=keys"),
+        ("%2F%2Fevil.test", "/"),
+        ("%2F%5Cevil.test", "/"),
+        ("https%3A%2F%2Fevil.test", "/"),
+    ] {
+        let mut browser = Browser::default();
+        let begun = browser.begin(&server, next).await;
+        let (endpoint, query) = begun.split_once('?').unwrap();
+        assert!(endpoint.starts_with(&provider.issuer));
+        for parameter in [
+            "response_type=code",
+            "code_challenge_method=S256",
+            "state=",
+            "nonce=",
+            "scope=openid%20email",
+        ] {
+            assert!(query.contains(parameter), "{query}");
+        }
+        let back = browser
+            .at_provider(&server, &begun, "ada-1|ada@example.com")
+            .await;
+        let answer = browser.send(&server, "GET", &back, "").await;
+        assert_eq!(answer.header("location"), Some(location), "{answer:?}");
+    }
+    let begun = Browser::default()
+        .send(&server, "GET", &format!("{ISSUER}/login/oidc"), "")
+        .await;
+    let cookie = begun.all("set-cookie")[0].to_owned();
+    assert!(
+        cookie.starts_with("__Host-portcullis-sign-on=") && cookie.contains("Max-Age=600"),
+        "{cookie}"
+    );
+    assert!(cookie.ends_with("; HttpOnly; SameSite=Lax; Secure"), "{cookie}");
+}
+
+#[tokio::test]
+async fn provider_inside_or_of_another_name_is_not_asked() {
+    let provider = Provider::start(true);
+    let url = format!("{ISSUER}/login/oidc");
+    for (differ, status) in [
+        (&(|_: &mut Oidc| {}) as &dyn Fn(&mut Oidc), 303),
+        (&|oidc: &mut Oidc| oidc.networks.clear(), 502),
+        (
+            &|oidc: &mut Oidc| oidc.networks = vec![Network::parse("10.0.0.0/8").unwrap()],
+            502,
+        ),
+        // The same server by another name is another issuer, and a name is looked up before it is believed.
+        (
+            &|oidc: &mut Oidc| oidc.issuer = oidc.issuer.replace("127.0.0.1", "localhost"),
+            502,
+        ),
+        (&|oidc: &mut Oidc| oidc.issuer.push('/'), 502),
+    ] {
+        let mut settings = provider.settings();
+        differ(&mut settings);
+        let dir = TempDir::new();
+        let server = server(&dir, settings).await;
+        let answer = Browser::default().send(&server, "GET", &url, "").await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        server.stop().await;
+    }
+    let dir = TempDir::new();
+    let without = TestControl::start(&dir).await;
+    refused(
+        &Browser::default().send(&without, "GET", &url, "").await,
+        404,
+        "password",
+    );
+}
+
+#[tokio::test]
+async fn domains_that_are_listed_are_the_only_ones() {
+    let provider = Provider::start(true);
+    let dir = TempDir::new();
+    let mut settings = provider.settings();
+    settings.domains = vec!["example.com".to_owned()];
+    let server = server(&dir, settings).await;
+    workspace(&server, EMAIL).await;
+    workspace(&server, "ada@elsewhere.test").await;
+    assert_eq!(
+        Browser::default()
+            .sign_on(&server, "ada-1|ada@example.com")
+            .await
+            .status,
+        303
+    );
+    let answer = Browser::default()
+        .sign_on(&server, "ada-2|ada@elsewhere.test")
+        .await;
+    refused(&answer, 403, "invite");
+}
