@@ -26,6 +26,7 @@ pub mod publish;
 mod random;
 mod retry;
 mod revoke;
+mod search;
 pub mod service;
 pub mod sessions;
 mod sources;
@@ -42,6 +43,7 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use thiserror::Error;
 use tokio::sync::watch;
 
+pub use crate::store::search::{AppSummary, SourceFilter, SourceSummary};
 pub use actor::{Actor, Who};
 pub use api_tokens::ApiToken;
 pub use apps::{AppChange, AppDetails, NewApp, NewAppKey};
@@ -49,6 +51,7 @@ pub use error::{BadRequest, Conflict, ControlError};
 pub use invitations::{Invited, NewMember};
 pub use members::{NewGrant, NewResources};
 pub use revoke::Revoked;
+pub use search::{Connected, SourceCounts};
 pub use sources::NewSource;
 pub use traffic::{GatewayState, SourceTraffic};
 pub use trail::{TrailReport, verify_trail};
@@ -247,6 +250,12 @@ impl Control {
 
     /// Writes down when keys and API tokens were last used.
     pub async fn flush_uses(&self) {
+        let issued = self.uses.take_issued();
+        if !issued.is_empty()
+            && let Err(error) = self.store.note_issued(&issued, self.now()).await
+        {
+            tracing::warn!(%error, "how many tokens were issued could not be written down");
+        }
         let (app_keys, api_tokens) = self.uses.take();
         if app_keys.is_empty() && api_tokens.is_empty() {
             return;

@@ -21,6 +21,7 @@ use crate::domain::access_token::AccessTokenClaims;
 use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::domain::issue::{IssuableApp, issue};
 use crate::domain::scope::ScopeSet;
+use crate::store::issued::IssuedKey;
 use crate::store::replay::Use;
 
 const GRANT_TYPE: &str = "client_credentials";
@@ -257,6 +258,12 @@ impl Control {
         )?;
         let access_token = self.keys.active().sign(&Claims::from(&claims))?;
         self.uses.note_app_key(&claims.client_key, now);
+        self.uses.note_issued(IssuedKey::new(
+            &claims.app,
+            &claims.client_key,
+            now,
+            claims.expires_at,
+        ));
         tracing::debug!(app.id = %claims.app, key.id = %claims.client_key, "token issued");
         Ok(TokenResponse {
             access_token,

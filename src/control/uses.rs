@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::domain::ids::KeyId;
 use crate::domain::time::UnixSeconds;
+use crate::store::issued::IssuedKey;
 
 /// Entries held of each sort between two flushes. More than that many keys in two seconds lose their note,
 /// which is a convenience.
@@ -18,6 +19,7 @@ type Noted<K> = Vec<(K, UnixSeconds)>;
 pub struct Uses {
     app_keys: Mutex<HashMap<KeyId, UnixSeconds>>,
     api_tokens: Mutex<HashMap<String, UnixSeconds>>,
+    issued: Mutex<HashMap<IssuedKey, u64>>,
 }
 
 impl Uses {
@@ -27,6 +29,22 @@ impl Uses {
 
     pub fn note_api_token(&self, id: &str, at: UnixSeconds) {
         note(&self.api_tokens, id.to_owned(), at);
+    }
+
+    /// Counts a token that was issued.
+    pub fn note_issued(&self, key: IssuedKey) {
+        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = issued.get_mut(&key) {
+            *count += 1;
+        } else if issued.len() < ENTRIES_MAX {
+            issued.insert(key, 1);
+        }
+    }
+
+    /// Takes the tokens that were counted.
+    pub fn take_issued(&self) -> Vec<(IssuedKey, u64)> {
+        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *issued).into_iter().collect()
     }
 
     /// Takes what was gathered.

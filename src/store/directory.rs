@@ -2,6 +2,7 @@
 
 use sqlx::{AnyConnection, FromRow};
 
+use super::search::folded;
 use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::key::Algorithm;
@@ -76,7 +77,7 @@ impl TryFrom<WorkspaceRow> for Workspace {
 }
 
 #[derive(FromRow)]
-struct AppRow {
+pub(super) struct AppRow {
     id: String,
     workspace: String,
     name: String,
@@ -253,7 +254,7 @@ impl WriteTx {
     pub(crate) async fn insert_app(&mut self, app: &App) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO apps (id, workspace, name, scopes, token_lifetime, not_issued_before, revision, \
-             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             created_at, search) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(app.id.as_str())
         .bind(app.workspace.as_str())
@@ -263,6 +264,7 @@ impl WriteTx {
         .bind(seconds(app.not_issued_before))
         .bind(i64::try_from(app.revision).unwrap_or(i64::MAX))
         .bind(seconds(app.created_at))
+        .bind(folded(app.name.as_str()))
         .execute(self.connection())
         .await?;
         Ok(())
@@ -272,13 +274,14 @@ impl WriteTx {
     pub(crate) async fn update_app(&mut self, app: &App) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE apps SET name = $2, scopes = $3, token_lifetime = $4, not_issued_before = $5, \
-             revision = revision + 1 WHERE id = $1",
+             search = $6, revision = revision + 1 WHERE id = $1",
         )
         .bind(app.id.as_str())
         .bind(app.name.as_str())
         .bind(app.scopes.to_string())
         .bind(app.token_lifetime.as_str())
         .bind(seconds(app.not_issued_before))
+        .bind(folded(app.name.as_str()))
         .execute(self.connection())
         .await?;
         Ok(())

@@ -18,11 +18,13 @@
 pub mod api_tokens;
 pub mod audit;
 pub mod directory;
+pub mod issued;
 pub mod ledger;
 pub mod members;
 mod postgres;
 pub mod replay;
 pub mod retry;
+pub mod search;
 pub mod sessions;
 pub mod sources;
 mod sqlite;

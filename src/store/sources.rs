@@ -3,6 +3,7 @@
 use sqlx::FromRow;
 
 use super::directory::{Page, all};
+use super::search::folded;
 use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
 use crate::domain::ids::{AppId, MemberId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::name::Name;
@@ -38,7 +39,7 @@ pub struct PolicySource {
 }
 
 #[derive(FromRow)]
-struct SourceRow {
+pub(super) struct SourceRow {
     id: String,
     workspace: String,
     name: String,
@@ -234,7 +235,7 @@ impl WriteTx {
     pub(crate) async fn insert_source(&mut self, source: &Source, digest: &str) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO sources (id, workspace, name, kind, write_key, write_key_digest, enforcement, app, \
-             created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             created_at, search) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(source.id.as_str())
         .bind(source.workspace.as_str())
@@ -245,6 +246,7 @@ impl WriteTx {
         .bind(source.enforcement.as_str())
         .bind(source.app.as_ref().map(AppId::as_str))
         .bind(seconds(source.created_at))
+        .bind(folded(source.name.as_str()))
         .execute(self.connection())
         .await?;
         Ok(())
@@ -253,12 +255,14 @@ impl WriteTx {
     /// Stores what may change of a source.
     pub(crate) async fn update_source(&mut self, source: &Source) -> Result<(), StoreError> {
         sqlx::query(
-            "UPDATE sources SET name = $2, enforcement = $3, app = $4, revision = revision + 1 WHERE id = $1",
+            "UPDATE sources SET name = $2, enforcement = $3, app = $4, search = $5, revision = revision + 1 \
+             WHERE id = $1",
         )
         .bind(source.id.as_str())
         .bind(source.name.as_str())
         .bind(source.enforcement.as_str())
         .bind(source.app.as_ref().map(AppId::as_str))
+        .bind(folded(source.name.as_str()))
         .execute(self.connection())
         .await?;
         Ok(())

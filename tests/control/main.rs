@@ -24,6 +24,7 @@ mod on_postgres;
 mod postgres;
 mod publish;
 mod revoke;
+mod search;
 mod service;
 mod sessions;
 mod shared;

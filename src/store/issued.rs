@@ -1,0 +1,108 @@
+//! How many tokens were issued, by app key and hour: enough to say how many of them clients may still hold.
+
+use super::directory::App;
+use super::{ReadTx, Store, StoreError, number, seconds};
+use crate::domain::ids::{AppId, KeyId};
+use crate::domain::time::UnixSeconds;
+
+/// Seconds that are counted together.
+const HOUR: u64 = 3_600;
+
+/// Rows that one purge removes at most.
+const PURGE_ROWS: u32 = 1_000;
+
+/// Tokens that are counted together: of one key, issued within one hour and expiring within one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IssuedKey {
+    pub app: AppId,
+    pub key: KeyId,
+    issued_hour: u64,
+    expires_hour: u64,
+}
+
+impl IssuedKey {
+    pub fn new(app: &AppId, key: &KeyId, issued_at: UnixSeconds, expires_at: UnixSeconds) -> Self {
+        Self {
+            app: app.clone(),
+            key: key.clone(),
+            issued_hour: issued_at.0 / HOUR,
+            expires_hour: expires_at.0 / HOUR,
+        }
+    }
+}
+
+fn hour(at: u64) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
+}
+
+impl Store {
+    /// Adds to the counts, and drops those of tokens that have all expired.
+    pub(crate) async fn note_issued(
+        &self,
+        issued: &[(IssuedKey, u64)],
+        now: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        let _turn = self.ledger_turn().await;
+        let mut tx = self.begin_ledger().await?;
+        for (key, count) in issued {
+            sqlx::query(
+                "INSERT INTO issued_tokens (app, app_key, issued_hour, expires_hour, issued) \
+                 SELECT $1, $2, $3, $4, $5 FROM app_keys WHERE id = $2 \
+                 ON CONFLICT (app, app_key, issued_hour, expires_hour) \
+                 DO UPDATE SET issued = issued_tokens.issued + excluded.issued",
+            )
+            .bind(key.app.as_str())
+            .bind(key.key.as_str())
+            .bind(hour(key.issued_hour))
+            .bind(hour(key.expires_hour))
+            .bind(i64::try_from(*count).unwrap_or(i64::MAX))
+            .execute(&mut *tx)
+            .await?;
+        }
+        sqlx::query(
+            "DELETE FROM issued_tokens WHERE (app, app_key, issued_hour, expires_hour) IN \
+             (SELECT app, app_key, issued_hour, expires_hour FROM issued_tokens WHERE expires_hour < $1 LIMIT $2)",
+        )
+        .bind(hour(now.0 / HOUR))
+        .bind(i64::from(PURGE_ROWS))
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+impl ReadTx {
+    /// Tokens of the app, proved by `key` or any key it still has, that have neither expired nor been revoked.
+    pub(crate) async fn live_tokens(
+        &mut self,
+        app: &App,
+        key: Option<&KeyId>,
+        now: UnixSeconds,
+    ) -> Result<u64, StoreError> {
+        // The keys are asked for again: a deleted one has taken its tokens with it.
+        let issued: Option<i64> = sqlx::query_scalar(
+            "SELECT CAST(SUM(i.issued) AS BIGINT) FROM issued_tokens i JOIN app_keys k ON k.id = i.app_key \
+             WHERE i.app = $1 AND ($2 = '' OR i.app_key = $2) AND i.expires_hour >= $3 AND i.issued_hour >= $4",
+        )
+        .bind(app.id.as_str())
+        .bind(key.map_or("", KeyId::as_str))
+        .bind(hour(now.0 / HOUR))
+        .bind(hour(app.not_issued_before.0 / HOUR))
+        .fetch_one(self.connection())
+        .await?;
+        let revoked: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM revocations WHERE app = $1 AND expires_at > $2")
+                .bind(app.id.as_str())
+                .bind(seconds(now))
+                .fetch_one(self.connection())
+                .await?;
+        let issued = number(issued.unwrap_or_default(), "issued_tokens")?;
+        // Which key a revoked token was proved with is not kept: of one key they may be a few too many.
+        let revoked = if key.is_some() {
+            0
+        } else {
+            number(revoked, "revocations")?
+        };
+        Ok(issued.saturating_sub(revoked))
+    }
+}

@@ -1,0 +1,222 @@
+//! Searching sources and apps, and the figures shown beside them.
+
+use portcullis::control::{Actor, SourceFilter};
+use portcullis::domain::ids::AppId;
+use portcullis::domain::policy::Enforcement;
+use portcullis::domain::source_kind::SourceKind;
+use portcullis::domain::time::UnixSeconds;
+use portcullis::store::directory::Page;
+
+use super::support::{NOW, OPERATOR, TempDir, Tenant, TestControl, TestKey};
+
+const FIRST_PAGE: Page<'_> = Page { after: "", limit: 50 };
+
+async fn make(tenant: &Tenant<'_>, name: &str, kind: &str) -> String {
+    let body = serde_json::json!({"name": name, "kind": kind});
+    let made = tenant.call("POST", "/sources", Some(body)).await;
+    made.json()["id"].as_str().unwrap().to_owned()
+}
+
+async fn names(
+    server: &TestControl,
+    tenant: &Tenant<'_>,
+    filter: SourceFilter<'_>,
+    page: Page<'_>,
+) -> Vec<String> {
+    let control = &server.control;
+    let found = control
+        .find_sources(&OPERATOR, &tenant.id, &filter, page)
+        .await
+        .unwrap();
+    found
+        .into_iter()
+        .map(|found| found.source.name.to_string())
+        .collect()
+}
+
+#[tokio::test]
+async fn sources_are_found_by_a_part_of_the_name() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let elsewhere = server.workspace().await;
+    for name in ["Checkout Été", "checkin", "100%_sure", "Website"] {
+        make(&tenant, name, "nodejs").await;
+    }
+    make(&elsewhere, "checkout of others", "nodejs").await;
+    let by = async |text: &str| {
+        let filter = SourceFilter {
+            text,
+            ..SourceFilter::default()
+        };
+        names(&server, &tenant, filter, FIRST_PAGE).await
+    };
+    assert_eq!(by("CHECK").await, ["Checkout Été", "checkin"]);
+    assert_eq!(by("éTÉ").await, ["Checkout Été"]);
+    assert_eq!(by("%_").await, ["100%_sure"]);
+    assert!(by("_s_").await.is_empty());
+    assert!(by("of others").await.is_empty());
+    assert_eq!(by("").await.len(), 4);
+}
+
+#[tokio::test]
+async fn sources_are_found_by_kind_enforcement_and_app_page_by_page() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let mut ids = Vec::new();
+    for (name, kind) in [("a", "nodejs"), ("b", "python"), ("c", "nodejs"), ("d", "nodejs")] {
+        ids.push(make(&tenant, name, kind).await);
+    }
+    let connection = serde_json::json!({"app_id": app.id()});
+    for id in [&ids[0], &ids[2]] {
+        tenant
+            .call("PUT", &format!("/sources/{id}/app"), Some(connection.clone()))
+            .await;
+    }
+    let mode = serde_json::json!({"mode": "observe"});
+    tenant
+        .call("PUT", &format!("/sources/{}/enforcement", ids[2]), Some(mode))
+        .await;
+    let nodes = SourceFilter {
+        kind: Some(SourceKind::NodeJs),
+        ..SourceFilter::default()
+    };
+    let first = names(&server, &tenant, nodes.clone(), Page { after: "", limit: 2 }).await;
+    assert_eq!(first, ["a", "c"]);
+    let rest = names(
+        &server,
+        &tenant,
+        nodes,
+        Page {
+            after: &ids[2],
+            limit: 2,
+        },
+    )
+    .await;
+    assert_eq!(rest, ["d"]);
+    let of_app = SourceFilter {
+        app: Some(AppId::parse(app.id()).unwrap()),
+        ..SourceFilter::default()
+    };
+    assert_eq!(
+        names(&server, &tenant, of_app.clone(), FIRST_PAGE).await,
+        ["a", "c"]
+    );
+    let observed = SourceFilter {
+        enforcement: Some(Enforcement::Observe),
+        ..of_app
+    };
+    assert_eq!(names(&server, &tenant, observed, FIRST_PAGE).await, ["c"]);
+    let counts = server.control.source_counts(&OPERATOR, &tenant.id).await.unwrap();
+    assert_eq!((counts.off, counts.observe, counts.on), (3, 1, 0));
+    let apps = server
+        .control
+        .find_apps(&OPERATOR, &tenant.id, "", FIRST_PAGE)
+        .await
+        .unwrap();
+    assert_eq!(apps.iter().map(|found| found.sources).collect::<Vec<_>>(), [2]);
+    let none = server
+        .control
+        .find_apps(&OPERATOR, &tenant.id, "nothing like it", FIRST_PAGE)
+        .await
+        .unwrap();
+    assert!(none.is_empty());
+}
+
+#[tokio::test]
+async fn live_tokens_are_counted_until_they_expire_or_are_revoked() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let id = AppId::parse(app.id()).unwrap();
+    let live = async || {
+        server
+            .control
+            .live_tokens(&OPERATOR, &tenant.id, &id, None)
+            .await
+            .unwrap()
+    };
+    assert_eq!(live().await, 0);
+    let first = app.token().await;
+    app.token().await;
+    assert_eq!(live().await, 2);
+    let revocation = serde_json::json!({"token": first});
+    tenant
+        .call("POST", &format!("/apps/{id}/tokens/revoke"), Some(revocation))
+        .await;
+    assert_eq!(live().await, 1);
+    server.clock.set(UnixSeconds(NOW + 86_400 + 3_600));
+    assert_eq!(live().await, 0, "a day later they have expired");
+}
+
+#[tokio::test]
+async fn tokens_of_a_deleted_key_are_not_live() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let id = AppId::parse(app.id()).unwrap();
+    app.token().await;
+    let found = server.control.app(&OPERATOR, &tenant.id, &id).await.unwrap();
+    let key = found.keys[0].id.clone();
+    let of_key = async || {
+        server
+            .control
+            .live_tokens(&OPERATOR, &tenant.id, &id, Some(&key))
+            .await
+            .unwrap()
+    };
+    assert_eq!(of_key().await, 1);
+    let second = TestKey::p256();
+    let body = serde_json::json!({"name": "second", "pem": second.public_pem});
+    tenant.call("POST", &format!("/apps/{id}/keys"), Some(body)).await;
+    tenant
+        .call("DELETE", &format!("/apps/{id}/keys/{key}"), None)
+        .await;
+    assert_eq!(of_key().await, 0);
+}
+
+#[tokio::test]
+async fn nobody_counts_or_searches_in_a_workspace_of_others() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    let app = AppId::parse(tenant.app().await.id()).unwrap();
+    let control = &server.control;
+    let stranger = Actor::member(control.authenticate(&other.api_token).await.unwrap(), None);
+    let filter = SourceFilter::default();
+    assert!(
+        control
+            .find_sources(&stranger, &tenant.id, &filter, FIRST_PAGE)
+            .await
+            .is_err()
+    );
+    assert!(
+        control
+            .find_apps(&stranger, &tenant.id, "", FIRST_PAGE)
+            .await
+            .is_err()
+    );
+    assert!(control.source_counts(&stranger, &tenant.id).await.is_err());
+    assert!(control.owners_to_ask(&stranger, &tenant.id).await.is_err());
+    assert!(
+        control
+            .live_tokens(&stranger, &tenant.id, &app, None)
+            .await
+            .is_err()
+    );
+    assert!(
+        control
+            .live_tokens(&stranger, &other.id, &app, None)
+            .await
+            .is_err()
+    );
+    assert!(control.connected(&stranger, &other.id, &app, 1).await.is_err());
+    assert_eq!(
+        control.owners_to_ask(&OPERATOR, &tenant.id).await.unwrap().len(),
+        1
+    );
+}
