@@ -54,6 +54,12 @@ impl Form {
         (!value.is_empty()).then_some(value)
     }
 
+    /// Every parameter with its value.
+    #[must_use]
+    pub fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// The first parameter that is none of `known`.
     #[must_use]
     pub fn unknown(&self, known: &[&str]) -> Option<&str> {

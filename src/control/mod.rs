@@ -11,6 +11,7 @@ mod api_tokens;
 mod apps;
 mod audit;
 mod body;
+mod console;
 mod cookies;
 mod error;
 mod form;

@@ -91,7 +91,7 @@ impl Control {
         }
     }
 
-    async fn newest_version(&self) -> Result<u64, ControlError> {
+    pub(super) async fn newest_version(&self) -> Result<u64, ControlError> {
         Ok(self.store.read().await?.policy_version().await?)
     }
 

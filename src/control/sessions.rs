@@ -248,7 +248,7 @@ impl Control {
     }
 
     /// One of the memberships of a signed-in person: whom they speak as where no workspace is named.
-    pub(super) async fn home(&self, account: &AccountId) -> Result<Member, ControlError> {
+    pub async fn home(&self, account: &AccountId) -> Result<Member, ControlError> {
         let mut tx = self.store.read().await?;
         let workspace = tx.any_membership(account).await?;
         let workspace = workspace.ok_or(ControlError::Unauthenticated)?;

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Prepares what the tests need beyond cargo: a few Debian packages (PostgreSQL is one), a Python environment under target/ and the Node.js
-# packages beside their driver. Every step looks first, so a second run does nothing.
+# Prepares what the tests need beyond cargo: a few Debian packages (PostgreSQL and a browser among them), a Python
+# environment under target/ and the Node.js packages beside their drivers. Every step looks first, so a second run does
+# nothing.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -8,6 +9,7 @@ python_env=target/test-env/venv
 python_pins=tests/sdk/python/requirements.txt
 node_dir=tests/sdk/node
 oidc_dir=tests/sdk/oidc
+browser_dir=tests/sdk/browser
 
 fail() {
     printf 'setup: %s\n' "$1" >&2
@@ -29,6 +31,7 @@ missing_packages() {
     have npm || printf ' npm'
     # The tests start servers of their own; the cluster that the package may make is not touched.
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || printf ' postgresql'
+    have chromium || printf ' chromium'
 }
 
 install_packages() {
@@ -64,20 +67,12 @@ install_python_sdk() {
     cp "$python_pins" "$python_env/pins.txt"
 }
 
-install_node_sdk() {
-    cmp -s "$node_dir/package-lock.json" "$node_dir/node_modules/pins.json" && return 0
-    printf 'setup: installing the Node.js SDK into %s/node_modules\n' "$node_dir"
-    (cd "$node_dir" && npm ci --no-audit --no-fund --loglevel=error) ||
-        fail "npm could not install $node_dir/package-lock.json"
-    cp "$node_dir/package-lock.json" "$node_dir/node_modules/pins.json"
-}
-
-install_oidc_provider() {
-    cmp -s "$oidc_dir/package-lock.json" "$oidc_dir/node_modules/pins.json" && return 0
-    printf 'setup: installing the OpenID provider into %s/node_modules\n' "$oidc_dir"
-    (cd "$oidc_dir" && npm ci --no-audit --no-fund --loglevel=error) ||
-        fail "npm could not install $oidc_dir/package-lock.json"
-    cp "$oidc_dir/package-lock.json" "$oidc_dir/node_modules/pins.json"
+# install_node_packages WHAT FOLDER
+install_node_packages() {
+    cmp -s "$2/package-lock.json" "$2/node_modules/pins.json" && return 0
+    printf 'setup: installing %s into %s/node_modules\n' "$1" "$2"
+    (cd "$2" && npm ci --no-audit --no-fund --loglevel=error) || fail "npm could not install $2/package-lock.json"
+    cp "$2/package-lock.json" "$2/node_modules/pins.json"
 }
 
 have cargo || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] ||
@@ -85,5 +80,6 @@ have cargo || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] ||
 mkdir -p target/test-env
 install_packages
 install_python_sdk
-install_node_sdk
-install_oidc_provider
+install_node_packages "the Node.js SDK" "$node_dir"
+install_node_packages "the OpenID provider" "$oidc_dir"
+install_node_packages "what drives the browser" "$browser_dir"

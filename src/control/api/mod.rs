@@ -20,7 +20,7 @@ use axum::routing::{delete, get, post, put};
 use http::{HeaderValue, header};
 
 use super::error::{BadRequest, ControlError};
-use super::{Control, keys, login, token};
+use super::{Control, console, keys, login, token};
 use crate::domain::time::UnixSeconds;
 
 /// Where tokens are asked for. One SDK appends `/token` to a server that ends in a slash.
@@ -41,6 +41,7 @@ pub(super) fn routes(control: Arc<Control>) -> Router {
         .route("/login/oidc", get(login::begin))
         .route("/login/oidc/callback", get(login::callback))
         .nest("/api/v1", management())
+        .merge(console::routes(&control))
         .fallback(async || ControlError::Request(BadRequest::Path))
         .method_not_allowed_fallback(async || ControlError::Request(BadRequest::Method))
         .with_state(control)

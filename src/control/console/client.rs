@@ -1,0 +1,59 @@
+//! How a client of one OAuth app gets a token: samples with this app's own values in them.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use http::StatusCode;
+
+use super::fault::Page;
+use super::frame::{Frame, Section, page};
+use super::visit::Here;
+use crate::control::Control;
+use crate::domain::key::Algorithm;
+
+#[derive(Template)]
+#[template(path = "client.html")]
+struct ClientPage<'a> {
+    frame: Frame,
+    tab: &'static str,
+    app_id: String,
+    app_name: String,
+    /// The newest key's id; a client signs with the one whose private half it has.
+    key_id: String,
+    several_keys: bool,
+    issuer: &'a str,
+    scope: String,
+    scopes: String,
+    /// Whether openssl's plain signature is the one that the key's algorithm takes.
+    by_openssl: bool,
+}
+
+/// `GET apps/{id}/client`.
+pub(super) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+    let found = control
+        .app(&visit.actor, &visit.workspace.id, &visit.app()?)
+        .await?;
+    let key = found.keys.last();
+    let tracking = found
+        .app
+        .scopes
+        .iter()
+        .find(|scope| scope.as_str() == "tracking_api:write");
+    let first = tracking.or_else(|| found.app.scopes.iter().next());
+    Ok(page(
+        StatusCode::OK,
+        &ClientPage {
+            frame: visit.frame(format!("Get a token as {}", found.app.name), Section::Apps),
+            tab: "client",
+            app_id: found.app.id.to_string(),
+            app_name: found.app.name.to_string(),
+            key_id: key.map_or_else(|| "KEY_ID".to_owned(), |key| key.id.to_string()),
+            several_keys: found.keys.len() > 1,
+            issuer: control.issuer(),
+            scope: first.map(ToString::to_string).unwrap_or_default(),
+            scopes: found.app.scopes.to_string(),
+            by_openssl: key.is_none_or(|key| key.algorithm == Algorithm::Rs256),
+        },
+    ))
+}

@@ -1,0 +1,56 @@
+// Walks the console in a browser. The world is a JSON file named on the command line; each flow's outcome is one line
+// of JSON on standard output. It never writes a token, a key, a cookie or a password.
+
+import { readFileSync } from 'node:fs'
+import { open, signIn, startBrowser } from './lib.mjs'
+import { wholeWay } from './flows/enforce.mjs'
+import { looksOf } from './flows/looks.mjs'
+
+const world = JSON.parse(readFileSync(process.argv[2], 'utf8'))
+const browser = await startBrowser(world)
+
+// Flows at once. Two cores do the work of two pages and the server.
+const AT_ONCE = 3
+
+const flows = []
+const flow = (name, run) => flows.push({ name, run })
+
+async function cookiesOf(person) {
+  const page = await open(browser, world)
+  await signIn(page, person)
+  const cookies = await page.context().cookies()
+  await page.context().close()
+  return cookies
+}
+
+flow('the whole way with script', () => wholeWay(browser, world, true))
+flow('the whole way without script', () => wholeWay(browser, world, false))
+
+const owner = await cookiesOf(world.people.workspace_owner)
+const outside = world.pages.filter(([name]) => name.startsWith('out-'))
+const inside = world.pages.filter(([name]) => !name.startsWith('out-'))
+flow('looks of pages for everybody', () => looksOf(browser, world, [], outside))
+// A handful at a time, so that one failure does not hide many.
+for (let at = 0; at < inside.length; at += 6) {
+  const some = inside.slice(at, at + 6)
+  flow(`looks of ${some.map(([name]) => name).join(', ')}`, () => looksOf(browser, world, owner, some))
+}
+
+async function worker() {
+  for (let next = flows.shift(); next; next = flows.shift()) {
+    const began = Date.now()
+    let problem = null
+    try {
+      await next.run()
+    } catch (error) {
+      // Playwright's log of a failed step repeats what was typed; its first line does not.
+      problem = String(error?.message ?? error).split('\n')[0].slice(0, 600)
+      if (!(error?.constructor?.name === 'Failed')) problem += ` at ${String(error?.stack).split('\n').find((line) => line.includes('flows/'))?.trim() ?? '?'}`
+    }
+    process.stdout.write(`${JSON.stringify({ flow: next.name, problem, ms: Date.now() - began })}\n`)
+  }
+}
+
+await Promise.all(Array.from({ length: AT_ONCE }, worker))
+await browser.close()
+process.stdout.write(`${JSON.stringify({ end: true })}\n`)
