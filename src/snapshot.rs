@@ -247,7 +247,7 @@ fn join_issuers(
 /// [`InvalidSnapshot`] when the changes are not those of the version after `policy`'s (ask for a new
 /// snapshot then), or a record does not make sense; none of them is applied.
 pub fn apply(policy: &Policy, changes: &Changes) -> Result<Policy, InvalidSnapshot> {
-    if changes.version != policy.version.saturating_add(1) {
+    if policy.version.checked_add(1) != Some(changes.version) {
         return Err(invalid(
             "version",
             format!("is {}, after {}", changes.version, policy.version),

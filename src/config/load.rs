@@ -23,10 +23,14 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// [`ConfigError`] with every problem found, each with its place and a hint.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    config_of(path, &read(path, FILE_BYTES_MAX)?)
+    load_text(path, &read(path, FILE_BYTES_MAX)?)
 }
 
-fn config_of(path: &Path, text: &str) -> Result<Config, ConfigError> {
+/// Checks the text of a config file. `path` is where it stands: places and relative paths go by it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let hint = "config/portcullis.yaml has every key in its form and place";
     let file: File = parse(path, text, hint)?;
     let mut check = Check::new(path);
@@ -459,20 +463,20 @@ issuers:
   - {issuer: "https://login.test", jwks_uri: "https://login.test/jwks", audience: [gateway]}
 "#;
 
-    fn load_text(text: &str) -> Result<Config, ConfigError> {
-        config_of(Path::new("conf/test.yaml"), text)
+    fn loaded(text: &str) -> Result<Config, ConfigError> {
+        load_text(Path::new("conf/test.yaml"), text)
     }
 
     /// The problems of `GOOD` with one text replaced by another.
     fn problems(from: &str, to: &str) -> Vec<String> {
         assert!(GOOD.contains(from), "{from}");
-        let error = load_text(&GOOD.replacen(from, to, 1)).unwrap_err();
+        let error = loaded(&GOOD.replacen(from, to, 1)).unwrap_err();
         error.problems.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn a_good_config_is_taken_with_its_defaults() {
-        let config = load_text(GOOD).unwrap();
+        let config = loaded(GOOD).unwrap();
         assert_eq!(config.policy, PolicyOrigin::File("conf/policy.yaml".into()));
         assert_eq!(config.freshness.max_age_s, 86_400);
         assert_eq!(config.freshness.when_stale, WhenStale::Deny);
@@ -575,14 +579,13 @@ issuers:
         let text = GOOD
             .replace("upstream: tracking", "upstream: other")
             .replace("[\"*\"]", "[]");
-        assert_eq!(load_text(&text).unwrap_err().problems.len(), 2);
+        assert_eq!(loaded(&text).unwrap_err().problems.len(), 2);
     }
 
     #[test]
     fn the_environment_fills_what_names_it() {
         // Cargo sets this variable for the tests it runs.
-        let config =
-            load_text(&GOOD.replacen("policy.yaml", "\"${CARGO_PKG_NAME}-policy.yaml\"", 1)).unwrap();
+        let config = loaded(&GOOD.replacen("policy.yaml", "\"${CARGO_PKG_NAME}-policy.yaml\"", 1)).unwrap();
         assert_eq!(
             config.policy,
             PolicyOrigin::File("conf/portcullis-policy.yaml".into())

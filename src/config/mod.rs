@@ -16,7 +16,7 @@ mod watch;
 pub use control::{ControlLimits, Rate};
 pub use environment::notify_socket;
 pub use keys::{KeyChanges, Keys};
-pub use load::load;
+pub use load::{load, load_text};
 pub use login::{ClientSecret, Login, Oidc};
 pub use policy_file::load_policy;
 pub use watch::FileWatch;

@@ -49,6 +49,8 @@ pub use actor::{Actor, Who};
 pub use api_tokens::ApiToken;
 pub use apps::{AppChange, AppDetails, NewApp, NewAppKey};
 pub use error::{BadRequest, Conflict, ControlError};
+#[cfg(feature = "test-util")]
+pub use form::Form;
 pub use invitations::{Invited, NewMember};
 pub use members::{NewGrant, NewResources};
 pub use revoke::Revoked;

@@ -153,7 +153,7 @@ impl WriteKey {
         if text.len() > WRITE_KEY_BYTES_MAX {
             return Err(InvalidId::TooLong(WRITE_KEY_BYTES_MAX));
         }
-        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+        if !is_write_key_text(text.as_bytes()) {
             return Err(InvalidId::Character);
         }
         Ok(Self(Zeroizing::new(text.to_owned())))
@@ -170,6 +170,13 @@ impl WriteKey {
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether bytes are visible ASCII, as every write key is. Of anything else a server behind us might trim or cut
+/// off so much that a key is left: it names no source that all would agree on.
+#[must_use]
+pub fn is_write_key_text(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_graphic)
 }
 
 impl fmt::Debug for WriteKey {

@@ -2,16 +2,18 @@
 //!
 //! Two parsers that disagree about one token are an attack, so a repeated member is an error here
 //! instead of "the last one wins", and every member is asked for by type. Nested objects are checked
-//! as JSON and otherwise not looked into.
+//! by the same rules and otherwise not looked into.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
 /// The most members one header or claims object may have.
 pub const MEMBERS_MAX: usize = 64;
+
+const REPEATED: &str = "repeated or too many members";
 
 /// Why a text is not an object we read.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -137,7 +139,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
                 let mut members: Vec<(Cow<'de, str>, Value<'de>)> = Vec::with_capacity(12);
                 while let Some((Text(name), value)) = map.next_entry::<Text<'de>, Value<'de>>()? {
                     if members.len() == MEMBERS_MAX || members.iter().any(|(held, _)| *held == name) {
-                        return Err(serde::de::Error::custom("repeated or too many members"));
+                        return Err(serde::de::Error::custom(REPEATED));
                     }
                     members.push((name, value));
                 }
@@ -225,7 +227,14 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        // Nothing is ignored unread: skipping would let pass what is no UTF-8, and names given twice.
+        let mut names: Vec<Cow<'de, str>> = Vec::new();
+        while let Some((Text(name), _)) = map.next_entry::<Text<'de>, Value<'de>>()? {
+            if names.len() == MEMBERS_MAX || names.contains(&name) {
+                return Err(serde::de::Error::custom(REPEATED));
+            }
+            names.push(name);
+        }
         Ok(Value::Other)
     }
 }
@@ -236,7 +245,13 @@ mod tests {
 
     #[test]
     fn a_repeated_member_is_refused_even_when_escaped() {
-        for bad in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":1}"#, r#"{"x":{},"x":[]}"#] {
+        for bad in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":1,"\u0061":1}"#,
+            r#"{"x":{},"x":[]}"#,
+            r#"{"cnf":{"jkt":"a","jkt":"b"}}"#,
+            r#"{"a":[{"b":[{"c":1,"\u0063":2}]}]}"#,
+        ] {
             assert_eq!(
                 Object::parse(bad.as_bytes()).unwrap_err(),
                 JsonError::Syntax,
@@ -260,7 +275,14 @@ mod tests {
         ] {
             assert!(Object::parse(bad.as_bytes()).is_err(), "{bad}");
         }
-        assert!(Object::parse(b"{\"a\":\"\xff\"}").is_err());
+        for bad in [
+            &b"{\"a\":\"\xff\"}"[..],
+            b"{\"a\":{\"\xf9\":1}}",
+            b"{\"a\":[{\"b\":\"\xff\"}]}",
+        ] {
+            assert!(Object::parse(bad).is_err());
+        }
+        assert!(Object::parse(br#"{"a":{"b":"\ud800"}}"#).is_err());
     }
 
     #[test]

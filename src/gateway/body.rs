@@ -139,6 +139,16 @@ impl Drop for Share {
 }
 
 impl Held {
+    /// A body that nobody had to send.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn for_test(bytes: Bytes, of: &Arc<HeldBytes>) -> Self {
+        Self {
+            bytes,
+            _share: Share::none(of),
+        }
+    }
+
     /// The body's bytes, as they came.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {

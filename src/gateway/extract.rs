@@ -17,7 +17,7 @@ use super::scan::BodyKeys;
 use crate::config::{Api, Identify, Limits};
 use crate::domain::decision::DenyReason;
 use crate::domain::facts::SourceFact;
-use crate::domain::ids::WriteKeyDigest;
+use crate::domain::ids::{WriteKeyDigest, is_write_key_text};
 use crate::domain::jws;
 
 /// A request's head in its one canonical form.
@@ -314,35 +314,42 @@ pub fn source(
     }
     let mut named: Option<WriteKeyDigest> = None;
     let mut disagree = false;
-    let mut add = |key: WriteKeyDigest| {
-        disagree |= named.is_some_and(|earlier| earlier != key);
-        named = Some(key);
+    let mut add = |key: &[u8]| {
+        let digest = WriteKeyDigest::of(key);
+        disagree |= named.is_some_and(|earlier| earlier != digest) || !is_write_key_text(key);
+        named = Some(digest);
     };
+    let mut body_key = None;
+    let mut is_odd_query = false;
     for place in &api.identify {
         match place {
             Identify::Basic => {
                 if let Credential::Basic(user) = credential {
-                    add(WriteKeyDigest::of(user));
+                    add(user);
                 }
             }
             Identify::Body => {
-                if let Some(key) = body.and_then(|keys| keys.top) {
-                    add(key);
-                }
+                body_key = body.and_then(|keys| keys.top);
             }
             Identify::Query(name) => {
-                query_values(query(request), name).for_each(|key| add(WriteKeyDigest::of(&key)));
+                query_values(query(request), name).for_each(|key| add(&key));
+                is_odd_query |= has_odd_spelling(query(request), name);
             }
             Identify::Header(name) => {
                 let spelt = request
                     .headers
                     .iter()
                     .filter(|(held, _)| is_spelt_alike(held.as_str(), name));
-                spelt.for_each(|(_, key)| add(WriteKeyDigest::of(key.as_bytes())));
+                spelt.for_each(|(_, key)| add(key.as_bytes()));
             }
             Identify::Token => {}
         }
     }
+    if let Some(key) = body_key {
+        disagree |= named.is_some_and(|earlier| earlier != key);
+        named = Some(key);
+    }
+    disagree |= is_odd_query;
     // What the events say cannot name a source, but it must not contradict the one that is named.
     if let (Some(named), Some(events)) = (named, body.and_then(|keys| keys.events)) {
         disagree |= named != events;
@@ -374,6 +381,28 @@ fn query_values<'q>(query: Option<&'q str>, name: &'q str) -> impl Iterator<Item
         let (held, value) = pair.split_once('=').unwrap_or((pair, ""));
         (percent_decode(held.as_bytes()).as_slice() == name.as_bytes())
             .then(|| Zeroizing::new(percent_decode(value.as_bytes())))
+    })
+}
+
+/// Whether some servers find a parameter where others do not: behind a `;`, in another letter case, or with
+/// brackets or white space at its name.
+fn has_odd_spelling(query: Option<&str>, name: &str) -> bool {
+    let is_it_to_somebody = |pair: &str| {
+        let held = percent_decode(pair.split('=').next().unwrap_or_default().as_bytes());
+        let held = held
+            .split(|byte| matches!(byte, b'[' | 0))
+            .next()
+            .unwrap_or_default();
+        let held = held.trim_ascii();
+        held.strip_prefix(b"+")
+            .unwrap_or(held)
+            .eq_ignore_ascii_case(name.as_bytes())
+    };
+    query.unwrap_or_default().split('&').any(|pair| {
+        let is_exact =
+            percent_decode(pair.split('=').next().unwrap_or_default().as_bytes()) == name.as_bytes();
+        let has_semicolon = pair.contains(';');
+        (!is_exact || has_semicolon) && pair.split(';').any(is_it_to_somebody)
     })
 }
 
@@ -415,13 +444,12 @@ pub enum Coding {
 ///
 /// # Errors
 /// Any coding but gzip, or more than one; and media types that would make the upstream read the same
-/// bytes as a form.
+/// bytes as a form, or as other characters.
 pub fn coding(headers: &HeaderMap) -> Result<Coding, DenyReason> {
-    for kind in headers.get_all(CONTENT_TYPE) {
-        let kind = kind.as_bytes();
-        if starts_with(kind, b"multipart/") || is_form(kind) {
-            return Err(DenyReason::BodyInvalid);
-        }
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
+    let is_one_reading = kinds.next().is_none_or(may_be_json);
+    if !is_one_reading || kinds.next().is_some() {
+        return Err(DenyReason::BodyInvalid);
     }
     let mut codings = headers.get_all(CONTENT_ENCODING).iter();
     let first = codings.next().map(HeaderValue::as_bytes);
@@ -431,6 +459,25 @@ pub fn coding(headers: &HeaderMap) -> Result<Coding, DenyReason> {
         (Some(one), None) if one.eq_ignore_ascii_case(b"gzip") => Ok(Coding::Gzip),
         _ => Err(DenyReason::BodyEncodingUnsupported),
     }
+}
+
+/// Whether a media type leaves a body to be read as JSON in UTF-8. Its name need not be JSON's: browsers send
+/// `text/plain` to be spared a question.
+fn may_be_json(kind: &HeaderValue) -> bool {
+    let Ok(kind) = kind.to_str() else { return false };
+    let kind = kind.to_ascii_lowercase();
+    let mut parameters = kind.split(';');
+    let name = parameters.next().unwrap_or_default().trim();
+    let is_utf8 = |parameter: &str| match parameter.split_once('=') {
+        Some((name, value)) if name.trim() == "charset" => {
+            matches!(value.trim().trim_matches('"'), "utf-8" | "utf8" | "us-ascii")
+        }
+        _ => true,
+    };
+    !name.starts_with("multipart/")
+        && name != "application/x-www-form-urlencoded"
+        && !kind.contains(',')
+        && parameters.all(is_utf8)
 }
 
 #[cfg(test)]
@@ -488,5 +535,53 @@ mod tests {
             .map(|v| v.to_vec())
             .collect();
         assert_eq!(values, [b"x==".to_vec(), b"y".to_vec()]);
+    }
+
+    #[test]
+    fn parameters_that_only_some_servers_find_are_odd() {
+        for odd in [
+            "B=x",
+            "b[]=x",
+            "b%5b0%5d=x",
+            "a=1;b=x",
+            "b=x;a=1",
+            "%20b=x",
+            "+b=x",
+            "b%00=x",
+            "a&%42=x",
+        ] {
+            assert!(has_odd_spelling(Some(odd), "b"), "{odd}");
+        }
+        for plain in ["", "b=x", "%62=x", "a=b", "bb=x", "a;c", "c=b;d", "b"] {
+            assert!(!has_odd_spelling(Some(plain), "b"), "{plain}");
+        }
+    }
+
+    #[test]
+    fn media_types_that_are_read_otherwise_are_told() {
+        let type_of = |kind: &'static str| may_be_json(&HeaderValue::from_static(kind));
+        for good in [
+            "application/json",
+            "Application/JSON; Charset=\"UTF-8\"",
+            "text/plain;charset=utf8",
+            "text/plain; a=b",
+            "",
+        ] {
+            assert!(type_of(good), "{good}");
+        }
+        for bad in [
+            "multipart/form-data; boundary=x",
+            "Multipart/Mixed",
+            "application/x-www-form-urlencoded",
+            " application/x-www-form-urlencoded ; charset=utf-8",
+            "application/json, application/x-www-form-urlencoded",
+            "application/json; charset=utf-7",
+            "application/json; charset = utf-16le",
+            "application/json; charset=\"iso-8859-1\"",
+            "application/json; charset=utf-8; charset=utf-7",
+            "application/json; charset=",
+        ] {
+            assert!(!type_of(bad), "{bad}");
+        }
     }
 }

@@ -21,7 +21,7 @@ pub mod extract;
 pub mod forward;
 mod http1;
 mod http2;
-mod json_tokens;
+mod json_blocks;
 pub mod jwks;
 pub mod listener;
 pub mod metrics;

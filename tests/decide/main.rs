@@ -26,3 +26,4 @@ mod request;
 mod signers;
 mod tokens;
 mod vectors;
+mod worlds;

@@ -13,7 +13,7 @@ use portcullis::snapshot::{
 };
 use serde::Deserialize;
 
-use crate::signers::signer;
+use super::signers::signer;
 
 /// What a policy is made of.
 #[derive(Clone, Debug, Deserialize)]

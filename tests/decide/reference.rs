@@ -4,8 +4,8 @@
 
 use portcullis::domain::decision::{DenyReason, Mode};
 
-use crate::model::{Answer, Source, World};
-use crate::request::{Credential, Fault, Named, Request, Token};
+use super::model::{Answer, Source, World};
+use super::request::{Credential, Fault, Named, Request, Token};
 
 pub fn decide(world: &World, request: &Request) -> Answer {
     if matches!(request.credential, Credential::Conflicting) {
@@ -112,7 +112,7 @@ fn against_app(
     scope: &str,
     against: &mut Vec<DenyReason>,
 ) {
-    let is_this = |revoked: &crate::model::Revoked| {
+    let is_this = |revoked: &super::model::Revoked| {
         revoked.issuer == token.issuer && revoked.token_id == token.token_id
     };
     if world.revoked.iter().any(is_this) {

@@ -13,8 +13,8 @@ use portcullis::domain::scope::Scope;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::json;
 
-use crate::model::Answer;
-use crate::signers::signer;
+use super::model::Answer;
+use super::signers::signer;
 
 #[derive(Clone, Debug)]
 pub struct Request {

@@ -99,6 +99,13 @@ async fn places_that_disagree_are_ambiguous() {
         function(&format!("/?b={one}")).header(header(&other)),
         function(&format!("/?b={one}&b={other}")),
         function("/").header(header(&one)).header(header(&other)),
+        function(&format!("/?b={one}&B={other}")),
+        function(&format!("/?a=1;b={other}&b={one}")),
+        function(&format!("/?b={one};b={other}")),
+        function(&format!("/?b[]={other}&b={one}")),
+        function(&format!("/?b={one}%00")),
+        function(&format!("/?b=%20{one}")),
+        Http::batch(ENFORCED).basic(&format!("{one}\0")),
         // To some servers these two are one header.
         function("/")
             .header(header(&one))
@@ -117,6 +124,15 @@ async fn spellings_of_the_write_key_that_parsers_read_differently_are_ambiguous(
         format!(r#"{{"writeKey":"{one}","write\u004bey":"{other}"}}"#),
         format!(r#"{{"writeKey":"{one}","WriteKey":"{other}"}}"#),
         format!(r#"{{"writekey":"{one}"}}"#),
+        // Go's parser folds letter case as Unicode does: the Kelvin sign is a `k`.
+        format!("{{\"writeKey\":\"{one}\",\"write\u{212a}ey\":\"{other}\"}}"),
+        format!(r#"{{"writeKey":"{one}","write\u212aey":"{other}"}}"#),
+        format!(r#"{{"writeKey":"{one}\u0000"}}"#),
+        format!(r#"{{"writeKey":"{one}\u00a0"}}"#),
+        format!(r#"{{"writeKey":"{one}","batch":[{{"writeKey":"{one}","writeKey":"{one}"}}]}}"#),
+        format!(r#"{{"writeKey":"{one}","batch":[{{"WriteKey":"{other}"}}]}}"#),
+        format!(r#"{{"writeKey":"{one}","batch":[],"Batch":[{{"writeKey":"{other}"}}]}}"#),
+        format!(r#"{{"writeKey":"{one}","batch":[{{"writeKey":"{one}"}},{{"writeKey":"{other}"}}]}}"#),
     ] {
         let request = Http::new("POST", "tracking.test", "/v1/batch")
             .bearer(&token(ENFORCED))
@@ -130,10 +146,44 @@ async fn body_that_would_be_read_as_a_form_is_refused() {
     for kind in [
         "application/x-www-form-urlencoded",
         "multipart/form-data; boundary=x",
+        "application/json; charset=utf-7",
+        "application/json\r\nContent-Type: application/x-www-form-urlencoded",
     ] {
         let request = Http::good_batch(ENFORCED).header(format!("Content-Type: {kind}"));
         assert_refused(request, 400, "body_invalid").await;
     }
+}
+
+/// Each of these is read by some parser and refused by another, or read as other characters.
+#[tokio::test]
+async fn bodies_that_only_some_parsers_read_are_refused() {
+    let good = batch(ENFORCED);
+    let deep = |levels: usize| format!("{{\"a\":{}{},", "[".repeat(levels), "]".repeat(levels));
+    let utf16: Vec<u8> = good.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for body in [
+        format!("\u{feff}{good}").into_bytes(),
+        utf16.clone(),
+        [&[0xff, 0xfe], &utf16[..]].concat(),
+        good.replacen("track", "\u{1}", 1).into_bytes(),
+        [b"{\"a\":\"\xed\xa0\x80\",", &good.as_bytes()[1..]].concat(),
+        [b"{\"a\":\"\xc0\xaf\",", &good.as_bytes()[1..]].concat(),
+        good.replacen('{', r#"{"\ud800":1,"#, 1).into_bytes(),
+        good.replacen('{', &deep(64), 1).into_bytes(),
+        format!("{good}{good}").into_bytes(),
+        format!("{good}\0").into_bytes(),
+        format!("{good}//").into_bytes(),
+        format!("[{good}]").into_bytes(),
+        good.replacen('{', "{\"a\":NaN,", 1).into_bytes(),
+        good.replace('"', "'").into_bytes(),
+    ] {
+        let request = Http::new("POST", "tracking.test", "/v1/batch")
+            .bearer(&token(ENFORCED))
+            .body(body);
+        assert_refused(request, 400, "body_invalid").await;
+    }
+    let within = good.replacen('{', &deep(63), 1);
+    let request = Http::new("POST", "tracking.test", "/v1/batch").bearer(&token(ENFORCED));
+    forwarded(request.body(within)).await;
 }
 
 /// Every spelling that some server behind the gateway could take for one of ours.

@@ -38,6 +38,7 @@ mod forwarding;
 mod http2;
 mod identity;
 mod issuers;
+mod json_texts;
 mod limits;
 mod policy;
 mod rows;

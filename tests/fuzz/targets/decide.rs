@@ -1,0 +1,25 @@
+//! `decide` against the slow reference: the bytes are the coin tosses that make the world and the requests.
+
+use proptest::collection::vec;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use super::worlds::{request, world};
+use super::{reference, request::Request};
+
+pub fn run(data: &[u8]) {
+    let random = TestRng::from_seed(RngAlgorithm::PassThrough, data);
+    let mut runner = TestRunner::new_with_rng(Config::default(), random);
+    let Ok(tree) = (world(), vec(request(), 1..8)).new_tree(&mut runner) else {
+        return;
+    };
+    let (world, requests) = tree.current();
+    let policy = world.policy();
+    for request in &requests {
+        assert_eq!(
+            Request::decide(request, &policy),
+            reference::decide(&world, request),
+            "{request:?}"
+        );
+    }
+}

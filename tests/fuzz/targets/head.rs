@@ -1,0 +1,123 @@
+//! A request's head: what is accepted has one host, one credential, one framing and one source, read a second
+//! way. The first line is the request line, each further one a header, up to an empty one.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue};
+use pingora_http::RequestHeader;
+use portcullis::config::{Api, ErrorForm, Identify, Limits, PathPattern};
+use portcullis::domain::facts::{SourceFact, UnknownSources, WithoutToken};
+use portcullis::domain::ids::WriteKeyDigest;
+use portcullis::domain::scope::Scope;
+use portcullis::gateway::extract::{self, Credential};
+
+pub fn run(data: &[u8]) {
+    let Some(request) = request(data) else { return };
+    let _ = extract::coding(&request.headers);
+    check_credential(&request);
+    let Ok(head) = extract::head(&request, &Limits::default()) else {
+        return;
+    };
+    let hosts: Vec<_> = request.headers.get_all(HOST).iter().collect();
+    let authority = request.uri.authority().map(|held| held.as_str().to_owned());
+    let named = hosts.first().map(|held| held.to_str().unwrap().to_owned());
+    let authority: http::uri::Authority = named.or(authority).unwrap().parse().unwrap();
+    assert_eq!(head.host, authority.host().to_ascii_lowercase());
+    assert!(hosts.len() < 2 && !authority.as_str().contains('@'));
+    let one = |name| request.headers.get_all(name).iter().count() < 2;
+    assert!(one(CONTENT_LENGTH) && one(TRANSFER_ENCODING));
+    if let Some(length) = request.headers.get(CONTENT_LENGTH) {
+        assert!(length.as_bytes().iter().all(u8::is_ascii_digit));
+    }
+    let api = api();
+    if let Some((_, held)) = extract::route(std::slice::from_ref(&api), &head) {
+        check_source(held, &request);
+    }
+}
+
+fn request(data: &[u8]) -> Option<RequestHeader> {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let mut words = lines.next()?.splitn(2, |byte| *byte == b' ');
+    let (method, target) = (words.next()?, words.next()?);
+    let method = http::Method::from_bytes(method).ok()?;
+    let mut request = RequestHeader::build(method, target, None).ok()?;
+    for line in lines.take_while(|line| !line.is_empty()) {
+        let at = line.iter().position(|byte| *byte == b':')?;
+        let name = HeaderName::from_bytes(&line[..at]).ok()?;
+        let value = HeaderValue::from_bytes(line[at + 1..].trim_ascii()).ok()?;
+        request.append_header(name, value).ok()?;
+    }
+    Some(request)
+}
+
+fn api() -> Api {
+    Api {
+        name: "functions".to_owned(),
+        hosts: vec!["*".to_owned()],
+        paths: vec![PathPattern::Prefix("/".to_owned())],
+        scope: Scope::parse("functions:write").unwrap(),
+        identify: vec![
+            Identify::Basic,
+            Identify::Query("b".to_owned()),
+            Identify::Header("x-key".to_owned()),
+        ],
+        upstream: "main".to_owned(),
+        unknown_sources: UnknownSources::Deny,
+        without_token: WithoutToken::Deny,
+        reauthenticate_status: 401,
+        forward_token: false,
+        error_form: ErrorForm::OAuth,
+    }
+}
+
+fn check_credential(request: &RequestHeader) {
+    let all: Vec<_> = request.headers.get_all(AUTHORIZATION).iter().collect();
+    let said = |scheme: &str, rest: &str| {
+        let value = all[0].to_str().unwrap();
+        let (held, given) = value.split_once(' ').unwrap();
+        assert!(held.eq_ignore_ascii_case(scheme));
+        assert_eq!(given.trim_start_matches(' '), rest);
+        assert!(!rest.contains([' ', '\t', ',']), "a second credential");
+        assert_eq!(all.len(), 1);
+    };
+    match extract::credential(&request.headers) {
+        Credential::Missing => assert!(all.is_empty()),
+        Credential::Token(text) => {
+            assert_eq!(text.split('.').count(), 3);
+            said("bearer", &text);
+        }
+        Credential::Basic(user) => {
+            let value = all[0].to_str().unwrap();
+            let rest = value.rsplit(' ').next().unwrap();
+            said("basic", rest);
+            let pair = STANDARD.decode(rest).unwrap();
+            assert!(pair.starts_with(&user) && pair.get(user.len()) == Some(&b':'));
+            assert!(!user.contains(&b':'));
+        }
+        Credential::Opaque | Credential::Unreadable | Credential::Conflicting => assert!(!all.is_empty()),
+    }
+}
+
+/// Every key that some server could find must be the one that was found.
+fn check_source(api: &Api, request: &RequestHeader) {
+    let credential = extract::credential(&request.headers);
+    let SourceFact::WriteKey(found) = extract::source(api, request, &credential, None) else {
+        return;
+    };
+    if let Credential::Basic(user) = &credential {
+        assert_eq!(found, WriteKeyDigest::of(user));
+    }
+    for (name, value) in &request.headers {
+        if name.as_str().replace('_', "-") == "x-key" {
+            assert_eq!(found, WriteKeyDigest::of(value.as_bytes()));
+        }
+    }
+    let target = std::str::from_utf8(request.raw_path()).unwrap();
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    for pair in query.split('&') {
+        if let Some(key) = pair.strip_prefix("b=").filter(|key| !key.contains('%')) {
+            assert_eq!(found, WriteKeyDigest::of(key.as_bytes()));
+        }
+    }
+}

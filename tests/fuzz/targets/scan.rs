@@ -1,0 +1,137 @@
+//! The body scanner against serde_json: the same texts are JSON objects, and the same write keys stand in them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use portcullis::domain::ids::WriteKeyDigest;
+use portcullis::gateway::scan::{BodyKeys, DEPTH_MAX, scan};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+pub fn run(data: &[u8]) {
+    let ours = scan(data);
+    match (&ours, expected(data)) {
+        (Ok(found), Some(keys)) => assert_eq!(*found, keys, "other keys than serde_json finds"),
+        (Ok(_), None) => panic!("accepted, and serde_json refuses it or finds keys that contradict"),
+        (Err(error), Some(_)) => panic!("refused as {error:?}, and serde_json finds keys that agree"),
+        (Err(_), None) => {}
+    }
+}
+
+/// The keys of a body that is acceptable, found the slow way.
+fn expected(data: &[u8]) -> Option<BodyKeys> {
+    let text = std::str::from_utf8(data).ok()?;
+    let Members(document) = serde_json::from_str(text).ok()?;
+    if depth(text) > DEPTH_MAX {
+        return None;
+    }
+    let mut found = BodyKeys {
+        top: only_key(&document)?,
+        events: None,
+    };
+    let batches = document.iter().filter(|(name, _)| folded(name) == "batch");
+    for (_, batch) in batches {
+        let Ok(events) = serde_json::from_str::<Vec<&RawValue>>(batch.get()) else {
+            continue;
+        };
+        for event in events.iter().filter(|event| event.get().starts_with('{')) {
+            let Members(event) = serde_json::from_str(event.get()).ok()?;
+            let key = only_key(&event)?;
+            if found.events.is_some() && key.is_some() && found.events != key {
+                return None;
+            }
+            found.events = found.events.or(key);
+        }
+    }
+    Some(found)
+}
+
+/// The write key of one object. `None` where parsers could take another, or the one there is no text.
+fn only_key(members: &[(Cow<'_, str>, &RawValue)]) -> Option<Option<WriteKeyDigest>> {
+    let mut spelt = members.iter().filter(|(name, _)| folded(name) == "writekey");
+    match (spelt.next(), spelt.next()) {
+        (None, _) => Some(None),
+        (Some((name, value)), None) if name == "writeKey" => {
+            let text: String = serde_json::from_str(value.get()).ok()?;
+            let is_one = text.bytes().all(|byte| byte.is_ascii_graphic());
+            is_one.then(|| Some(WriteKeyDigest::of(text.as_bytes())))
+        }
+        _ => None,
+    }
+}
+
+/// A name as the most forgiving parser compares it: some fold letter case as Unicode does, where the Kelvin
+/// sign is a `k`.
+fn folded(name: &str) -> String {
+    name.replace('\u{212a}', "k").to_ascii_lowercase()
+}
+
+/// How deep a valid JSON text nests.
+fn depth(text: &str) -> u32 {
+    let (mut now, mut deepest, mut in_string, mut escaped) = (0_u32, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => now += 1,
+            b'}' | b']' if !in_string => now -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(now);
+    }
+    deepest
+}
+
+/// The members of an object in their order, repeated ones too.
+pub(super) struct Members<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Name(name), value)) = map.next_entry()? {
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Name(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
