@@ -37,7 +37,7 @@ pub(super) struct Classifier {
     in_string: u64,
     /// Where the first block begins that is not ASCII.
     pub(super) wide_from: Option<usize>,
-    /// No backslash stands behind this place, as far as blocks were classed.
+    /// Where the last backslash stands of the blocks classed so far; 0 without one.
     pub(super) last_backslash: usize,
 }
 
@@ -116,7 +116,7 @@ impl Classifier {
         if m.is_special {
             (backslash, control) = specials(block);
             if backslash != 0 {
-                self.last_backslash = base + 63;
+                self.last_backslash = base + backslash.ilog2() as usize;
                 escaped = self.escapes(backslash, escaped, body.get(base..).unwrap_or_default())?;
             }
         }
@@ -130,17 +130,18 @@ impl Classifier {
         if control & in_string != 0 || backslash & !in_string != 0 {
             return Err(ScanError::Invalid);
         }
+        let outside = !in_string;
         let operator = m.open | m.close | m.colon | m.comma;
         Ok(Block {
             opening: quote & in_string,
-            closing: quote & !in_string,
+            closing: quote & outside,
             in_string,
-            open: m.open & !in_string,
-            close: m.close & !in_string,
-            colon: m.colon & !in_string,
-            comma: m.comma & !in_string,
-            white: white & !in_string,
-            scalar: !(operator | white | quote | in_string),
+            open: m.open & outside,
+            close: m.close & outside,
+            colon: m.colon & outside,
+            comma: m.comma & outside,
+            white: white & outside,
+            scalar: outside & !(operator | white | quote),
         })
     }
 

@@ -180,6 +180,10 @@ impl<'b> Scanner<'b> {
         }
         let scalars = b.scalar & !(b.scalar << 1 | self.carry.scalar);
         self.carry.scalar = b.scalar >> 63;
+        if b.in_string == u64::MAX && b.opening == 0 {
+            // All of it is inside a string that began before.
+            return Ok(());
+        }
         let after_colon = next(b.colon, &mut self.carry.colon, b.white);
         let after_comma = next(b.comma, &mut self.carry.comma, b.white);
         let after_open = next(b.open, &mut self.carry.open, b.white);

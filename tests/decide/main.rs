@@ -24,6 +24,7 @@ mod properties;
 mod reference;
 mod request;
 mod signers;
+mod token_bounds;
 mod tokens;
 mod vectors;
 mod worlds;

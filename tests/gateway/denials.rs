@@ -220,6 +220,32 @@ async fn token_of_another_type_is_denied() {
     check(with_token(&text), invalid_token("token_type_wrong")).await;
 }
 
+/// A token that names where its key is to be had makes nobody go there.
+#[tokio::test]
+async fn keys_that_a_token_brings_or_names_are_never_fetched() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/keys", server.local_addr().unwrap());
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    for (member, value) in [
+        ("jku", json!(url)),
+        ("x5u", json!(url)),
+        ("jwk", serde_json::to_value(FORGE.jwk()).unwrap()),
+        ("x5c", json!(["MIIB"])),
+        ("kid", json!(url)),
+    ] {
+        let mut header = FORGE.header();
+        header[member] = value;
+        let token = FORGE.sign(&header, &forge::claims(ENFORCED, "token-1"));
+        let answer = gateway.send(&with_token(&token)).await;
+        assert_eq!(answer.status, 401, "{member}");
+    }
+    upstream.assert_untouched();
+    let connection = server.accept().map(drop).map_err(|error| error.kind());
+    assert_eq!(connection, Err(std::io::ErrorKind::WouldBlock));
+}
+
 #[tokio::test]
 async fn token_of_an_unknown_app_is_denied() {
     check(with_token(&token(99)), invalid_token("app_unknown")).await;
