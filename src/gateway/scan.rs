@@ -216,13 +216,19 @@ impl<'b> Scanner<'b> {
     #[inline(always)]
     fn containers(&mut self, b: &Block, keys: u64, base: usize) -> Result<u64, ScanError> {
         let (mut in_object, mut rest, mut brackets) = (0, u64::MAX, b.open | b.close);
+        let suspects = self.suspects(b, keys, base);
         loop {
             // The next bracket, or none; and the bytes up to it.
             let bracket = brackets & brackets.wrapping_neg();
             let part = rest & (bracket | bracket.wrapping_sub(1));
             in_object |= part & 0_u64.wrapping_sub(self.open.objects & 1);
-            if self.open.has_write_keys() && b.colon & part != 0 {
-                self.keys(b.colon & part, keys, base)?;
+            if self.open.has_write_keys() {
+                let suspects = if self.open.depth == 1 {
+                    part
+                } else {
+                    part & suspects
+                };
+                self.keys(b.colon & suspects, keys, base)?;
             }
             if bracket == 0 {
                 return Ok(in_object);
@@ -244,6 +250,20 @@ impl<'b> Scanner<'b> {
                 };
             }
         }
+    }
+
+    /// Where the colon of a `writeKey` may stand: as far behind the start of its key as the two spellings take,
+    /// or anywhere if the key began in the block before, has escapes, or white space behind it.
+    #[inline(always)]
+    fn suspects(&self, b: &Block, keys: u64, base: usize) -> u64 {
+        /// The quotes and what is between them.
+        const LENGTHS: [u32; 2] = [10, 12];
+        // Written in escapes alone, the key is shorter than a block.
+        if self.classifier.last_backslash + 64 >= base {
+            return u64::MAX;
+        }
+        let [short, long] = LENGTHS;
+        keys << short | keys << long | ((1 << long) - 1) | !(b.closing << 1)
     }
 
     /// Looks at the keys before these colons.
