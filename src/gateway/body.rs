@@ -145,7 +145,7 @@ impl Held {
     pub fn for_test(bytes: Bytes, of: &Arc<HeldBytes>) -> Self {
         Self {
             bytes,
-            _share: Share::none(of),
+            share: Share::none(of, 0),
         }
     }
 

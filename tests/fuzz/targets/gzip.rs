@@ -35,10 +35,10 @@ fn check(gzip: &[u8]) {
     };
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    let room = HeldBytes::new(1 << 20);
+    let room = HeldBytes::new(&limits);
     let held = Held::for_test(Bytes::copy_from_slice(gzip), &room);
     let before = room.now();
-    let ours = write_keys(&headers, &held, &limits, &room);
+    let ours = write_keys(&headers, &held, &limits);
     assert_eq!(room.now(), before, "what was inflated is still counted as held");
     if let Ok(Some(keys)) = ours {
         // A decoder that reads on after the first member must see the same bytes, all within the bounds.
