@@ -50,8 +50,12 @@ fn inside_bodies(text: &[u8]) -> [Vec<u8>; 3] {
 fn texts_that_are_no_json_are_refused_alone_and_inside_a_body() {
     for (name, text) in suite().iter().filter(|(name, _)| name.starts_with("n_")) {
         assert_eq!(scan(text), Err(ScanError::Invalid), "{name}");
-        for body in inside_bodies(text) {
-            assert_eq!(scan(&body), Err(ScanError::Invalid), "{name} inside a body");
+        // Nothing at all is an empty array when brackets stand around it.
+        for body in inside_bodies(text)
+            .iter()
+            .filter(|_| !text.trim_ascii().is_empty())
+        {
+            assert_eq!(scan(body), Err(ScanError::Invalid), "{name} inside a body");
         }
     }
 }

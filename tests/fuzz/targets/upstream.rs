@@ -19,6 +19,7 @@ use portcullis::config::load_text;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::feed::{Publisher, feed};
 use portcullis::gateway::service::{Origin, Parts, Prepared, Running};
+use portcullis::gateway::sockets::Sockets;
 use portcullis::snapshot::Update;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
@@ -152,6 +153,7 @@ policy: {{source: file, file: "none"}}
         access_log: false,
         clock: Clock::Manual(ManualClock::at(UnixSeconds(0))),
         registry: &registry,
+        sockets: &mut Sockets::default(),
     });
     let (publisher, subscriber) = feed();
     let running = prepared.unwrap().run(Origin::Feed(subscriber)).await.unwrap();
