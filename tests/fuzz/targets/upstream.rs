@@ -157,6 +157,7 @@ policy: {{source: file, file: "none"}}
     });
     let (publisher, subscriber) = feed();
     let running = prepared.unwrap().run(Origin::Feed(subscriber)).await.unwrap();
+    running.accept().unwrap();
     let snapshot = Update::Snapshot(Box::new(empty_snapshot()));
     publisher.publish(snapshot).await.unwrap();
     assert!(publisher.is_installed(1, Duration::from_secs(20)).await);
