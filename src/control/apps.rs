@@ -1,5 +1,6 @@
 //! OAuth apps and their public keys.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Control;
@@ -27,12 +28,15 @@ const SOURCES_SHOWN: u32 = 1_000;
 const CONNECTED_NAMED: u32 = 20;
 
 /// An app to be made.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApp {
+    #[schemars(length(min = 1, max = 256))]
     pub name: String,
+    #[schemars(length(min = 1))]
     pub scopes: Vec<String>,
     #[serde(default = "shortest_lifetime")]
+    #[schemars(extend("enum" = ["1d", "2d", "3d", "1w", "2w", "3w", "30d"]))]
     pub token_lifetime: String,
     pub public_key: NewAppKey,
 }
@@ -42,10 +46,12 @@ fn shortest_lifetime() -> String {
 }
 
 /// A public key to be added. It has no `Debug`: people paste private keys by mistake.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAppKey {
+    #[schemars(length(min = 1, max = 256))]
     pub name: String,
+    /// As `openssl rsa -in private.pem -pubout -outform PEM` writes it.
     pub pem: String,
     /// The one algorithm that assertions are signed with; the usual one of the key's kind unless given.
     #[serde(default)]
@@ -53,7 +59,7 @@ pub struct NewAppKey {
 }
 
 /// What to change of an app. What is absent stays.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppChange {
     #[serde(default)]

@@ -60,6 +60,13 @@ impl Form {
         self.0
     }
 
+    /// The first parameter that is there and has no value.
+    #[must_use]
+    pub fn without_value(&self) -> Option<&str> {
+        let empty = self.0.iter().find(|(_, value)| value.is_empty());
+        empty.map(|(name, _)| name.as_str())
+    }
+
     /// The first parameter that is none of `known`.
     #[must_use]
     pub fn unknown(&self, known: &[&str]) -> Option<&str> {

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -39,7 +40,7 @@ const LIFETIME_S: u64 = 7 * 86_400;
 const FAILURES_MAX: u64 = 10;
 
 /// A person to be invited.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewMember {
     pub email: String,

@@ -1,5 +1,6 @@
 //! Members of workspaces, and what each of them is granted.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -21,9 +22,10 @@ use crate::store::{ReadTx, WriteTx};
 const EMAIL_BYTES_MAX: usize = 254;
 
 /// A role as it is asked for, with what it is for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewGrant {
+    #[schemars(extend("enum" = ["workspace_owner", "workspace_member", "source_admin", "source_read_only", "function_admin", "function_read_only"]))]
     pub role: String,
     /// For the roles on sources and functions, and for no other: `"all"`, or the ids of some.
     #[serde(default)]
@@ -31,7 +33,7 @@ pub struct NewGrant {
 }
 
 /// What a role is for, as it is asked for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum NewResources {
     Word(String),

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::actor::Actor;
@@ -26,10 +27,12 @@ const WRITE_KEY_CHARS: usize = 32;
 const FUNCTION_SECRET_CHARS: usize = 34;
 
 /// A source to be made. It has no `Debug`, since it may hold a write key.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSource {
+    #[schemars(length(min = 1, max = 256))]
     pub name: String,
+    #[schemars(extend("enum" = ["http_api", "nodejs", "python", "source_function", "public_api"]))]
     pub kind: String,
     /// A key that clients use already; one is made where it is absent.
     #[serde(default)]

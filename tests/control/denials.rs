@@ -11,6 +11,8 @@ use super::support::{Answer, OPERATOR, TempDir, Tenant, TestControl, TestKey};
 enum For {
     /// No credentials are asked for.
     Anybody,
+    /// Whoever has a session; an API token is none.
+    Sessions,
     /// Any member, of whichever workspace.
     Members,
     /// Members of the workspace in the path with one of the roles marked `y`: owner, member, source admin, source
@@ -18,18 +20,28 @@ enum For {
     Roles(&'static str),
 }
 
-use For::{Anybody, Members, Roles};
+use For::{Anybody, Members, Roles, Sessions};
 
 const OWNERS: For = Roles("y-----");
 const EVERY_ROLE: For = Roles("yyyyyy");
 
 /// Method, path as the router has it, whom it is for. `{source}` and `{function}` are both `{id}` there.
-const ROUTES: [(&str, &str, For); 41] = [
+const ROUTES: [(&str, &str, For); 53] = [
     ("POST", "/token", Anybody),
     ("POST", "//token", Anybody),
     ("GET", "/.well-known/jwks.json", Anybody),
     ("GET", "/.well-known/oauth-authorization-server", Anybody),
     ("POST", "/invitations/accept", Anybody),
+    ("GET", "/openapi.json", Anybody),
+    ("GET", "/login/oidc", Anybody),
+    ("GET", "/login/oidc/callback", Anybody),
+    ("POST", "/session", Anybody),
+    ("GET", "/session", Sessions),
+    ("DELETE", "/session", Sessions),
+    ("PUT", "/session/password", Sessions),
+    ("GET", "/sessions", Sessions),
+    ("DELETE", "/sessions", Sessions),
+    ("DELETE", "/sessions/{id}", Sessions),
     ("GET", "/workspaces", Members),
     ("POST", "/workspaces", OWNERS),
     ("GET", "/workspaces/{ws}", EVERY_ROLE),
@@ -61,6 +73,16 @@ const ROUTES: [(&str, &str, For); 41] = [
         "DELETE",
         "/workspaces/{ws}/sources/{function}/app",
         Roles("y---y-"),
+    ),
+    (
+        "GET",
+        "/workspaces/{ws}/sources/{source}/traffic",
+        Roles("y-yy--"),
+    ),
+    (
+        "GET",
+        "/workspaces/{ws}/sources/{function}/traffic",
+        Roles("y---yy"),
     ),
     (
         "PUT",
@@ -142,7 +164,10 @@ impl Things {
             .replace("{member}", &self.member);
         let target = match path {
             _ if path.ends_with("/export") => format!("/api/v1{target}?format=csv"),
-            _ if path.starts_with("/workspaces") || path.starts_with("/invitations") => {
+            _ if ["/workspaces", "/invitations", "/session"]
+                .iter()
+                .any(|begin| path.starts_with(begin)) =>
+            {
                 format!("/api/v1{target}")
             }
             _ => target,
@@ -270,7 +295,11 @@ async fn nobody_is_let_in_without_a_live_credential() {
             continue;
         }
         let (target, body) = things.request(method, path);
-        for token in ["", wrong.as_str(), &tenant.api_token[..43]] {
+        let mut tokens = vec!["", wrong.as_str(), &tenant.api_token[..43]];
+        if whom == Sessions {
+            tokens.push(&tenant.api_token);
+        }
+        for token in tokens {
             let answer = send(&server, token, method, &target, &body).await;
             assert_eq!(
                 (answer.status, answer.problem().as_str()),
@@ -306,55 +335,44 @@ async fn workspace_of_others_is_answered_like_one_that_does_not_exist() {
     assert_eq!(version(&server).await, before);
 }
 
-/// The routes in the text of the router, as method and path.
-fn routes_in_the_source() -> Vec<(String, String)> {
+/// Every route, as method and path: those of the management API by its own document, which is made from the router's
+/// table; the few beside it by the text of the router.
+async fn routes_served(server: &TestControl) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let document = server.send("GET", "/api/v1/openapi.json", &[], b"").await.json();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let path = path.strip_prefix("/api/v1").unwrap();
+        let methods = operations.as_object().unwrap().keys();
+        found.extend(methods.map(|method| (method.to_uppercase(), path.to_owned())));
+    }
     let text = include_str!("../../src/control/api/mod.rs");
-    let mut found = Vec::new();
     for route in text.split(".route(").skip(1) {
-        let mut depth = 1;
-        let end = route.find(|c: char| {
-            depth += match c {
-                '(' => 1,
-                ')' => -1,
-                _ => 0,
-            };
-            depth == 0
-        });
-        let route = &route[..end.unwrap()];
+        let route: String = route.chars().filter(|c| !c.is_whitespace()).collect();
         // The token endpoint's two paths are named by a constant.
-        let paths: Vec<&str> = match route.split('"').nth(1) {
-            Some(path) => vec![path],
+        let paths = match route.strip_prefix('"') {
+            Some(route) => vec![route.split('"').next().unwrap()],
             None => vec!["/token", "//token"],
         };
-        let calls = route.replace(|c: char| c.is_whitespace(), "");
-        for (word, method) in [
-            ("get(", "GET"),
-            ("post(", "POST"),
-            ("put(", "PUT"),
-            ("patch(", "PATCH"),
-            ("delete(", "DELETE"),
-            ("token()", "POST"),
-        ] {
-            let named = calls.match_indices(word).any(|(at, _)| {
-                let before = calls[..at].chars().next_back();
-                before.is_some_and(|c| matches!(c, ',' | '.'))
-            });
-            if named {
-                found.extend(paths.iter().map(|path| (method.to_owned(), (*path).to_owned())));
-            }
-        }
+        let method = if route.split(',').nth(1).unwrap().contains("get(") {
+            "GET"
+        } else {
+            "POST"
+        };
+        found.extend(paths.iter().map(|path| (method.to_owned(), (*path).to_owned())));
     }
     found
 }
 
-#[test]
-fn every_route_has_a_row() {
+#[tokio::test]
+async fn every_route_has_a_row() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
     let plain = |path: &str| {
         path.replace("{source}", "{id}")
             .replace("{function}", "{id}")
             .replace("{member}", "{id}")
     };
-    let found = routes_in_the_source();
+    let found = routes_served(&server).await;
     assert!(found.len() >= 35, "{found:?}");
     for (method, path) in found {
         let has_row = ROUTES

@@ -20,6 +20,7 @@ mod limits;
 mod management;
 mod members;
 mod on_postgres;
+mod openapi;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod publish;

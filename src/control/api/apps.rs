@@ -4,6 +4,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::response::IntoResponse;
 use http::StatusCode;
 use http::request::Parts;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Begun, Creation, Tagged, still_there};
@@ -15,7 +16,7 @@ use crate::domain::ids::AppId;
 use crate::store::directory::AppKey;
 
 /// A public key in the API's form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct KeyJson {
     id: String,
     name: String,
@@ -41,7 +42,7 @@ impl From<AppKey> for KeyJson {
 }
 
 /// An app in the API's form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct AppJson {
     id: String,
     name: String,
@@ -110,7 +111,7 @@ pub async fn update(
     Ok(Tagged::shown(changed.app.revision, changed.into()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Confirmation {
     confirm_name: String,
@@ -127,7 +128,11 @@ pub async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub async fn list_keys(State(control): Shared, at: InWorkspace) -> Result<impl IntoResponse, ControlError> {
+pub async fn list_keys(
+    State(control): Shared,
+    at: InWorkspace,
+    _: PageQuery,
+) -> Result<impl IntoResponse, ControlError> {
     #[derive(Serialize)]
     struct Keys {
         items: Vec<KeyJson>,

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 use http::header;
 use http::request::Parts;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -30,19 +31,21 @@ const FILTER_BYTES_MAX: usize = 254;
 const COLUMNS: &str = "id,at,action,actor_type,actor_id,actor_name,address,resource_type,resource_id,resource_name,before,after\r\n";
 
 /// An event in the API's form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct EventJson {
     id: String,
     at: String,
     action: String,
     actor: ActorJson,
     resource: ResourceJson,
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     before: Option<Box<RawValue>>,
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     after: Option<Box<RawValue>>,
 }
 
 /// Who did it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct ActorJson {
     #[serde(rename = "type")]
     kind: String,
@@ -53,7 +56,7 @@ pub struct ActorJson {
 }
 
 /// What it was done to.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct ResourceJson {
     #[serde(rename = "type")]
     kind: String,

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use http::StatusCode;
 use http::request::Parts;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Creation, Tagged};
@@ -18,7 +19,7 @@ use crate::store::api_tokens::ApiTokenDetails;
 use crate::store::members::Member;
 
 /// A role with what it is for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct RoleJson {
     role: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -26,7 +27,7 @@ pub struct RoleJson {
 }
 
 /// `"all"`, or the ids of some.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ResourcesJson {
     Word(&'static str),
@@ -47,7 +48,7 @@ impl From<&Grant> for RoleJson {
 }
 
 /// A member in the API's form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct MemberJson {
     id: String,
     email: String,
@@ -76,7 +77,7 @@ impl From<Member> for MemberJson {
 }
 
 /// A member who was just invited, with the secret that is shown this one time.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct InvitedJson {
     #[serde(flatten)]
     member: MemberJson,
@@ -84,7 +85,7 @@ pub struct InvitedJson {
 }
 
 /// What the invited person joins with.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct InvitationJson {
     secret: String,
     expires_at: String,
@@ -131,7 +132,7 @@ pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<Memb
 }
 
 /// What may change of a member.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemberChange {
     roles: Vec<NewGrant>,
@@ -156,7 +157,7 @@ pub async fn remove(State(control): Shared, at: InWorkspace) -> Result<StatusCod
 }
 
 /// What an invited person sends to join. It has no `Debug`: it holds secrets.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Acceptance {
     secret: String,
@@ -182,7 +183,7 @@ pub async fn accept(
 }
 
 /// An API token in the API's form: without the token.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct ApiTokenJson {
     id: String,
     name: String,
@@ -206,7 +207,7 @@ impl From<ApiTokenDetails> for ApiTokenJson {
 }
 
 /// An API token that was just made, with the token itself, which is shown this one time.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct NewApiTokenJson {
     #[serde(flatten)]
     details: ApiTokenJson,
@@ -214,7 +215,7 @@ pub struct NewApiTokenJson {
 }
 
 /// An API token to be made.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApiToken {
     name: String,

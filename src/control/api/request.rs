@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use http::header;
 use http::request::Parts;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -140,7 +141,7 @@ impl PageQuery {
 }
 
 /// One page of a list. `next` is the `after` of the page that follows.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct List<T> {
     items: Vec<T>,
     next: Option<String>,
@@ -166,12 +167,15 @@ pub fn flag(parts: &Parts, name: &'static str) -> Result<bool, ControlError> {
 pub fn query(parts: &Parts, known: &[&str]) -> Result<Form, ControlError> {
     let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes())
         .map_err(|error| ControlError::invalid("query", error.to_string()))?;
-    match query.unknown(known) {
-        Some(name) => Err(ControlError::invalid(
-            name.chars().take(40).collect::<String>(),
-            "there is no such parameter",
-        )),
-        None => Ok(query),
+    let refused = |name: &str, problem| {
+        let name: String = name.chars().take(40).collect();
+        Err(ControlError::invalid(name, problem))
+    };
+    match (query.unknown(known), query.without_value()) {
+        (Some(name), _) => refused(name, "there is no such parameter"),
+        // The first page has no cursor.
+        (None, Some(name)) if name != "after" => refused(name, "the parameter has no value"),
+        (None, _) => Ok(query),
     }
 }
 
@@ -311,7 +315,7 @@ impl InWorkspace {
 }
 
 /// A body that gives something a name.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewName {
     pub name: String,

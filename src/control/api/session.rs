@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -23,7 +24,7 @@ use crate::store::sessions::SessionRecord;
 const CSRF_HEADER: &str = "x-csrf-token";
 
 /// What a person signs in with. It has no `Debug`: it holds a password.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     email: String,
@@ -31,7 +32,7 @@ pub struct SignIn {
 }
 
 /// A session in the API's form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct SessionJson {
     id: String,
     email: String,
@@ -64,7 +65,7 @@ impl SessionJson {
 }
 
 /// The session that asks, with what its forms carry.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct OwnSessionJson {
     #[serde(flatten)]
     session: SessionJson,
@@ -187,7 +188,7 @@ pub async fn delete(State(control): Shared, own: InSession) -> Result<Response, 
 }
 
 /// A new password in the place of the old one. It has no `Debug`: it holds both.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPassword {
     current_password: String,

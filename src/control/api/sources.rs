@@ -3,6 +3,7 @@
 use axum::extract::{FromRequestParts, State};
 use http::StatusCode;
 use http::request::Parts;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Begun, Creation, Tagged, still_there};
@@ -15,7 +16,7 @@ use crate::domain::policy::Enforcement;
 use crate::store::sources::Source;
 
 /// A source in the API's form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct SourceJson {
     id: String,
     name: String,
@@ -92,7 +93,7 @@ pub async fn delete(State(control): Shared, at: InWorkspace) -> Result<StatusCod
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connection {
     app_id: String,
@@ -125,9 +126,10 @@ pub async fn disconnect(State(control): Shared, at: InWorkspace, Force(force): F
     Ok(shown(changed))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mode {
+    #[schemars(extend("enum" = ["off", "observe", "on"]))]
     mode: String,
 }
 

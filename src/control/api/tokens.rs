@@ -1,6 +1,7 @@
 //! Revocation in the API's form.
 
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::{InWorkspace, Json};
@@ -9,14 +10,14 @@ use crate::control::error::ControlError;
 use crate::control::revoke::Revoked;
 
 /// The body of a revocation. It has no `Debug`: it holds a token.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenToRevoke {
     token: String,
 }
 
 /// A revocation's answer in the API's form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct RevokedJson {
     status: &'static str,
     expires_at: String,

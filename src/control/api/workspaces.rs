@@ -1,6 +1,7 @@
 //! Workspaces in the API's form.
 
 use axum::extract::State;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::conditions::{Begun, Creation, Tagged, still_there};
@@ -11,7 +12,7 @@ use crate::domain::ids::WorkspaceId;
 use crate::store::directory::Workspace;
 
 /// A workspace in the API's form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct WorkspaceJson {
     id: String,
     name: String,
