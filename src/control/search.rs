@@ -7,7 +7,7 @@ use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::policy::Enforcement;
 use crate::domain::role::{Action, View};
 use crate::domain::source_kind::SourceKind;
-use crate::store::directory::Page;
+use crate::store::directory::{App, Page};
 use crate::store::search::{AppSummary, SourceFilter, SourceSummary};
 use crate::store::sources::Source;
 
@@ -90,6 +90,21 @@ impl Control {
         found.sort_by(|one, other| one.source.id.as_str().cmp(other.source.id.as_str()));
         found.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX));
         Ok(found)
+    }
+
+    /// One app by itself, without its keys and its sources, of which there may be many.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], [`ControlError::Forbidden`] or [`ControlError::Store`].
+    pub async fn app_alone(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+    ) -> Result<App, ControlError> {
+        actor.must(workspace, Action::ViewApp)?;
+        let found = self.store.read().await?.app(workspace, app).await?;
+        found.ok_or(ControlError::NotFound("OAuth app"))
     }
 
     /// How many sources an app is connected to, and the first of those that the actor may view.

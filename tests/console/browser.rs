@@ -7,8 +7,10 @@ use std::process::Command;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::roles::{PASSWORD, ROLES, invite};
 use super::support::process::Process;
 use super::support::product::{Env, Quickstart, project_file, quickstart_data};
+use super::visitor::Visitor;
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
@@ -70,6 +72,19 @@ fn pages(env: &Env) -> Vec<Value> {
     ]
 }
 
+/// Somebody of each role, by its name.
+fn people(env: &Env) -> Value {
+    let mut owner = Visitor::owner(env);
+    let mut people = json!({
+        "workspace_owner": {"email": env.get("OWNER_EMAIL"), "password": env.get("OWNER_PASSWORD")},
+    });
+    for role in ROLES.into_iter().skip(1) {
+        let email = invite(env, &mut owner, role);
+        people[role] = json!({"email": email, "password": PASSWORD});
+    }
+    people
+}
+
 #[test]
 fn everything_works_in_a_browser() {
     expect_set_up(Path::new(CHROMIUM));
@@ -87,9 +102,8 @@ fn everything_works_in_a_browser() {
         "auth_server": env.get("AUTH_SERVER"),
         "pictures": pictures,
         "pages": pages(env),
-        "people": {
-            "workspace_owner": {"email": env.get("OWNER_EMAIL"), "password": env.get("OWNER_PASSWORD")},
-        },
+        "at": format!("/console/w/{}", env.get("WORKSPACE_ID")),
+        "people": people(env),
     });
     let world_file = data.join("world.json");
     fs::write(&world_file, world.to_string()).unwrap();

@@ -22,5 +22,7 @@ mod support {
 
 mod browser;
 mod guards;
+mod many;
 mod roles;
+mod samples;
 mod visitor;

@@ -4,7 +4,7 @@ use super::support::product::{Env, Quickstart, quickstart_data};
 use super::support::secrets;
 use super::visitor::{Visitor, text};
 
-const PASSWORD: &str = "a sentence that nobody guesses";
+pub const PASSWORD: &str = "a sentence that nobody guesses";
 
 /// Roles in the order of the columns below.
 pub const ROLES: [&str; 6] = [
@@ -66,7 +66,7 @@ pub fn invite(env: &Env, owner: &mut Visitor, role: &str) -> String {
     email
 }
 
-pub fn sign_in(env: &Env, email: &str) -> Visitor {
+fn sign_in(env: &Env, email: &str) -> Visitor {
     let mut visitor = Visitor::new(env);
     assert_eq!(visitor.sign_in(email, PASSWORD, "").status(), 303, "{email}");
     visitor

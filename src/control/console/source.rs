@@ -93,8 +93,8 @@ pub(super) async fn connected_app(
     let Some(id) = &source.app else {
         return Ok(None);
     };
-    match control.app(&visit.actor, &visit.workspace.id, id).await {
-        Ok(found) => Ok(Some((id.to_string(), found.app.name.to_string()))),
+    match control.app_alone(&visit.actor, &visit.workspace.id, id).await {
+        Ok(found) => Ok(Some((id.to_string(), found.name.to_string()))),
         Err(ControlError::Forbidden(_)) => Ok(Some((id.to_string(), id.to_string()))),
         Err(error) => Err(error.into()),
     }

@@ -117,10 +117,10 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
     });
     let app_name = match &filter.app {
         Some(id) => control
-            .app(&visit.actor, workspace, id)
+            .app_alone(&visit.actor, workspace, id)
             .await
             .ok()
-            .map(|found| found.app.name.to_string()),
+            .map(|found| found.name.to_string()),
         None => None,
     };
     Ok(page(

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { open, signIn, startBrowser } from './lib.mjs'
 import { wholeWay } from './flows/enforce.mjs'
 import { looksOf } from './flows/looks.mjs'
+import { wayOf } from './flows/roles.mjs'
 
 const world = JSON.parse(readFileSync(process.argv[2], 'utf8'))
 const browser = await startBrowser(world)
@@ -25,6 +26,10 @@ async function cookiesOf(person) {
 
 flow('the whole way with script', () => wholeWay(browser, world, true))
 flow('the whole way without script', () => wholeWay(browser, world, false))
+
+for (const role of Object.keys(world.people)) {
+  flow(`the way of ${role}`, () => wayOf(browser, world, role))
+}
 
 const owner = await cookiesOf(world.people.workspace_owner)
 const outside = world.pages.filter(([name]) => name.startsWith('out-'))
