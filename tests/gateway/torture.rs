@@ -242,8 +242,8 @@ fn request_lines() -> Vec<Row> {
     ] {
         let want = match path {
             "/v1/%c0%af" => Forwarded,
-            // The parser below refuses these two bytes.
-            "/v1/<batch>" => MALFORMED,
+            // The parser below refuses these two bytes, and a scheme without an authority.
+            "/v1/<batch>" | "http:/v1/batch" => MALFORMED,
             _ => PATH,
         };
         rows.push(row(path, line(&format!("POST {path} HTTP/1.1")), want));
