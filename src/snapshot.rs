@@ -11,6 +11,7 @@ mod key_set;
 
 pub use key_set::{ISSUER_KEYS_MAX, InvalidKeySet, Jwk, jwk, verifying_keys};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -22,7 +23,9 @@ use thiserror::Error;
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::digest::ShortDigest;
 use crate::domain::digest_map::DigestMap;
-use crate::domain::ids::{AppId, Audience, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
+use crate::domain::ids::{
+    AppId, Audience, InvalidId, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest,
+};
 use crate::domain::key::{Algorithm, VerifyingKey};
 use crate::domain::policy::{AcceptedTypes, App, Enforcement, Freshness, Policy, Source, TrustedIssuer};
 use crate::domain::scope::{Scope, ScopeSet};
@@ -55,6 +58,10 @@ pub struct Snapshot {
     /// The control plane's own issuer; absent where tokens come from outside issuers only.
     pub issuer: Option<IssuerRecord>,
     pub apps: Vec<AppRecord>,
+    /// The workspaces that there is something to say of. Left out while there are none, so that a gateway
+    /// which does not know of them takes the snapshot, and refuses the one it could not enforce.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workspaces: Vec<WorkspaceRecord>,
     pub sources: Vec<SourceRecord>,
     pub revocations: Vec<RevocationRecord>,
 }
@@ -79,6 +86,7 @@ pub enum Change {
     RemoveApp {
         id: String,
     },
+    PutWorkspace(WorkspaceRecord),
     PutSource(SourceRecord),
     /// Also sent before a `PutSource` that gives a source another write key.
     RemoveSource {
@@ -111,6 +119,18 @@ pub struct AppRecord {
     pub keys: Option<Vec<String>>,
     /// Tokens issued before this moment (Unix seconds) are no longer accepted.
     #[serde(default)]
+    pub not_issued_before: u64,
+    /// The same for tokens that one key proved, by the key's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub keys_not_issued_before: BTreeMap<String, u64>,
+}
+
+/// A workspace whose tokens were ended all together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkspaceRecord {
+    pub id: String,
+    /// Tokens of any of its apps issued before this moment (Unix seconds) are no longer accepted.
     pub not_issued_before: u64,
 }
 
@@ -202,6 +222,16 @@ pub fn compile(
             return Err(invalid(format!("apps[{at}].id"), "is that of another app, too"));
         }
     }
+    let mut workspaces = DigestMap::default();
+    for (at, record) in snapshot.workspaces.iter().enumerate() {
+        let (id, moment) = compile_workspace(record).map_err(|error| within("workspaces", at, error))?;
+        if workspaces.insert(*id.digest(), moment).is_some() {
+            return Err(invalid(
+                format!("workspaces[{at}].id"),
+                "is that of another workspace, too",
+            ));
+        }
+    }
     let mut revoked = DigestMap::default();
     for (at, record) in snapshot.revocations.iter().enumerate() {
         let (token, until) = compile_revocation(record).map_err(|error| within("revocations", at, error))?;
@@ -212,8 +242,10 @@ pub fn compile(
         confirmed_at: UnixSeconds(snapshot.issued_at),
         freshness,
         issuers,
+        has_own_issuer: snapshot.issuer.is_some(),
         sources,
         apps,
+        workspaces,
         revoked,
     })
 }
@@ -266,12 +298,12 @@ fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot
     match change {
         Change::PutIssuer(record) => {
             let own = compile_issuer(record)?;
-            let others = policy
+            let outside = policy
                 .issuers
-                .iter()
-                .filter(|held| held.issuer != own.issuer)
-                .cloned();
-            policy.issuers = std::iter::once(own.clone()).chain(others).collect();
+                .get(usize::from(policy.has_own_issuer)..)
+                .unwrap_or_default();
+            policy.issuers = join_issuers(Some(own), outside)?;
+            policy.has_own_issuer = true;
         }
         Change::PutApp(record) => {
             let app = compile_app(record, &policy.issuers)?;
@@ -281,6 +313,10 @@ fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot
             policy
                 .apps
                 .remove(AppId::parse(id).map_err(|error| invalid("id", error))?.digest());
+        }
+        Change::PutWorkspace(record) => {
+            let (id, moment) = compile_workspace(record)?;
+            policy.workspaces.insert(*id.digest(), moment);
         }
         Change::PutSource(record) => {
             let (key, source) = compile_source(record)?;
@@ -372,6 +408,11 @@ fn compile_app(record: &AppRecord, issuers: &[TrustedIssuer]) -> Result<App, Inv
         .map(key_ids)
         .transpose()
         .map_err(|error| invalid("keys", error))?;
+    let keys_not_issued_before: Result<Box<[_]>, _> = record
+        .keys_not_issued_before
+        .iter()
+        .map(|(id, moment)| Ok((KeyId::parse(id)?, UnixSeconds(*moment))))
+        .collect();
     let known = issuers.iter().find(|known| *known.issuer == *record.issuer);
     let scopes: Result<ScopeSet, _> = record.scopes.iter().map(|scope| Scope::parse(scope)).collect();
     Ok(App {
@@ -384,7 +425,14 @@ fn compile_app(record: &AppRecord, issuers: &[TrustedIssuer]) -> Result<App, Inv
         scopes: scopes.map_err(|error| invalid("scopes", error))?,
         keys,
         not_issued_before: UnixSeconds(record.not_issued_before),
+        keys_not_issued_before: keys_not_issued_before
+            .map_err(|error: InvalidId| invalid("keys_not_issued_before", error))?,
     })
+}
+
+fn compile_workspace(record: &WorkspaceRecord) -> Result<(WorkspaceId, UnixSeconds), InvalidSnapshot> {
+    let id = WorkspaceId::parse(&record.id).map_err(|error| invalid("id", error))?;
+    Ok((id, UnixSeconds(record.not_issued_before)))
 }
 
 fn compile_source(record: &SourceRecord) -> Result<(WriteKeyDigest, Source), InvalidSnapshot> {

@@ -101,6 +101,7 @@ impl Check<'_> {
             issued_at: now.0,
             issuer: None,
             apps,
+            workspaces: Vec::new(),
             sources,
             revocations,
         }
@@ -151,6 +152,7 @@ impl Check<'_> {
                 .as_ref()
                 .map(|keys| keys.iter().map(|key| key.value.clone()).collect()),
             not_issued_before: app.not_issued_before.unwrap_or(0),
+            keys_not_issued_before: BTreeMap::new(),
         })
     }
 

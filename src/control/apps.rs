@@ -331,6 +331,7 @@ impl Control {
             scopes: app.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             keys: Some(keys),
             not_issued_before: app.not_issued_before.0,
+            keys_not_issued_before: std::collections::BTreeMap::new(),
         }
     }
 }

@@ -116,6 +116,7 @@ impl Control {
                 .into_iter()
                 .map(|(app, keys)| self.policy_app(&app, keys))
                 .collect(),
+            workspaces: Vec::new(),
             sources: sources
                 .into_iter()
                 .map(|source| SourceRecord {

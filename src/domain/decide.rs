@@ -117,12 +117,10 @@ fn authorize<'p>(
     if app.issuer != token.issuer {
         return Err(DenyReason::AppUnknown);
     }
-    // Revoking all tokens of an app or of one of its keys is a fact about the app, not an entry a token.
-    let key_is_gone = token
-        .client_key
-        .as_ref()
-        .is_some_and(|key| app.keys.as_ref().is_some_and(|held| !held.contains(key)));
-    if key_is_gone || token.issued_at < app.not_issued_before {
+    // Revoking all tokens of an app, of one of its keys or of a workspace is one moment, not an entry a token.
+    if app.has_ended(token.client_key.as_ref(), token.issued_at)
+        || policy.has_workspace_ended(&app.workspace, token.issued_at)
+    {
         return Err(DenyReason::TokenRevoked);
     }
     if source.is_some_and(|source| source.connected_app.as_ref() != Some(&token.app)) {

@@ -76,6 +76,24 @@ pub struct App {
     pub not_issued_before: UnixSeconds,
     pub id: AppId,
     pub workspace: WorkspaceId,
+    /// Of keys whose tokens were ended while the key stayed: tokens that the key proved before this moment
+    /// are no longer accepted. Nearly always empty.
+    pub keys_not_issued_before: Box<[(KeyId, UnixSeconds)]>,
+}
+
+impl App {
+    /// Whether tokens that `key` proved at `issued_at` were ended, with the app's or with the key's own.
+    #[must_use]
+    pub fn has_ended(&self, key: Option<&KeyId>, issued_at: UnixSeconds) -> bool {
+        let Some(key) = key else {
+            return issued_at < self.not_issued_before;
+        };
+        let is_gone = self.keys.as_ref().is_some_and(|held| !held.contains(key));
+        let mut of_keys = self.keys_not_issued_before.iter();
+        is_gone
+            || issued_at < self.not_issued_before
+            || of_keys.any(|(held, moment)| held == key && issued_at < *moment)
+    }
 }
 
 /// Which `typ` header an issuer's access tokens must have.
@@ -139,10 +157,14 @@ pub struct Policy {
     pub(crate) confirmed_at: UnixSeconds,
     pub(crate) freshness: Freshness,
     pub(crate) issuers: Arc<[TrustedIssuer]>,
+    /// Whether the first of the issuers is the control plane's own, which changes replace.
+    pub(crate) has_own_issuer: bool,
     /// By write key.
     pub(crate) sources: DigestMap<Arc<Source>>,
     /// By app id.
     pub(crate) apps: DigestMap<Arc<App>>,
+    /// By workspace, where all its tokens were ended: those issued before the moment are no longer accepted.
+    pub(crate) workspaces: DigestMap<UnixSeconds>,
     /// By issuer and token id; the moment is when the token would have expired.
     pub(crate) revoked: DigestMap<UnixSeconds>,
 }
@@ -156,8 +178,10 @@ impl Policy {
             confirmed_at: UnixSeconds(0),
             freshness,
             issuers: Arc::from(Vec::new()),
+            has_own_issuer: false,
             sources: DigestMap::default(),
             apps: DigestMap::default(),
+            workspaces: DigestMap::default(),
             revoked: DigestMap::default(),
         }
     }
@@ -203,6 +227,14 @@ impl Policy {
     #[must_use]
     pub fn app(&self, id: &AppId) -> Option<&Arc<App>> {
         self.apps.get(id.digest())
+    }
+
+    /// Whether the tokens that this workspace's apps got at `issued_at` were ended all together.
+    #[must_use]
+    pub fn has_workspace_ended(&self, workspace: &WorkspaceId, issued_at: UnixSeconds) -> bool {
+        self.workspaces
+            .get(workspace.digest())
+            .is_some_and(|moment| issued_at < *moment)
     }
 
     /// Whether this token is on the revocation list.

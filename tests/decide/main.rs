@@ -17,6 +17,7 @@ mod allocations;
 mod cases;
 #[path = "../support/forge.rs"]
 mod forge;
+mod issuers;
 mod keys;
 mod model;
 mod order;

@@ -9,7 +9,7 @@ use portcullis::domain::policy::{AcceptedTypes, Freshness, Policy, TrustedIssuer
 use portcullis::domain::time::UnixSeconds;
 use portcullis::snapshot::{
     self, AppRecord, FORMAT, IssuerRecord, OWN_LEEWAY_S, RevocationRecord, Snapshot, SourceRecord,
-    digest_text,
+    WorkspaceRecord, digest_text,
 };
 use serde::Deserialize;
 
@@ -25,6 +25,9 @@ pub struct World {
     pub when_stale: String,
     pub issuers: BTreeMap<String, Issuer>,
     pub apps: BTreeMap<String, App>,
+    /// Moments before which a workspace's tokens were ended.
+    #[serde(default)]
+    pub workspaces: BTreeMap<String, u64>,
     /// By write key.
     pub sources: BTreeMap<String, Source>,
     pub revoked: Vec<Revoked>,
@@ -57,6 +60,11 @@ pub struct App {
     pub keys: Vec<String>,
     #[serde(default)]
     pub not_issued_before: u64,
+    /// By key id.
+    #[serde(default)]
+    pub keys_not_issued_before: BTreeMap<String, u64>,
+    #[serde(default = "workspace")]
+    pub workspace: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +87,10 @@ fn yes() -> bool {
 }
 
 const WORKSPACE: &str = "ws-1";
+
+fn workspace() -> String {
+    WORKSPACE.to_owned()
+}
 
 impl World {
     /// The real policy of this world.
@@ -114,6 +126,7 @@ impl World {
             issued_at: self.confirmed_at,
             issuer: bundled.map(|(name, issuer)| issuer.record(name)),
             apps: self.apps.iter().map(|(id, app)| app.record(id)).collect(),
+            workspaces: self.workspaces.iter().map(workspace_record).collect(),
             sources: self
                 .sources
                 .iter()
@@ -121,6 +134,13 @@ impl World {
                 .collect(),
             revocations: self.revoked.iter().map(Revoked::record).collect(),
         }
+    }
+}
+
+pub fn workspace_record((id, not_issued_before): (&String, &u64)) -> WorkspaceRecord {
+    WorkspaceRecord {
+        id: id.clone(),
+        not_issued_before: *not_issued_before,
     }
 }
 
@@ -166,11 +186,12 @@ impl App {
     pub fn record(&self, id: &str) -> AppRecord {
         AppRecord {
             id: id.to_owned(),
-            workspace: WORKSPACE.to_owned(),
+            workspace: self.workspace.clone(),
             issuer: self.issuer.clone(),
             scopes: self.scopes.clone(),
             keys: Some(self.keys.clone()),
             not_issued_before: self.not_issued_before,
+            keys_not_issued_before: self.keys_not_issued_before.clone(),
         }
     }
 }

@@ -22,7 +22,7 @@ const fn wrong(reason: DenyReason, make: fn(&mut World, &mut Request)) -> Wrong 
 ///
 /// Of two that touch the same thing the earlier is made last, so that it stays: a request without a
 /// token has no token that is also expired.
-const IN_ORDER: [Wrong; 24] = [
+const IN_ORDER: [Wrong; 26] = [
     // 1. one credential at most
     wrong(DenyReason::CredentialsConflict, |_, request| {
         request.credential = Credential::Conflicting;
@@ -91,6 +91,14 @@ const IN_ORDER: [Wrong; 24] = [
     wrong(DenyReason::TokenRevoked, |world, _| {
         app(world, |app| app.not_issued_before = NOW);
     }),
+    wrong(DenyReason::TokenRevoked, |world, _| {
+        app(world, |app| {
+            app.keys_not_issued_before.insert("app-key-1".to_owned(), NOW);
+        });
+    }),
+    wrong(DenyReason::TokenRevoked, |world, _| {
+        world.workspaces.insert("ws-1".to_owned(), NOW);
+    }),
     wrong(DenyReason::AppNotConnected, |world, _| {
         for source in world.sources.values_mut() {
             source.app = None;
@@ -139,6 +147,8 @@ fn good(enforcement: &str) -> (World, Request) {
         scopes: vec!["tracking_api:write".to_owned()],
         keys: vec!["app-key-1".to_owned()],
         not_issued_before: 0,
+        keys_not_issued_before: [].into(),
+        workspace: "ws-1".to_owned(),
     };
     let source = Source {
         id: "src-orders".to_owned(),
@@ -151,6 +161,7 @@ fn good(enforcement: &str) -> (World, Request) {
         when_stale: "deny".to_owned(),
         issuers: [(ISSUER.to_owned(), trusted())].into(),
         apps: [("orders".to_owned(), app)].into(),
+        workspaces: [].into(),
         sources: [("wk-orders".to_owned(), source)].into(),
         revoked: Vec::new(),
     };

@@ -8,11 +8,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::model::{Answer, App, Issuer, Revoked, Source, World};
+use crate::model::{Answer, App, Issuer, Revoked, Source, World, workspace_record};
 use crate::reference;
 use crate::request::{Credential, Named, Request};
 use crate::worlds::{
-    APPS, OWN, WRITE_KEYS, app, moment, one_of, own_issuer, request, revoked, source, world,
+    APPS, OWN, WORKSPACES, WRITE_KEYS, app, moment, moment_or, one_of, own_issuer, request, revoked, source,
+    world,
 };
 
 /// Something that takes a right away.
@@ -26,6 +27,8 @@ enum Harm {
     Disconnect,
     RemoveIssuerKeys,
     RevokeAllUntil(u64),
+    RevokeKeysUntil(u64),
+    RevokeWorkspaceUntil(u64),
     Age(u64),
     PassExpiry,
 }
@@ -40,6 +43,8 @@ fn harm() -> impl Strategy<Value = Harm> {
         Just(Harm::Disconnect),
         Just(Harm::RemoveIssuerKeys),
         moment().prop_map(Harm::RevokeAllUntil),
+        moment().prop_map(Harm::RevokeKeysUntil),
+        moment().prop_map(Harm::RevokeWorkspaceUntil),
         (0_u64..100).prop_map(Harm::Age),
         Just(Harm::PassExpiry),
     ]
@@ -67,6 +72,18 @@ impl Harm {
             Self::RevokeAllUntil(moment) => {
                 apps.for_each(|app| app.not_issued_before = app.not_issued_before.max(*moment));
             }
+            Self::RevokeKeysUntil(moment) => apps.for_each(|app| {
+                for key in &app.keys {
+                    let held = app.keys_not_issued_before.entry(key.clone()).or_default();
+                    *held = (*held).max(*moment);
+                }
+            }),
+            Self::RevokeWorkspaceUntil(moment) => {
+                for workspace in WORKSPACES {
+                    let held = world.workspaces.entry(workspace.to_owned()).or_default();
+                    *held = (*held).max(*moment);
+                }
+            }
             Self::RemoveApp => drop(world.apps.pop_first()),
             Self::Disconnect => world.sources.values_mut().for_each(|source| source.app = None),
             Self::RemoveIssuerKeys => world.issuers.values_mut().for_each(|issuer| issuer.keys.clear()),
@@ -86,6 +103,7 @@ enum Step {
     PutIssuer(Issuer),
     PutApp(String, App),
     RemoveApp(String),
+    PutWorkspace(String, u64),
     PutSource(String, Source),
     RemoveSource(String),
     Revoke(Revoked),
@@ -98,6 +116,7 @@ fn step() -> impl Strategy<Value = Step> {
         own_issuer().prop_map(Step::PutIssuer),
         (one_of(&APPS), app()).prop_map(|(id, app)| Step::PutApp(id, app)),
         one_of(&APPS).prop_map(Step::RemoveApp),
+        (one_of(&WORKSPACES), moment_or(0)).prop_map(|(id, at)| Step::PutWorkspace(id, at)),
         put_source,
         one_of(&WRITE_KEYS).prop_map(Step::RemoveSource),
         revoked().prop_map(Step::Revoke),
@@ -110,6 +129,7 @@ impl Step {
             Self::PutIssuer(issuer) => Change::PutIssuer(issuer.record(OWN)),
             Self::PutApp(id, app) => Change::PutApp(app.record(id)),
             Self::RemoveApp(id) => Change::RemoveApp { id: id.clone() },
+            Self::PutWorkspace(id, at) => Change::PutWorkspace(workspace_record((id, at))),
             Self::PutSource(key, source) => Change::PutSource(source.record(key)),
             Self::RemoveSource(key) => Change::RemoveSource {
                 write_key_digest: digest_text(&portcullis::domain::ids::WriteKeyDigest::of(key.as_bytes())),
@@ -123,6 +143,7 @@ impl Step {
             Self::PutIssuer(issuer) => drop(world.issuers.insert(OWN.to_owned(), issuer)),
             Self::PutApp(id, app) => drop(world.apps.insert(id, app)),
             Self::RemoveApp(id) => drop(world.apps.remove(&id)),
+            Self::PutWorkspace(id, at) => drop(world.workspaces.insert(id, at)),
             Self::PutSource(key, source) => drop(world.sources.insert(key, source)),
             Self::RemoveSource(key) => drop(world.sources.remove(&key)),
             Self::Revoke(revoked) => world.revoked.push(revoked),

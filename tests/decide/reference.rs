@@ -133,8 +133,18 @@ fn against_app(
     {
         against.push(DenyReason::TokenRevoked);
     }
-    if token.issued_at < app.not_issued_before {
-        against.push(DenyReason::TokenRevoked);
+    let of_key = token
+        .client_key
+        .as_ref()
+        .and_then(|key| app.keys_not_issued_before.get(key));
+    let of_workspace = world.workspaces.get(&app.workspace);
+    for moment in [Some(&app.not_issued_before), of_key, of_workspace]
+        .into_iter()
+        .flatten()
+    {
+        if token.issued_at < *moment {
+            against.push(DenyReason::TokenRevoked);
+        }
     }
     if source.is_some_and(|source| source.app.as_ref() != Some(&token.app)) {
         against.push(DenyReason::AppNotConnected);

@@ -44,6 +44,8 @@ fn world() -> World {
         scopes: vec!["tracking_api:write".to_owned()],
         keys: vec!["app-key-1".to_owned()],
         not_issued_before: 0,
+        keys_not_issued_before: [].into(),
+        workspace: "ws-1".to_owned(),
     };
     World {
         confirmed_at: NOW,
@@ -55,6 +57,7 @@ fn world() -> World {
         ]
         .into(),
         apps: [("orders".to_owned(), app)].into(),
+        workspaces: [].into(),
         sources: [].into(),
         revoked: Vec::new(),
     }

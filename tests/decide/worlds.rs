@@ -17,6 +17,7 @@ pub const ISSUERS: [&str; 3] = [OWN, OUTSIDE, "https://stranger.test"];
 pub const SIGNERS: [&str; 3] = ["ed-1", "ed-2", "ed-3"];
 pub const APPS: [&str; 3] = ["orders", "billing", "partner"];
 pub const APP_KEYS: [&str; 2] = ["app-key-1", "app-key-2"];
+pub const WORKSPACES: [&str; 2] = ["ws-1", "ws-2"];
 pub const WRITE_KEYS: [&str; 3] = ["wk-1", "wk-2", "wk-3"];
 pub const SCOPES: [&str; 2] = ["tracking_api:write", "functions:write"];
 pub const AUDIENCES: [&str; 3] = ["https://gateway.test", "partner-api", "else"];
@@ -87,14 +88,25 @@ pub fn issuers() -> impl Strategy<Value = BTreeMap<String, Issuer>> {
 
 pub fn app() -> impl Strategy<Value = App> {
     let issuer = prop_oneof![3 => Just(OWN.to_owned()), 1 => one_of(&ISSUERS)];
-    (issuer, most_of(&SCOPES), most_of(&APP_KEYS), moment_or(0)).prop_map(
-        |(issuer, scopes, keys, not_issued_before)| App {
-            issuer,
-            scopes,
-            keys,
-            not_issued_before,
-        },
+    let of_keys = btree_map(one_of(&APP_KEYS), moment_or(0), 0..2);
+    (
+        issuer,
+        most_of(&SCOPES),
+        most_of(&APP_KEYS),
+        moment_or(0),
+        of_keys,
+        one_of(&WORKSPACES),
     )
+        .prop_map(
+            |(issuer, scopes, keys, not_issued_before, keys_not_issued_before, workspace)| App {
+                issuer,
+                scopes,
+                keys,
+                not_issued_before,
+                keys_not_issued_before,
+                workspace,
+            },
+        )
 }
 
 pub fn source(write_key: &str) -> impl Strategy<Value = Source> + use<> {
@@ -128,16 +140,18 @@ pub fn world() -> impl Strategy<Value = World> {
         select(&["deny", "allow"][..]),
         issuers(),
         btree_map(one_of(&APPS), app(), 0..=APPS.len()),
+        btree_map(one_of(&WORKSPACES), moment_or(0), 0..2),
         sources(),
         vec(revoked(), 0..3),
     )
         .prop_map(
-            |(confirmed_at, max_age_s, when_stale, issuers, apps, sources, revoked)| World {
+            |(confirmed_at, max_age_s, when_stale, issuers, apps, workspaces, sources, revoked)| World {
                 confirmed_at,
                 max_age_s,
                 when_stale: when_stale.to_owned(),
                 issuers,
                 apps,
+                workspaces,
                 sources,
                 revoked,
             },

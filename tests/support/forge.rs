@@ -154,6 +154,7 @@ impl Forge {
                 keys: vec![self.jwk()],
             }),
             apps: (0..apps).map(app_record).collect(),
+            workspaces: Vec::new(),
             sources: (0..sources).map(|n| source_record(n, n % apps)).collect(),
             revocations: (0..revocations).map(revocation_record).collect(),
         }
@@ -192,6 +193,7 @@ fn app_record(n: usize) -> AppRecord {
         scopes: vec![SCOPE.to_owned()],
         keys: Some(vec!["key-1".to_owned()]),
         not_issued_before: 0,
+        keys_not_issued_before: [].into(),
     }
 }
 
