@@ -31,7 +31,7 @@ use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portcullis::clock::Clock;
-use portcullis::config::{ControlLimits, Login, Rate};
+use portcullis::config::{ControlLimits, LeakedTokens, Login, Rate, Signing};
 use portcullis::control::{Actor, Control, ControlSettings, NewApp, NewAppKey, service};
 use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::{Algorithm, PublicKey, VerifyingKey};
@@ -132,7 +132,8 @@ async fn measure(dir: &std::path::Path) {
         store: portcullis::store_location::StoreLocation::Sqlite(dir.join("store.db")),
         public_url: ISSUER.to_owned(),
         audience: "bench".to_owned(),
-        signing_algorithm: Algorithm::Rs256,
+        signing: Signing::default(),
+        leaked_tokens: LeakedTokens::default(),
         trusted_proxies: Vec::new(),
         audit_retention: Duration::from_secs(90 * 86_400),
         limits: ControlLimits {

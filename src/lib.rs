@@ -18,7 +18,7 @@ pub mod control;
 pub mod store;
 pub mod store_location;
 
-// The edges: files, time, logs and metrics, the command line.
+// The edges: files, time, documents fetched, logs and metrics, the command line.
 pub mod cli;
 pub mod clock;
 pub mod config;

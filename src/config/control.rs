@@ -9,7 +9,6 @@ use zeroize::Zeroizing;
 use super::ControlPlane;
 use super::file::{self, AuditFile, ControlLimitsFile, RateFile};
 use super::load::{Check, read};
-use crate::domain::key::Algorithm;
 use crate::domain::network::Network;
 use crate::store_location::StoreLocation;
 
@@ -108,17 +107,6 @@ impl Check<'_> {
 
     pub(super) fn control_plane(&mut self, file: &file::ControlPlaneFile) -> Option<ControlPlane> {
         let store = self.store(&file.store)?;
-        let signing_algorithm = match &file.signing.algorithm {
-            None => Algorithm::Rs256,
-            Some(raw) => Algorithm::parse(&raw.value).unwrap_or_else(|| {
-                self.problem(
-                    raw.referenced,
-                    format!("`{}` is not a signing algorithm", raw.value),
-                    "use RS256, PS256, ES256 or EdDSA",
-                );
-                Algorithm::Rs256
-            }),
-        };
         let public_url = match &file.public_url {
             None => None,
             Some(raw) => {
@@ -146,7 +134,8 @@ impl Check<'_> {
             public_url,
             audience,
             store,
-            signing_algorithm,
+            signing: self.signing(&file.signing),
+            leaked_tokens: self.leaked_tokens(&file.leaked_tokens),
             trusted_proxies: self.networks(&file.trusted_proxies),
             limits: self.control_limits(&file.limits),
             audit_retention: self.audit_retention(&file.audit),

@@ -178,6 +178,8 @@ pub struct ControlPlaneFile {
     #[serde(default)]
     pub signing: SigningFile,
     #[serde(default)]
+    pub leaked_tokens: LeakedTokensFile,
+    #[serde(default)]
     pub trusted_proxies: Vec<Spanned<String>>,
     #[serde(default)]
     pub limits: ControlLimitsFile,
@@ -250,6 +252,22 @@ pub struct RateFile {
 #[serde(deny_unknown_fields)]
 pub struct SigningFile {
     pub algorithm: Option<Spanned<String>>,
+    pub rotate_every: Option<Spanned<Duration>>,
+    pub publish_ahead: Option<Spanned<Duration>>,
+    pub key_encryption_key: Option<Spanned<String>>,
+    pub previous_key_encryption_key: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeakedTokensFile {
+    pub github: Option<GithubFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GithubFile {
+    pub keys_url: Spanned<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

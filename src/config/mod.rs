@@ -11,6 +11,7 @@ mod keys;
 mod load;
 mod login;
 mod policy_file;
+mod signing;
 mod watch;
 
 pub use control::{ControlLimits, Rate};
@@ -19,6 +20,7 @@ pub use keys::{KeyChanges, Keys};
 pub use load::{load, load_text};
 pub use login::{ClientSecret, Login, Oidc};
 pub use policy_file::load_policy;
+pub use signing::{LeakedTokens, Signing};
 pub use watch::FileWatch;
 
 use std::collections::BTreeMap;
@@ -287,7 +289,8 @@ pub struct ControlPlane {
     /// `aud` of access tokens.
     pub audience: Option<String>,
     pub store: StoreLocation,
-    pub signing_algorithm: Algorithm,
+    pub signing: Signing,
+    pub leaked_tokens: LeakedTokens,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     pub limits: ControlLimits,

@@ -185,13 +185,7 @@ impl Control {
     /// [`ControlError::Unauthenticated`] for anything but a live token.
     pub async fn authenticate(&self, token: &str) -> Result<Member, ControlError> {
         // The checksum is not asked for: tokens of earlier builds have the same length and none.
-        let well_formed = token.len() == API_TOKEN_PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS
-            && token.starts_with(API_TOKEN_PREFIX)
-            && token
-                .bytes()
-                .skip(API_TOKEN_PREFIX.len())
-                .all(|byte| byte.is_ascii_alphanumeric());
-        if !well_formed {
+        if !is_api_token(token) {
             return Err(ControlError::Unauthenticated);
         }
         let now = self.now();
@@ -246,8 +240,18 @@ fn checksum(text: &str) -> String {
     random::in_alphanumerics(u64::from(!crc), CHECKSUM_CHARS)
 }
 
+/// Whether a text has the form of an API token.
+pub(super) fn is_api_token(token: &str) -> bool {
+    token.len() == API_TOKEN_PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS
+        && token.starts_with(API_TOKEN_PREFIX)
+        && token
+            .bytes()
+            .skip(API_TOKEN_PREFIX.len())
+            .all(|byte| byte.is_ascii_alphanumeric())
+}
+
 /// A token has 202 random bits: nothing is gained by a slow hash.
-fn hash(token: &str) -> String {
+pub(super) fn hash(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(sha256(token.as_bytes()))
 }
 

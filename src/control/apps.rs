@@ -15,7 +15,7 @@ use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::source_kind::{SUPPORTED_SCOPES, SourceKind};
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 use crate::snapshot::{AppRecord, Change};
-use crate::store::directory::{App, AppKey, Page};
+use crate::store::directory::{App, AppKey, Page, PolicyKey};
 use crate::store::{ReadTx, WriteTx};
 
 /// Keys that one app may have: the one in use, and the next one while clients move over.
@@ -277,7 +277,7 @@ impl Control {
         self.put_app(tx, actor, &mut found, event).await
     }
 
-    async fn put_app(
+    pub(super) async fn put_app(
         &self,
         mut tx: WriteTx,
         actor: &Actor,
@@ -314,24 +314,29 @@ impl Control {
             algorithm,
             created_at: now,
             last_used_at: None,
+            not_issued_before: UnixSeconds(0),
         })
     }
 
     /// What gateways are told of an app.
-    fn app_record(&self, app: &App, keys: &[AppKey]) -> AppRecord {
-        self.policy_app(app, keys.iter().map(|key| key.id.as_str().to_owned()).collect())
+    pub(super) fn app_record(&self, app: &App, keys: &[AppKey]) -> AppRecord {
+        self.policy_app(app, keys.iter().map(PolicyKey::from).collect())
     }
 
     /// What gateways are told of an app with these keys.
-    pub(super) fn policy_app(&self, app: &App, keys: Vec<String>) -> AppRecord {
+    pub(super) fn policy_app(&self, app: &App, keys: Vec<PolicyKey>) -> AppRecord {
+        let ended = keys.iter().filter(|key| key.not_issued_before > UnixSeconds(0));
+        let keys_not_issued_before = ended
+            .map(|key| (key.id.clone(), key.not_issued_before.0))
+            .collect();
         AppRecord {
             id: app.id.as_str().to_owned(),
             workspace: app.workspace.as_str().to_owned(),
             issuer: self.issuer().to_owned(),
             scopes: app.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
-            keys: Some(keys),
+            keys: Some(keys.into_iter().map(|key| key.id).collect()),
             not_issued_before: app.not_issued_before.0,
-            keys_not_issued_before: std::collections::BTreeMap::new(),
+            keys_not_issued_before,
         }
     }
 }
@@ -341,7 +346,7 @@ pub(super) fn app_event(deed: Deed, app: &App) -> Event {
     Event::new(deed, &app.workspace, "app", &app.id, &app.name)
 }
 
-async fn details(
+pub(super) async fn details(
     tx: &mut ReadTx,
     actor: &Actor,
     workspace: &WorkspaceId,

@@ -10,7 +10,12 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// Reads a body whole, up to the bound.
 pub(super) async fn read_body(body: Body) -> Result<Bytes, BadRequest> {
-    axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
+    read_body_up_to(body, BODY_BYTES_MAX).await
+}
+
+/// Reads a body whole, up to a bound of its own.
+pub(super) async fn read_body_up_to(body: Body, bytes_max: usize) -> Result<Bytes, BadRequest> {
+    axum::body::to_bytes(body, bytes_max).await.map_err(|error| {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(error) = cause {
             if error.is::<http_body_util::LengthLimitError>() {

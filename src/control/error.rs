@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
 
+use super::keys::UnreadableKey;
 use super::limits::Wait;
 use crate::domain::client_assertion::AssertionError;
 use crate::domain::issue::IssueError;
@@ -55,6 +56,12 @@ pub enum ControlError {
     Store(#[from] StoreError),
     #[error("the cryptographic library failed at {0}")]
     Crypto(&'static str),
+    #[error("the report's signature could not be verified")]
+    UnverifiedReport,
+    #[error("the server cannot take this up at the moment; try again shortly")]
+    Busy,
+    #[error("{0}")]
+    Keys(#[from] UnreadableKey),
 }
 
 impl ControlError {
@@ -112,6 +119,10 @@ pub enum Conflict {
         "too many Idempotency-Keys are remembered for this member; send the request without one, or wait until some are a day old"
     )]
     RetryKeys,
+    #[error(
+        "there are so many signing keys whose tokens still live that no further one is made; end one that is no longer needed, or wait until its last token has expired"
+    )]
+    SigningKeys,
 }
 
 impl Conflict {
@@ -133,6 +144,7 @@ impl Conflict {
             Self::RetriedTooLate => "retried-too-late",
             Self::RetriedForSecret => "secret-shown-once",
             Self::RetryKeys => "too-many-idempotency-keys",
+            Self::SigningKeys => "too-many-signing-keys",
         }
     }
 }
@@ -142,6 +154,8 @@ impl Conflict {
 pub enum BadRequest {
     #[error("the body is larger than {} bytes", super::body::BODY_BYTES_MAX)]
     TooLarge,
+    #[error("the report has more than 10000 tokens or 24 MiB; send it in parts")]
+    ReportTooLarge,
     #[error("the body did not arrive whole")]
     Broken,
     #[error("the body did not arrive in time")]
@@ -197,6 +211,8 @@ impl IntoResponse for ControlError {
                 "too-many-requests",
                 "Too many requests",
             ),
+            Self::UnverifiedReport => (StatusCode::FORBIDDEN, "report-unverified", "Not verified"),
+            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Try again"),
             Self::NotYetInForce { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not-yet-in-force",
@@ -207,7 +223,7 @@ impl IntoResponse for ControlError {
                 "store-unavailable",
                 "Store unavailable",
             ),
-            Self::Store(_) | Self::Crypto(_) => {
+            Self::Store(_) | Self::Crypto(_) | Self::Keys(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
             }
         };
@@ -218,7 +234,7 @@ impl IntoResponse for ControlError {
         let detail = match &self {
             Self::Invalid { problem, .. } => problem.clone(),
             // What the database says is for the operator's log, not for whoever sent the request.
-            Self::Store(_) | Self::Crypto(_) => {
+            Self::Store(_) | Self::Crypto(_) | Self::Keys(_) => {
                 tracing::error!(error = %self, "a request failed for our fault");
                 "the request failed for a fault of this server; nothing was changed".to_owned()
             }
@@ -247,7 +263,9 @@ impl IntoResponse for ControlError {
 impl BadRequest {
     const fn status(self) -> (StatusCode, &'static str, &'static str) {
         match self {
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::TooLarge | Self::ReportTooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large")
+            }
             Self::Broken => (StatusCode::BAD_REQUEST, "body-broken", "Body incomplete"),
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request too slow"),
             Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "Not JSON"),
@@ -289,6 +307,9 @@ pub enum TokenError {
     /// Both planes of released SDKs read it: one `Retry-After`, the other `X-RateLimit-Reset`.
     #[error("too many token requests; try again in {} s", .0.seconds())]
     TooMany(Wait),
+    /// RFC 6750 section 3.1, for a caller that uses a member's API token.
+    #[error("send client_assertion, or a valid API token of a member as Authorization: Bearer pcl_...")]
+    Bearer,
     #[error("{0}")]
     Unreadable(BadRequest),
     #[error("send the parameters as application/x-www-form-urlencoded")]
@@ -358,6 +379,7 @@ impl TokenError {
             Self::Client(_) | Self::Unproven | Self::Authorization => {
                 (StatusCode::UNAUTHORIZED, "invalid_client")
             }
+            Self::Bearer => (StatusCode::UNAUTHORIZED, "invalid_token"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
             Self::Unreadable(fault) => (fault.status().0, "invalid_request"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request"),
@@ -371,8 +393,8 @@ impl IntoResponse for TokenError {
         let (status, error) = self.status();
         let description = match &self {
             Self::Control(fault) => {
-                tracing::error!(error = %fault, "no token could be issued for our fault");
-                "no token can be issued at the moment; try again shortly".to_owned()
+                tracing::error!(error = %fault, "a client could not be answered for our fault");
+                "the request cannot be answered at the moment; try again shortly".to_owned()
             }
             other => other.to_string(),
         };
@@ -387,8 +409,12 @@ impl IntoResponse for TokenError {
         if let Self::TooMany(wait) = self {
             say_when(&mut response, wait);
         }
-        if matches!(self, Self::Authorization) {
-            let challenge = HeaderValue::from_static("Basic realm=\"portcullis\"");
+        let challenge = match self {
+            Self::Authorization => Some(HeaderValue::from_static("Basic realm=\"portcullis\"")),
+            Self::Bearer => Some(HeaderValue::from_static("Bearer realm=\"portcullis\"")),
+            _ => None,
+        };
+        if let Some(challenge) = challenge {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response

@@ -1,244 +1,318 @@
-//! Our signing keys: made once, kept parsed, published as a JWK set and RFC 8414 metadata.
+//! The ring of our signing keys: which one signs now, which are published, and how they are kept.
+//!
+//! What a key is for follows from its moments and the clock, never from a switch: it is published from when it
+//! is made, signs from `signs_from` until `signs_until`, and is dropped at `ends_at`, when its last token has
+//! expired. So every process that has read the store changes over at the same moment, without a word between
+//! them, and it had all the time that the key was only published to read it. What makes, ends and drops keys is
+//! in `rotation`.
 
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-    RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
-};
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use aws_lc_rs::rand;
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use base64::engine::general_purpose::STANDARD;
+use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::error::{ControlError, json};
-use super::{Control, ControlSettings, OpenError};
+use super::error::ControlError;
+use super::signing_key::SigningKey;
+use super::{Control, OpenError};
+use crate::config::Signing;
 use crate::domain::ids::KeyId;
 use crate::domain::jws::CompactJws;
-use crate::domain::key::{Algorithm, PublicKey, VerifyingKey};
-use crate::domain::source_kind::SUPPORTED_SCOPES;
+use crate::domain::sealing::NONCE_BYTES;
 use crate::domain::time::UnixSeconds;
 use crate::snapshot::{Change, IssuerRecord, Jwk, jwk};
-use crate::store::ledger::SigningKeyRecord;
-use crate::store::{Store, StoreError};
+use crate::store::signing_keys::SigningKeyRecord;
+use crate::store::{ReadTx, Store, StoreError};
 
-/// How long clients and outside gateways may keep the key set.
-const CACHEABLE: HeaderValue = HeaderValue::from_static("public, max-age=300");
+/// How long clients and gateways may keep the key set, in seconds.
+pub(super) const KEY_SET_AGE_S: u64 = 300;
 
-/// A key pair in the form that its algorithm signs with.
-enum Pair {
-    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
-    P256(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
+/// A key of the ring with its moments.
+#[derive(Clone)]
+pub struct HeldKey {
+    key: Arc<SigningKey>,
+    jwk: Jwk,
+    signs_from: UnixSeconds,
+    signs_until: Option<UnixSeconds>,
+    ends_at: Option<UnixSeconds>,
 }
 
-/// A signing key, parsed once. Never printed: its `Debug` is its id.
-pub struct SigningKey {
-    algorithm: Algorithm,
-    pair: Pair,
-    /// The encoded header of every token signed with this key.
-    header: String,
-    verifying: VerifyingKey,
-    pkcs8: Zeroizing<Vec<u8>>,
-}
-
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SigningKey({})", self.verifying.id())
-    }
-}
-
-impl SigningKey {
-    /// A new key for `algorithm`.
-    pub(super) fn generate(algorithm: Algorithm) -> Result<Self, ControlError> {
-        let failed = |_| ControlError::Crypto("making a signing key");
-        let random = SystemRandom::new();
-        let pkcs8 = match algorithm {
-            Algorithm::Rs256 | Algorithm::Ps256 => {
-                let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
-                let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
-                der.as_ref().to_vec()
-            }
-            Algorithm::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
-                .map_err(failed)?
-                .as_ref()
-                .to_vec(),
-            Algorithm::EdDsa => Ed25519KeyPair::generate_pkcs8(&random)
-                .map_err(failed)?
-                .as_ref()
-                .to_vec(),
-        };
-        Self::from_pkcs8(algorithm, Zeroizing::new(pkcs8))
-    }
-
-    fn from_pkcs8(algorithm: Algorithm, pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, ControlError> {
-        let damaged = || ControlError::Crypto("reading a signing key");
-        let pair = match algorithm {
-            Algorithm::Rs256 | Algorithm::Ps256 => {
-                let padding: &'static dyn RsaEncoding = if algorithm == Algorithm::Rs256 {
-                    &RSA_PKCS1_SHA256
-                } else {
-                    &RSA_PSS_SHA256
-                };
-                Pair::Rsa(RsaKeyPair::from_pkcs8(&pkcs8).map_err(|_| damaged())?, padding)
-            }
-            Algorithm::Es256 => {
-                let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8);
-                Pair::P256(pair.map_err(|_| damaged())?)
-            }
-            Algorithm::EdDsa => Pair::Ed25519(Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|_| damaged())?),
-        };
-        let public = match &pair {
-            Pair::Rsa(pair, _) => pair.public_key().as_der(),
-            Pair::P256(pair) => pair.public_key().as_der(),
-            Pair::Ed25519(pair) => pair.public_key().as_der(),
-        };
-        let public: PublicKeyX509Der<'_> = public.map_err(|_| damaged())?;
-        let public = PublicKey::from_spki(public.as_ref()).map_err(|_| damaged())?;
-        // RFC 7638: the name follows from the key, so no two of our keys can ever share one.
-        let id = KeyId::parse(&public.thumbprint().to_string()).map_err(|_| damaged())?;
-        let header = format!(
-            r#"{{"alg":"{}","kid":"{id}","typ":"at+jwt"}}"#,
-            algorithm.as_str()
-        );
-        let verifying = VerifyingKey::new(id, public, algorithm).map_err(|_| damaged())?;
-        Ok(Self {
-            algorithm,
-            pair,
-            header: URL_SAFE_NO_PAD.encode(header),
-            verifying,
-            pkcs8,
-        })
-    }
-
-    /// Signs `claims` as an access token.
-    pub(super) fn sign(&self, claims: &impl Serialize) -> Result<String, ControlError> {
-        let failed = || ControlError::Crypto("signing a token");
-        let claims = serde_json::to_vec(claims).map_err(|_| failed())?;
-        let mut token = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims));
-        let random = SystemRandom::new();
-        let signature = match &self.pair {
-            Pair::Rsa(pair, padding) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(*padding, &random, token.as_bytes(), &mut signature)
-                    .map_err(|_| failed())?;
-                signature
-            }
-            Pair::P256(pair) => pair
-                .sign(&random, token.as_bytes())
-                .map_err(|_| failed())?
-                .as_ref()
-                .to_vec(),
-            Pair::Ed25519(pair) => pair.sign(token.as_bytes()).as_ref().to_vec(),
-        };
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        Ok(token)
-    }
-
-    /// The public half.
-    pub(super) fn verifying(&self) -> &VerifyingKey {
-        &self.verifying
-    }
-
-    fn record(&self, now: UnixSeconds) -> SigningKeyRecord {
-        SigningKeyRecord {
-            id: self.verifying.id().clone(),
-            algorithm: self.algorithm,
-            pkcs8: Zeroizing::new(STANDARD.encode(&*self.pkcs8)),
-            active: true,
-            created_at: now,
+impl HeldKey {
+    fn new(key: Arc<SigningKey>, record: &SigningKeyRecord) -> Self {
+        Self {
+            jwk: public_jwk(&key),
+            key,
+            signs_from: record.signs_from,
+            signs_until: record.signs_until,
+            ends_at: record.ends_at,
         }
     }
+
+    fn id(&self) -> &KeyId {
+        self.key.verifying().id()
+    }
+
+    fn is_published(&self, now: UnixSeconds) -> bool {
+        self.ends_at.is_none_or(|end| now < end)
+    }
+
+    fn is_as_in(&self, record: &SigningKeyRecord) -> bool {
+        *self.id() == record.id
+            && self.signs_from == record.signs_from
+            && self.signs_until == record.signs_until
+            && self.ends_at == record.ends_at
+    }
 }
 
-/// The signing keys: one that signs, and those that still verify.
+impl fmt::Debug for HeldKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeldKey({} from {})", self.id(), self.signs_from)
+    }
+}
+
+/// The signing keys in the order in which they sign. A ring never changes: a change makes another one, which
+/// takes the old one's place whole.
 #[derive(Debug)]
 pub struct KeyRing {
-    active: SigningKey,
-    retired: Vec<VerifyingKey>,
+    first: HeldKey,
+    later: Vec<HeldKey>,
 }
 
 impl KeyRing {
-    /// The keys in the store. On first start, or when the configured algorithm is another one than before,
-    /// a new key is made first; the old ones stay published.
-    pub(super) async fn open(
-        store: &Store,
-        settings: &ControlSettings,
-        now: UnixSeconds,
-    ) -> Result<Self, OpenError> {
-        let mut active = None;
-        let mut retired = Vec::new();
-        for record in store.read().await?.signing_keys().await? {
-            let der = STANDARD
-                .decode(&*record.pkcs8)
-                .map_err(|_| StoreError::Damaged("signing_keys"))?;
-            let key = SigningKey::from_pkcs8(record.algorithm, Zeroizing::new(der))
-                .map_err(|_| StoreError::Damaged("signing_keys"))?;
-            if record.active && record.algorithm == settings.signing_algorithm {
-                active = Some(key);
-            } else {
-                retired.push(key.verifying);
-            }
-        }
-        if let Some(active) = active {
-            return Ok(Self { active, retired });
-        }
-        let active = SigningKey::generate(settings.signing_algorithm).map_err(|_| OpenError::SigningKey)?;
-        let ring = Self { active, retired };
-        let change = Change::PutIssuer(ring.issuer(&settings.public_url, &settings.audience));
-        let body = serde_json::to_string(&[change]).map_err(|_| OpenError::SigningKey)?;
-        let mut tx = store.write().await?;
-        tx.retire_signing_keys().await?;
-        tx.insert_signing_key(&ring.active.record(now)).await?;
-        tx.commit(&body, now).await?;
-        Ok(ring)
+    /// The ring of these records, of which there must be one at least. Keys that `before` has are not read again.
+    pub(super) fn of(
+        records: &[SigningKeyRecord],
+        settings: &Signing,
+        before: Option<&Self>,
+    ) -> Result<Self, UnreadableKey> {
+        let mut held = records.iter().map(|record| {
+            let known = before.and_then(|ring| ring.keys().find(|held| *held.id() == record.id));
+            let key = match known {
+                Some(held) => Arc::clone(&held.key),
+                None => Arc::new(read(record, settings)?),
+            };
+            Ok(HeldKey::new(key, record))
+        });
+        Ok(Self {
+            first: held.next().ok_or(UnreadableKey::Damaged)??,
+            later: held.collect::<Result<_, _>>()?,
+        })
     }
 
-    /// The key that new tokens are signed with.
-    pub(super) fn active(&self) -> &SigningKey {
-        &self.active
+    /// The key that new tokens are signed with. A clock that was set back to before the first key began signs
+    /// with the first.
+    pub(super) fn active(&self, now: UnixSeconds) -> &SigningKey {
+        let began = self.later.iter().rev().find(|held| held.signs_from <= now);
+        &began.unwrap_or(&self.first).key
     }
 
-    /// The public halves of all the keys, the active one first.
-    fn public(&self) -> impl Iterator<Item = &VerifyingKey> {
-        std::iter::once(&self.active.verifying).chain(&self.retired)
+    fn keys(&self) -> impl Iterator<Item = &HeldKey> {
+        std::iter::once(&self.first).chain(&self.later)
     }
 
     /// Whether one of our keys made the token's signature.
-    pub(super) fn signed(&self, token: &CompactJws<'_>) -> bool {
-        self.public()
-            .any(|key| key.id() == token.key_id() && token.is_signed_by(key))
+    pub(super) fn signed(&self, token: &CompactJws<'_>, now: UnixSeconds) -> bool {
+        self.keys().any(|held| {
+            held.is_published(now) && held.id() == token.key_id() && token.is_signed_by(held.key.verifying())
+        })
     }
 
-    fn jwks(&self) -> Vec<Jwk> {
-        self.public()
-            .map(|key| jwk(key.id(), key.public(), key.algorithm()))
-            .collect()
+    /// The key set as it is published.
+    pub(super) fn jwks(&self, now: UnixSeconds) -> Vec<Jwk> {
+        let published = self.keys().filter(|held| held.is_published(now));
+        published.map(|held| held.jwk.clone()).collect()
     }
 
-    /// What gateways are told of us as an issuer.
-    pub(super) fn issuer(&self, issuer: &str, audience: &str) -> IssuerRecord {
-        IssuerRecord {
-            issuer: issuer.to_owned(),
-            audience: audience.to_owned(),
-            keys: self.jwks(),
+    /// Whether the ring is what these records say.
+    pub(super) fn is_as_in(&self, records: &[SigningKeyRecord]) -> bool {
+        self.keys().count() == records.len()
+            && self
+                .keys()
+                .zip(records)
+                .all(|(held, record)| held.is_as_in(record))
+    }
+
+    /// The keys in the store. On first start a key is made. Where an encryption key is configured, keys that
+    /// are in the clear or sealed with the one before are sealed with it.
+    pub(super) async fn open(
+        store: &Store,
+        settings: &Signing,
+        issuer: &str,
+        audience: &str,
+        now: UnixSeconds,
+    ) -> Result<Self, OpenError> {
+        let records = store.read().await?.signing_keys().await?;
+        let settled = records.iter().all(|record| is_settled(record, settings));
+        if settled && !records.is_empty() {
+            return Ok(Self::of(&records, settings, None)?);
         }
+        let fresh = SigningKey::generate(settings.algorithm).map_err(|_| OpenError::SigningKey)?;
+        // Another process may be doing the same: what there is to do is looked for again by whoever has the turn.
+        let mut tx = store.write().await?;
+        let mut records = tx.signing_keys().await?;
+        let mut changes = Vec::new();
+        if records.is_empty() {
+            let record = record(&fresh, settings, now, now).map_err(|_| OpenError::SigningKey)?;
+            tx.insert_signing_key(&record).await?;
+            records.push(record);
+            changes.push(Change::PutIssuer(issuer_record(&records, issuer, audience)?));
+        }
+        let ring = Self::of(&records, settings, None)?;
+        for (record, held) in records.iter_mut().zip(ring.keys()) {
+            if !is_settled(record, settings) {
+                keep(record, &held.key, settings).map_err(|_| OpenError::SigningKey)?;
+                tx.update_signing_key(record).await?;
+            }
+        }
+        let body = serde_json::to_string(&changes).map_err(|_| OpenError::SigningKey)?;
+        tx.commit(&body, now).await?;
+        Ok(ring)
     }
 }
 
+/// Why the signing keys in the store cannot be used.
+#[derive(Debug, Error)]
+pub enum UnreadableKey {
+    #[error("the store is damaged: a row of signing_keys does not make sense")]
+    Damaged,
+    #[error(
+        "the signing keys in the store are encrypted with the key `{0}`, and none is configured; set control_plane.signing.key_encryption_key to it"
+    )]
+    NoKey(String),
+    #[error(
+        "the signing keys in the store are encrypted with the key `{sealed_with}`, and control_plane.signing.key_encryption_key is `{configured}`; configure the right one or, if it was replaced, give the old one as previous_key_encryption_key until the next start"
+    )]
+    OtherKey { sealed_with: String, configured: String },
+}
+
+/// Whether a record is kept as the settings want it.
+fn is_settled(record: &SigningKeyRecord, settings: &Signing) -> bool {
+    let wanted = settings.key_encryption_key.as_ref().map(|key| key.id());
+    !record.public.is_empty() && (wanted.is_none() || record.sealed_with.as_deref() == wanted)
+}
+
+fn read(record: &SigningKeyRecord, settings: &Signing) -> Result<SigningKey, UnreadableKey> {
+    let der = match record.sealed_with.as_deref() {
+        None => STANDARD.decode(&*record.secret).ok().map(Zeroizing::new),
+        Some(sealed_with) => {
+            let current = settings.key_encryption_key.as_ref();
+            let known = current.into_iter().chain(&settings.previous_key_encryption_key);
+            let key = known.into_iter().find(|key| key.id() == sealed_with);
+            let key = key.ok_or_else(|| match current {
+                None => UnreadableKey::NoKey(sealed_with.to_owned()),
+                Some(current) => UnreadableKey::OtherKey {
+                    sealed_with: sealed_with.to_owned(),
+                    configured: current.id().to_owned(),
+                },
+            })?;
+            key.open(&label(record), &record.secret)
+        }
+    };
+    let key = der.and_then(|der| SigningKey::from_pkcs8(record.algorithm, der).ok());
+    key.filter(|key| *key.verifying().id() == record.id)
+        .ok_or(UnreadableKey::Damaged)
+}
+
+/// What a sealed key is bound to: its row, and what it may sign with.
+fn label(record: &SigningKeyRecord) -> String {
+    format!("signing_keys {} {}", record.id, record.algorithm.as_str())
+}
+
+/// Puts a key's two halves into its record, the private one as the settings want it.
+fn keep(record: &mut SigningKeyRecord, key: &SigningKey, settings: &Signing) -> Result<(), ControlError> {
+    const FAILED: ControlError = ControlError::Crypto("sealing a signing key");
+    record.public = serde_json::to_string(&public_jwk(key)).map_err(|_| FAILED)?;
+    let (secret, sealed_with) = match &settings.key_encryption_key {
+        None => (STANDARD.encode(key.pkcs8()), None),
+        Some(sealing) => {
+            let mut nonce = [0; NONCE_BYTES];
+            rand::fill(&mut nonce).map_err(|_| FAILED)?;
+            let sealed = sealing.seal(nonce, &label(record), key.pkcs8());
+            (sealed.ok_or(FAILED)?, Some(sealing.id().to_owned()))
+        }
+    };
+    record.secret = Zeroizing::new(secret);
+    record.sealed_with = sealed_with;
+    Ok(())
+}
+
+/// The record of a new key that signs from a moment on.
+pub(super) fn record(
+    key: &SigningKey,
+    settings: &Signing,
+    now: UnixSeconds,
+    signs_from: UnixSeconds,
+) -> Result<SigningKeyRecord, ControlError> {
+    let mut record = SigningKeyRecord {
+        id: key.verifying().id().clone(),
+        algorithm: key.algorithm(),
+        secret: Zeroizing::new(String::new()),
+        sealed_with: None,
+        public: String::new(),
+        created_at: now,
+        signs_from,
+        signs_until: None,
+        ends_at: None,
+    };
+    keep(&mut record, key, settings)?;
+    Ok(record)
+}
+
+fn public_jwk(key: &SigningKey) -> Jwk {
+    let key = key.verifying();
+    jwk(key.id(), key.public(), key.algorithm())
+}
+
+/// What gateways are told of us as an issuer with these keys.
+pub(super) fn issuer_record(
+    records: &[SigningKeyRecord],
+    issuer: &str,
+    audience: &str,
+) -> Result<IssuerRecord, StoreError> {
+    issuer_of(
+        records.iter().map(|record| record.public.as_str()),
+        issuer,
+        audience,
+    )
+}
+
+fn issuer_of<'k>(
+    keys: impl Iterator<Item = &'k str>,
+    issuer: &str,
+    audience: &str,
+) -> Result<IssuerRecord, StoreError> {
+    let keys: Result<Vec<Jwk>, _> = keys.map(serde_json::from_str).collect();
+    Ok(IssuerRecord {
+        issuer: issuer.to_owned(),
+        audience: audience.to_owned(),
+        keys: keys.map_err(|_| StoreError::Damaged("signing_keys"))?,
+    })
+}
+
 impl Control {
+    /// What gateways are told of us as an issuer, as of one view of the store. What this process remembers is
+    /// not asked: another one may have made a key.
+    pub(super) async fn issuer_in(
+        &self,
+        tx: &mut ReadTx,
+        now: UnixSeconds,
+    ) -> Result<IssuerRecord, StoreError> {
+        let keys = tx.published_keys(now).await?;
+        issuer_of(
+            keys.iter().map(String::as_str),
+            self.issuer(),
+            &self.identity.audience,
+        )
+    }
+
     /// The active signing key as PKCS#8 PEM. For quickstart's export and nothing else.
     #[must_use]
     pub fn signing_key_pkcs8_pem(&self) -> Zeroizing<String> {
-        let body = Zeroizing::new(STANDARD.encode(&*self.keys.active.pkcs8));
+        let ring = self.keys.load();
+        let body = Zeroizing::new(STANDARD.encode(ring.active(self.now()).pkcs8()));
         let mut pem = Zeroizing::new(String::with_capacity(body.len() + body.len() / 64 + 64));
         pem.push_str("-----BEGIN PRIVATE KEY-----\n");
         for (at, letter) in body.chars().enumerate() {
@@ -250,47 +324,4 @@ impl Control {
         pem.push_str("\n-----END PRIVATE KEY-----\n");
         pem
     }
-}
-
-/// `GET /.well-known/jwks.json` (RFC 7517 section 5).
-pub(super) async fn key_set(State(control): State<Arc<Control>>) -> Response {
-    #[derive(Serialize)]
-    struct KeySet {
-        keys: Vec<Jwk>,
-    }
-    cacheable(&KeySet {
-        keys: control.keys.jwks(),
-    })
-}
-
-/// `GET /.well-known/oauth-authorization-server` (RFC 8414 section 3). Only what is really served.
-pub(super) async fn metadata(State(control): State<Arc<Control>>) -> Response {
-    #[derive(Serialize)]
-    struct Metadata<'a> {
-        issuer: &'a str,
-        token_endpoint: String,
-        jwks_uri: String,
-        grant_types_supported: [&'static str; 1],
-        response_types_supported: [&'static str; 0],
-        scopes_supported: [&'static str; 3],
-        token_endpoint_auth_methods_supported: [&'static str; 1],
-        token_endpoint_auth_signing_alg_values_supported: [&'static str; 4],
-    }
-    let issuer = control.issuer();
-    cacheable(&Metadata {
-        issuer,
-        token_endpoint: format!("{issuer}/token"),
-        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
-        grant_types_supported: ["client_credentials"],
-        response_types_supported: [],
-        scopes_supported: SUPPORTED_SCOPES,
-        token_endpoint_auth_methods_supported: ["private_key_jwt"],
-        token_endpoint_auth_signing_alg_values_supported: Algorithm::ALL.map(Algorithm::as_str),
-    })
-}
-
-fn cacheable(body: &impl Serialize) -> Response {
-    let mut response = json(StatusCode::OK, "application/json", body).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, CACHEABLE);
-    response
 }

@@ -11,15 +11,20 @@ mod api_tokens;
 mod apps;
 mod audit;
 mod body;
+mod client_auth;
 mod console;
 mod cookies;
 mod error;
 mod form;
+mod github;
+mod introspect;
 mod invitations;
 mod keys;
+mod leaked;
 pub mod limits;
 mod login;
 mod members;
+mod metadata;
 pub mod oidc;
 mod passwords;
 mod provers;
@@ -27,9 +32,11 @@ pub mod publish;
 mod random;
 mod retry;
 mod revoke;
+mod rotation;
 mod search;
 pub mod service;
 pub mod sessions;
+mod signing_key;
 mod sources;
 mod token;
 mod traffic;
@@ -40,6 +47,7 @@ mod workspaces;
 use std::sync::RwLock;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus::{IntCounterVec, Opts, Registry};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -54,22 +62,23 @@ pub use form::Form;
 pub use invitations::{Invited, NewMember};
 pub use members::{NewGrant, NewResources};
 pub use revoke::Revoked;
+pub use rotation::{EndKeys, KeyState, SigningKeyStatus};
 pub use search::{Connected, SourceCounts};
 pub use sources::NewSource;
 pub use traffic::{GatewayState, SourceTraffic};
 pub use trail::{TrailReport, verify_trail};
 
 use crate::clock::Clock;
-use crate::config::{ControlLimits, Login};
+use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
 use crate::domain::issue::IssuerIdentity;
-use crate::domain::key::Algorithm;
 use crate::domain::network::Network;
 use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::store::{Store, StoreError};
 use crate::store_location::StoreLocation;
 use cookies::Cookies;
-use keys::KeyRing;
+use github::Github;
+use keys::{KeyRing, UnreadableKey};
 use limits::Limits;
 use oidc::Provider;
 use passwords::Hashing;
@@ -88,8 +97,10 @@ pub struct ControlSettings {
     pub public_url: String,
     /// `aud` of the access tokens.
     pub audience: String,
-    /// What new access tokens are signed with.
-    pub signing_algorithm: Algorithm,
+    /// How our signing keys are rotated and kept.
+    pub signing: Signing,
+    /// Who may report leaked tokens.
+    pub leaked_tokens: LeakedTokens,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// How often it may be asked.
@@ -113,6 +124,10 @@ pub enum OpenError {
     Audience,
     #[error("no signing key could be made")]
     SigningKey,
+    #[error("{0}")]
+    UnreadableKey(#[from] UnreadableKey),
+    #[error("{0}")]
+    Control(#[from] ControlError),
     #[error("a metric cannot be made: {0}")]
     Metric(#[from] prometheus::Error),
 }
@@ -125,7 +140,12 @@ pub struct Control {
     identity: IssuerIdentity,
     /// What a client assertion's `aud` may be: the issuer, or its token endpoint.
     assertion_audiences: [String; 2],
-    keys: KeyRing,
+    signing: Signing,
+    keys: ArcSwap<KeyRing>,
+    /// Whose turn it is to read the keys.
+    keys_turn: tokio::sync::Mutex<()>,
+    /// Whether and how GitHub's reports of leaked tokens are taken.
+    github: Option<Github>,
     provers: Provers,
     uses: Uses,
     limits: Limits,
@@ -157,10 +177,16 @@ impl Control {
             return Err(OpenError::Audience);
         }
         let store = Store::open(&settings.store).await?;
-        let keys = KeyRing::open(&store, &settings, clock.now()).await?;
+        let (issuer, audience) = (&settings.public_url, &settings.audience);
+        let keys = KeyRing::open(&store, &settings.signing, issuer, audience, clock.now()).await?;
+        if settings.signing.key_encryption_key.is_none() {
+            tracing::warn!(
+                "the signing keys stand in the store in the clear; set control_plane.signing.key_encryption_key"
+            );
+        }
         let version = store.read().await?.policy_version().await?;
         let token_endpoint = format!("{}/token", settings.public_url);
-        Ok(Self {
+        let control = Self {
             store,
             audit_retention: settings.audit_retention,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
@@ -179,7 +205,10 @@ impl Control {
                 issuer: settings.public_url,
                 audience: settings.audience,
             },
-            keys,
+            signing: settings.signing,
+            keys: ArcSwap::from_pointee(keys),
+            keys_turn: tokio::sync::Mutex::default(),
+            github: settings.leaked_tokens.github_keys.map(Github::new),
             provers: Provers::default(),
             uses: Uses::default(),
             tokens_issued: IntCounterVec::new(
@@ -189,7 +218,10 @@ impl Control {
             versions: watch::Sender::new(version),
             publisher: RwLock::new(None),
             gateway_state: RwLock::new(None),
-        })
+        };
+        control.follow_configured_algorithm().await?;
+        control.keep_signing_keys().await?;
+        Ok(control)
     }
 
     /// Writes down what is only in memory and closes the store.
@@ -225,6 +257,9 @@ impl Control {
             self.flush_uses().await;
             self.purge().await;
             self.purge_sessions().await;
+            if let Err(error) = self.keep_signing_keys().await {
+                tracing::error!(%error, "the signing keys could not be looked after");
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use super::error::TokenError;
 use crate::domain::ids::{AppId, KeyId};
 use crate::domain::issue::IssuableApp;
 use crate::domain::key::{PublicKey, VerifyingKey};
+use crate::domain::time::UnixSeconds;
 use crate::store::StoreError;
 use crate::store::directory::AppKey;
 
@@ -59,6 +60,10 @@ impl Control {
             return Ok(None);
         };
         drop(tx);
+        // A token issued in the second in which others were ended says that it was issued in the next one. Where
+        // those of one key were, that holds for the other key's alike, which hurts nobody.
+        let moments = keys.iter().map(|key| key.not_issued_before);
+        let not_issued_before = moments.fold(app.not_issued_before, UnixSeconds::max);
         let before = self.provers.0.get(id);
         let keys: Result<Vec<_>, _> = keys
             .iter()
@@ -76,6 +81,7 @@ impl Control {
                 workspace: app.workspace,
                 scopes: app.scopes,
                 token_lifetime: app.token_lifetime,
+                not_issued_before,
             },
             keys: keys?,
             version,

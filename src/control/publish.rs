@@ -17,7 +17,9 @@ use super::error::ControlError;
 use super::{Control, traffic};
 use crate::domain::time::UnixSeconds;
 use crate::feed::{FeedClosed, Publisher};
-use crate::snapshot::{Change, Changes, FORMAT, RevocationRecord, Snapshot, SourceRecord, Update};
+use crate::snapshot::{
+    Change, Changes, FORMAT, RevocationRecord, Snapshot, SourceRecord, Update, WorkspaceRecord,
+};
 use crate::store::WriteTx;
 
 /// How long a change may take to be in force at the bundled gateway before its caller is told so.
@@ -50,6 +52,16 @@ impl Control {
         let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
         let version = tx.commit(&body, self.now()).await?;
         self.announce(version);
+        self.in_force(version).await
+    }
+
+    /// Waits until the newest version is in force, whoever made it.
+    pub(super) async fn newest_in_force(&self) -> Result<(), ControlError> {
+        let version = *self.versions.borrow();
+        self.in_force(version).await
+    }
+
+    async fn in_force(&self, version: u64) -> Result<(), ControlError> {
         let publisher = self
             .publisher
             .read()
@@ -104,6 +116,7 @@ impl Control {
         let issued_at = self.now();
         let mut tx = self.store.read().await?;
         let version = tx.policy_version().await?;
+        let issuer = self.issuer_in(&mut tx, issued_at).await?;
         let apps = tx.policy_apps().await?;
         let sources = tx.policy_sources().await?;
         let revocations = tx.policy_revocations(issued_at).await?;
@@ -111,12 +124,20 @@ impl Control {
             format: FORMAT,
             version,
             issued_at: issued_at.0,
-            issuer: Some(self.keys.issuer(self.issuer(), &self.identity.audience)),
+            issuer: Some(issuer),
             apps: apps
                 .into_iter()
                 .map(|(app, keys)| self.policy_app(&app, keys))
                 .collect(),
-            workspaces: Vec::new(),
+            workspaces: tx
+                .ended_workspaces()
+                .await?
+                .into_iter()
+                .map(|(id, not_issued_before)| WorkspaceRecord {
+                    id,
+                    not_issued_before,
+                })
+                .collect(),
             sources: sources
                 .into_iter()
                 .map(|source| SourceRecord {

@@ -3,14 +3,13 @@
 use std::sync::Mutex;
 
 use aws_lc_rs::rand;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::{ContextV7, Timestamp, Uuid};
 use zeroize::Zeroizing;
 
 use super::error::ControlError;
-use crate::domain::ids::InvalidId;
+use crate::domain::ids::{AppId, InvalidId};
 use crate::domain::time::UnixSeconds;
+use crate::domain::token_id;
 
 const ALPHANUMERIC: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -71,11 +70,11 @@ pub fn in_alphanumerics(mut number: u64, length: usize) -> String {
     text.into_iter().collect()
 }
 
-/// A new token id (`jti`): 128 random bits.
-pub fn token_id() -> Result<String, ControlError> {
-    let mut bytes = [0_u8; 16];
+/// A new token id (`jti`) for a token of `app` that expires at `expires_at`.
+pub fn token_id(app: &AppId, expires_at: UnixSeconds) -> Result<String, ControlError> {
+    let mut bytes = [0_u8; token_id::RANDOM_BYTES];
     rand::fill(&mut bytes).map_err(|_| ControlError::Crypto("random numbers"))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
+    Ok(token_id::make(app, expires_at, bytes))
 }
 
 #[cfg(test)]

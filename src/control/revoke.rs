@@ -1,19 +1,35 @@
-//! Revocation of one access token.
+//! Revocation: of one token by itself or by its id, and of all tokens of a key, an app or a workspace.
+//!
+//! A single token becomes an entry, which ends when the token does. All tokens of something become one moment:
+//! what was issued before it is over. Tokens say the second they were issued in, so the moment is the second
+//! after the revocation; a token issued later in that same second says that it was issued then (see
+//! [`crate::domain::issue`]), and lives. Where that has happened already, the moment is one second later still. The
+//! clocks of several control planes must agree on the second.
 
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::Control;
-use super::actor::Actor;
-use super::apps::app_event;
-use super::audit::Deed;
-use super::error::ControlError;
+use super::actor::{Actor, Who};
+use super::apps::{AppDetails, app_event, details};
+use super::audit::{Deed, Event};
+use super::client_auth::{ClientCredentials, check_no_authorization, read_form};
+use super::error::{ControlError, TokenError};
+use super::limits::ClientAddress;
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
-use crate::domain::ids::{AppId, WorkspaceId};
+use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::jws::CompactJws;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
-use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord};
-use crate::store::ledger::Revocation;
+use crate::domain::token_id;
+use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord, WorkspaceRecord};
+use crate::store::directory::App;
+use crate::store::revocation::Revocation;
 
 /// What has become of a token that was to be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +41,46 @@ pub enum Revoked {
 }
 
 /// What a token of ours says about itself.
-struct OwnToken {
-    token_id: String,
-    expires_at: UnixSeconds,
+pub(super) struct OwnToken {
+    pub app: AppId,
+    pub workspace: WorkspaceId,
+    pub token_id: String,
+    pub expires_at: UnixSeconds,
+}
+
+impl OwnToken {
+    /// When no gateway takes the token any more: one whose clock is behind does so for a little longer than the
+    /// token says.
+    pub fn over_at(&self) -> UnixSeconds {
+        self.expires_at.plus(OWN_LEEWAY_S)
+    }
+
+    /// The entry that ends the token.
+    pub fn revocation(&self, issuer: &str, now: UnixSeconds, reason: &'static str) -> Revocation {
+        Revocation {
+            issuer: issuer.to_owned(),
+            token_id: self.token_id.clone(),
+            expires_at: self.over_at(),
+            app: self.app.clone(),
+            at: now,
+            reason,
+        }
+    }
+}
+
+/// The latest moment at which tokens of an app, or of one of its keys, were ended.
+fn latest_moment(found: &AppDetails) -> UnixSeconds {
+    let of_keys = found.keys.iter().map(|key| key.not_issued_before);
+    of_keys.fold(found.app.not_issued_before, UnixSeconds::max)
+}
+
+/// What gateways are told of an entry.
+pub(super) fn revoke_change(revocation: &Revocation) -> Change {
+    Change::Revoke(RevocationRecord {
+        issuer: revocation.issuer.clone(),
+        token_id: revocation.token_id.clone(),
+        expires_at: revocation.expires_at.0,
+    })
 }
 
 impl Control {
@@ -44,64 +97,253 @@ impl Control {
         token: &str,
     ) -> Result<Revoked, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let found = self.app(actor, workspace, app).await?;
-        let token = self.own_token(token.trim(), workspace, app).ok_or_else(|| {
+        let found = self.app(actor, workspace, app).await?.app;
+        let token = self.own_token(token.trim());
+        let token = token.filter(|token| token.app == *app && token.workspace == *workspace);
+        let token = token.ok_or_else(|| {
             let problem = "this is not an access token of this OAuth app; paste the complete token";
             ControlError::invalid("token", problem)
         })?;
-        let now = self.now();
-        // A gateway whose clock is behind accepts the token for a little longer than it says.
-        let until = token.expires_at.plus(OWN_LEEWAY_S);
-        if until <= now {
-            return Ok(Revoked::Expired {
-                expires_at: token.expires_at,
-            });
-        }
-        let revoked = Revoked::Now {
-            expires_at: token.expires_at,
-        };
-        let mut tx = self.store.write().await?;
-        if tx.is_revoked(self.issuer(), &token.token_id).await? {
-            return Ok(revoked);
-        }
-        let revocation = Revocation {
-            issuer: self.issuer().to_owned(),
-            token_id: token.token_id,
-            expires_at: until,
-            app: app.clone(),
-            at: now,
-            reason: "revoked by a member",
-        };
-        tx.insert_revocation(&revocation).await?;
-        let record = RevocationRecord {
-            issuer: revocation.issuer,
-            token_id: revocation.token_id,
-            expires_at: until.0,
-        };
-        let event = app_event(Deed::TokenRevoked, &found.app)
-            .made(json!({"jti": record.token_id, "expires_at": token.expires_at.0}));
-        self.commit(tx, actor, &[Change::Revoke(record)], event).await?;
-        Ok(revoked)
+        self.end_token(actor, &found, &token, "revoked by a member").await
     }
 
-    /// The token, if one of our keys signed it for this app of this workspace.
-    fn own_token(&self, token: &str, workspace: &WorkspaceId, app: &AppId) -> Option<OwnToken> {
+    /// Revokes one access token of an app, given its id (`jti`).
+    ///
+    /// # Errors
+    /// One and the same [`ControlError::Invalid`] for every id that cannot be that of a token of this app.
+    pub async fn revoke_token_id(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        token_id: &str,
+    ) -> Result<Revoked, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let found = self.app(actor, workspace, app).await?.app;
+        let token_id = token_id.trim();
+        let longest = crate::domain::time::TokenLifetime::ThirtyDays.seconds();
+        let latest = self.now().plus(longest + OWN_LEEWAY_S);
+        let expires_at = token_id::expiry(app, token_id).filter(|expires_at| *expires_at <= latest);
+        let expires_at = expires_at.ok_or_else(|| {
+            let problem =
+                "this is not the id of an access token of this OAuth app; it is the token's claim `jti`";
+            ControlError::invalid("jti", problem)
+        })?;
+        let token = OwnToken {
+            app: app.clone(),
+            workspace: workspace.clone(),
+            token_id: token_id.to_owned(),
+            expires_at,
+        };
+        self.end_token(actor, &found, &token, "revoked by a member").await
+    }
+
+    /// Ends every token of an app that was issued before the moment, or until now.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for a moment that is still to come, [`ControlError::NotFound`].
+    pub async fn revoke_app_tokens(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        issued_before: Option<UnixSeconds>,
+    ) -> Result<UnixSeconds, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let mut tx = self.store.write().await?;
+        let mut found = details(&mut tx, actor, workspace, app).await?;
+        let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
+        let moment = self
+            .end_of_tokens(issued_before, latest)?
+            .max(found.app.not_issued_before);
+        let before = std::mem::replace(&mut found.app.not_issued_before, moment);
+        let event = app_event(Deed::AppTokensRevoked, &found.app).changed(
+            json!({"issued_before": before.0}),
+            json!({"issued_before": moment.0}),
+        );
+        self.put_app(tx, actor, &mut found, event).await?;
+        Ok(moment)
+    }
+
+    /// Ends every token that a key of an app proved before the moment, or until now. The key stays.
+    ///
+    /// # Errors
+    /// As [`Control::revoke_app_tokens`].
+    pub async fn revoke_key_tokens(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        key: &KeyId,
+        issued_before: Option<UnixSeconds>,
+    ) -> Result<UnixSeconds, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let mut tx = self.store.write().await?;
+        let mut found = details(&mut tx, actor, workspace, app).await?;
+        let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
+        let held = found.keys.iter_mut().find(|held| held.id == *key);
+        let held = held.ok_or(ControlError::NotFound("public key"))?;
+        let moment = self
+            .end_of_tokens(issued_before, latest)?
+            .max(held.not_issued_before);
+        let before = std::mem::replace(&mut held.not_issued_before, moment);
+        tx.end_tokens_of_key(key, moment).await?;
+        let event = app_event(Deed::KeyTokensRevoked, &found.app).changed(
+            json!({"key_id": null, "issued_before": before.0}),
+            json!({"key_id": key.as_str(), "issued_before": moment.0}),
+        );
+        self.put_app(tx, actor, &mut found, event).await?;
+        Ok(moment)
+    }
+
+    /// Ends every token of every app of a workspace that was issued before the moment, or until now.
+    ///
+    /// # Errors
+    /// As [`Control::revoke_app_tokens`].
+    pub async fn revoke_workspace_tokens(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        issued_before: Option<UnixSeconds>,
+    ) -> Result<UnixSeconds, ControlError> {
+        actor.must(workspace, Action::EditWorkspace)?;
+        let mut tx = self.store.write().await?;
+        let found = tx
+            .workspace(workspace)
+            .await?
+            .ok_or(ControlError::NotFound("workspace"))?;
+        let before = tx.workspace_moment(workspace).await?;
+        let latest = tx.latest_moment_in(workspace).await?.max(before);
+        let moment = self.end_of_tokens(issued_before, latest)?.max(before);
+        tx.end_tokens_of_workspace(workspace, moment).await?;
+        let record = WorkspaceRecord {
+            id: workspace.as_str().to_owned(),
+            not_issued_before: moment.0,
+        };
+        let event = Event::new(
+            Deed::WorkspaceTokensRevoked,
+            workspace,
+            "workspace",
+            workspace,
+            &found.name,
+        )
+        .changed(
+            json!({"issued_before": before.0}),
+            json!({"issued_before": moment.0}),
+        );
+        self.commit(tx, actor, &[Change::PutWorkspace(record)], event)
+            .await?;
+        Ok(moment)
+    }
+
+    /// The moment before which tokens end: the second after any in which one can have been issued. `latest` is the
+    /// latest moment that tokens were ended at before.
+    fn end_of_tokens(
+        &self,
+        issued_before: Option<UnixSeconds>,
+        latest: UnixSeconds,
+    ) -> Result<UnixSeconds, ControlError> {
+        let now = self.now();
+        match issued_before {
+            None => Ok(now.max(latest).plus(1)),
+            Some(moment) if moment <= now.plus(1) => Ok(moment),
+            Some(_) => Err(ControlError::invalid(
+                "issued_before",
+                "the moment is still to come; leave it out to end every token issued until now",
+            )),
+        }
+    }
+
+    /// Puts a token on the list, unless it has expired by itself.
+    async fn end_token(
+        &self,
+        actor: &Actor,
+        app: &App,
+        token: &OwnToken,
+        reason: &'static str,
+    ) -> Result<Revoked, ControlError> {
+        let now = self.now();
+        let expires_at = token.expires_at;
+        if token.over_at() <= now {
+            return Ok(Revoked::Expired { expires_at });
+        }
+        let revocation = token.revocation(self.issuer(), now, reason);
+        let mut tx = self.store.write().await?;
+        if !tx.insert_revocation(&revocation).await? {
+            drop(tx);
+            // An earlier call may have been told that its change was not in force yet.
+            self.newest_in_force().await?;
+            return Ok(Revoked::Now { expires_at });
+        }
+        let event = app_event(Deed::TokenRevoked, app)
+            .made(json!({"jti": revocation.token_id, "expires_at": expires_at.0}));
+        self.commit(tx, actor, &[revoke_change(&revocation)], event)
+            .await?;
+        Ok(Revoked::Now { expires_at })
+    }
+
+    /// What a token says about itself, if one of our keys signed it.
+    pub(super) fn own_token(&self, token: &str) -> Option<OwnToken> {
         let jws = CompactJws::parse(token).ok()?;
-        if !self.keys.signed(&jws) {
+        if !self.keys.load().signed(&jws, self.now()) {
             return None;
         }
         let claims = jws.unverified_claims().ok()?;
-        let ours = claims.text("iss") == Ok(self.issuer())
-            && claims.text("client_id") == Ok(app.as_str())
-            && claims.text("workspace_id") == Ok(workspace.as_str());
-        let token_id = claims
-            .text("jti")
-            .ok()
-            .filter(|id| (1..=TOKEN_ID_BYTES_MAX).contains(&id.len()))?;
-        let expires_at = UnixSeconds(claims.integer("exp").ok()?);
-        ours.then(|| OwnToken {
+        let token_id = claims.text("jti").ok()?;
+        let plain = (1..=TOKEN_ID_BYTES_MAX).contains(&token_id.len());
+        (plain && claims.text("iss") == Ok(self.issuer())).then_some(())?;
+        Some(OwnToken {
+            app: AppId::parse(claims.text("client_id").ok()?).ok()?,
+            workspace: WorkspaceId::parse(claims.text("workspace_id").ok()?).ok()?,
             token_id: token_id.to_owned(),
-            expires_at,
+            expires_at: UnixSeconds(claims.integer("exp").ok()?),
         })
     }
+}
+
+/// `POST /revoke` (RFC 7009): an app revokes a token of its own.
+pub(super) async fn post(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    request: Request,
+) -> Response {
+    let answer = revoke_own(&control, from, request).await;
+    match answer.map_err(|error| control.slow_down(from, error)) {
+        Ok(()) => (
+            StatusCode::OK,
+            [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::debug!(%error, "no token revoked");
+            error.into_response()
+        }
+    }
+}
+
+/// RFC 7009 section 2.2: a token that is unknown, over, or another client's is answered like one that was revoked,
+/// and left as it is.
+async fn revoke_own(control: &Control, from: ClientAddress, request: Request) -> Result<(), TokenError> {
+    check_no_authorization(request.headers())?;
+    let form = read_form(request).await?;
+    let token = form
+        .get("token")
+        .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
+    let proved = control.prove(&ClientCredentials::of(&form)?).await?;
+    let own = &proved.prover.app;
+    let Some(token) = control.own_token(token).filter(|token| token.app == own.id) else {
+        return Ok(());
+    };
+    let Some(app) = control.store.read().await?.app(&own.workspace, &own.id).await? else {
+        return Ok(());
+    };
+    let actor = Actor {
+        who: Who::App(own.id.clone()),
+        from: Some(from.0),
+        ..Actor::system("revoke")
+    };
+    control
+        .end_token(&actor, &app, &token, "revoked by the app")
+        .await?;
+    Ok(())
 }

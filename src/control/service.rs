@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::Control;
-use super::api::{TOKEN_PATHS, routes};
+use super::api::{is_for_clients, routes};
 use super::error::{BadRequest, ControlError, TokenError};
 
 /// Connections served at once. Further ones wait in the listener's queue.
@@ -144,10 +144,10 @@ async fn last_answer(State(ending): State<Arc<AtomicBool>>, request: Request, ne
 
 /// Ends a request that takes too long, in the form that its path answers in.
 async fn deadline(request: Request, next: Next) -> Response {
-    let for_token = TOKEN_PATHS.contains(&request.uri().path());
+    let for_clients = is_for_clients(request.uri().path());
     match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if for_token => TokenError::Unreadable(BadRequest::Timeout).into_response(),
+        Err(_) if for_clients => TokenError::Unreadable(BadRequest::Timeout).into_response(),
         Err(_) => ControlError::Request(BadRequest::Timeout).into_response(),
     }
 }

@@ -15,6 +15,8 @@ pub struct IssuableApp {
     pub workspace: WorkspaceId,
     pub scopes: ScopeSet,
     pub token_lifetime: TokenLifetime,
+    /// Tokens issued before this moment are no longer accepted.
+    pub not_issued_before: UnixSeconds,
 }
 
 /// What is the same for every token of this server.
@@ -58,7 +60,9 @@ pub fn issue(
         issuer: server.issuer.clone(),
         app: app.id.clone(),
         audience: server.audience.clone(),
-        issued_at: now,
+        // Revoking all tokens moves this moment to the second after: a token of the same second is as if issued
+        // then, which the leeway between clocks allows for.
+        issued_at: now.max(app.not_issued_before),
         expires_at: now.plus(app.token_lifetime.seconds()),
         token_id,
         scopes: if requested.is_empty() {

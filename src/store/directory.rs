@@ -45,6 +45,8 @@ pub struct AppKey {
     pub algorithm: Algorithm,
     pub created_at: UnixSeconds,
     pub last_used_at: Option<UnixSeconds>,
+    /// Tokens that the key proved before this moment are no longer accepted.
+    pub not_issued_before: UnixSeconds,
 }
 
 /// One page of a list: what comes after an id, in the order of ids, which is the order of creation.
@@ -52,6 +54,22 @@ pub struct AppKey {
 pub struct Page<'a> {
     pub after: &'a str,
     pub limit: u32,
+}
+
+/// A key of an app as gateways are told of it.
+#[derive(Debug)]
+pub struct PolicyKey {
+    pub id: String,
+    pub not_issued_before: UnixSeconds,
+}
+
+impl From<&AppKey> for PolicyKey {
+    fn from(key: &AppKey) -> Self {
+        Self {
+            id: key.id.as_str().to_owned(),
+            not_issued_before: key.not_issued_before,
+        }
+    }
 }
 
 #[derive(FromRow)]
@@ -116,6 +134,7 @@ struct AppKeyRow {
     algorithm: String,
     created_at: i64,
     last_used_at: Option<i64>,
+    not_issued_before: i64,
 }
 
 impl TryFrom<AppKeyRow> for AppKey {
@@ -132,6 +151,7 @@ impl TryFrom<AppKeyRow> for AppKey {
             algorithm: Algorithm::parse(&row.algorithm).ok_or_else(damaged)?,
             created_at: moment(row.created_at, "app_keys")?,
             last_used_at: row.last_used_at.map(|at| moment(at, "app_keys")).transpose()?,
+            not_issued_before: moment(row.not_issued_before, "app_keys")?,
         })
     }
 }
@@ -186,14 +206,19 @@ impl ReadTx {
         keys_of(self.connection(), app).await
     }
 
-    /// Every app with the ids of its keys, for a snapshot.
-    pub(crate) async fn policy_apps(&mut self) -> Result<Vec<(App, Vec<String>)>, StoreError> {
-        let mut keys = std::collections::HashMap::<String, Vec<String>>::new();
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT app, id FROM app_keys ORDER BY id")
-            .fetch_all(self.connection())
-            .await?;
-        for (app, key) in rows {
-            keys.entry(app).or_default().push(key);
+    /// Every app with its keys, for a snapshot.
+    pub(crate) async fn policy_apps(&mut self) -> Result<Vec<(App, Vec<PolicyKey>)>, StoreError> {
+        let mut keys = std::collections::HashMap::<String, Vec<PolicyKey>>::new();
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT app, id, not_issued_before FROM app_keys ORDER BY id")
+                .fetch_all(self.connection())
+                .await?;
+        for (app, id, not_issued_before) in rows {
+            let not_issued_before = moment(not_issued_before, "app_keys")?;
+            keys.entry(app).or_default().push(PolicyKey {
+                id,
+                not_issued_before,
+            });
         }
         let apps = sqlx::query_as::<_, AppRow>("SELECT * FROM apps")
             .fetch_all(self.connection())
@@ -208,15 +233,21 @@ impl ReadTx {
 }
 
 impl ReadTx {
-    /// The app with its keys, wherever it is, for the token endpoint: it may ask for any app.
+    /// The app with its keys, wherever it is, for the token endpoint: it may ask for any app. Its moment is the
+    /// later one of its own and its workspace's.
     pub(crate) async fn issuable_app(
         &mut self,
         id: &AppId,
     ) -> Result<Option<(App, Vec<AppKey>)>, StoreError> {
-        let app = sqlx::query_as::<_, AppRow>("SELECT * FROM apps WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(self.connection())
-            .await?;
+        let app = sqlx::query_as::<_, AppRow>(
+            "SELECT a.id, a.workspace, a.name, a.scopes, a.token_lifetime, a.revision, a.created_at, \
+             CASE WHEN w.not_issued_before > a.not_issued_before THEN w.not_issued_before \
+                  ELSE a.not_issued_before END AS not_issued_before \
+             FROM apps a JOIN workspaces w ON w.id = a.workspace WHERE a.id = $1",
+        )
+        .bind(id.as_str())
+        .fetch_optional(self.connection())
+        .await?;
         // The keys are looked for in any case, so that an unknown app costs as much time as a known one.
         let keys = keys_of(self.connection(), id).await?;
         app.map(|row| Ok((App::try_from(row)?, keys))).transpose()

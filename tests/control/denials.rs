@@ -26,9 +26,12 @@ const OWNERS: For = Roles("y-----");
 const EVERY_ROLE: For = Roles("yyyyyy");
 
 /// Method, path as the router has it, whom it is for. `{source}` and `{function}` are both `{id}` there.
-const ROUTES: [(&str, &str, For); 53] = [
+const ROUTES: [(&str, &str, For); 61] = [
     ("POST", "/token", Anybody),
     ("POST", "//token", Anybody),
+    ("POST", "/revoke", Anybody),
+    ("POST", "/introspect", Anybody),
+    ("POST", "/leaked-tokens/github", Anybody),
     ("GET", "/.well-known/jwks.json", Anybody),
     ("GET", "/.well-known/oauth-authorization-server", Anybody),
     ("POST", "/invitations/accept", Anybody),
@@ -59,6 +62,19 @@ const ROUTES: [(&str, &str, For); 53] = [
         "/workspaces/{ws}/apps/{id}/tokens/revoke",
         Roles("y-y-y-"),
     ),
+    (
+        "POST",
+        "/workspaces/{ws}/apps/{id}/tokens/revoke-all",
+        Roles("y-y-y-"),
+    ),
+    (
+        "POST",
+        "/workspaces/{ws}/apps/{id}/keys/{kid}/revoke-tokens",
+        Roles("y-y-y-"),
+    ),
+    ("POST", "/workspaces/{ws}/tokens/revoke-all", OWNERS),
+    ("GET", "/workspaces/{ws}/leaked-tokens", OWNERS),
+    ("DELETE", "/workspaces/{ws}/leaked-tokens/{id}", OWNERS),
     ("GET", "/workspaces/{ws}/sources", EVERY_ROLE),
     ("POST", "/workspaces/{ws}/sources", OWNERS),
     ("GET", "/workspaces/{ws}/sources/{source}", Roles("y-yy--")),
@@ -185,6 +201,7 @@ impl Things {
             }),
             ("POST", "keys") => json!({"name": "second", "pem": TestKey::p256().public_pem}),
             ("POST", "revoke") => json!({"token": "a.b.c"}),
+            ("POST", "revoke-all" | "revoke-tokens") => json!({}),
             ("POST", "sources") => json!({"name": "another", "kind": "python"}),
             ("POST", "members") => {
                 json!({"email": "another@example.com", "roles": [{"role": "workspace_member"}]})
@@ -275,7 +292,7 @@ async fn each_role_is_let_in_where_it_may_and_nowhere_else() {
         let (target, body) = things.request(method, path);
         for (role, token) in tokens.iter().filter(|(role, _)| may(roles, *role)) {
             let status = send(&server, token, method, &target, &body).await.status;
-            let unknown_token = path.ends_with("/api-tokens/{id}") && status == 404;
+            let unknown_token = path.ends_with("-tokens/{id}") && status == 404;
             let fine = [200, 201, 409, 412, 422].contains(&status) || unknown_token;
             assert!(fine, "{role:?} {method} {path}: {status}");
         }

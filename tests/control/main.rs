@@ -14,8 +14,10 @@
 
 mod apps;
 mod audit;
+mod client_endpoints;
 mod conditions;
 mod denials;
+mod leaked;
 mod limits;
 mod management;
 mod members;
@@ -25,11 +27,13 @@ mod openapi;
 mod postgres;
 mod publish;
 mod revoke;
+mod revoke_all;
 mod search;
 mod service;
 mod sessions;
 mod shared;
 mod sign_on;
+mod signing_keys;
 mod sources;
 mod store;
 mod support;

@@ -59,7 +59,7 @@ async fn restart_keeps_keys_and_data() {
 }
 
 #[tokio::test]
-async fn another_signing_algorithm_makes_a_key_and_still_publishes_the_old_one() {
+async fn another_signing_algorithm_makes_the_next_key_and_still_publishes_the_old_one() {
     let dir = TempDir::new();
     let server = TestControl::start_signing(&dir, Algorithm::Es256).await;
     let first = server.control.snapshot().await.unwrap();
@@ -74,7 +74,15 @@ async fn another_signing_algorithm_makes_a_key_and_still_publishes_the_old_one()
         .iter()
         .map(|key| key.alg.clone().unwrap_or_default())
         .collect();
-    assert_eq!(algorithms, ["EdDSA", "ES256"]);
+    assert_eq!(algorithms, ["ES256", "EdDSA"]);
+    // Not before everybody has read the key set again.
+    let tenant = server.workspace().await;
+    let token = tenant.app().await.token().await;
+    assert_eq!(header_of(&token)["alg"], "ES256");
+    server.stop().await;
+    let server = TestControl::start_signing(&dir, Algorithm::EdDsa).await;
+    let third = server.control.snapshot().await.unwrap();
+    assert_eq!(third.issuer.unwrap().keys.len(), 2, "and it is made once");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portcullis::clock::{Clock, ManualClock};
-use portcullis::config::{ControlLimits, Login};
+use portcullis::config::{ControlLimits, LeakedTokens, Login, Signing};
 use portcullis::control::{
     Actor, AppDetails, Control, ControlSettings, NewApp, NewAppKey, NewSource, OpenError, service,
 };
@@ -124,7 +124,7 @@ impl TestControl {
     }
 
     pub async fn start_signing(dir: &TempDir, signing_algorithm: Algorithm) -> Self {
-        Self::start_with(dir, |settings| settings.signing_algorithm = signing_algorithm).await
+        Self::start_with(dir, |settings| settings.signing.algorithm = signing_algorithm).await
     }
 
     /// With settings that differ from the usual ones.
@@ -245,7 +245,11 @@ pub fn settings(store: StoreLocation) -> ControlSettings {
         store,
         public_url: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
-        signing_algorithm: Algorithm::Es256,
+        signing: Signing {
+            algorithm: Algorithm::Es256,
+            ..Signing::default()
+        },
+        leaked_tokens: LeakedTokens::default(),
         trusted_proxies: Vec::new(),
         limits: ControlLimits::default(),
         audit_retention: Duration::from_secs(90 * 86_400),
@@ -255,8 +259,18 @@ pub fn settings(store: StoreLocation) -> ControlSettings {
 
 /// Opens a control plane that serves nothing.
 pub async fn open(store: StoreLocation) -> Result<Control, OpenError> {
+    open_with(store, |_| {}).await
+}
+
+/// The same with settings that differ from the usual ones.
+pub async fn open_with(
+    store: StoreLocation,
+    differ: impl FnOnce(&mut ControlSettings),
+) -> Result<Control, OpenError> {
     let clock = Clock::Manual(ManualClock::at(UnixSeconds(NOW)));
-    Control::open(settings(store), clock).await
+    let mut settings = settings(store);
+    differ(&mut settings);
+    Control::open(settings, clock).await
 }
 
 /// A workspace of a [`TestControl`], seen by its owner.

@@ -229,9 +229,7 @@ async fn metadata_names_what_is_served_and_nothing_else() {
         metadata["token_endpoint_auth_methods_supported"],
         json!(["private_key_jwt"])
     );
-    assert!(
-        metadata.get("revocation_endpoint").is_none() && metadata.get("introspection_endpoint").is_none()
-    );
+    assert!(metadata.get("authorization_endpoint").is_none());
 }
 
 #[tokio::test]

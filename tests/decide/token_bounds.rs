@@ -40,6 +40,8 @@ fn policy(types: AcceptedTypes, audiences: &[&str]) -> Policy {
         scopes: vec!["tracking_api:write".to_owned()],
         keys: Vec::new(),
         not_issued_before: 0,
+        keys_not_issued_before: [].into(),
+        workspace: "ws-1".to_owned(),
     };
     let world = World {
         confirmed_at: NOW,
@@ -47,6 +49,7 @@ fn policy(types: AcceptedTypes, audiences: &[&str]) -> Policy {
         when_stale: "deny".to_owned(),
         issuers: [(OUTSIDE.to_owned(), issuer)].into(),
         apps: [("orders".to_owned(), app)].into(),
+        workspaces: [].into(),
         sources: [].into(),
         revoked: Vec::new(),
     };

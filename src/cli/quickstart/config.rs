@@ -2,18 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
 use super::super::Failure;
-use super::{ALL_SCOPES, QuickstartArgs};
+use super::{ALL_SCOPES, QuickstartArgs, write_secret};
 use crate::config::{
-    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, Limits, Listener, Login,
-    Observability, PathPattern, PolicyOrigin, Shutdown, Timeouts, Upstream,
+    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, LeakedTokens, Limits,
+    Listener, Login, Observability, PathPattern, PolicyOrigin, Shutdown, Signing, Timeouts, Upstream,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
-use crate::domain::key::Algorithm;
 use crate::domain::policy::{Freshness, WhenStale};
 use crate::domain::scope::Scope;
+use crate::domain::sealing::{EncryptionKey, KEY_BYTES};
 use crate::store_location::StoreLocation;
 
 /// The name of the one upstream.
@@ -56,7 +62,11 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             public_url: None,
             audience: None,
             store: StoreLocation::Sqlite(args.dir.join("portcullis.db")),
-            signing_algorithm: Algorithm::Rs256,
+            signing: Signing {
+                key_encryption_key: Some(encryption_key(&args.dir)?),
+                ..Signing::default()
+            },
+            leaked_tokens: LeakedTokens::default(),
             trusted_proxies: Vec::new(),
             limits: ControlLimits::default(),
             login: Login::default(),
@@ -74,6 +84,24 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
         upgrade_socket: None,
         keys: Keys::default(),
     })
+}
+
+/// The key that the signing keys are encrypted with: the one of an earlier run, or a new one.
+fn encryption_key(dir: &Path) -> Result<EncryptionKey, Failure> {
+    let path = dir.join("signing-encryption.key");
+    let text = if path.exists() {
+        std::fs::read_to_string(&path)
+            .map(Zeroizing::new)
+            .map_err(|error| Failure::input(format_args!("{} cannot be read: {error}", path.display())))?
+    } else {
+        let mut bytes = Zeroizing::new([0_u8; KEY_BYTES]);
+        rand::fill(bytes.as_mut_slice()).map_err(|_| Failure::internal("there are no random numbers"))?;
+        let text = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
+        write_secret(&path, &text)?;
+        text
+    };
+    EncryptionKey::parse(&text)
+        .map_err(|error| Failure::input(format_args!("the key in {} {error}", path.display())))
 }
 
 fn apis(reauthenticate_status: u16) -> Result<Vec<Api>, Failure> {

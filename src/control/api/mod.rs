@@ -3,6 +3,7 @@
 mod apps;
 mod audit;
 mod conditions;
+mod leaks;
 mod members;
 mod openapi;
 mod request;
@@ -23,6 +24,7 @@ use http::{HeaderValue, header};
 
 use self::apps::{AppJson, Confirmation, KeyJson};
 use self::audit::EventJson;
+use self::leaks::LeakJson;
 use self::members::{
     Acceptance, ApiTokenJson, InvitedJson, MemberChange, MemberJson, NewApiToken, NewApiTokenJson,
 };
@@ -30,18 +32,23 @@ use self::openapi::{Operation, Routes, delete, get, patch, post, put};
 use self::request::{List, NewName};
 use self::session::{NewPassword, OwnSessionJson, SessionJson, SignIn};
 use self::sources::{Connection, Mode, SourceJson};
-use self::tokens::{RevokedJson, TokenToRevoke};
+use self::tokens::{AllRevokedJson, RevokedJson, TokenToRevoke, TokensToRevoke};
 use self::traffic::TrafficJson;
 use self::workspaces::WorkspaceJson;
 use super::apps::{AppChange, NewApp, NewAppKey};
 use super::error::{BadRequest, ControlError};
 use super::invitations::NewMember;
 use super::sources::NewSource;
-use super::{Control, console, keys, login, token};
+use super::{Control, console, introspect, leaked, login, metadata, revoke, token};
 use crate::domain::time::UnixSeconds;
 
 /// Where tokens are asked for. One SDK appends `/token` to a server that ends in a slash.
 pub(super) const TOKEN_PATHS: [&str; 2] = ["/token", "//token"];
+
+/// Paths that answer in the form of RFC 6749.
+pub(super) fn is_for_clients(path: &str) -> bool {
+    TOKEN_PATHS.contains(&path) || ["/revoke", "/introspect"].contains(&path)
+}
 
 /// What every handler is given.
 type Shared = State<Arc<Control>>;
@@ -61,10 +68,19 @@ pub(super) fn routes(control: Arc<Control>) -> Router {
     Router::new()
         .route(plain, token())
         .route(doubled, token())
-        .route("/.well-known/jwks.json", axum::routing::get(keys::key_set))
+        .route(
+            "/revoke",
+            axum::routing::post(revoke::post).fallback(introspect::wrong_method),
+        )
+        .route(
+            "/introspect",
+            axum::routing::post(introspect::post).fallback(introspect::wrong_method),
+        )
+        .route("/leaked-tokens/github", axum::routing::post(leaked::post_github))
+        .route("/.well-known/jwks.json", axum::routing::get(metadata::key_set))
         .route(
             "/.well-known/oauth-authorization-server",
-            axum::routing::get(keys::metadata),
+            axum::routing::get(metadata::metadata),
         )
         .route("/login/oidc", axum::routing::get(login::begin))
         .route("/login/oidc/callback", axum::routing::get(login::callback))
@@ -227,9 +243,55 @@ fn management() -> Routes {
         .at(
             "/workspaces/{ws}/apps/{id}/tokens/revoke",
             [post(tokens::revoke)
-                .says("revokeToken", "Revokes one access token, which is sent whole.")
+                .says(
+                    "revokeToken",
+                    "Revokes one access token, which is sent whole, or by its id.",
+                )
                 .reads::<TokenToRevoke>()
                 .shows::<RevokedJson>()],
+        )
+        .at(
+            "/workspaces/{ws}/apps/{id}/tokens/revoke-all",
+            [post(tokens::revoke_all_of_app)
+                .says(
+                    "revokeAppTokens",
+                    "Ends all tokens of an OAuth app, or those issued before a moment.",
+                )
+                .reads::<TokensToRevoke>()
+                .shows::<AllRevokedJson>()],
+        )
+        .at(
+            "/workspaces/{ws}/apps/{id}/keys/{kid}/revoke-tokens",
+            [post(tokens::revoke_all_of_key)
+                .says(
+                    "revokeKeyTokens",
+                    "Ends all tokens that a public key proved; the key stays.",
+                )
+                .reads::<TokensToRevoke>()
+                .shows::<AllRevokedJson>()],
+        )
+        .at(
+            "/workspaces/{ws}/tokens/revoke-all",
+            [post(tokens::revoke_all_of_workspace)
+                .says(
+                    "revokeWorkspaceTokens",
+                    "Ends all tokens of all OAuth apps of a workspace.",
+                )
+                .reads::<TokensToRevoke>()
+                .shows::<AllRevokedJson>()],
+        )
+        .at(
+            "/workspaces/{ws}/leaked-tokens",
+            [get(leaks::list)
+                .says("listLeakedTokens", "Tokens that were found in public and ended.")
+                .pages::<LeakJson>()],
+        )
+        .at(
+            "/workspaces/{ws}/leaked-tokens/{id}",
+            [
+                delete(leaks::dismiss)
+                    .says("dismissLeakedToken", "Dismisses a notice; the token stays ended."),
+            ],
         )
         .at(
             "/workspaces/{ws}/sources",
@@ -439,4 +501,13 @@ fn moment(text: &str, field: &str) -> Result<UnixSeconds, ControlError> {
                 "write a moment as RFC 3339 says, such as 2030-01-31T12:00:00Z",
             )
         })
+}
+
+/// The same, with a fraction of a second rounded up.
+fn moment_after(text: &str, field: &str) -> Result<UnixSeconds, ControlError> {
+    let whole = moment(text, field)?;
+    let has_fraction = text
+        .parse::<jiff::Timestamp>()
+        .is_ok_and(|moment| moment.subsec_nanosecond() > 0);
+    Ok(whole.plus(u64::from(has_fraction)))
 }

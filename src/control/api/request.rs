@@ -312,6 +312,12 @@ impl InWorkspace {
     pub fn key(&self) -> Result<KeyId, ControlError> {
         self.parameters.parse("kid", KeyId::parse, "public key")
     }
+
+    /// An identifier of what has no type of its own.
+    pub fn id(&self) -> Result<String, ControlError> {
+        let text = |text: &str| Ok::<_, ControlError>(text.to_owned());
+        self.parameters.parse("id", text, "resource")
+    }
 }
 
 /// A body that gives something a name.

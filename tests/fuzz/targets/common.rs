@@ -47,6 +47,7 @@ pub fn empty_snapshot() -> Snapshot {
         issued_at: 0,
         issuer: None,
         apps: Vec::new(),
+        workspaces: Vec::new(),
         sources: Vec::new(),
         revocations: Vec::new(),
     }

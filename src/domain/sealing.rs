@@ -1,0 +1,171 @@
+//! Secrets at rest: AES-256-GCM under a key that is kept apart from them.
+//!
+//! What is sealed is bound to a label, its place in the store: a sealed value that is moved elsewhere does not
+//! open. The nonce is the caller's to draw: 96 random bits, once for each value.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::digest::sha256;
+
+/// The length of an encryption key, in bytes.
+pub const KEY_BYTES: usize = 32;
+
+/// The length of a nonce, in bytes.
+pub const NONCE_BYTES: usize = 12;
+
+/// Why a text is no encryption key. The sentence quotes nothing of the text.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("is not 32 bytes in base64; make one with: openssl rand -base64 32")]
+pub struct InvalidEncryptionKey;
+
+/// A key that other secrets are encrypted under. Never printed: its `Debug` is its id.
+#[derive(Clone)]
+pub struct EncryptionKey {
+    bytes: Arc<Zeroizing<[u8; KEY_BYTES]>>,
+    id: String,
+}
+
+impl EncryptionKey {
+    /// Reads 32 bytes in base64, of either alphabet, padded or not.
+    ///
+    /// # Errors
+    /// [`InvalidEncryptionKey`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, InvalidEncryptionKey> {
+        let text = text.trim();
+        let decoded = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD]
+            .into_iter()
+            .find_map(|alphabet| alphabet.decode(text).ok());
+        let decoded = Zeroizing::new(decoded.ok_or(InvalidEncryptionKey)?);
+        let bytes: [u8; KEY_BYTES] = decoded.as_slice().try_into().map_err(|_| InvalidEncryptionKey)?;
+        let named = Zeroizing::new([b"portcullis key id ".as_slice(), &bytes].concat());
+        let id = sha256(&named)
+            .iter()
+            .take(6)
+            .fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
+        Ok(Self {
+            bytes: Arc::new(Zeroizing::new(bytes)),
+            id,
+        })
+    }
+
+    /// The key's name, which follows from it: what a sealed value is stored with, so that a wrong key is told
+    /// from a damaged value.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Seals `secret` for the place that `label` names. `None` where the cryptographic library fails.
+    #[must_use]
+    pub fn seal(&self, nonce: [u8; NONCE_BYTES], label: &str, secret: &[u8]) -> Option<String> {
+        let mut sealed = secret.to_vec();
+        self.cipher()?
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(label), &mut sealed)
+            .ok()?;
+        Some(STANDARD.encode([nonce.as_slice(), &sealed].concat()))
+    }
+
+    /// Opens what was sealed with this key for this place. `None` for anything else.
+    #[must_use]
+    pub fn open(&self, label: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let mut sealed = Zeroizing::new(STANDARD.decode(sealed).ok()?);
+        let (nonce, text) = sealed.split_at_mut_checked(NONCE_BYTES)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let opened = self.cipher()?.open_in_place(nonce, Aad::from(label), text).ok()?;
+        Some(Zeroizing::new(opened.to_vec()))
+    }
+
+    fn cipher(&self) -> Option<LessSafeKey> {
+        Some(LessSafeKey::new(
+            UnboundKey::new(&AES_256_GCM, self.bytes.as_slice()).ok()?,
+        ))
+    }
+}
+
+impl fmt::Debug for EncryptionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EncryptionKey({})", self.id)
+    }
+}
+
+impl PartialEq for EncryptionKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for EncryptionKey {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> EncryptionKey {
+        EncryptionKey::parse(&STANDARD.encode([byte; 32])).unwrap()
+    }
+
+    #[test]
+    fn sealed_value_opens_with_its_key_in_its_place_and_nowhere_else() {
+        let sealed = key(1).seal([7; 12], "row 1", b"a secret").unwrap();
+        assert_eq!(key(1).open("row 1", &sealed).unwrap().as_slice(), b"a secret");
+        assert!(key(2).open("row 1", &sealed).is_none(), "another key");
+        assert!(key(1).open("row 2", &sealed).is_none(), "another place");
+        let mut bytes = STANDARD.decode(&sealed).unwrap();
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert!(
+                key(1).open("row 1", &STANDARD.encode(&bytes)).is_none(),
+                "byte {at} changed"
+            );
+            bytes[at] ^= 1;
+        }
+        for short in ["", "AAAA", "not base64"] {
+            assert!(key(1).open("row 1", short).is_none(), "{short}");
+        }
+    }
+
+    #[test]
+    fn key_is_read_in_each_form_of_base64_and_named_alike() {
+        let bytes = [0xfb; 32];
+        let ids: Vec<String> = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD]
+            .map(|alphabet| format!(" {}\n", alphabet.encode(bytes)))
+            .iter()
+            .map(|text| EncryptionKey::parse(text).unwrap().id().to_owned())
+            .collect();
+        assert!(ids.iter().all(|id| *id == ids[0] && id.len() == 12), "{ids:?}");
+        assert_ne!(key(1).id(), key(2).id());
+        for bad in [
+            "",
+            "hunter2",
+            &STANDARD.encode([1; 31]),
+            &STANDARD.encode([1; 33]),
+        ] {
+            assert_eq!(
+                EncryptionKey::parse(bad).unwrap_err(),
+                InvalidEncryptionKey,
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn key_is_not_printable() {
+        let text = STANDARD.encode([0x41; 32]);
+        let printed = format!(
+            "{:?} {}",
+            EncryptionKey::parse(&text).unwrap(),
+            EncryptionKey::parse("x").unwrap_err()
+        );
+        assert!(
+            !printed.contains("QUFB") && !printed.contains("65, 65"),
+            "{printed}"
+        );
+    }
+}

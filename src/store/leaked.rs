@@ -1,0 +1,181 @@
+//! Notices of tokens that were found in public, by the digest of each.
+
+use sqlx::FromRow;
+
+use super::directory::Page;
+use super::{ReadTx, StoreError, WriteTx, moment, seconds};
+use crate::domain::ids::{MemberId, WorkspaceId};
+use crate::domain::time::UnixSeconds;
+
+/// A token of a workspace that was found in public.
+#[derive(Clone, Debug)]
+pub struct LeakNotice {
+    pub id: String,
+    pub workspace: WorkspaceId,
+    /// `access_token` or `api_token`.
+    pub kind: String,
+    /// SHA-256 of the token, in hexadecimal.
+    pub token_hash: String,
+    /// The access token's `jti`, or the API token's id.
+    pub token_id: String,
+    /// The OAuth app or the member that the token speaks for.
+    pub owner: String,
+    pub url: String,
+    pub source: String,
+    pub reporter: String,
+    pub reported_at: UnixSeconds,
+}
+
+/// An API token that was found in public.
+#[derive(Debug)]
+pub struct LeakedApiToken {
+    pub id: String,
+    pub name: String,
+    pub member: MemberId,
+    pub workspace: WorkspaceId,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    workspace: String,
+    kind: String,
+    token_hash: String,
+    token_id: String,
+    owner: String,
+    url: String,
+    source: String,
+    reporter: String,
+    reported_at: i64,
+}
+
+impl TryFrom<Row> for LeakNotice {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id,
+            workspace: WorkspaceId::parse(&row.workspace)
+                .map_err(|_| StoreError::Damaged("leaked_tokens"))?,
+            kind: row.kind,
+            token_hash: row.token_hash,
+            token_id: row.token_id,
+            owner: row.owner,
+            url: row.url,
+            source: row.source,
+            reporter: row.reporter,
+            reported_at: moment(row.reported_at, "leaked_tokens")?,
+        })
+    }
+}
+
+impl ReadTx {
+    /// The notices of a workspace that nobody has dismissed.
+    pub(crate) async fn leaks(
+        &mut self,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<LeakNotice>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, workspace, kind, token_hash, token_id, owner, url, source, reporter, reported_at \
+             FROM leaked_tokens WHERE workspace = $1 AND dismissed_at IS NULL AND id > $2 ORDER BY id LIMIT $3",
+        )
+        .bind(workspace.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        rows.into_iter().map(LeakNotice::try_from).collect()
+    }
+
+    /// One notice, dismissed or not.
+    pub(crate) async fn leak(
+        &mut self,
+        workspace: &WorkspaceId,
+        id: &str,
+    ) -> Result<Option<LeakNotice>, StoreError> {
+        let row: Option<Row> = sqlx::query_as(
+            "SELECT id, workspace, kind, token_hash, token_id, owner, url, source, reporter, reported_at \
+             FROM leaked_tokens WHERE workspace = $1 AND id = $2",
+        )
+        .bind(workspace.as_str())
+        .bind(id)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(LeakNotice::try_from).transpose()
+    }
+
+    /// Whether a token with this digest was reported before.
+    pub(crate) async fn has_leak(&mut self, token_hash: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM leaked_tokens WHERE token_hash = $1")
+            .bind(token_hash)
+            .fetch_optional(self.connection())
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// The API token with this hash, expired or not.
+    pub(crate) async fn leaked_api_token(
+        &mut self,
+        hash: &str,
+    ) -> Result<Option<LeakedApiToken>, StoreError> {
+        let row: Option<(String, String, String, String)> = sqlx::query_as(
+            "SELECT t.id, t.name, m.id, m.workspace FROM api_tokens t JOIN members m ON m.id = t.member \
+             WHERE t.hash = $1",
+        )
+        .bind(hash)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|(id, name, member, workspace)| {
+            let damaged = |_| StoreError::Damaged("api_tokens");
+            Ok(LeakedApiToken {
+                id,
+                name,
+                member: MemberId::parse(&member).map_err(damaged)?,
+                workspace: WorkspaceId::parse(&workspace).map_err(damaged)?,
+            })
+        })
+        .transpose()
+    }
+}
+
+impl WriteTx {
+    /// Keeps a notice. Answers whether the token had not been reported before.
+    pub(crate) async fn insert_leak(&mut self, notice: &LeakNotice) -> Result<bool, StoreError> {
+        let inserted = sqlx::query(
+            "INSERT INTO leaked_tokens (id, workspace, kind, token_hash, token_id, owner, url, source, reporter, \
+             reported_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (token_hash) DO NOTHING",
+        )
+        .bind(notice.id.as_str())
+        .bind(notice.workspace.as_str())
+        .bind(notice.kind.as_str())
+        .bind(notice.token_hash.as_str())
+        .bind(notice.token_id.as_str())
+        .bind(notice.owner.as_str())
+        .bind(notice.url.as_str())
+        .bind(notice.source.as_str())
+        .bind(notice.reporter.as_str())
+        .bind(seconds(notice.reported_at))
+        .execute(self.connection())
+        .await?;
+        Ok(inserted.rows_affected() == 1)
+    }
+
+    /// Hides a notice. It stays known, so that the same report changes nothing.
+    pub(crate) async fn dismiss_leak(&mut self, id: &str, at: UnixSeconds) -> Result<(), StoreError> {
+        sqlx::query("UPDATE leaked_tokens SET dismissed_at = $2 WHERE id = $1 AND dismissed_at IS NULL")
+            .bind(id)
+            .bind(seconds(at))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_leaked_api_token(&mut self, id: &str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM api_tokens WHERE id = $1")
+            .bind(id)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! What ended tokens before their time: entries for single tokens, moments for all of a key, an app or a workspace.
+
+use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
+use crate::domain::ids::{AppId, KeyId, WorkspaceId};
+use crate::domain::time::UnixSeconds;
+
+/// A revoked token.
+#[derive(Debug)]
+pub struct Revocation {
+    pub issuer: String,
+    pub token_id: String,
+    pub expires_at: UnixSeconds,
+    pub app: AppId,
+    pub at: UnixSeconds,
+    pub reason: &'static str,
+}
+
+/// A revocation as gateways are told of it.
+#[derive(Debug)]
+pub struct PolicyRevocation {
+    pub issuer: String,
+    pub token_id: String,
+    pub expires_at: UnixSeconds,
+}
+
+impl ReadTx {
+    pub(crate) async fn is_revoked(&mut self, issuer: &str, token_id: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM revocations WHERE issuer = $1 AND token_id = $2")
+                .bind(issuer)
+                .bind(token_id)
+                .fetch_optional(self.connection())
+                .await?;
+        Ok(found.is_some())
+    }
+
+    /// Every revocation that still matters at `now`, for a snapshot.
+    pub(crate) async fn policy_revocations(
+        &mut self,
+        now: UnixSeconds,
+    ) -> Result<Vec<PolicyRevocation>, StoreError> {
+        let rows: Vec<(String, String, i64)> =
+            sqlx::query_as("SELECT issuer, token_id, expires_at FROM revocations WHERE expires_at > $1")
+                .bind(seconds(now))
+                .fetch_all(self.connection())
+                .await?;
+        rows.into_iter()
+            .map(|(issuer, token_id, expires_at)| {
+                Ok(PolicyRevocation {
+                    issuer,
+                    token_id,
+                    expires_at: moment(expires_at, "revocations")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The workspaces whose tokens were ended all together, with the moments.
+    pub(crate) async fn ended_workspaces(&mut self) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT id, not_issued_before FROM workspaces WHERE not_issued_before > 0")
+                .fetch_all(self.connection())
+                .await?;
+        rows.into_iter()
+            .map(|(id, moment)| Ok((id, number(moment, "workspaces")?)))
+            .collect()
+    }
+
+    /// The latest moment at which tokens of one of a workspace's apps or keys were ended.
+    pub(crate) async fn latest_moment_in(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
+        let of_apps: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(not_issued_before) FROM apps WHERE workspace = $1")
+                .bind(id.as_str())
+                .fetch_one(self.connection())
+                .await?;
+        let of_keys: Option<i64> = sqlx::query_scalar(
+            "SELECT MAX(k.not_issued_before) FROM app_keys k JOIN apps a ON a.id = k.app WHERE a.workspace = $1",
+        )
+        .bind(id.as_str())
+        .fetch_one(self.connection())
+        .await?;
+        moment(of_apps.max(of_keys).unwrap_or(0), "apps")
+    }
+
+    /// The moment before which a workspace's tokens were ended.
+    pub(crate) async fn workspace_moment(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
+        let at: Option<i64> = sqlx::query_scalar("SELECT not_issued_before FROM workspaces WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        moment(at.unwrap_or(0), "workspaces")
+    }
+}
+
+impl WriteTx {
+    /// Puts a token on the list. Answers whether it was not there before.
+    pub(crate) async fn insert_revocation(&mut self, revocation: &Revocation) -> Result<bool, StoreError> {
+        let inserted = sqlx::query(
+            "INSERT INTO revocations (issuer, token_id, expires_at, app, at, reason) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (issuer, token_id) DO NOTHING",
+        )
+        .bind(revocation.issuer.as_str())
+        .bind(revocation.token_id.as_str())
+        .bind(seconds(revocation.expires_at))
+        .bind(revocation.app.as_str())
+        .bind(seconds(revocation.at))
+        .bind(revocation.reason)
+        .execute(self.connection())
+        .await?;
+        Ok(inserted.rows_affected() == 1)
+    }
+
+    /// Ends the tokens that a key proved before the moment.
+    pub(crate) async fn end_tokens_of_key(
+        &mut self,
+        key: &KeyId,
+        before: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE app_keys SET not_issued_before = $2 WHERE id = $1")
+            .bind(key.as_str())
+            .bind(seconds(before))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Ends the tokens that any app of a workspace got before the moment.
+    pub(crate) async fn end_tokens_of_workspace(
+        &mut self,
+        workspace: &WorkspaceId,
+        before: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE workspaces SET not_issued_before = $2 WHERE id = $1")
+            .bind(workspace.as_str())
+            .bind(seconds(before))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}

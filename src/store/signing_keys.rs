@@ -1,0 +1,133 @@
+//! Our signing keys at rest, each with the moments that say what it is for.
+
+use sqlx::FromRow;
+use zeroize::Zeroizing;
+
+use super::{ReadTx, StoreError, WriteTx, moment, seconds};
+use crate::domain::ids::KeyId;
+use crate::domain::key::Algorithm;
+use crate::domain::time::UnixSeconds;
+
+/// A signing key at rest. It has no `Debug`.
+#[derive(Clone)]
+pub struct SigningKeyRecord {
+    pub id: KeyId,
+    pub algorithm: Algorithm,
+    /// PKCS#8, DER in base64; sealed where `sealed_with` says so.
+    pub secret: Zeroizing<String>,
+    /// The id of the encryption key that the secret is sealed with; `None` for one in the clear.
+    pub sealed_with: Option<String>,
+    /// The public half, a JWK in JSON; empty in a store of before, until the key is read once.
+    pub public: String,
+    pub created_at: UnixSeconds,
+    /// New tokens are signed with it from this moment on. Until then it is published only.
+    pub signs_from: UnixSeconds,
+    /// And until this one, if there is a key to follow it.
+    pub signs_until: Option<UnixSeconds>,
+    /// When its last token has expired.
+    pub ends_at: Option<UnixSeconds>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    algorithm: String,
+    secret: String,
+    sealed_with: Option<String>,
+    public: String,
+    created_at: i64,
+    signs_from: i64,
+    signs_until: Option<i64>,
+    ends_at: Option<i64>,
+}
+
+impl TryFrom<Row> for SigningKeyRecord {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        const TABLE: &str = "signing_keys";
+        let secret = Zeroizing::new(row.secret);
+        let optional = |at: Option<i64>| at.map(|at| moment(at, TABLE)).transpose();
+        Ok(Self {
+            id: KeyId::parse(&row.id).map_err(|_| StoreError::Damaged(TABLE))?,
+            algorithm: Algorithm::parse(&row.algorithm).ok_or(StoreError::Damaged(TABLE))?,
+            secret,
+            sealed_with: row.sealed_with,
+            public: row.public,
+            created_at: moment(row.created_at, TABLE)?,
+            signs_from: moment(row.signs_from, TABLE)?,
+            signs_until: optional(row.signs_until)?,
+            ends_at: optional(row.ends_at)?,
+        })
+    }
+}
+
+impl ReadTx {
+    /// Every signing key, in the order in which they sign.
+    pub(crate) async fn signing_keys(&mut self) -> Result<Vec<SigningKeyRecord>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT id, algorithm, secret, sealed_with, public, created_at, signs_from, signs_until, ends_at \
+             FROM signing_keys ORDER BY signs_from, created_at, id",
+        )
+        .fetch_all(self.connection())
+        .await?;
+        rows.into_iter().map(SigningKeyRecord::try_from).collect()
+    }
+
+    /// The public half of every signing key whose tokens may still live at `now`.
+    pub(crate) async fn published_keys(&mut self, now: UnixSeconds) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT public FROM signing_keys WHERE ends_at IS NULL OR ends_at > $1 ORDER BY signs_from, created_at, id",
+        )
+        .bind(seconds(now))
+        .fetch_all(self.connection())
+        .await?)
+    }
+}
+
+impl WriteTx {
+    pub(crate) async fn insert_signing_key(&mut self, key: &SigningKeyRecord) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO signing_keys (id, algorithm, secret, sealed_with, public, created_at, signs_from, \
+             signs_until, ends_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(key.id.as_str())
+        .bind(key.algorithm.as_str())
+        .bind(key.secret.as_str())
+        .bind(key.sealed_with.as_deref())
+        .bind(key.public.as_str())
+        .bind(seconds(key.created_at))
+        .bind(seconds(key.signs_from))
+        .bind(key.signs_until.map(seconds))
+        .bind(key.ends_at.map(seconds))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Stores what may change of a signing key: how its secret is kept, and its moments.
+    pub(crate) async fn update_signing_key(&mut self, key: &SigningKeyRecord) -> Result<(), StoreError> {
+        sqlx::query(
+            "UPDATE signing_keys SET secret = $2, sealed_with = $3, public = $4, signs_from = $5, \
+             signs_until = $6, ends_at = $7 WHERE id = $1",
+        )
+        .bind(key.id.as_str())
+        .bind(key.secret.as_str())
+        .bind(key.sealed_with.as_deref())
+        .bind(key.public.as_str())
+        .bind(seconds(key.signs_from))
+        .bind(key.signs_until.map(seconds))
+        .bind(key.ends_at.map(seconds))
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete_signing_key(&mut self, id: &KeyId) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM signing_keys WHERE id = $1")
+            .bind(id.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Revoking all tokens: of an app, of a key, of a workspace; and one token by its id alone.
+
+use portcullis::domain::access_token::VerifiedToken;
+use portcullis::domain::decide::decide;
+use portcullis::domain::decision::Decision;
+use portcullis::domain::facts::{
+    CredentialFact, RequestFacts, RouteFacts, SourceFact, UnknownSources, WithoutToken,
+};
+use portcullis::domain::policy::{Freshness, WhenStale};
+use portcullis::domain::scope::Scope;
+use portcullis::domain::time::UnixSeconds;
+use portcullis::snapshot;
+use serde_json::{Value, json};
+
+use super::support::{
+    Answer, NOW, OPERATOR, TempDir, Tenant, TestApp, TestControl, TestKey, claims_of, new_app,
+};
+
+/// Whether gateways that have the newest policy take the token.
+async fn lives(server: &TestControl, token: &str) -> bool {
+    let freshness = Freshness {
+        max_age_s: 60,
+        when_stale: WhenStale::Deny,
+    };
+    let snapshot = server.control.snapshot().await.unwrap();
+    let policy = snapshot::compile(&snapshot, &[], freshness).unwrap();
+    let token = VerifiedToken::verify(token, &policy).unwrap();
+    let scope = Scope::parse("tracking_api:write").unwrap();
+    let facts = RequestFacts {
+        route: RouteFacts {
+            scope: &scope,
+            unknown_sources: UnknownSources::Deny,
+            without_token: WithoutToken::Deny,
+        },
+        source: SourceFact::ByToken,
+        credential: CredentialFact::Verified(&token),
+    };
+    let now = UnixSeconds(snapshot.issued_at);
+    matches!(decide(&policy, &facts, now), Decision::Allow(_))
+}
+
+async fn post(tenant: &Tenant<'_>, path: &str, body: Value) -> Answer {
+    tenant.call("POST", path, Some(body)).await
+}
+
+/// Another key of an app, and the app seen with it.
+async fn with_second_key<'s>(tenant: &Tenant<'s>, app: &TestApp<'s>) -> TestApp<'s> {
+    let key = TestKey::p256();
+    let new = new_app("x", &[], &key).public_key;
+    let made = tenant
+        .server
+        .control
+        .add_app_key(&OPERATOR, &tenant.id, &app.details.app.id, &new)
+        .await
+        .unwrap();
+    TestApp {
+        server: app.server,
+        details: app.details.clone(),
+        key,
+        key_id: made.id.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn tokens_of_the_same_second_die_and_the_next_one_lives() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let (app, sibling) = (tenant.app().await, tenant.app().await);
+    let second = with_second_key(&tenant, &app).await;
+    let id = app.id();
+    for path in [
+        format!("/apps/{id}/tokens/revoke-all"),
+        format!("/apps/{id}/keys/{}/revoke-tokens", app.key_id),
+        "/tokens/revoke-all".to_owned(),
+    ] {
+        let before = [app.token().await, second.token().await, sibling.token().await];
+        let answer = post(&tenant, &path, json!({})).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let survive = match path.as_str() {
+            "/tokens/revoke-all" => [false, false, false],
+            path if path.contains("/keys/") => [false, true, true],
+            _ => [false, false, true],
+        };
+        for (token, survives) in before.iter().zip(survive) {
+            assert_eq!(lives(&server, token).await, survives, "{path}");
+        }
+        // The clock has not moved: a token issued now must be told from those.
+        for after in [app.token().await, second.token().await, sibling.token().await] {
+            assert!(lives(&server, &after).await, "{path}");
+            assert!(
+                claims_of(&after)["iat"].as_u64().unwrap() <= NOW + 3,
+                "within the leeway"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn tokens_issued_before_a_moment_die_and_later_ones_live() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let early = app.token().await;
+    server.clock.set(UnixSeconds(NOW + 20));
+    let late = app.token().await;
+    let path = format!("/apps/{}/tokens/revoke-all", app.id());
+    let at = |seconds: u64, fraction: &str| {
+        let moment = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap())
+            .unwrap()
+            .to_string();
+        moment.replace('Z', &format!("{fraction}Z"))
+    };
+    // A fraction is rounded up: the token may be from before it.
+    let answer = post(&tenant, &path, json!({"issued_before": at(NOW, ".001")})).await;
+    assert_eq!(answer.json()["issued_before"], at(NOW + 1, ""), "{answer:?}");
+    assert!(!lives(&server, &early).await && lives(&server, &late).await);
+    // An earlier moment brings nothing back.
+    let answer = post(&tenant, &path, json!({"issued_before": at(NOW - 500, "")})).await;
+    assert_eq!(answer.json()["issued_before"], at(NOW + 1, ""));
+    assert!(!lives(&server, &early).await && lives(&server, &late).await);
+    for bad in [
+        json!(at(NOW + 60, "")),
+        json!("yesterday"),
+        json!(NOW),
+        json!("1960-01-01T00:00:00Z"),
+    ] {
+        let answer = post(&tenant, &path, json!({ "issued_before": bad })).await;
+        assert_eq!(
+            (answer.status, &answer.json()["field"]),
+            (422, &json!("issued_before")),
+            "{answer:?}"
+        );
+    }
+    assert!(lives(&server, &late).await);
+}
+
+#[tokio::test]
+async fn token_is_revoked_by_its_id_by_its_own_app_alone() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    let (app, sibling, stranger) = (tenant.app().await, tenant.app().await, other.app().await);
+    let (token, kept) = (app.token().await, app.token().await);
+    let jti = claims_of(&token)["jti"].clone();
+    let path = |app: &TestApp<'_>| format!("/apps/{}/tokens/revoke", app.id());
+    let refused = post(&tenant, &path(&app), json!({"jti": "garbage"})).await;
+    assert_eq!((refused.status, &refused.json()["field"]), (422, &json!("jti")));
+    for (tenant, app) in [(&tenant, &sibling), (&other, &stranger)] {
+        let answer = post(tenant, &path(app), json!({ "jti": jti })).await;
+        assert_eq!(answer.body, refused.body);
+    }
+    assert!(lives(&server, &token).await);
+    for _ in 0..2 {
+        let answer = post(&tenant, &path(&app), json!({ "jti": jti })).await;
+        assert_eq!(
+            (answer.status, &answer.json()["status"]),
+            (200, &json!("revoked")),
+            "{answer:?}"
+        );
+    }
+    assert!(!lives(&server, &token).await && lives(&server, &kept).await);
+    let snapshot = server.control.snapshot().await.unwrap();
+    assert_eq!(
+        snapshot.revocations[0].expires_at,
+        NOW + 86_400 + 5,
+        "the entry ends with the token"
+    );
+    let both = post(&tenant, &path(&app), json!({"jti": jti, "token": token})).await;
+    let neither = post(&tenant, &path(&app), json!({})).await;
+    assert_eq!((both.status, neither.status), (422, 422));
+    server.clock.set(UnixSeconds(NOW + 86_400 + 5));
+    let late = post(&tenant, &path(&app), json!({"jti": claims_of(&kept)["jti"]})).await;
+    assert_eq!((late.status, &late.json()["status"]), (200, &json!("expired")));
+}

@@ -1,0 +1,396 @@
+//! Our own signing keys: published before they sign, kept until their last token is over, ended at once when they
+//! must be, and encrypted in the store.
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use portcullis::config::Signing;
+use portcullis::control::{EndKeys, KeyState};
+use portcullis::domain::access_token::VerifiedToken;
+use portcullis::domain::ids::KeyId;
+use portcullis::domain::key::Algorithm;
+use portcullis::domain::policy::{Freshness, WhenStale};
+use portcullis::domain::sealing::EncryptionKey;
+use portcullis::domain::time::UnixSeconds;
+use portcullis::snapshot;
+use serde_json::json;
+
+use super::support::{
+    NOW, OPERATOR, TempDir, TestApp, TestControl, header_of, on_postgres, open_with, unique,
+};
+
+const DAY: u64 = 86_400;
+const ROTATE_EVERY: u64 = 30 * DAY;
+const AHEAD: u64 = 600;
+/// The longest lifetime of a token, the leeway between clocks, and an hour.
+const KEPT: u64 = 30 * DAY + 5 + 3_600;
+
+/// A token, asked for at this moment.
+async fn token_at(server: &TestControl, app: &TestApp<'_>, now: u64) -> String {
+    server.clock.set(UnixSeconds(now));
+    let claims =
+        json!({"sub": app.id(), "aud": server.issuer(), "iat": now - 5, "exp": now + 55, "jti": unique()});
+    let answer = server.ask(&app.key.sign(&app.header(), &claims), "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()["access_token"].as_str().unwrap().to_owned()
+}
+
+async fn tick_at(server: &TestControl, now: u64) {
+    server.clock.set(UnixSeconds(now));
+    server.control.keep_signing_keys().await.unwrap();
+}
+
+fn kid(token: &str) -> String {
+    header_of(token)["kid"].as_str().unwrap().to_owned()
+}
+
+/// The ids of the keys in the key set, which are those that gateways are told of.
+async fn published(server: &TestControl) -> Vec<String> {
+    let answer = server.send("GET", "/.well-known/jwks.json", &[], b"").await;
+    let body = answer.json();
+    let ids: Vec<String> = body["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["kid"].as_str().unwrap().to_owned())
+        .collect();
+    let told = server.control.snapshot().await.unwrap().issuer.unwrap().keys;
+    let told: Vec<String> = told.into_iter().map(|key| key.kid.unwrap()).collect();
+    assert_eq!(ids, told);
+    ids
+}
+
+/// Whether a gateway that has the newest policy finds the signature good.
+async fn verifies(server: &TestControl, token: &str) -> bool {
+    let freshness = Freshness {
+        max_age_s: 60,
+        when_stale: WhenStale::Deny,
+    };
+    let snapshot = server.control.snapshot().await.unwrap();
+    let policy = snapshot::compile(&snapshot, &[], freshness).unwrap();
+    VerifiedToken::verify(token, &policy).is_ok()
+}
+
+#[tokio::test]
+async fn next_key_is_published_before_it_signs_and_the_old_one_goes_with_its_last_token() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let first = kid(&token_at(&server, &app, NOW).await);
+    assert_eq!(published(&server).await, [first.as_str()]);
+
+    let turn = NOW + ROTATE_EVERY;
+    tick_at(&server, turn - AHEAD - 1).await;
+    assert_eq!(published(&server).await.len(), 1, "not yet");
+    tick_at(&server, turn - AHEAD).await;
+    tick_at(&server, turn - AHEAD).await;
+    let keys = published(&server).await;
+    assert_eq!((keys.len(), &keys[0]), (2, &first), "published, and made once");
+    let last_of_first = token_at(&server, &app, turn - 1).await;
+    assert_eq!(kid(&last_of_first), first, "the next key does not sign yet");
+    let of_second = token_at(&server, &app, turn).await;
+    assert_eq!(kid(&of_second), keys[1], "and now it does, with nothing done");
+    assert!(verifies(&server, &last_of_first).await && verifies(&server, &of_second).await);
+
+    tick_at(&server, turn + KEPT - 1).await;
+    assert_eq!(
+        published(&server).await[0],
+        first,
+        "its last token may still live"
+    );
+    assert!(verifies(&server, &last_of_first).await);
+    tick_at(&server, turn + KEPT).await;
+    let left = published(&server).await;
+    assert_eq!(
+        (left.len(), &left[0]),
+        (2, &keys[1]),
+        "gone from the key set, the policy and the store"
+    );
+    assert!(!verifies(&server, &last_of_first).await);
+    let states: Vec<_> = server.control.signing_keys(&OPERATOR).await.unwrap();
+    assert_eq!(states.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), left);
+}
+
+#[tokio::test]
+async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let first = kid(&token_at(&server, &app, NOW).await);
+    let keys = server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    let again = server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    assert_eq!(keys, again, "there is a next key already");
+    let [old, next] = keys.as_slice() else {
+        panic!("{keys:?}")
+    };
+    assert_eq!((old.id.as_str(), old.state), (first.as_str(), KeyState::Active));
+    assert_eq!(
+        (next.state, next.signs_from),
+        (KeyState::Next, UnixSeconds(NOW + AHEAD))
+    );
+    assert_eq!(old.ends_at, Some(UnixSeconds(NOW + AHEAD + KEPT)));
+    assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD - 1).await), first);
+    assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD).await), next.id.as_str());
+    // What is published stays bounded, whoever asks how often.
+    let mut now = NOW + AHEAD;
+    let refused = loop {
+        match server.control.rotate_signing_key(&OPERATOR).await {
+            Ok(_) => {
+                now += AHEAD;
+                server.clock.set(UnixSeconds(now));
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(refused.to_string().contains("so many signing keys"), "{refused}");
+    assert_eq!(published(&server).await.len(), 16);
+}
+
+#[tokio::test]
+async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let of_first = token_at(&server, &app, NOW).await;
+    server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    let of_second = token_at(&server, &app, NOW + AHEAD).await;
+
+    // The key in use; there is no next one, so a new one takes over at once.
+    let ended = server
+        .control
+        .end_signing_keys(&OPERATOR, &EndKeys::Active)
+        .await
+        .unwrap();
+    assert_eq!(
+        ended.iter().map(KeyId::as_str).collect::<Vec<_>>(),
+        [kid(&of_second)]
+    );
+    let of_third = token_at(&server, &app, NOW + AHEAD).await;
+    assert!(![kid(&of_first), kid(&of_second)].contains(&kid(&of_third)));
+    assert!(verifies(&server, &of_first).await && verifies(&server, &of_third).await);
+    assert!(!verifies(&server, &of_second).await);
+    assert!(!published(&server).await.contains(&kid(&of_second)));
+
+    // A next key is there already: it takes over ahead of its time, and everybody has it.
+    let keys = server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    let next = keys.last().unwrap().id.clone();
+    server
+        .control
+        .end_signing_keys(&OPERATOR, &EndKeys::Active)
+        .await
+        .unwrap();
+    let of_next = token_at(&server, &app, NOW + AHEAD).await;
+    assert_eq!(kid(&of_next), next.as_str());
+    assert!(!verifies(&server, &of_third).await && verifies(&server, &of_next).await);
+
+    // A retired key by its name, and one that nobody has.
+    let retired = EndKeys::One(KeyId::parse(&kid(&of_first)).unwrap());
+    server
+        .control
+        .end_signing_keys(&OPERATOR, &retired)
+        .await
+        .unwrap();
+    assert!(!verifies(&server, &of_first).await && verifies(&server, &of_next).await);
+    assert!(
+        server
+            .control
+            .end_signing_keys(&OPERATOR, &retired)
+            .await
+            .is_err()
+    );
+
+    server
+        .control
+        .end_signing_keys(&OPERATOR, &EndKeys::All)
+        .await
+        .unwrap();
+    assert!(!verifies(&server, &of_next).await);
+    assert_eq!(published(&server).await.len(), 1);
+    assert!(verifies(&server, &token_at(&server, &app, NOW + AHEAD).await).await);
+    // The next key that an emergency took from before its time leaves the schedule whole.
+    tick_at(&server, NOW + AHEAD + ROTATE_EVERY - AHEAD).await;
+    assert_eq!(published(&server).await.len(), 2);
+}
+
+#[tokio::test]
+async fn ending_the_next_key_leaves_the_active_one_signing() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let keys = server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    let next = EndKeys::One(keys[1].id.clone());
+    server.control.end_signing_keys(&OPERATOR, &next).await.unwrap();
+    let left = server.control.signing_keys(&OPERATOR).await.unwrap();
+    assert_eq!((left.len(), left[0].state), (1, KeyState::Active));
+    assert_eq!((left[0].signs_until, left[0].ends_at), (None, None));
+}
+
+fn encryption_key() -> String {
+    let mut bytes = [0; 32];
+    rand::fill(&mut bytes).unwrap();
+    STANDARD.encode(bytes)
+}
+
+fn sealed_with(current: Option<&str>, previous: Option<&str>) -> Signing {
+    let key = |text: &str| EncryptionKey::parse(text).unwrap();
+    Signing {
+        key_encryption_key: current.map(key),
+        previous_key_encryption_key: previous.map(key),
+        algorithm: Algorithm::Es256,
+        ..Signing::default()
+    }
+}
+
+/// The base64 of the private key that signs now, in one line, as the store would hold it.
+fn private_key(server: &portcullis::control::Control) -> String {
+    let pem = server.signing_key_pkcs8_pem();
+    pem.lines().filter(|line| !line.starts_with("-----")).collect()
+}
+
+/// Opens the store with these settings, and answers the private key, or the sentence of the refusal.
+async fn opened(dir: &TempDir, signing: Signing) -> Result<String, String> {
+    let control = open_with(dir.store(), |settings| settings.signing = signing).await;
+    let control = control.map_err(|error| error.to_string())?;
+    let key = private_key(&control);
+    let encrypted = control
+        .signing_keys(&OPERATOR)
+        .await
+        .unwrap()
+        .iter()
+        .all(|key| key.encrypted);
+    control.close().await;
+    let mut sql = dir.sql().await;
+    let held: Vec<(String,)> = sqlx::query_as("SELECT secret FROM signing_keys")
+        .fetch_all(&mut sql)
+        .await
+        .unwrap();
+    let is_in_clear = held.iter().any(|(secret,)| secret.contains(&key));
+    assert_eq!(
+        is_in_clear, !encrypted,
+        "what the store holds is what is said of it"
+    );
+    Ok(key)
+}
+
+#[tokio::test]
+async fn keys_are_encrypted_with_the_configured_key_and_opened_with_no_other() {
+    let dir = TempDir::new();
+    let (one, other) = (encryption_key(), encryption_key());
+    let id = |text: &str| EncryptionKey::parse(text).unwrap().id().to_owned();
+    let key = opened(&dir, sealed_with(Some(&one), None)).await.unwrap();
+    assert_eq!(opened(&dir, sealed_with(Some(&one), None)).await.unwrap(), key);
+
+    let refused = opened(&dir, sealed_with(None, None)).await.unwrap_err();
+    assert!(
+        refused.contains(&id(&one)) && refused.contains("set control_plane.signing.key_encryption_key"),
+        "{refused}"
+    );
+    let refused = opened(&dir, sealed_with(Some(&other), None)).await.unwrap_err();
+    assert!(
+        refused.contains(&id(&one)) && refused.contains(&id(&other)),
+        "{refused}"
+    );
+    assert!(refused.contains("previous_key_encryption_key"), "{refused}");
+    for refused in [&refused, &format!("{:?}", sealed_with(Some(&one), Some(&other)))] {
+        assert!(!refused.contains(&one) && !refused.contains(&other), "{refused}");
+    }
+
+    // Replaced: both given once, then the new one alone.
+    assert_eq!(
+        opened(&dir, sealed_with(Some(&other), Some(&one))).await.unwrap(),
+        key
+    );
+    assert_eq!(opened(&dir, sealed_with(Some(&other), None)).await.unwrap(), key);
+    assert!(opened(&dir, sealed_with(Some(&one), None)).await.is_err());
+}
+
+#[tokio::test]
+async fn keys_of_before_are_encrypted_once_a_key_is_configured() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    let key = private_key(&server.control);
+    server.stop().await;
+    let encryption = encryption_key();
+    let control = open_with(dir.store(), |settings| {
+        settings.signing = sealed_with(Some(&encryption), None);
+    })
+    .await
+    .unwrap();
+    assert_eq!(private_key(&control), key);
+    let keys = control.signing_keys(&OPERATOR).await.unwrap();
+    assert!(
+        keys.len() == 2 && keys.iter().all(|key| key.encrypted),
+        "{keys:?}"
+    );
+    control.close().await;
+    assert!(opened(&dir, sealed_with(None, None)).await.is_err());
+}
+
+#[tokio::test]
+async fn key_of_another_row_does_not_open() {
+    let dir = TempDir::new();
+    let encryption = encryption_key();
+    let sealed = || sealed_with(Some(&encryption), None);
+    let control = open_with(dir.store(), |settings| settings.signing = sealed())
+        .await
+        .unwrap();
+    control.rotate_signing_key(&OPERATOR).await.unwrap();
+    control.close().await;
+    let mut sql = dir.sql().await;
+    sqlx::query("UPDATE signing_keys SET secret = (SELECT MAX(other.secret) FROM signing_keys other)")
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    let refused = open_with(dir.store(), |settings| settings.signing = sealed())
+        .await
+        .err()
+        .unwrap();
+    assert!(refused.to_string().contains("signing_keys"), "{refused}");
+}
+
+#[tokio::test]
+async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
+    if !on_postgres() {
+        return;
+    }
+    let dir = TempDir::new();
+    let (one, other) = (TestControl::start(&dir).await, TestControl::start(&dir).await);
+    let tenant = one.workspace().await;
+    let app = tenant.app().await;
+    let elsewhere = TestApp {
+        server: &other,
+        details: app.details.clone(),
+        key: app.key.clone(),
+        key_id: app.key_id.clone(),
+    };
+    let first = kid(&token_at(&one, &app, NOW).await);
+    assert_eq!(
+        kid(&token_at(&other, &elsewhere, NOW).await),
+        first,
+        "and one first key"
+    );
+    let turn = NOW + ROTATE_EVERY;
+    for server in [&one, &other] {
+        server.clock.set(UnixSeconds(turn - AHEAD));
+    }
+    let (a, b) = tokio::join!(one.control.keep_signing_keys(), other.control.keep_signing_keys());
+    a.and(b).unwrap();
+    other.control.keep_signing_keys().await.unwrap();
+    one.control.keep_signing_keys().await.unwrap();
+    let keys = published(&one).await;
+    assert_eq!((keys.len(), &keys), (2, &published(&other).await));
+    for (server, app) in [(&one, &app), (&other, &elsewhere)] {
+        assert_eq!(kid(&token_at(server, app, turn - 1).await), first);
+        assert_eq!(kid(&token_at(server, app, turn).await), keys[1]);
+    }
+    // What one ends, the other does not sign with.
+    one.control
+        .end_signing_keys(&OPERATOR, &EndKeys::Active)
+        .await
+        .unwrap();
+    other.control.keep_signing_keys().await.unwrap();
+    assert!(verifies(&one, &token_at(&other, &elsewhere, turn).await).await);
+}
