@@ -27,6 +27,7 @@ mod members;
 mod metadata;
 pub mod oidc;
 mod passwords;
+mod pending;
 mod provers;
 pub mod publish;
 mod random;
