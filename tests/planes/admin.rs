@@ -6,7 +6,7 @@ use std::process::Command;
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::support::process::{Finished, Process, portcullis};
-use super::support::product::CONTROL_PLANE;
+use super::support::product::NEW_CONTROL_PLANE;
 use super::support::scratch::Scratch;
 
 const PASSWORD: &str = "an owner's long password";
@@ -28,7 +28,7 @@ fn run(mut command: Command, line: &str) -> Finished {
 #[test]
 fn first_owner_is_made_once_and_serve_says_how() {
     let dir = Scratch::new();
-    let config = dir.write("p.yaml", &format!("version: 1\n{CONTROL_PLANE}"));
+    let config = dir.write("p.yaml", &format!("version: 1\n{NEW_CONTROL_PLANE}"));
     let serve = || {
         let mut command = portcullis(["serve", "--config"]);
         command.arg(&config);
@@ -53,7 +53,7 @@ fn first_owner_is_made_once_and_serve_says_how() {
         short.stderr
     );
     let made = run(admin(&owner, &config), PASSWORD);
-    assert_eq!((made.code, made.stderr.as_str()), (Some(0), ""));
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
     assert!(
         made.stdout.contains("me@example.com owns the workspace `Acme`"),
         "{}",
@@ -73,7 +73,7 @@ fn first_owner_is_made_once_and_serve_says_how() {
     let mut reset = admin(&["reset-password", "--email", "me@example.com"], &config);
     reset.arg("--password-file").arg(&file);
     let reset = Process::run(&mut reset);
-    assert_eq!((reset.code, reset.stderr.as_str()), (Some(0), ""));
+    assert_eq!(reset.code, Some(0), "{}", reset.stderr);
     let nobody = run(
         admin(&["reset-password", "--email", "no@example.com"], &config),
         PASSWORD,
@@ -95,7 +95,7 @@ fn first_owner_is_made_once_and_serve_says_how() {
 #[test]
 fn trail_is_checked_beside_a_running_server() {
     let dir = Scratch::new();
-    let config = dir.write("p.yaml", &format!("version: 1\n{CONTROL_PLANE}"));
+    let config = dir.write("p.yaml", &format!("version: 1\n{NEW_CONTROL_PLANE}"));
     let made = run(admin(&["owner", "--email", "me@example.com"], &config), PASSWORD);
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     let verify = || Process::run(&mut admin(&["audit", "verify"], &config));

@@ -9,7 +9,7 @@ use sqlx::{Connection as _, SqliteConnection};
 
 use super::support::process::{Finished, Process, portcullis};
 use super::support::product::{
-    CONTROL_PLANE, OBSERVABILITY, Quickstart, Serve, Wishes, gateway, quickstart_data,
+    CONTROL_PLANE, NEW_CONTROL_PLANE, OBSERVABILITY, Quickstart, Serve, Wishes, gateway, quickstart_data,
 };
 use super::support::recorder::Recorder;
 use super::support::scratch::Scratch;
@@ -114,7 +114,7 @@ fn port_that_is_taken_is_named() {
             &["cannot listen on", &address, "another process listens there"],
         );
     }
-    let config = CONTROL_PLANE.replace("127.0.0.1:0", &address);
+    let config = NEW_CONTROL_PLANE.replace("127.0.0.1:0", &address);
     let config = dir.write("taken.yaml", &format!("version: 1\n{config}"));
     check_sentence(&mut serve(&config), &["cannot listen on", &address]);
 }
@@ -150,7 +150,7 @@ fn missing_and_unreadable_configs_are_named() {
 #[test]
 fn every_problem_of_a_config_is_shown_with_its_place_and_a_hint() {
     let dir = Scratch::new();
-    let good = gateway(&Recorder::start(), &Wishes::default()) + OBSERVABILITY + CONTROL_PLANE;
+    let good = gateway(&Recorder::start(), &Wishes::default()) + OBSERVABILITY + NEW_CONTROL_PLANE;
     let path = dir.write("good.yaml", &good);
     let fine = Process::run(&mut check(&path));
     assert_eq!((fine.code, fine.stderr.as_str()), (Some(0), ""));
@@ -260,7 +260,7 @@ fn folder_that_cannot_be_made_is_named() {
 fn store_that_cannot_be_used_is_named() {
     let dir = Scratch::new();
     let with_store = |store: &Path| {
-        let config = CONTROL_PLANE.replace("portcullis.db", &store.display().to_string());
+        let config = NEW_CONTROL_PLANE.replace("portcullis.db", &store.display().to_string());
         serve(&dir.write("store.yaml", &format!("version: 1\n{config}")))
     };
     let file = dir.write("file", "");

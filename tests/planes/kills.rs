@@ -104,7 +104,7 @@ fn killed_at_any_moment_the_store_keeps_what_was_acknowledged() {
     let config = dir.write(
         "kills.yaml",
         &format!(
-            "version: 1\n{OBSERVABILITY}control_plane:\n  listen: \"127.0.0.1:0\"\n  store: \"sqlite:{}\"\n",
+            "version: 1\n{OBSERVABILITY}control_plane:\n  listen: \"127.0.0.1:0\"\n  store: \"sqlite:{}\"\n  signing: {{key_encryption_key: \"file:signing-encryption.key\"}}\n",
             store.display()
         ),
     );
@@ -156,7 +156,7 @@ fn backup_is_a_whole_store_and_overwrites_nothing() {
     let env = Env::read(&dir.join("env"));
     let config = |name: &str, store: &str| {
         let text = format!(
-            "version: 1\n{OBSERVABILITY}control_plane:\n  listen: \"127.0.0.1:0\"\n  store: \"sqlite:{store}\"\n"
+            "version: 1\n{OBSERVABILITY}control_plane:\n  listen: \"127.0.0.1:0\"\n  store: \"sqlite:{store}\"\n  signing: {{key_encryption_key: \"file:signing-encryption.key\"}}\n"
         );
         dir.write(name, &text)
     };

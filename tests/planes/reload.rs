@@ -7,7 +7,8 @@ use std::path::Path;
 use super::support::load::{CountingUpstream, Load, series};
 use super::support::process::{Process, eventually, portcullis};
 use super::support::product::{
-    CONTROL_PLANE, Env, OBSERVABILITY, Serve, Wishes, World, gateway_to, quickstart_data, served_env,
+    CONTROL_PLANE, Env, NEW_CONTROL_PLANE, OBSERVABILITY, Serve, Wishes, World, gateway_to, quickstart_data,
+    served_env,
 };
 use super::support::scratch::Scratch;
 use super::support::web::get;
@@ -241,7 +242,7 @@ fn check_says_whose_certificate_it_is_and_refuses_a_pair_that_does_not_fit() {
     make("two");
     let config = |cert: &str, key: &str| {
         let tls = format!(", tls: {{certificates: [{{cert: {cert}.pem, key: {key}.key}}]}}}}]");
-        let text = gateway_to("127.0.0.1:1".parse().unwrap(), &Wishes::default()) + CONTROL_PLANE;
+        let text = gateway_to("127.0.0.1:1".parse().unwrap(), &Wishes::default()) + NEW_CONTROL_PLANE;
         dir.write("tls.yaml", &text.replacen("}]", &tls, 1))
     };
     let check = |path: &Path| Process::run(portcullis(["check"]).arg(path));

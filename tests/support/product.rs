@@ -351,7 +351,15 @@ pub fn served_env(dir: &Path, serve: &Serve) -> Env {
     env
 }
 
+/// On what quickstart left: its signing keys are sealed with a key that it made.
 pub const CONTROL_PLANE: &str = r#"control_plane:
+  listen: "127.0.0.1:0"
+  store: "sqlite:portcullis.db"
+  signing: {key_encryption_key: "file:signing-encryption.key"}
+"#;
+
+/// On an empty store.
+pub const NEW_CONTROL_PLANE: &str = r#"control_plane:
   listen: "127.0.0.1:0"
   store: "sqlite:portcullis.db"
 "#;

@@ -178,12 +178,15 @@ async fn note(request: Request<Incoming>, notes: Notes) -> Result<Response<Full<
     if let Ok(body) = body.collect().await {
         let ours = |name: &str| {
             let plain = name.replace('_', "-");
+            // Of a client's way here the upstream hears from the gateway alone.
             plain.starts_with("x-portcullis-")
+                || plain.starts_with("x-forwarded-")
                 || [
                     "x-request-id",
-                    "x-forwarded-for",
-                    "x-forwarded-proto",
-                    "x-forwarded-host",
+                    "forwarded",
+                    "x-real-ip",
+                    "x-original-url",
+                    "x-rewrite-url",
                 ]
                 .contains(&plain.as_str())
         };
