@@ -4,6 +4,8 @@
 //! passwords and write keys are types that cannot be printed, so no log line can hold one by accident.
 //! The proxy's own log records are not shown: some of them quote raw request bytes.
 
+use std::env::VarError;
+use std::error::Error as _;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,14 +15,22 @@ use axum::routing::get;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FromEnvError;
 
 /// Log records shown where the environment does not say otherwise.
 const LOG_DEFAULT: &str = "warn,portcullis=info";
 
-/// Sends log records to standard error, filtered by `PORTCULLIS_LOG` (`tracing` directives).
+/// Says which log records are shown, as `tracing` directives.
+const LOG_VARIABLE: &str = "PORTCULLIS_LOG";
+
+/// Sends log records to standard error, filtered by `PORTCULLIS_LOG`. Directives that cannot be read are said, and
+/// the usual ones hold.
 pub fn init_log(quiet: bool) {
     let default = if quiet { "warn" } else { LOG_DEFAULT };
-    let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let read = EnvFilter::try_from_env(LOG_VARIABLE);
+    let unread = read.as_ref().err().filter(|error| !is_absent(error));
+    let unread = unread.map(ToString::to_string);
+    let filter = read.unwrap_or_else(|_| EnvFilter::new(default));
     // A second call, as tests make it, keeps the first set-up.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -29,6 +39,18 @@ pub fn init_log(quiet: bool) {
         .json()
         .flatten_event(true)
         .try_init();
+    if let Some(problem) = unread {
+        tracing::warn!(
+            problem,
+            "{LOG_VARIABLE} cannot be read and is left aside; write it like `warn,portcullis=debug`"
+        );
+    }
+}
+
+/// Whether there was nothing to read.
+fn is_absent(error: &FromEnvError) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause == Some(&VarError::NotPresent)
 }
 
 /// What the observability listener asks the process.

@@ -28,7 +28,8 @@ const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 /// How often gateways are told that nothing has changed.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How often the store is looked at for changes whose maker was cut off before it could say so.
+/// How often the store is looked at for changes whose maker was cut off before it could say so, and the shortest time
+/// between two snapshots.
 const POLL: Duration = Duration::from_secs(1);
 
 /// How long a gateway that ends may take to report once more.
@@ -186,12 +187,18 @@ async fn feed(control: &Control, publisher: &Publisher) -> FeedClosed {
     let mut newest = control.versions.subscribe();
     let mut heartbeat = ticks(HEARTBEAT);
     let mut poll = ticks(POLL);
+    // A gateway that cannot take a snapshot asks for another one at once, and again. The first tick is now.
+    let mut snapshots = interval(POLL);
+    snapshots.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The version that the gateway was last told of; none before its first snapshot.
     let mut sent = None;
     loop {
         let mut confirm = false;
         let step = match sent {
-            None => send_snapshot(control, publisher).await,
+            None => {
+                snapshots.tick().await;
+                send_snapshot(control, publisher).await
+            }
             Some(version) => {
                 tokio::select! {
                     // The control plane holds the sender, so this never ends.

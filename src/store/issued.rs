@@ -42,6 +42,16 @@ impl Store {
         issued: &[(IssuedKey, u64)],
         now: UnixSeconds,
     ) -> Result<(), StoreError> {
+        // In one order whoever writes: two processes would wait for each other otherwise.
+        let mut issued: Vec<_> = issued.iter().collect();
+        issued.sort_unstable_by_key(|(key, _)| {
+            (
+                key.app.as_str(),
+                key.key.as_str(),
+                key.issued_hour,
+                key.expires_hour,
+            )
+        });
         let _turn = self.ledger_turn().await;
         let mut tx = self.begin_ledger().await?;
         for (key, count) in issued {

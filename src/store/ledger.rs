@@ -50,6 +50,11 @@ impl Store {
         app_keys: &[(KeyId, UnixSeconds)],
         api_tokens: &[(String, UnixSeconds)],
     ) -> Result<(), StoreError> {
+        // In one order whoever writes: two processes would wait for each other otherwise.
+        let mut app_keys: Vec<_> = app_keys.iter().collect();
+        app_keys.sort_by_key(|(key, _)| key.as_str());
+        let mut api_tokens: Vec<_> = api_tokens.iter().collect();
+        api_tokens.sort_by_key(|(token, _)| token.as_str());
         let _turn = self.ledger_turn().await;
         let mut tx = self.begin_ledger().await?;
         for (key, at) in app_keys {

@@ -68,6 +68,17 @@ impl Store {
     /// Adds what a gateway counted up to `now`. Counts of sources that are gone are left out.
     pub(crate) async fn add_traffic(&self, counts: &[Count], now: UnixSeconds) -> Result<(), StoreError> {
         let span = seconds(span_of(now));
+        // In one order whoever writes: two processes would wait for each other otherwise.
+        let mut counts: Vec<&Count> = counts.iter().collect();
+        counts.sort_by_key(|count| {
+            (
+                &count.source,
+                count.verdict,
+                &count.reason,
+                &count.agent,
+                &count.address,
+            )
+        });
         for some in counts.chunks(ROWS_AT_ONCE) {
             let _turn = self.ledger_turn().await;
             let mut tx = self.begin_ledger().await?;

@@ -389,3 +389,26 @@ fn serve_names_where_it_listens() {
     assert!(serve.gateway.is_none() && serve.control.is_some());
     serve.stop();
 }
+
+#[test]
+fn log_filter_that_cannot_be_read_is_said_and_left_aside() {
+    let data = quickstart_data();
+    let config = data.write(
+        "control.yaml",
+        &format!("version: 1\n{CONTROL_PLANE}{OBSERVABILITY}"),
+    );
+    let said = |filter: Option<&str>| {
+        let mut command = serve(&config);
+        if let Some(filter) = filter {
+            command.env("PORTCULLIS_LOG", filter);
+        }
+        let output = Serve::by(&mut command).stop().stderr;
+        (output.contains("PORTCULLIS_LOG cannot be read"), output)
+    };
+    let (warned, output) = said(Some("portcullis=loudly"));
+    assert!(warned && output.contains("write it like"), "{output}");
+    for fine in [None, Some("info")] {
+        let (warned, output) = said(fine);
+        assert!(!warned, "{output}");
+    }
+}

@@ -24,11 +24,12 @@ const SCHEMAS: &str = "/components/schemas";
 
 /// Statuses that any operation may answer with, as problem documents: what is wrong with the request, with who sends
 /// it, or with us.
-const ANY: [(u16, &str); 7] = [
+const ANY: [(u16, &str); 8] = [
     (400, "The request cannot be read."),
     (401, "No valid credential came with it."),
     (408, "The request took too long to arrive."),
     (413, "The body is too large."),
+    (422, "A value cannot be taken; `field` says which."),
     (429, "Too many requests; `Retry-After` says how long to wait."),
     (500, "A fault of the server; nothing was changed."),
     (503, "The store or the gateway does not answer; try again."),
@@ -265,22 +266,7 @@ impl Operation {
         if !self.open {
             responses.insert("403".to_owned(), problem("Your roles do not allow it."));
         }
-        let reads_query = self
-            .parameters
-            .iter()
-            .any(|parameter| parameter.get("in") == Some(&json!("query")));
-        if self.request.is_some() || reads_query || self.method != "get" {
-            responses.insert(
-                "422".to_owned(),
-                problem("A value cannot be taken; `field` says which."),
-            );
-        }
-        if self.method == "get" {
-            responses.insert(
-                "422".to_owned(),
-                problem("A parameter cannot be taken; `field` says which."),
-            );
-        } else {
+        if self.method != "get" {
             responses.insert(
                 "409".to_owned(),
                 problem("What exists now stands in the way; `detail` says what."),
