@@ -33,10 +33,6 @@ const CONTROL_GRACE_MAX: Duration = Duration::from_secs(1);
 /// `aud` of access tokens where the config does not name one.
 const AUDIENCE: &str = "portcullis";
 
-/// What is logged while nobody can sign in.
-const FIRST_OWNER: &str = "nobody can sign in yet; stop this process, make the first owner with \
-     `portcullis admin owner --config FILE --email YOU@EXAMPLE.COM`, and start it again";
-
 /// Everything that a config named, running.
 pub(super) struct Planes {
     pub control: Option<Arc<Control>>,
@@ -127,9 +123,6 @@ impl Planes {
         if let Err(error) = control.register_metrics(&self.registry) {
             // After a hand-over that failed the names are taken by the control plane before this one.
             tracing::warn!(%error, "what the control plane counts is not shown from now on");
-        }
-        if control.is_without_members().await.map_err(Failure::internal)? {
-            tracing::warn!("{FIRST_OWNER}");
         }
         let grace = self.config.shutdown.idle_grace.min(CONTROL_GRACE_MAX);
         self.control_tasks = Tasks::new();

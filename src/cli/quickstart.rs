@@ -455,6 +455,7 @@ fn print_what_to_paste(
         r#"portcullis is ready after {:.0} ms. Ctrl-C ends it; the data stays in {dir}.
 
   gateway         http://{gateway}
+  console         http://{control}/   (sign in as {OWNER_EMAIL}; the password is OWNER_PASSWORD in {env})
   control plane   http://{control}   (token endpoint, management API)
   metrics         http://{observability}/metrics
   sample upstream http://{upstream}   (writes what it gets to {dir}/upstream.jsonl)
@@ -478,6 +479,9 @@ event | curl -sSi -w '\n' "$GATEWAY_URL/v1/track" -H 'Content-Type: application/
 printf '{{"token":"%s"}}' "$TOKEN" | curl -sSi -w '\n' "$API_URL/workspaces/$WORKSPACE_ID/apps/$CLIENT_ID/tokens/revoke" \
   -H @{dir}/owner.header -H 'Content-Type: application/json' -d @-
 event | curl -sSi -w '\n' "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Content-Type: application/json' -d @-
+
+# 5. The same and more in a browser: the page, and what to sign in with.
+printf '%s\n' "$CONSOLE_URL" "$OWNER_EMAIL" "$OWNER_PASSWORD"
 "#,
         took.as_secs_f64() * 1_000.0
     );

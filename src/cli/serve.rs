@@ -13,6 +13,10 @@ use super::upgrade::{Door, Predecessor, Step, Successor, start_successor};
 use crate::config::{self, Config};
 use crate::gateway::sockets::Sockets;
 
+/// What is logged while nobody can sign in.
+const FIRST_OWNER: &str = "nobody can sign in yet; stop this process, make the first owner with \
+     `portcullis admin owner --config FILE --email YOU@EXAMPLE.COM`, and start it again";
+
 /// Runs until TERM or INT, or until another process has taken over.
 pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
     let config = config::load(&path).map_err(Failure::input)?;
@@ -30,6 +34,11 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
     let mut reloader = Reloader::new(&config, &planes.registry)?;
     let door = config.upgrade_socket.as_deref().map(Door::open).transpose()?;
     planes.log_addresses();
+    if let Some(control) = &planes.control
+        && control.is_without_members().await.map_err(Failure::internal)?
+    {
+        tracing::warn!("{FIRST_OWNER}");
+    }
     supervisor.ready();
     if let Some(predecessor) = predecessor {
         predecessor.serving().await;

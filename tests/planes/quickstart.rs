@@ -81,10 +81,10 @@ fn printed_lines_pasted_into_a_shell_do_what_they_say() {
         .stdout
         .wait_for("the last printed line", |lines| {
             let from = lines.iter().position(|line| line.starts_with("# 1."))?;
-            let last = lines.iter().position(|line| line.starts_with("# 4."))?;
+            let last = lines.iter().position(|line| line.starts_with("# 5."))?;
             lines[last..]
                 .iter()
-                .any(|line| line.starts_with("event |"))
+                .any(|line| line.starts_with("printf"))
                 .then(|| lines[from..].join("\n"))
         });
     let mut bash = Command::new("bash");
@@ -123,11 +123,18 @@ fn printed_lines_pasted_into_a_shell_do_what_they_say() {
             &"token_revoked".into()
         ]
     );
+    let last: Vec<&str> = shown.stdout.lines().rev().take(3).collect();
+    let console = ["OWNER_PASSWORD", "OWNER_EMAIL", "CONSOLE_URL"].map(|name| quickstart.env.get(name));
+    assert!(
+        last == console,
+        "where the console is and whom to sign in as is not what comes last"
+    );
     for file in ["token.header", "owner.header"] {
         assert_eq!(mode(&data.join(file)), 0o600, "{file}");
     }
     secrets::note([fs::read_to_string(data.join("token.header")).unwrap().trim()]);
-    quickstart.stop();
+    let told = quickstart.stop().stderr;
+    assert!(!told.contains("nobody can sign in"), "{told}");
 }
 
 fn mode(path: &std::path::Path) -> u32 {
