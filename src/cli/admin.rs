@@ -1,11 +1,12 @@
 //! `portcullis admin`: what the operator does to the store itself: the first owner, a new password, the check of
-//! the audit trail.
+//! the audit trail, a copy, another signing key.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::admin_backup::{BackupArgs, backup};
+use super::admin_signing_keys::{ROTATION, RotateArgs, SigningKeysArgs, rotate, signing_keys};
 use super::secret_input::{Secret, secret};
 use super::{Failure, planes};
 use crate::clock::Clock;
@@ -15,7 +16,7 @@ use crate::store::audit::ChainEnd;
 use crate::store::{Store, StoreError};
 
 /// Who the trail says it was.
-static OPERATOR: Actor = Actor::system("admin");
+pub(super) static OPERATOR: Actor = Actor::system("admin");
 
 #[derive(Args)]
 pub(super) struct AdminArgs {
@@ -31,6 +32,11 @@ enum AdminCommand {
     ResetPassword(ResetArgs),
     /// Copy the store into a file, also while it is in use
     Backup(BackupArgs),
+    /// Show the keys that access tokens are signed with, also while they are in use
+    SigningKeys(SigningKeysArgs),
+    /// Sign tokens with a new key, also while `portcullis serve` runs
+    #[command(after_help = ROTATION)]
+    RotateSigningKey(RotateArgs),
     /// Look after the audit trail
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -43,10 +49,10 @@ enum AuditCommand {
 }
 
 #[derive(Args)]
-struct ConfigArgs {
+pub(super) struct ConfigArgs {
     /// The config file (YAML) that names the store
     #[arg(long, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
-    config: PathBuf,
+    pub config: PathBuf,
 }
 
 #[derive(Args)]
@@ -107,6 +113,8 @@ pub(super) async fn admin(args: AdminArgs) -> Result<(), Failure> {
         AdminCommand::Owner(args) => owner(&args).await,
         AdminCommand::ResetPassword(args) => reset_password(&args).await,
         AdminCommand::Backup(args) => backup(&args).await,
+        AdminCommand::SigningKeys(args) => signing_keys(&args).await,
+        AdminCommand::RotateSigningKey(args) => rotate(&args).await,
         AdminCommand::Audit(AuditCommand::Verify(args)) => verify(&args).await,
     }
 }
@@ -188,7 +196,7 @@ async fn open(path: &Path) -> Result<Control, Failure> {
     })
 }
 
-fn control_config(path: &Path) -> Result<config::ControlPlane, Failure> {
+pub(super) fn control_config(path: &Path) -> Result<config::ControlPlane, Failure> {
     let Config { control_plane, .. } = config::load(path).map_err(Failure::input)?;
     control_plane.ok_or_else(|| {
         Failure::Input(format!(
@@ -203,7 +211,7 @@ fn password(args: &PasswordArgs, prompt: &str) -> Result<Secret, Failure> {
 }
 
 /// What the user can mend is theirs; the rest is ours.
-fn refused(error: ControlError) -> Failure {
+pub(super) fn refused(error: ControlError) -> Failure {
     match error {
         ControlError::Store(_) | ControlError::Crypto(_) => Failure::internal(error),
         other => Failure::input(other),

@@ -2,6 +2,7 @@
 
 mod admin;
 mod admin_backup;
+mod admin_signing_keys;
 mod notify;
 mod planes;
 mod quickstart;
@@ -45,7 +46,7 @@ enum Command {
     Serve(ServeArgs),
     /// Check a config file and report every problem with its place
     Check(CheckArgs),
-    /// Look after the store: first owner, passwords, audit trail
+    /// Look after the store: first owner, passwords, audit trail, copies, signing keys
     Admin(admin::AdminArgs),
     /// Make a client assertion and fetch an access token, as a client would
     Token(token::TokenArgs),

@@ -173,6 +173,19 @@ impl KeyRing {
     }
 }
 
+impl KeyRing {
+    /// The keys in the store, beside a process that serves with them. What that process could not read must not
+    /// be made, so the keys must be kept as these settings say.
+    pub(super) async fn open_beside(store: &Store, settings: &Signing) -> Result<Self, OpenError> {
+        let records = store.read().await?.signing_keys().await?;
+        let ring = Self::of(&records, settings, None)?;
+        if !records.iter().all(|record| is_settled(record, settings)) {
+            return Err(OpenError::UnsettledKeys);
+        }
+        Ok(ring)
+    }
+}
+
 /// Why the signing keys in the store cannot be used.
 #[derive(Debug, Error)]
 pub enum UnreadableKey {

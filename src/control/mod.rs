@@ -112,6 +112,16 @@ pub struct ControlSettings {
     pub login: Login,
 }
 
+impl ControlSettings {
+    fn check(&self) -> Result<(), OpenError> {
+        check_public_url(&self.public_url)?;
+        if self.audience.is_empty() {
+            return Err(OpenError::Audience);
+        }
+        Ok(())
+    }
+}
+
 /// Why a control plane cannot start.
 #[derive(Debug, Error)]
 pub enum OpenError {
@@ -125,6 +135,10 @@ pub enum OpenError {
     Audience,
     #[error("no signing key could be made")]
     SigningKey,
+    #[error(
+        "the signing keys in the store are not kept as this config says; restart `portcullis serve` with it, and run this again"
+    )]
+    UnsettledKeys,
     #[error("{0}")]
     UnreadableKey(#[from] UnreadableKey),
     #[error("{0}")]
@@ -173,10 +187,7 @@ impl Control {
     /// # Errors
     /// [`OpenError`] in a sentence that says what to do.
     pub async fn open(settings: ControlSettings, clock: Clock) -> Result<Self, OpenError> {
-        check_public_url(&settings.public_url)?;
-        if settings.audience.is_empty() {
-            return Err(OpenError::Audience);
-        }
+        settings.check()?;
         let store = Store::open(&settings.store).await?;
         let (issuer, audience) = (&settings.public_url, &settings.audience);
         let keys = KeyRing::open(&store, &settings.signing, issuer, audience, clock.now()).await?;
@@ -185,9 +196,33 @@ impl Control {
                 "the signing keys stand in the store in the clear; set control_plane.signing.key_encryption_key"
             );
         }
+        let control = Self::over(store, keys, settings, clock).await?;
+        control.follow_configured_algorithm().await?;
+        control.keep_signing_keys().await?;
+        Ok(control)
+    }
+
+    /// Opens the store beside the process that serves from it, to make a change that the process takes over. No
+    /// key is made or encrypted anew.
+    ///
+    /// # Errors
+    /// [`OpenError`] in a sentence that says what to do.
+    pub async fn open_beside(settings: ControlSettings, clock: Clock) -> Result<Self, OpenError> {
+        settings.check()?;
+        let store = Store::open_beside(&settings.store).await?;
+        let keys = KeyRing::open_beside(&store, &settings.signing).await?;
+        Self::over(store, keys, settings, clock).await
+    }
+
+    async fn over(
+        store: Store,
+        keys: KeyRing,
+        settings: ControlSettings,
+        clock: Clock,
+    ) -> Result<Self, OpenError> {
         let version = store.read().await?.policy_version().await?;
         let token_endpoint = format!("{}/token", settings.public_url);
-        let control = Self {
+        Ok(Self {
             store,
             audit_retention: settings.audit_retention,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
@@ -219,10 +254,7 @@ impl Control {
             versions: watch::Sender::new(version),
             publisher: RwLock::new(None),
             gateway_state: RwLock::new(None),
-        };
-        control.follow_configured_algorithm().await?;
-        control.keep_signing_keys().await?;
-        Ok(control)
+        })
     }
 
     /// Writes down what is only in memory and closes the store.

@@ -56,6 +56,8 @@ impl Control {
     pub(super) async fn prover(&self, id: &AppId) -> Result<Option<Arc<Prover>>, TokenError> {
         let mut tx = self.store.read().await?;
         let version = tx.policy_version().await?;
+        // Nobody announces what was changed beside this process.
+        self.announce(version);
         let Some((app, keys)) = tx.issuable_app(id).await? else {
             return Ok(None);
         };

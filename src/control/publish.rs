@@ -81,7 +81,7 @@ impl Control {
     }
 
     /// Wakes whoever feeds gateways, where `version` is news.
-    fn announce(&self, version: u64) {
+    pub(super) fn announce(&self, version: u64) {
         self.versions.send_if_modified(|newest| {
             let news = version > *newest;
             *newest = version.max(*newest);
@@ -271,9 +271,17 @@ async fn send_changes(
         }
         for entry in entries {
             let changes: Result<Vec<Change>, _> = serde_json::from_str(&entry.body);
-            let (true, Ok(changes)) = (entry.version == version + 1, changes) else {
+            let (true, Ok(mut changes)) = (entry.version == version + 1, changes) else {
                 return Ok(None);
             };
+            for change in &mut changes {
+                if let Change::PutIssuer(issuer) = change {
+                    // Keys are added and ended beside this process, too; what it is called is its own to say, as
+                    // it does in a snapshot.
+                    control.issuer().clone_into(&mut issuer.issuer);
+                    issuer.audience.clone_from(&control.identity.audience);
+                }
+            }
             let UnixSeconds(issued_at) = entry.at;
             publisher
                 .publish(Update::Changes(Changes {

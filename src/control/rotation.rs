@@ -271,6 +271,7 @@ impl Control {
         for record in schedule.settle() {
             tx.update_signing_key(&record).await?;
         }
+        let active = schedule.find(KeyState::Active).map(|record| record.id.clone());
         let ids: Vec<KeyId> = ended.into_iter().map(|record| record.id).collect();
         let named: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
         let event = Event::of_server(
@@ -279,7 +280,8 @@ impl Control {
             &named.first().copied().unwrap_or_default(),
             &"",
         )
-        .removed(json!({ "ids": named }));
+        .removed(json!({ "ids": named }))
+        .made(json!({ "active": active.as_ref().map(KeyId::as_str) }));
         self.put_keys(tx, actor, &schedule, event).await?;
         tracing::warn!(keys = ?ids, "signing keys were ended with all their tokens");
         Ok(ids)

@@ -12,6 +12,10 @@ use crate::domain::digest::Chain;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 
+/// All that a row says, in the order of the table.
+const COLUMNS: &str = "position, id, workspace, at, action, actor_type, actor_id, actor_name, address, \
+     resource_type, resource_id, resource_name, changed_from, changed_to, hash";
+
 /// One row of the trail as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
@@ -190,7 +194,7 @@ impl ReadTx {
         after: &str,
         limit: u32,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        let mut text = "SELECT * FROM audit_events WHERE workspace = $1".to_owned();
+        let mut text = format!("SELECT {COLUMNS} FROM audit_events WHERE workspace = $1");
         let mut texts = vec![workspace.as_str()];
         for (column, wanted) in [
             ("actor_id", &filter.actor),
@@ -243,12 +247,13 @@ impl ReadTx {
         position: i64,
         limit: u32,
     ) -> Result<Vec<KeptRow>, StoreError> {
-        let rows: Vec<Row> =
-            sqlx::query_as("SELECT * FROM audit_events WHERE position > $1 ORDER BY position LIMIT $2")
-                .bind(position)
-                .bind(i64::from(limit))
-                .fetch_all(self.connection())
-                .await?;
+        let text =
+            format!("SELECT {COLUMNS} FROM audit_events WHERE position > $1 ORDER BY position LIMIT $2");
+        let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(text))
+            .bind(position)
+            .bind(i64::from(limit))
+            .fetch_all(self.connection())
+            .await?;
         rows.into_iter().map(KeptRow::try_from).collect()
     }
 

@@ -163,12 +163,14 @@ pub(super) fn all<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Result<
 
 impl ReadTx {
     pub(crate) async fn workspace(&mut self, id: &WorkspaceId) -> Result<Option<Workspace>, StoreError> {
-        sqlx::query_as::<_, WorkspaceRow>("SELECT * FROM workspaces WHERE id = $1")
-            .bind(id.as_str())
-            .fetch_optional(self.connection())
-            .await?
-            .map(Workspace::try_from)
-            .transpose()
+        sqlx::query_as::<_, WorkspaceRow>(
+            "SELECT id, name, revision, created_at FROM workspaces WHERE id = $1",
+        )
+        .bind(id.as_str())
+        .fetch_optional(self.connection())
+        .await?
+        .map(Workspace::try_from)
+        .transpose()
     }
 
     pub(crate) async fn app(
@@ -176,13 +178,16 @@ impl ReadTx {
         workspace: &WorkspaceId,
         id: &AppId,
     ) -> Result<Option<App>, StoreError> {
-        sqlx::query_as::<_, AppRow>("SELECT * FROM apps WHERE id = $1 AND workspace = $2")
-            .bind(id.as_str())
-            .bind(workspace.as_str())
-            .fetch_optional(self.connection())
-            .await?
-            .map(App::try_from)
-            .transpose()
+        sqlx::query_as::<_, AppRow>(
+            "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
+             FROM apps WHERE id = $1 AND workspace = $2",
+        )
+        .bind(id.as_str())
+        .bind(workspace.as_str())
+        .fetch_optional(self.connection())
+        .await?
+        .map(App::try_from)
+        .transpose()
     }
 
     pub(crate) async fn apps(
@@ -191,7 +196,8 @@ impl ReadTx {
         page: Page<'_>,
     ) -> Result<Vec<App>, StoreError> {
         let rows = sqlx::query_as::<_, AppRow>(
-            "SELECT * FROM apps WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
+            "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
+             FROM apps WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
         )
         .bind(workspace.as_str())
         .bind(page.after)
@@ -220,9 +226,12 @@ impl ReadTx {
                 not_issued_before,
             });
         }
-        let apps = sqlx::query_as::<_, AppRow>("SELECT * FROM apps")
-            .fetch_all(self.connection())
-            .await?;
+        let apps = sqlx::query_as::<_, AppRow>(
+            "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
+             FROM apps",
+        )
+        .fetch_all(self.connection())
+        .await?;
         apps.into_iter()
             .map(|row| {
                 let keys = keys.remove(&row.id).unwrap_or_default();
@@ -255,10 +264,13 @@ impl ReadTx {
 }
 
 async fn keys_of(connection: &mut AnyConnection, app: &AppId) -> Result<Vec<AppKey>, StoreError> {
-    let rows = sqlx::query_as::<_, AppKeyRow>("SELECT * FROM app_keys WHERE app = $1 ORDER BY id")
-        .bind(app.as_str())
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query_as::<_, AppKeyRow>(
+        "SELECT id, app, name, pem, thumbprint, algorithm, created_at, last_used_at, not_issued_before \
+             FROM app_keys WHERE app = $1 ORDER BY id",
+    )
+    .bind(app.as_str())
+    .fetch_all(connection)
+    .await?;
     all(rows)
 }
 

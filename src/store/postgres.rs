@@ -55,12 +55,22 @@ pub(super) async fn open(url: &DatabaseUrl) -> Result<Store, StoreError> {
         .await
         .map_err(|error| migration_error(store(), error))?;
     connection.close().await?;
-    let ledger = pool(LEDGER, &options, WRITER).await?;
+    connected(&options, url).await
+}
+
+pub(super) async fn open_beside(url: &DatabaseUrl) -> Result<Store, StoreError> {
+    let options = options(url)?;
+    connect(&options, url).await?.close().await?;
+    connected(&options, url).await
+}
+
+async fn connected(options: &AnyConnectOptions, url: &DatabaseUrl) -> Result<Store, StoreError> {
+    let ledger = pool(LEDGER, options, WRITER).await?;
     Ok(Store {
-        writer: pool(1, &options, WRITER).await?,
+        writer: pool(1, options, WRITER).await?,
         replays: Replays::start(ledger.clone(), None),
         ledger,
-        readers: pool(READERS, &options, READER).await?,
+        readers: pool(READERS, options, READER).await?,
         turn: std::sync::Arc::default(),
         kind: Kind::Postgres(url.clone()),
     })

@@ -59,7 +59,8 @@ fn pattern(text: &str) -> String {
 macro_rules! find {
     ($driver:literal) => {
         concat!(
-            "SELECT s.*, a.name AS app_name FROM sources s LEFT JOIN apps a ON a.id = s.app \
+            "SELECT s.id, s.workspace, s.name, s.kind, s.write_key, s.enforcement, s.app, s.revision, s.created_at, \
+             a.name AS app_name FROM sources s LEFT JOIN apps a ON a.id = s.app \
              WHERE s.workspace = $1 AND s.id IN (SELECT f.id FROM sources f WHERE ",
             $driver,
             " AND f.id > $2 AND ($3 = '' OR f.search LIKE $3 ESCAPE '\\') AND ($4 = '' OR f.kind = $4) \
@@ -123,7 +124,8 @@ impl ReadTx {
         page: Page<'_>,
     ) -> Result<Vec<super::directory::App>, StoreError> {
         let rows = sqlx::query_as::<_, super::directory::AppRow>(
-            "SELECT * FROM apps WHERE workspace = $1 AND id > $2 \
+            "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
+             FROM apps WHERE workspace = $1 AND id > $2 \
              AND ($3 = '' OR search LIKE $3 ESCAPE '\\') ORDER BY id LIMIT $4",
         )
         .bind(workspace.as_str())

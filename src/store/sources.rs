@@ -141,13 +141,16 @@ impl ReadTx {
         workspace: &WorkspaceId,
         id: &SourceId,
     ) -> Result<Option<Source>, StoreError> {
-        sqlx::query_as::<_, SourceRow>("SELECT * FROM sources WHERE id = $1 AND workspace = $2")
-            .bind(id.as_str())
-            .bind(workspace.as_str())
-            .fetch_optional(self.connection())
-            .await?
-            .map(Source::try_from)
-            .transpose()
+        sqlx::query_as::<_, SourceRow>(
+            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at \
+             FROM sources WHERE id = $1 AND workspace = $2",
+        )
+        .bind(id.as_str())
+        .bind(workspace.as_str())
+        .fetch_optional(self.connection())
+        .await?
+        .map(Source::try_from)
+        .transpose()
     }
 
     pub(crate) async fn sources(
@@ -156,7 +159,8 @@ impl ReadTx {
         page: Page<'_>,
     ) -> Result<Vec<Source>, StoreError> {
         let rows = sqlx::query_as::<_, SourceRow>(
-            "SELECT * FROM sources WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
+            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at \
+             FROM sources WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
         )
         .bind(workspace.as_str())
         .bind(page.after)
@@ -174,7 +178,8 @@ impl ReadTx {
         page: Page<'_>,
     ) -> Result<Vec<Source>, StoreError> {
         let rows = sqlx::query_as::<_, SourceRow>(
-            "SELECT * FROM sources WHERE workspace = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4",
+            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at \
+             FROM sources WHERE workspace = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4",
         )
         .bind(workspace.as_str())
         .bind(kind.as_str())
@@ -199,7 +204,8 @@ impl ReadTx {
             (Role::SourceAdmin, Role::SourceReadOnly)
         };
         let rows = sqlx::query_as::<_, SourceRow>(
-            "SELECT * FROM sources WHERE id IN \
+            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at \
+             FROM sources WHERE id IN \
              (SELECT resource FROM grants WHERE member = $1 AND role IN ($2, $3) AND resource > $4) \
              AND workspace = $5 AND kind = $6 ORDER BY id LIMIT $7",
         )

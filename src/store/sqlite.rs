@@ -32,23 +32,38 @@ pub(super) async fn open(path: &Path) -> Result<Store, StoreError> {
     let failed = |error| migration_error(StoreLocation::Sqlite(path.to_owned()), error);
     // A pool would try again and again to open what is no database.
     migrate(&options).await.map_err(failed)?;
+    connected(&options, lock).await
+}
+
+/// Without the lock: `SQLite` keeps the writes of two processes apart, each a transaction that begins with its lock.
+pub(super) async fn open_beside(path: &Path) -> Result<Store, StoreError> {
+    let file = existing(path)?;
+    connected(&options(path)?, file).await
+}
+
+async fn connected(options: &AnyConnectOptions, lock: File) -> Result<Store, StoreError> {
     let turn = Arc::default();
-    let ledger = pool(1, &options, LEDGER).await?;
+    let ledger = pool(1, options, LEDGER).await?;
     Ok(Store {
-        writer: pool(1, &options, WRITER).await?,
+        writer: pool(1, options, WRITER).await?,
         replays: Replays::start(ledger.clone(), Some(Arc::clone(&turn))),
         ledger,
-        readers: pool(READERS, &options, READER).await?,
+        readers: pool(READERS, options, READER).await?,
         turn,
         kind: Kind::Sqlite { lock },
     })
 }
 
-pub(super) async fn open_to_read(path: &Path) -> Result<Store, StoreError> {
-    let lock = File::open(path).map_err(|problem| StoreError::NotReadable {
+/// The file of a store, which must be there: `SQLite` would make an empty one.
+fn existing(path: &Path) -> Result<File, StoreError> {
+    File::open(path).map_err(|problem| StoreError::NotReadable {
         path: path.to_owned(),
         problem,
-    })?;
+    })
+}
+
+pub(super) async fn open_to_read(path: &Path) -> Result<Store, StoreError> {
+    let lock = existing(path)?;
     let readers = pool(READERS, &options(path)?, READER).await?;
     let turn = Arc::default();
     Ok(Store {

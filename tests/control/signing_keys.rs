@@ -4,8 +4,9 @@
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use portcullis::clock::Clock;
 use portcullis::config::Signing;
-use portcullis::control::{EndKeys, KeyState};
+use portcullis::control::{Control, EndKeys, KeyState};
 use portcullis::domain::access_token::VerifiedToken;
 use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::Algorithm;
@@ -15,8 +16,10 @@ use portcullis::domain::time::UnixSeconds;
 use portcullis::snapshot;
 use serde_json::json;
 
+use super::publish::Gateway;
 use super::support::{
-    NOW, OPERATOR, TempDir, TestApp, TestControl, header_of, on_postgres, open_with, unique,
+    DEADLINE, NOW, OPERATOR, TempDir, TestApp, TestControl, header_of, on_postgres, open_with, settings,
+    unique,
 };
 
 const DAY: u64 = 86_400;
@@ -244,7 +247,7 @@ fn sealed_with(current: Option<&str>, previous: Option<&str>) -> Signing {
 }
 
 /// The base64 of the private key that signs now, in one line, as the store would hold it.
-fn private_key(server: &portcullis::control::Control) -> String {
+fn private_key(server: &Control) -> String {
     let pem = server.signing_key_pkcs8_pem();
     pem.lines().filter(|line| !line.starts_with("-----")).collect()
 }
@@ -393,4 +396,49 @@ async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
         .unwrap();
     other.control.keep_signing_keys().await.unwrap();
     assert!(verifies(&one, &token_at(&other, &elsewhere, turn).await).await);
+}
+
+#[tokio::test]
+async fn keys_rotated_beside_a_server_are_its_keys_and_its_name_stays() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let mut gateway = Gateway::attach(&server.control);
+    gateway.take().await;
+    let of_first = token_at(&server, &app, NOW).await;
+    let mut settings = settings(dir.store());
+    // Told of another address and audience, it still speaks for the server that runs.
+    settings.public_url = "http://elsewhere.test".to_owned();
+    settings.audience = "elsewhere".to_owned();
+    let clock = Clock::Manual(server.clock.clone());
+    let beside = Control::open_beside(settings.clone(), clock.clone())
+        .await
+        .unwrap();
+    let keys = beside.rotate_signing_key(&OPERATOR).await.unwrap();
+    let next = keys[1].id.as_str();
+    tick_at(&server, NOW).await;
+    assert_eq!(published(&server).await, [kid(&of_first).as_str(), next]);
+    assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD).await), next);
+
+    beside.end_signing_keys(&OPERATOR, &EndKeys::All).await.unwrap();
+    tick_at(&server, NOW + AHEAD).await;
+    let token = token_at(&server, &app, NOW + AHEAD).await;
+    assert!(!verifies(&server, &of_first).await && verifies(&server, &token).await);
+    let is_taken = |gateway: &Gateway| VerifiedToken::verify(&token, &gateway.policy).is_ok();
+    let told = async {
+        while !is_taken(&gateway) {
+            gateway.take().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, told).await.unwrap();
+    beside.close().await;
+
+    // What the server could not read is not made.
+    settings.signing = sealed_with(Some(&encryption_key()), None);
+    let refused = Control::open_beside(settings, clock).await.err().unwrap();
+    assert!(
+        refused.to_string().contains("restart `portcullis serve`"),
+        "{refused}"
+    );
 }

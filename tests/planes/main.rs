@@ -26,6 +26,7 @@ mod support {
 }
 
 mod admin;
+mod app_keys;
 mod cli;
 mod kills;
 mod lifecycle;
@@ -35,4 +36,5 @@ mod reload;
 mod sdk_node;
 mod sdk_python;
 mod secrets;
+mod signing_keys;
 mod upgrade;

@@ -150,6 +150,7 @@ impl Cluster {
 
     /// Ends the server at once, as a crash would, or in an orderly way. Its data stay.
     pub fn stop(&mut self, orderly: bool) {
+        assert!(self.durable, "only a durable server may be stopped");
         let (mut keeper, stdin) = self.keeper.take().unwrap();
         let pid = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap();
         let pid = pid.lines().next().unwrap().to_owned();
@@ -167,7 +168,6 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(20));
             waited += Duration::from_millis(20);
         }
-        assert!(self.durable, "only a durable server may be stopped");
     }
 
     /// A new, empty database.

@@ -72,10 +72,17 @@ impl Env {
     }
 
     pub fn try_token(&self, prefix: &str, scope: &str) -> Finished {
+        let of = |name: &str| self.get(&format!("{prefix}{name}")).to_owned();
+        self.try_token_by(&of("CLIENT_ID"), &of("KEY_ID"), &of("PRIVATE_KEY_FILE"), scope)
+    }
+
+    /// Fetches a token as an app, proved with one of its keys.
+    pub fn try_token_by(&self, client: &str, key: &str, private_key_file: &str, scope: &str) -> Finished {
         let mut command = portcullis(["token", "--scope", scope]);
-        for name in ["CLIENT_ID", "KEY_ID", "PRIVATE_KEY_FILE"] {
-            command.env(name, self.get(&format!("{prefix}{name}")));
-        }
+        command
+            .env("CLIENT_ID", client)
+            .env("KEY_ID", key)
+            .env("PRIVATE_KEY_FILE", private_key_file);
         for name in ["TOKEN_URL", "AUTH_SERVER"] {
             command.env(name, self.get(name));
         }
