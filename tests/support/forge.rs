@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -31,8 +32,8 @@ pub const FRESHNESS: Freshness = Freshness {
     when_stale: WhenStale::Deny,
 };
 
-/// A signing key and the documents made with it.
-pub struct Forge {
+/// A private key, pinned to one algorithm, and what is made with it.
+pub struct SigningKey {
     pair: Pair,
     algorithm: Algorithm,
     public: PublicKey,
@@ -44,14 +45,8 @@ enum Pair {
     Ed25519(Ed25519KeyPair),
 }
 
-impl Forge {
-    /// A forge with a new RSA key of 2048 bits.
-    pub fn new() -> Self {
-        Self::of(Algorithm::Rs256)
-    }
-
-    /// A forge with a new key for `algorithm`.
-    pub fn of(algorithm: Algorithm) -> Self {
+impl SigningKey {
+    pub fn generate(algorithm: Algorithm) -> Self {
         let (pair, public) = match algorithm {
             Algorithm::Rs256 | Algorithm::Ps256 => {
                 let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
@@ -81,8 +76,72 @@ impl Forge {
         &self.public
     }
 
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The public key as DER: `SubjectPublicKeyInfo`.
+    pub fn public_der(&self) -> Vec<u8> {
+        let der: PublicKeyX509Der<'_> = match &self.pair {
+            Pair::Rsa(pair) => pair.public_key().as_der().unwrap(),
+            Pair::P256(pair) => pair.public_key().as_der().unwrap(),
+            Pair::Ed25519(pair) => pair.public_key().as_der().unwrap(),
+        };
+        der.as_ref().to_vec()
+    }
+
+    /// A signature with an algorithm that the key is not pinned to, where its kind can make one.
+    pub fn signature_as(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match &self.pair {
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                let padding: &dyn RsaEncoding = if algorithm == Algorithm::Ps256 {
+                    &RSA_PSS_SHA256
+                } else {
+                    &RSA_PKCS1_SHA256
+                };
+                pair.sign(padding, &random, message, &mut signature).unwrap();
+                signature
+            }
+            Pair::P256(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
+            Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
+        }
+    }
+
+    /// A compact JWS of two parts that are encoded already, well or not.
+    pub fn sign_parts(&self, header: &str, payload: &str) -> String {
+        let input = format!("{header}.{payload}");
+        let signature = self.signature_as(self.algorithm, input.as_bytes());
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// A compact JWS of two texts, well-formed or not.
+    pub fn sign_text(&self, header: &str, payload: &str) -> String {
+        self.sign_parts(&URL_SAFE_NO_PAD.encode(header), &URL_SAFE_NO_PAD.encode(payload))
+    }
+}
+
+/// A signing key and the documents made with it.
+pub struct Forge(SigningKey);
+
+impl Forge {
+    /// A forge with a new RSA key of 2048 bits.
+    pub fn new() -> Self {
+        Self::of(Algorithm::Rs256)
+    }
+
+    /// A forge with a new key for `algorithm`.
+    pub fn of(algorithm: Algorithm) -> Self {
+        Self(SigningKey::generate(algorithm))
+    }
+
+    pub fn public(&self) -> &PublicKey {
+        self.0.public()
+    }
+
     pub fn jwk(&self) -> Jwk {
-        snapshot::jwk(&KeyId::parse(KEY_ID).unwrap(), &self.public, self.algorithm)
+        snapshot::jwk(&KeyId::parse(KEY_ID).unwrap(), self.public(), self.0.algorithm())
     }
 
     /// A compact JWS with exactly this header and payload.
@@ -92,28 +151,7 @@ impl Forge {
 
     /// A compact JWS of two texts, well-formed or not.
     pub fn sign_text(&self, header: &str, payload: &str) -> String {
-        let input = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(payload)
-        );
-        let random = SystemRandom::new();
-        let signature = match &self.pair {
-            Pair::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                let padding: &dyn RsaEncoding = if self.algorithm == Algorithm::Ps256 {
-                    &RSA_PSS_SHA256
-                } else {
-                    &RSA_PKCS1_SHA256
-                };
-                pair.sign(padding, &random, input.as_bytes(), &mut signature)
-                    .unwrap();
-                signature
-            }
-            Pair::P256(pair) => pair.sign(&random, input.as_bytes()).unwrap().as_ref().to_vec(),
-            Pair::Ed25519(pair) => pair.sign(input.as_bytes()).as_ref().to_vec(),
-        };
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+        self.0.sign_text(header, payload)
     }
 
     /// A good token of app number `n` with this token id.
@@ -127,14 +165,14 @@ impl Forge {
         let issuer = policy.issuer(ISSUER).unwrap();
         VerifiedToken::for_test(
             issuer,
-            self.public.thumbprint(),
+            self.public().thumbprint(),
             &claims(source, token_id).to_string(),
         )
         .unwrap()
     }
 
     pub fn header(&self) -> Value {
-        json!({"alg": self.algorithm.as_str(), "kid": KEY_ID, "typ": "at+jwt"})
+        json!({"alg": self.0.algorithm().as_str(), "kid": KEY_ID, "typ": "at+jwt"})
     }
 
     /// A snapshot with this many sources, each connected to an app of its own, all enforced.

@@ -13,6 +13,8 @@
     reason = "a target says by panicking that it found something, and each binary uses some of them"
 )]
 
+#[path = "../../support/forge.rs"]
+mod forge;
 #[path = "../../decide/model.rs"]
 mod model;
 #[path = "../../decide/reference.rs"]
