@@ -14,6 +14,29 @@ pub enum Clock {
     System,
     /// A clock that tests set by hand.
     Manual(ManualClock),
+    /// A clock that a test makes of a function of its own.
+    #[cfg(feature = "test-util")]
+    Made(MadeClock),
+}
+
+/// What tells the time to a test.
+#[cfg(feature = "test-util")]
+#[derive(Clone)]
+pub struct MadeClock(Arc<dyn Fn() -> UnixSeconds + Send + Sync>);
+
+#[cfg(feature = "test-util")]
+impl MadeClock {
+    /// A clock that shows what `now` says.
+    pub fn of(now: impl Fn() -> UnixSeconds + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+}
+
+#[cfg(feature = "test-util")]
+impl std::fmt::Debug for MadeClock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MadeClock")
+    }
 }
 
 /// A clock that stands still until it is moved.
@@ -56,6 +79,8 @@ impl Clock {
                     .map_or(0, |d| d.as_secs()),
             ),
             Self::Manual(clock) => UnixSeconds(clock.now.load(Ordering::SeqCst)),
+            #[cfg(feature = "test-util")]
+            Self::Made(clock) => (clock.0)(),
         }
     }
 
@@ -66,6 +91,8 @@ impl Clock {
         match self {
             Self::System => BEGINNING.elapsed(),
             Self::Manual(clock) => Duration::from_secs(clock.furthest.load(Ordering::SeqCst)),
+            #[cfg(feature = "test-util")]
+            Self::Made(clock) => Duration::from_secs((clock.0)().0),
         }
     }
 }

@@ -18,9 +18,10 @@ pub mod control;
 pub mod store;
 pub mod store_location;
 
-// The edges: files, time, documents fetched, logs and metrics, the command line.
+// The edges: files, time, documents fetched, logs and metrics, tasks, the command line.
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod http_client;
 pub mod telemetry;
+pub mod vital;

@@ -6,13 +6,14 @@
 
 use std::env::VarError;
 use std::error::Error as _;
-use std::sync::Arc;
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, LazyLock, Once};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::{Encoder as _, Registry, TextEncoder};
+use prometheus::{Encoder as _, IntCounter, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::FromEnvError;
@@ -39,11 +40,50 @@ pub fn init_log(quiet: bool) {
         .json()
         .flatten_event(true)
         .try_init();
+    record_panics();
     if let Some(problem) = unread {
         tracing::warn!(
             problem,
             "{LOG_VARIABLE} cannot be read and is left aside; write it like `warn,portcullis=debug`"
         );
+    }
+}
+
+/// Counts every panic of the process, and makes one record of each.
+///
+/// What a panic says may quote the request that led to it, so only text that stands in the source is shown; the
+/// place in the source tells the rest.
+pub fn record_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| std::panic::set_hook(Box::new(record_panic)));
+}
+
+fn record_panic(panic: &PanicHookInfo<'_>) {
+    PANICS.as_ref().inspect(|count| count.inc());
+    let thread = std::thread::current();
+    tracing::error!(
+        at = panic.location().map(tracing::field::display),
+        thread = thread.name(),
+        problem = panic.payload().downcast_ref::<&'static str>(),
+        "a panic, which is a mistake in this program; please report it"
+    );
+}
+
+/// How often anything has panicked.
+static PANICS: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
+    let help =
+        "Panics. One in a request ends its connection alone, one in a task that all rests on the process.";
+    IntCounter::new("portcullis_panics_total", help).ok()
+});
+
+/// Shows in `registry` how often anything has panicked.
+///
+/// # Errors
+/// The name is taken already.
+pub fn show_panics(registry: &Registry) -> Result<(), prometheus::Error> {
+    match &*PANICS {
+        Some(count) => registry.register(Box::new(count.clone())),
+        None => Ok(()),
     }
 }
 

@@ -16,7 +16,7 @@ use portcullis::domain::decision::DenyReason;
 const LINES_MAX: usize = 500;
 
 /// What each module may import of ours. A module imports itself freely.
-const MAY_IMPORT: [(&str, &[&str]); 13] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("store_location", &[]),
     ("snapshot", &["domain"]),
@@ -24,6 +24,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("feed", &["report", "snapshot"]),
     ("clock", &["domain"]),
     ("telemetry", &["domain"]),
+    ("vital", &["config"]),
     ("http_client", &["domain"]),
     ("config", &["domain", "snapshot", "store_location"]),
     ("store", &["domain", "report", "store_location"]),
@@ -38,6 +39,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "report",
             "snapshot",
             "telemetry",
+            "vital",
         ],
     ),
     (
@@ -68,6 +70,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
             "store",
             "store_location",
             "telemetry",
+            "vital",
         ],
     ),
 ];

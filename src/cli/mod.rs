@@ -15,10 +15,12 @@ mod token;
 mod upgrade;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use futures::FutureExt as _;
 
 use crate::config;
 use crate::gateway::certificates::inspect;
@@ -141,9 +143,14 @@ fn on_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(format_args!("no thread can be started: {error}")))?;
-    let result = runtime.block_on(command);
+    // Threads that go on would keep a process that does nothing any more.
+    let result = runtime.block_on(AssertUnwindSafe(command).catch_unwind());
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    result
+    result.unwrap_or_else(|_| {
+        Err(Failure::internal(
+            "a mistake in this program; the record before this one tells where",
+        ))
+    })
 }
 
 fn check(args: &CheckArgs) -> Result<(), Failure> {
@@ -171,4 +178,15 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     }
     println!("{}: fine", args.file.display());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_that_panics_is_our_fault_and_ends() {
+        let panicking = on_runtime(async { panic!("on purpose") });
+        assert!(matches!(panicking, Err(Failure::Internal(_))));
+    }
 }

@@ -20,6 +20,7 @@ use crate::gateway::listener::Drain;
 use crate::gateway::service::{Origin, Parts, Prepared, Probe, Running, StartError};
 use crate::gateway::sockets::Sockets;
 use crate::telemetry::{self, Health};
+use crate::vital::Vitals;
 
 /// How long the control plane and the metrics may take to end, after the gateway has.
 const LAST_TASKS_WITHIN: Duration = Duration::from_secs(12);
@@ -53,6 +54,7 @@ pub(super) struct Planes {
 struct Tasks {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    vitals: Vitals,
 }
 
 impl Planes {
@@ -62,10 +64,12 @@ impl Planes {
         config: &Config,
         mut sockets: Sockets,
         mut predecessor: Option<&mut Predecessor>,
+        vitals: &Vitals,
     ) -> Result<Self, Failure> {
         let registry = Registry::new();
+        telemetry::show_panics(&registry).map_err(Failure::internal)?;
         let prepared = match &config.gateway {
-            Some(gateway) => Some(prepare(config, gateway, &registry, &mut sockets)?),
+            Some(gateway) => Some(prepare(config, gateway, &registry, &mut sockets, vitals)?),
             None => None,
         };
         let mut bound = |address: &str| sockets.take_or_bind(address).map_err(Failure::input);
@@ -88,8 +92,8 @@ impl Planes {
             publisher,
             control_socket,
             observability_socket,
-            control_tasks: Tasks::new(),
-            observability_tasks: Tasks::new(),
+            control_tasks: Tasks::new(vitals),
+            observability_tasks: Tasks::new(vitals),
         };
         if config.control_plane.is_some() {
             if let Some(predecessor) = &mut predecessor {
@@ -125,19 +129,15 @@ impl Planes {
             tracing::warn!(%error, "what the control plane counts is not shown from now on");
         }
         let grace = self.config.shutdown.idle_grace.min(CONTROL_GRACE_MAX);
-        self.control_tasks = Tasks::new();
+        self.control_tasks = Tasks::new(&self.control_tasks.vitals);
         let stopped = self.control_tasks.stopped();
-        self.control_tasks.spawn(control_service::serve(
-            Arc::clone(&control),
-            socket,
-            stopped,
-            grace,
-        ));
+        let serving = control_service::serve(Arc::clone(&control), socket, stopped, grace);
+        self.control_tasks.spawn("control_plane", serving);
         if self.is_bundled() {
             let stopped = self.control_tasks.stopped();
             let publisher = self.publisher.clone();
-            self.control_tasks
-                .spawn(publish::run(Arc::clone(&control), publisher, stopped));
+            let publishing = publish::run(Arc::clone(&control), publisher, stopped);
+            self.control_tasks.spawn("policy_publisher", publishing);
         }
         self.control = Some(control);
         Ok(())
@@ -175,8 +175,8 @@ impl Planes {
             probe: self.gateway.as_ref().map(Running::probe),
         });
         let stopped = self.observability_tasks.stopped();
-        self.observability_tasks
-            .spawn(telemetry::serve(socket, self.registry.clone(), health, stopped));
+        let serving = telemetry::serve(socket, self.registry.clone(), health, stopped);
+        self.observability_tasks.spawn("observability", serving);
         Ok(())
     }
 
@@ -259,10 +259,11 @@ impl Planes {
 }
 
 impl Tasks {
-    fn new() -> Self {
+    fn new(vitals: &Vitals) -> Self {
         Self {
             stop: watch::channel(false).0,
             tasks: Vec::new(),
+            vitals: vitals.clone(),
         }
     }
 
@@ -274,8 +275,8 @@ impl Tasks {
         }
     }
 
-    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.push(tokio::spawn(task));
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push(tokio::spawn(self.vitals.watch(name, task)));
     }
 
     async fn end(&mut self) {
@@ -297,6 +298,7 @@ fn prepare(
     gateway: &config::Gateway,
     registry: &Registry,
     sockets: &mut Sockets,
+    vitals: &Vitals,
 ) -> Result<Prepared, Failure> {
     Prepared::new(Parts {
         config: gateway,
@@ -306,6 +308,7 @@ fn prepare(
         clock: Clock::System,
         registry,
         sockets,
+        vitals,
     })
     .map_err(Failure::input)
 }

@@ -21,7 +21,8 @@ use self::config::config;
 use super::Failure;
 use super::planes::Planes;
 use super::sample_upstream;
-use super::signals::Ending;
+use super::serve::fell;
+use super::signals::{Asked, Ending};
 use crate::clock::instant;
 use crate::control::{Actor, AppDetails, Control, NewApp, NewAppKey, NewSource};
 use crate::domain::ids::{AppId, WorkspaceId};
@@ -29,6 +30,7 @@ use crate::domain::policy::Enforcement;
 use crate::gateway::service::Running;
 use crate::gateway::sockets::Sockets;
 use crate::store::sources::Source;
+use crate::vital::Vitals;
 
 /// Who makes the sample data.
 static ACTOR: Actor = Actor::system("quickstart");
@@ -92,19 +94,22 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     .map_err(Failure::internal)?;
     let upstream_address = upstream.local_addr().map_err(Failure::internal)?;
     let config = config(&args, upstream_address)?;
-    let planes = Planes::start(&config, Sockets::default(), None)
-        .await
-        .map_err(name_the_flags)?;
+    let vitals = Vitals::default();
+    let planes = tokio::select! {
+        planes = Planes::start(&config, Sockets::default(), None, &vitals) => planes.map_err(name_the_flags)?,
+        task = vitals.fallen() => return Err(fell(task)),
+    };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let log = absolute(&args.dir.join("upstream.jsonl"))?;
     let sample = {
         let log = log.clone();
-        tokio::spawn(async move {
+        let serving = async move {
             sample_upstream::serve(upstream, &log, async {
                 let _ = stopping.await;
             })
             .await
-        })
+        };
+        tokio::spawn(vitals.watch("sample_upstream", serving))
     };
     let env_path = args.dir.join("env");
     let addresses = Addresses::of(&planes)?;
@@ -118,9 +123,15 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     };
     env.write(&env_path)?;
     print_what_to_paste(&args, &env_path, &addresses, upstream_address, began.elapsed());
-    let how = ending.asked().await;
+    let (how, fallen) = tokio::select! {
+        how = ending.asked() => (how, None),
+        task = vitals.fallen() => (Asked::AtOnce, Some(task)),
+    };
     drop(stop);
     planes.stop(how.with(ending)).await;
+    if let Some(task) = fallen {
+        return Err(fell(task));
+    }
     sample.await.map_err(Failure::internal)?
 }
 

@@ -12,12 +12,13 @@ use super::signals::{Asked, Ending, Signals};
 use super::upgrade::{Door, Predecessor, Step, Successor, start_successor};
 use crate::config::{self, Config};
 use crate::gateway::sockets::Sockets;
+use crate::vital::Vitals;
 
 /// What is logged while nobody can sign in.
 const FIRST_OWNER: &str = "nobody can sign in yet; stop this process, make the first owner with \
      `portcullis admin owner --config FILE --email YOU@EXAMPLE.COM`, and start it again";
 
-/// Runs until TERM or INT, or until another process has taken over.
+/// Runs until TERM or INT, until another process has taken over, or until a task has fallen that all rests on.
 pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
     let config = config::load(&path).map_err(Failure::input)?;
     let mut ending = Ending::new()?;
@@ -30,7 +31,11 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
         }
         false => (None, Sockets::default()),
     };
-    let mut planes = Planes::start(&config, sockets, predecessor.as_mut()).await?;
+    let vitals = Vitals::default();
+    let mut planes = tokio::select! {
+        planes = Planes::start(&config, sockets, predecessor.as_mut(), &vitals) => planes?,
+        task = vitals.fallen() => return Err(fell(task)),
+    };
     let mut reloader = Reloader::new(&config, &planes.registry)?;
     let door = config.upgrade_socket.as_deref().map(Door::open).transpose()?;
     planes.log_addresses();
@@ -50,6 +55,11 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
                 planes.stop(end.with(ending)).await;
                 return Ok(());
             }
+            task = vitals.fallen() => {
+                supervisor.stopping();
+                planes.stop(Asked::Drain.with(ending)).await;
+                return Err(fell(task));
+            }
             _ = signals.reload.recv() => reloader.reload(&mut planes),
             () = reloader.changed() => reloader.reload(&mut planes),
             _ = signals.upgrade.recv() => start_successor(&path),
@@ -62,6 +72,13 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// Says that a process without this task would look alive and not be.
+pub(super) fn fell(task: &str) -> Failure {
+    let problem = format!("{task} has ended by a mistake in this program, and nothing works without it");
+    tracing::error!(task, "{problem}; the process ends");
+    Failure::Internal(problem)
 }
 
 fn door_of(config: &Config) -> Result<&std::path::Path, Failure> {

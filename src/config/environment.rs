@@ -11,3 +11,14 @@ use std::ffi::OsString;
 pub fn notify_socket() -> Option<OsString> {
     std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
 }
+
+/// The vital task that a test wants to see fall.
+#[cfg(feature = "test-util")]
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the config is the one reader of the environment"
+)]
+pub fn falling_task() -> Option<OsString> {
+    std::env::var_os("PORTCULLIS_TEST_FALLING_TASK")
+}

@@ -15,6 +15,8 @@ mod signing;
 mod watch;
 
 pub use control::{ControlLimits, Rate};
+#[cfg(feature = "test-util")]
+pub use environment::falling_task;
 pub use environment::notify_socket;
 pub use keys::{KeyChanges, Keys};
 pub use load::{load, load_text};

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::metrics::Metrics;
+use crate::vital::Vitals;
 
 /// Lines that may wait to be written.
 const WAITING_MAX: usize = 8 * 1024;
@@ -82,11 +83,13 @@ impl AccessLog {
     ///
     /// # Errors
     /// No thread could be started.
-    pub fn to_stdout() -> std::io::Result<Self> {
+    pub fn to_stdout(vitals: &Vitals) -> std::io::Result<Self> {
+        let watched = vitals.begin("access_log");
         let (lines, waiting) = sync_channel::<String>(WAITING_MAX);
         std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || {
+                let _watched = watched;
                 // Ends when the last sender is gone, after the lines that wait were written.
                 while let Ok(line) = waiting.recv() {
                     let mut out = std::io::stdout().lock();

@@ -16,6 +16,7 @@ use super::seats::Seats;
 use super::tls::Acceptor;
 use crate::config;
 use crate::domain::decision::DenyReason;
+use crate::vital::Vitals;
 
 /// How long nothing is accepted after there was no descriptor for a connection.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -67,11 +68,15 @@ impl Listener {
     }
 
     /// Begins to accept on `runtime`, on the socket that was made known to it.
-    pub(super) fn accept_on(self: &Arc<Self>, runtime: &Runtime, app: &Arc<App>, socket: TcpListener) {
-        let (listener, app) = (Arc::clone(self), Arc::clone(app));
-        runtime
-            .get_handle()
-            .spawn(async move { listener.accept(socket, app).await });
+    pub(super) fn accept_on(
+        self: &Arc<Self>,
+        runtime: &Runtime,
+        app: &Arc<App>,
+        socket: TcpListener,
+        vitals: &Vitals,
+    ) {
+        let accepting = Arc::clone(self).accept(socket, Arc::clone(app));
+        runtime.get_handle().spawn(vitals.watch("listener", accepting));
     }
 
     /// Whether no connection is open.
@@ -117,6 +122,8 @@ impl Listener {
             return;
         };
         let id = seat.id();
+        // A request that panics ends this task alone: the connection is closed, its seat and what it held are
+        // given back.
         // A clone of the receiver that saw no stop: one that comes from now on is news to the connection.
         let (app, tls, stop) = (Arc::clone(app), self.tls.clone(), stop.clone());
         let task = current_handle().spawn(connection::serve(app, stream, client, tls, seat, stop));

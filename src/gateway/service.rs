@@ -21,11 +21,12 @@ use super::settings::{self, Pools};
 use super::sockets::Sockets;
 use super::subscribe::Installer;
 use super::tls::Acceptor;
-use super::upstream::PoolError;
+use super::upstream::{Pool, PoolError};
 use crate::clock::Clock;
 use crate::config::{self, ConfigError, OutsideIssuer, PolicyOrigin};
 use crate::domain::policy::{Freshness, Policy};
 use crate::feed::{Reporter, Subscriber};
+use crate::vital::Vitals;
 
 /// How long the last report may wait for the control plane.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
@@ -58,6 +59,8 @@ pub struct Parts<'a> {
     pub clock: Clock,
     pub registry: &'a Registry,
     pub sockets: &'a mut Sockets,
+    /// Hears of it when a task has fallen that the gateway cannot do without.
+    pub vitals: &'a Vitals,
 }
 
 /// A gateway that is ready to run: its sockets are bound, its policy may be missing yet.
@@ -69,6 +72,7 @@ pub struct Prepared {
     open: Arc<AtomicUsize>,
     issuers: Vec<OutsideIssuer>,
     freshness: Freshness,
+    vitals: Vitals,
 }
 
 /// A running gateway; it ends when this is dropped.
@@ -80,7 +84,7 @@ pub struct Running {
     /// Taken out of the config, and their last connections not yet ended.
     leaving: Vec<Arc<Listener>>,
     pools: Pools,
-    pool_tasks: Vec<Tended<super::upstream::Pool>>,
+    pool_tasks: Vec<Tended<Pool>>,
     open: Arc<AtomicUsize>,
     ending: Arc<AtomicBool>,
     /// Never dropped. pingora-runtime keeps the handles of a runtime in a slot of each of its threads, and
@@ -88,6 +92,7 @@ pub struct Running {
     /// onto the runtime that is gone. So the threads stay, idle once the last request has ended.
     runtime: ManuallyDrop<Runtime>,
     background: Vec<JoinHandle<()>>,
+    vitals: Vitals,
 }
 
 /// A thing and the task that keeps it current, which ends with this.
@@ -126,6 +131,7 @@ impl Prepared {
                 parts.access_log,
                 parts.clock,
                 parts.registry,
+                parts.vitals,
             )?,
             config: config.clone(),
             pools,
@@ -133,6 +139,7 @@ impl Prepared {
             open,
             issuers: parts.issuers.to_vec(),
             freshness: parts.freshness,
+            vitals: parts.vitals.clone(),
         })
     }
 
@@ -149,16 +156,15 @@ impl Prepared {
     /// # Errors
     /// The policy file cannot be used.
     pub async fn run(self, origin: Origin) -> Result<Running, StartError> {
-        let gateway = &self.gateway;
+        let (gateway, vitals) = (&self.gateway, self.vitals);
         let mut installer =
             Installer::new(Arc::clone(&gateway.policy), self.freshness, gateway.clock.clone());
         let mut background = Vec::new();
         let mut reporter = None;
         for fetcher in &gateway.fetchers {
             let (fetcher, shared) = (Arc::clone(fetcher), gateway.clone());
-            background.push(tokio::spawn(async move {
-                fetcher.run(&shared.policy, &shared.metrics).await;
-            }));
+            let fetching = async move { fetcher.run(&shared.policy, &shared.metrics).await };
+            background.push(tokio::spawn(vitals.watch("key_fetcher", fetching)));
         }
         for fetcher in &gateway.fetchers {
             fetcher.first_finished().await;
@@ -167,14 +173,16 @@ impl Prepared {
             Origin::Feed(updates) => {
                 let (shared, reporting) = (gateway.clone(), updates.reporter());
                 reporter = Some(updates.reporter());
-                background.push(tokio::spawn(async move {
-                    shared.tally.keep_reporting(&shared.policy, &reporting).await;
-                }));
-                background.push(tokio::spawn(installer.follow(updates)));
+                let reporting = async move { shared.tally.keep_reporting(&shared.policy, &reporting).await };
+                background.push(tokio::spawn(vitals.watch("tally", reporting)));
+                background.push(tokio::spawn(
+                    vitals.watch("policy_feed", installer.follow(updates)),
+                ));
             }
             Origin::File(path) => {
                 installer.install_file(&path, &self.issuers)?;
-                background.push(tokio::spawn(installer.follow_file(path, self.issuers)));
+                let following = installer.follow_file(path, self.issuers);
+                background.push(tokio::spawn(vitals.watch("policy_file", following)));
             }
         }
         let descriptors_for = settings::connections_for_descriptors();
@@ -195,13 +203,18 @@ impl Prepared {
             ending: Arc::default(),
             runtime: ManuallyDrop::new(Runtime::new_no_steal(self.config.workers, "gateway")),
             background,
+            vitals,
         };
         running.listeners = self
             .listeners
             .into_iter()
             .map(|one| running.tend_listener(one))
             .collect();
-        running.pool_tasks = running.pools.values().map(tend_pool).collect();
+        running.pool_tasks = running
+            .pools
+            .values()
+            .map(|pool| tend_pool(pool, &running.vitals))
+            .collect();
         Ok(running)
     }
 }
@@ -231,7 +244,9 @@ impl Running {
     pub fn accept(&self) -> Result<(), StartError> {
         for listener in &self.listeners {
             let socket = listener.thing.register(&self.runtime)?;
-            listener.thing.accept_on(&self.runtime, &self.app, socket);
+            listener
+                .thing
+                .accept_on(&self.runtime, &self.app, socket, &self.vitals);
         }
         Ok(())
     }
@@ -291,7 +306,7 @@ impl Running {
                     .position(|held| Arc::ptr_eq(&held.thing, pool))
                 {
                     Some(at) => self.pool_tasks.swap_remove(at),
-                    None => tend_pool(pool),
+                    None => tend_pool(pool, &self.vitals),
                 }
             })
             .collect();
@@ -334,7 +349,7 @@ impl Running {
                     self.listeners.extend(at.map(|at| before.swap_remove(at)));
                 }
                 Wanted::New(listener, socket) => {
-                    listener.accept_on(&self.runtime, &self.app, socket);
+                    listener.accept_on(&self.runtime, &self.app, socket, &self.vitals);
                     let tended = self.tend_listener(listener);
                     self.listeners.push(tended);
                 }
@@ -348,8 +363,9 @@ impl Running {
             }
             gone.thing.stop();
             let leaving = Arc::clone(&gone.thing);
+            let leaving = async move { leaving.drain(drain).await };
             self.background
-                .push(tokio::spawn(async move { leaving.drain(drain).await }));
+                .push(tokio::spawn(self.vitals.watch("drain", leaving)));
             self.leaving.push(Arc::clone(&gone.thing));
         }
         self.background.retain(|task| !task.is_finished());
@@ -365,7 +381,8 @@ impl Running {
         let task = listener.tls.as_ref().map(|tls| {
             let tls = Arc::clone(tls);
             tls.look(gateway.clock.now(), &gateway.metrics.transport);
-            tokio::spawn(tls.watch(gateway.clock.clone(), gateway.metrics.transport.clone()))
+            let watching = tls.watch(gateway.clock.clone(), gateway.metrics.transport.clone());
+            tokio::spawn(self.vitals.watch("certificates", watching))
         });
         Tended {
             thing: listener,
@@ -409,11 +426,12 @@ fn new_listener(
     Ok(Listener::new(config.clone(), socket, tls, Arc::clone(open))?)
 }
 
-fn tend_pool(pool: &Arc<super::upstream::Pool>) -> Tended<super::upstream::Pool> {
+fn tend_pool(pool: &Arc<Pool>, vitals: &Vitals) -> Tended<Pool> {
     let current = Arc::clone(pool);
+    let keeping = async move { current.keep_current().await };
     Tended {
         thing: Arc::clone(pool),
-        task: Some(tokio::spawn(async move { current.keep_current().await })),
+        task: Some(tokio::spawn(vitals.watch("upstream_pool", keeping))),
     }
 }
 

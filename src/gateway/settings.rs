@@ -19,6 +19,7 @@ use super::token_cache::TokenCache;
 use super::upstream::Pool;
 use crate::clock::Clock;
 use crate::config::{self, OutsideIssuer};
+use crate::vital::Vitals;
 
 /// Descriptors for everything but connections: the store, logs, listeners, files that are read now and then.
 const DESCRIPTORS_KEPT: u64 = 32;
@@ -56,6 +57,7 @@ pub(super) fn gateway(
     access_log: bool,
     clock: Clock,
     registry: &Registry,
+    vitals: &Vitals,
 ) -> Result<Gateway, StartError> {
     let mut trusted = Vec::new();
     for issuer in issuers {
@@ -75,7 +77,7 @@ pub(super) fn gateway(
         metrics: Arc::new(Metrics::new(registry, &names(config))?),
         tally: Arc::new(Tally::default()),
         access_log: if access_log {
-            Some(Arc::new(AccessLog::to_stdout()?))
+            Some(Arc::new(AccessLog::to_stdout(vitals)?))
         } else {
             None
         },

@@ -5,8 +5,10 @@
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use sqlx::AnyPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -80,7 +82,11 @@ async fn write_all(ledger: AnyPool, turn: Option<Arc<Mutex<()>>>, mut entries: m
                 Some(turn) => Some(turn.lock().await),
                 None => None,
             };
-            write(&ledger, &batch).await
+            // Whoever asks would wait for ever, or be refused, if this task went.
+            let writing = AssertUnwindSafe(write(&ledger, &batch)).catch_unwind();
+            writing
+                .await
+                .unwrap_or(Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)))
         };
         answer(batch.drain(..), written);
     }

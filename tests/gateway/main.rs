@@ -40,6 +40,7 @@ mod identity;
 mod issuers;
 mod json_texts;
 mod limits;
+mod panics;
 mod policy;
 mod rows;
 mod strictness;

@@ -31,6 +31,7 @@ mod cli;
 mod kills;
 mod lifecycle;
 mod mixed_load;
+mod panics;
 mod quickstart;
 mod reload;
 mod sdks;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
 
-use portcullis::clock::{Clock, ManualClock};
+use portcullis::clock::{Clock, MadeClock, ManualClock};
 use portcullis::config::{
     Api, ErrorForm, Gateway, Identify, Limits, Listener, ListenerTls, OutsideIssuer, PathPattern, Timeouts,
     Upstream,
@@ -19,6 +19,7 @@ use portcullis::gateway::listener::Drain;
 use portcullis::gateway::service::{Origin, Parts, Prepared, Probe, Running, StartError};
 use portcullis::gateway::sockets::Sockets;
 use portcullis::snapshot::{Change, Changes, Snapshot, Update};
+use portcullis::vital::Vitals;
 use prometheus::Registry;
 use serde_json::{Value, json};
 
@@ -63,6 +64,8 @@ pub struct Setup {
     pub issuers: Vec<OutsideIssuer>,
     pub freshness: Freshness,
     pub clock: ManualClock,
+    /// What tells the time in place of `clock`.
+    pub made_clock: Option<MadeClock>,
     /// What is installed before `start` returns.
     pub snapshot: Option<Snapshot>,
 }
@@ -95,6 +98,7 @@ impl Setup {
             issuers: Vec::new(),
             freshness: forge::FRESHNESS,
             clock: ManualClock::at(NOW),
+            made_clock: None,
             snapshot: Some(snapshot()),
         }
     }
@@ -132,14 +136,19 @@ impl Setup {
     async fn start_from(self, origin: Origin, publisher: Publisher) -> Result<TestGateway, StartError> {
         use_one_provider();
         let registry = Registry::new();
+        let clock = match self.made_clock {
+            Some(made) => Clock::Made(made),
+            None => Clock::Manual(self.clock.clone()),
+        };
         let prepared = Prepared::new(Parts {
             config: &self.config,
             issuers: &self.issuers,
             freshness: self.freshness,
             access_log: false,
-            clock: Clock::Manual(self.clock.clone()),
+            clock,
             registry: &registry,
             sockets: &mut Sockets::default(),
+            vitals: &Vitals::default(),
         })?;
         let running = prepared.run(origin).await?;
         running.accept()?;

@@ -154,6 +154,7 @@ policy: {{source: file, file: "none"}}
         clock: Clock::Manual(ManualClock::at(UnixSeconds(0))),
         registry: &registry,
         sockets: &mut Sockets::default(),
+        vitals: &portcullis::vital::Vitals::default(),
     });
     let (publisher, subscriber) = feed();
     let running = prepared.unwrap().run(Origin::Feed(subscriber)).await.unwrap();

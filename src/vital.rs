@@ -1,0 +1,78 @@
+//! Tasks that the process cannot do without: what becomes of it when one of them panics.
+//!
+//! A request that panics ends alone, with its connection. But a process whose listener, feed or reload has gone
+//! looks alive and is not: whoever started it is to hear that, and to start it again.
+
+use tokio::sync::watch;
+
+/// Watches over tasks, and tells when one of them has fallen.
+#[derive(Clone, Debug)]
+pub struct Vitals(watch::Sender<Option<&'static str>>);
+
+/// Tells that a task or thread has fallen, when it is dropped by a panic.
+#[derive(Debug)]
+pub struct Watched {
+    name: &'static str,
+    vitals: Vitals,
+}
+
+impl Default for Vitals {
+    fn default() -> Self {
+        Self(watch::channel(None).0)
+    }
+}
+
+impl Vitals {
+    /// `task`, watched over.
+    pub fn watch<T: Future>(&self, name: &'static str, task: T) -> impl Future<Output = T::Output> + use<T> {
+        let watched = self.begin(name);
+        async move {
+            let _watched = watched;
+            #[cfg(feature = "test-util")]
+            fall_if_told(name);
+            task.await
+        }
+    }
+
+    /// Watches over what runs until the value is dropped.
+    #[must_use]
+    pub fn begin(&self, name: &'static str) -> Watched {
+        Watched {
+            name,
+            vitals: self.clone(),
+        }
+    }
+
+    /// Resolves when a task has fallen, to its name.
+    pub async fn fallen(&self) -> &'static str {
+        let mut fell = self.0.subscribe();
+        loop {
+            if let Some(name) = *fell.borrow_and_update() {
+                return name;
+            }
+            // The sender is held here, so this only returns for news.
+            let _ = fell.changed().await;
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.vitals.0.send_if_modified(|fell| {
+                let is_first = fell.is_none();
+                *fell = fell.or(Some(self.name));
+                is_first
+            });
+        }
+    }
+}
+
+/// Lets tests see what becomes of the process. No build that serves has this.
+#[cfg(feature = "test-util")]
+#[expect(clippy::panic, reason = "it is there to panic")]
+fn fall_if_told(name: &str) {
+    if crate::config::falling_task().is_some_and(|told| told == *name) {
+        panic!("told to");
+    }
+}
