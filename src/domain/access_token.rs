@@ -69,6 +69,8 @@ pub struct VerifiedToken {
     pub(crate) key: Thumbprint,
     pub(crate) app: AppId,
     pub(crate) audiences: SmallVec<[Audience; 1]>,
+    /// Whether `aud` is one text, and no list.
+    pub(crate) has_one_audience: bool,
     pub(crate) scopes: ScopeSet,
     pub(crate) issued_at: UnixSeconds,
     pub(crate) not_before: Option<UnixSeconds>,
@@ -137,6 +139,7 @@ impl VerifiedToken {
         Ok(Self {
             app: AppId::parse(text("client_id")?).map_err(|_| TokenFault::Claim("client_id"))?,
             audiences: audiences(claims)?,
+            has_one_audience: claims.text("aud").is_ok(),
             scopes: ScopeSet::parse(scopes).map_err(|_| TokenFault::Claim("scope"))?,
             issued_at: UnixSeconds(claims.integer("iat").map_err(TokenFault::Claims)?),
             not_before: claims

@@ -139,11 +139,12 @@ fn check_issuer_and_time(policy: &Policy, token: &VerifiedToken, now: UnixSecond
     if !issuer.trusts(token.key) {
         return Err(DenyReason::TokenKeyUnknown);
     }
-    if !token
+    let names_us = token
         .audiences
         .iter()
-        .any(|audience| issuer.audiences.contains(audience))
-    {
+        .any(|audience| issuer.audiences.contains(audience));
+    // Our own issuer names one audience. A token for several could be taken from one and shown to another.
+    if !names_us || (!token.has_one_audience && policy.is_own(issuer)) {
         return Err(DenyReason::TokenAudienceMismatch);
     }
     // RFC 7519 section 4.1.4: not accepted on or after `exp`.

@@ -170,6 +170,12 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether `issuer`, which is one of this policy's, is the control plane's own.
+    pub(crate) fn is_own(&self, issuer: &TrustedIssuer) -> bool {
+        let own = self.issuers.first().filter(|_| self.has_own_issuer);
+        own.is_some_and(|own| own.issuer == issuer.issuer)
+    }
+
     /// A policy that knows nothing and therefore denies everything that needs to be known.
     #[must_use]
     pub fn empty(freshness: Freshness) -> Self {

@@ -91,6 +91,7 @@ fn against_issuer_and_time(world: &World, token: &Token, now: u64, against: &mut
         .audiences
         .iter()
         .any(|audience| issuer.audiences.contains(audience))
+        || (issuer.bundled && token.audiences.len() > 1)
     {
         against.push(DenyReason::TokenAudienceMismatch);
     }

@@ -145,8 +145,12 @@ impl Token {
             lifetime_max_s: None,
             keys: None,
         };
+        let aud = match self.audiences.as_slice() {
+            [one] => json!(one),
+            several => json!(several),
+        };
         let mut claims = json!({
-            "iss": self.issuer, "sub": self.app, "client_id": self.app, "aud": self.audiences,
+            "iss": self.issuer, "sub": self.app, "client_id": self.app, "aud": aud,
             "iat": self.issued_at, "exp": self.expires_at, "jti": self.token_id,
             "scope": self.scopes.join(" "),
         });

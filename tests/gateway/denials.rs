@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
 use crate::client::{Answer, H1, H2};
-use crate::forge::{self, Forge, NOW, write_key};
+use crate::forge::{self, AUDIENCE, Forge, NOW, write_key};
 use crate::gateway::{
     ENFORCED, FORGE, FUNCTIONS_SCOPE, Http, OBSERVED, OTHER, PUBLIC_SCOPE, SCOPELESS, Setup, batch, later,
     token, token_for, token_with,
@@ -193,6 +193,15 @@ async fn token_of_an_untrusted_issuer_is_denied() {
 async fn token_for_another_audience_is_denied() {
     let text = token_with(ENFORCED, json!({"aud": "https://elsewhere.test"}));
     check(with_token(&text), invalid_token("token_audience_mismatch")).await;
+}
+
+/// Ours name one audience. Whoever else is named could show the token here.
+#[tokio::test]
+async fn token_of_ours_for_several_audiences_is_denied() {
+    for aud in [json!([AUDIENCE, "https://elsewhere.test"]), json!([AUDIENCE])] {
+        let text = token_with(ENFORCED, json!({ "aud": aud }));
+        check(with_token(&text), invalid_token("token_audience_mismatch")).await;
+    }
 }
 
 #[tokio::test]
