@@ -60,7 +60,8 @@ pub struct Config {
 pub struct Shutdown {
     /// How long connections may take to end by themselves; what is left then is cut.
     pub drain_timeout: Duration,
-    /// How long kept connections without a request may wait for one more, whose answer is their last.
+    /// How long after its last answer a kept connection may ask once more, and have its last. One that was
+    /// silent for longer is closed at once.
     pub idle_grace: Duration,
 }
 

@@ -15,7 +15,7 @@ use bytes::{Buf as _, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -63,6 +63,11 @@ impl Chunks {
             stream,
             framing: Framing::BEGIN,
         }
+    }
+
+    /// The connection below.
+    pub(super) fn stream(&self) -> &dyn IO {
+        &*self.stream
     }
 
     /// The connection again, `None` where the body did not come to its end or was no plain chunks.

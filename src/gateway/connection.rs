@@ -8,12 +8,13 @@ use pingora_core::protocols::{ALPN, Ssl as _};
 use pingora_core::server::ShutdownWatch;
 use tokio::net::TcpStream;
 
+use super::buffered::Buffered;
 use super::http1::{self, SpeaksHttp2};
 use super::http2;
 use super::metrics::Metrics;
 use super::proxy::Gateway;
 use super::seats::Seat;
-use super::socket::{Socket, buffered};
+use super::socket::Socket;
 use super::tls::Acceptor;
 
 /// The gateway as it is set up now. Each request takes it once and keeps what it took.
@@ -54,7 +55,8 @@ impl App {
     }
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. What only some of its life needs is boxed: most of it is waiting, and a task
+/// is as large as its largest moment.
 pub(super) async fn serve(
     app: Arc<App>,
     stream: TcpStream,
@@ -63,21 +65,24 @@ pub(super) async fn serve(
     seat: Seat,
     shutdown: ShutdownWatch,
 ) {
-    let stream = buffered(stream);
+    let stream = Buffered::new(stream);
+    let stopped = shutdown.clone();
     let is_plain = tls.is_none();
     let socket = match tls {
-        None => Socket::plain(stream, client),
+        None => Socket::plain(stream, client, stopped),
         Some(tls) => {
             let within = app.current().limits.handshake_timeout;
-            let Some(stream) = tls.accept(stream, within, &app.metrics().transport).await else {
+            let metrics = app.metrics();
+            let accepting = Box::pin(tls.accept(stream, within, &metrics.transport));
+            let Some(stream) = accepting.await else {
                 return;
             };
-            Socket::tls(stream, client)
+            Socket::tls(stream, client, stopped)
         }
     };
     let mut socket = Box::new(socket);
     if socket.selected_alpn_proto() != Some(ALPN::H2) {
-        match http1::serve(&app, &seat, socket, is_plain, &shutdown)
+        match http1::serve(&app, &seat, socket, is_plain)
             .await
             .and_then(as_http2)
         {
@@ -87,7 +92,7 @@ pub(super) async fn serve(
     }
     // An HTTP/2 connection ends by itself when it is told to; only its bound may cut it.
     seat.set_busy(true);
-    http2::serve(&app, socket, &shutdown).await;
+    Box::pin(http2::serve(&app, socket, &shutdown)).await;
 }
 
 /// The connection with what was read from it put back.

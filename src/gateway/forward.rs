@@ -12,11 +12,13 @@ use http::{Method, StatusCode, Version};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{BError, Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_timeout::timeout;
 use smallvec::SmallVec;
 
 use super::body::Held;
 use super::extract::is_spelt_alike;
 use super::respond;
+use super::socket::Socket;
 use super::upstream::{Connection, Pool, absolute_uri};
 use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::scope::ScopeSet;
@@ -77,6 +79,13 @@ pub enum Failed {
     ClientGone,
 }
 
+/// Who ended a response in the middle.
+#[derive(Clone, Copy, Debug)]
+pub enum Cut {
+    ByUpstream,
+    ByClient,
+}
+
 /// Sends the request upstream, whole, and waits for the head of its response.
 ///
 /// # Errors
@@ -94,7 +103,10 @@ pub async fn send(
         .map_err(|_| Failed::Upstream(DenyReason::RequestMalformed))?;
     let exchange = async {
         connection.send(request, body.bytes()).await?;
-        final_head(&mut connection).await
+        let within = connection.head_within();
+        timeout(within, final_head(&mut connection))
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorType::ReadTimedout)))
     };
     // A stream that was reset must not go on in the background: its client may open the next at once, and
     // the next, and have us do the work of all of them.
@@ -113,24 +125,42 @@ pub async fn send(
 /// Passes the response on.
 ///
 /// # Errors
-/// The upstream or the client went away in the middle: the client's connection must end here, so that
-/// what it got is not taken for the whole.
-pub async fn relay(answered: Answered, session: &mut ServerSession, pool: &Pool) -> Result<(), BError> {
+/// [`Cut`]: the client's connection must end here, so that what it got is not taken for the whole.
+pub async fn relay(answered: Answered, session: &mut ServerSession, pool: &Pool) -> Result<(), Cut> {
     let Answered {
         mut connection,
         mut response,
     } = answered;
     let is_bodiless = is_bodiless(&session.req_header().method, response.status);
     clean_response(&mut response, session);
-    respond::write_head(session, response, is_bodiless).await?;
+    let by_client = |_| Cut::ByClient;
+    respond::write_head(session, response, is_bodiless)
+        .await
+        .map_err(by_client)?;
     if !is_bodiless {
-        while let Some(part) = connection.response_body().await? {
-            session.write_response_body(part, false).await?;
+        while let Some(part) = next_part(&mut connection, session).await? {
+            session
+                .write_response_body(part, false)
+                .await
+                .map_err(by_client)?;
         }
-        session.write_response_body(Bytes::new(), true).await?;
+        session
+            .write_response_body(Bytes::new(), true)
+            .await
+            .map_err(by_client)?;
     }
     pool.release(connection).await;
     Ok(())
+}
+
+async fn next_part(connection: &mut Connection, session: &ServerSession) -> Result<Option<Bytes>, Cut> {
+    connection.response_body().await.map_err(|_| {
+        // The end of the connection is the end of such a body, so it must not end in order.
+        if session.req_header().version == Version::HTTP_10 {
+            Socket::tear(session);
+        }
+        Cut::ByUpstream
+    })
 }
 
 /// Whether a response has no body whatever its headers say (RFC 9112 section 6.3).

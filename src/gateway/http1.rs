@@ -7,7 +7,6 @@ use bytes::BytesMut;
 use http::header::EXPECT;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 
@@ -17,6 +16,7 @@ use super::proxy::Gateway;
 use super::raw_head::{self, NoHead, RawHead};
 use super::respond::Answer;
 use super::seats::Seat;
+use super::socket::Socket;
 use crate::domain::decision::DenyReason;
 
 /// How much is read away behind a refusal, so that the client gets to see it and not a reset.
@@ -37,7 +37,6 @@ pub(super) async fn serve(
     seat: &Seat,
     mut stream: Stream,
     may_be_http2: bool,
-    shutdown: &ShutdownWatch,
 ) -> Option<SpeaksHttp2> {
     let mut deadline = pin!(tokio::time::sleep(app.current().limits.idle_timeout));
     let mut is_first = true;
@@ -45,12 +44,20 @@ pub(super) async fn serve(
         let gateway = app.current();
         let may_be_http2 = may_be_http2 && is_first;
         is_first = false;
-        match raw_head::read(&mut stream, deadline.as_mut(), &gateway.limits, may_be_http2).await {
+        match raw_head::read(
+            &mut stream,
+            deadline.as_mut(),
+            &gateway.limits,
+            may_be_http2,
+            seat,
+        )
+        .await
+        {
             Ok(head) => {
                 seat.set_busy(true);
                 // Settings may have changed while the head was waited for. From here on they stay for this
                 // request.
-                stream = serve_one(&app.current(), stream, head, shutdown).await?;
+                stream = Box::pin(serve_one(&app.current(), stream, head)).await?;
                 seat.set_busy(false);
             }
             Err(NoHead::Silence) => return None,
@@ -64,12 +71,7 @@ pub(super) async fn serve(
 }
 
 /// Serves one request. Gives the connection back where it may serve another.
-async fn serve_one(
-    gateway: &Gateway,
-    stream: Stream,
-    head: RawHead,
-    shutdown: &ShutdownWatch,
-) -> Option<Stream> {
+async fn serve_one(gateway: &Gateway, stream: Stream, head: RawHead) -> Option<Stream> {
     let is_chunked = head.is_chunked;
     let mut session = session_of(stream, head);
     let idle = gateway.limits.idle_timeout.as_secs().max(1);
@@ -94,10 +96,10 @@ async fn serve_one(
     // waits to be asked for its body may keep it and go on, and what it sends next would be read away.
     let waits = session.get_header(EXPECT).is_some();
     session.set_close_on_response_before_downstream_finish(waits);
-    if *shutdown.borrow() {
-        session.set_keepalive(None);
-    }
     if !gateway.handle(&mut session).await {
+        if matches!(&session, ServerSession::H1(session) if Socket::is_torn(session)) {
+            return None;
+        }
         session.shutdown().await;
         linger(&mut session).await;
         return None;

@@ -21,10 +21,15 @@ use crate::vital::Vitals;
 /// How long nothing is accepted after there was no descriptor for a connection.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
+/// The shortest time between two looks at connections that are to end.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// How a listener's connections end.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
-    /// How long kept connections without a request may wait for one more.
+    /// How long a kept connection may wait for one more request, from its last answer on. A client that sends
+    /// again sooner never meets a connection that is being closed; one that has been silent for longer hears of
+    /// the end at once.
     pub idle_grace: Duration,
     /// How long all of it may take.
     pub within: Duration,
@@ -140,12 +145,9 @@ impl Listener {
     pub(super) async fn drain(&self, drain: Drain) {
         self.stop();
         let ended = tokio::time::timeout(drain.within, async {
-            if tokio::time::timeout(drain.idle_grace, self.seats.are_empty())
-                .await
-                .is_err()
-            {
-                self.seats.end_idle();
-                self.seats.are_empty().await;
+            while !self.seats.is_empty() {
+                let next = self.seats.end_idle(drain.idle_grace).max(LOOK_EVERY);
+                let _ = tokio::time::timeout(next, self.seats.are_empty()).await;
             }
         });
         if ended.await.is_err() {

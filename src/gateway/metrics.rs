@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
 use super::body::HeldBytes;
+use super::forward::Cut;
 use super::policy_cell::PolicyCell;
 use super::transport_metrics::Transport;
 use crate::clock::Clock;
@@ -41,6 +43,7 @@ struct ByApi {
     requests: IntCounterVec,
     request_seconds: HistogramVec,
     upstream_seconds: HistogramVec,
+    cut: IntCounterVec,
 }
 
 /// What is counted for one API.
@@ -52,6 +55,8 @@ struct ApiMetrics {
     would_deny: Vec<IntCounter>,
     request_seconds: Histogram,
     upstream_seconds: Histogram,
+    cut_by_upstream: IntCounter,
+    cut_by_client: IntCounter,
 }
 
 impl Metrics {
@@ -60,39 +65,14 @@ impl Metrics {
     /// # Errors
     /// A name is taken already.
     pub fn new(registry: &Registry, apis: &[&str]) -> Result<Self, prometheus::Error> {
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "portcullis_requests_total",
-                "Requests by API, decision and reason.",
-            ),
-            &["api", "decision", "reason"],
-        )?;
-        let request_seconds = HistogramVec::new(
-            opts(
-                "portcullis_request_seconds",
-                "From the end of a request's head to the end of its answer.",
-            ),
-            &["api"],
-        )?;
-        let upstream_seconds = HistogramVec::new(
-            opts(
-                "portcullis_upstream_seconds",
-                "The part of a request that the upstream took.",
-            ),
-            &["api"],
-        )?;
         let cache = IntCounterVec::new(
             Opts::new("portcullis_token_cache_total", "Token cache look-ups."),
             &["result"],
         )?;
-        let by_api = ByApi {
-            requests,
-            request_seconds,
-            upstream_seconds,
-        };
+        let by_api = ByApi::new(registry)?;
         let metrics = Self {
             apis: by_api.of(apis),
-            by_api: by_api.clone(),
+            by_api,
             decision_seconds: decision_seconds()?,
             cache_hit: cache.with_label_values(&["hit"]),
             cache_miss: cache.with_label_values(&["miss"]),
@@ -114,10 +94,7 @@ impl Metrics {
             transport: Transport::new(registry)?,
         };
         for collector in [
-            Box::new(by_api.requests) as Box<dyn prometheus::core::Collector>,
-            Box::new(by_api.request_seconds),
-            Box::new(by_api.upstream_seconds),
-            Box::new(cache),
+            Box::new(cache) as Box<dyn Collector>,
             Box::new(metrics.decision_seconds.clone()),
             Box::new(metrics.jwks_fetch.clone()),
             Box::new(metrics.policy_version.clone()),
@@ -158,6 +135,15 @@ impl Metrics {
     pub fn denied(&self, api: Option<usize>, reason: DenyReason) {
         if let Some(api) = self.api(api) {
             count(&api.deny, reason);
+        }
+    }
+
+    /// Counts one response that ended in the middle.
+    pub fn cut(&self, api: usize, cut: Cut) {
+        let Some(api) = self.api(Some(api)) else { return };
+        match cut {
+            Cut::ByUpstream => api.cut_by_upstream.inc(),
+            Cut::ByClient => api.cut_by_client.inc(),
         }
     }
 
@@ -206,6 +192,51 @@ impl Metrics {
 }
 
 impl ByApi {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "portcullis_requests_total",
+                "Requests by API, decision and reason.",
+            ),
+            &["api", "decision", "reason"],
+        )?;
+        let request_seconds = HistogramVec::new(
+            opts(
+                "portcullis_request_seconds",
+                "From the end of a request's head to the end of its answer.",
+            ),
+            &["api"],
+        )?;
+        let upstream_seconds = HistogramVec::new(
+            opts(
+                "portcullis_upstream_seconds",
+                "The part of a request that the upstream took.",
+            ),
+            &["api"],
+        )?;
+        let cut = IntCounterVec::new(
+            Opts::new(
+                "portcullis_responses_cut_total",
+                "Responses that ended in the middle, by API and by whose fault; the client was told by a broken end.",
+            ),
+            &["api", "by"],
+        )?;
+        for collector in [
+            Box::new(requests.clone()) as Box<dyn Collector>,
+            Box::new(request_seconds.clone()),
+            Box::new(upstream_seconds.clone()),
+            Box::new(cut.clone()),
+        ] {
+            registry.register(collector)?;
+        }
+        Ok(Self {
+            requests,
+            request_seconds,
+            upstream_seconds,
+            cut,
+        })
+    }
+
     /// The counters of these APIs, and of what belongs to none.
     fn of(&self, apis: &[&str]) -> Vec<ApiMetrics> {
         apis.iter().chain([&NO_API]).map(|api| self.one(api)).collect()
@@ -223,6 +254,8 @@ impl ByApi {
             would_deny: by_reason("would_deny"),
             request_seconds: self.request_seconds.with_label_values(&[api]),
             upstream_seconds: self.upstream_seconds.with_label_values(&[api]),
+            cut_by_upstream: self.cut.with_label_values(&[api, "upstream"]),
+            cut_by_client: self.cut.with_label_values(&[api, "client"]),
         }
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod access_log;
 pub mod body;
+mod buffered;
 pub mod certificates;
 mod chunks;
 pub mod connection;

@@ -135,7 +135,8 @@ impl Gateway {
         self.metrics.allowed(Some(at), would_deny);
         self.tally_allowed(session, &cleared.permit);
         let status = answered.status();
-        let relayed = forward::relay(answered, session, pool).await.is_ok();
+        let relayed = forward::relay(answered, session, pool).await;
+        let relayed = relayed.map_err(|cut| self.metrics.cut(at, cut)).is_ok();
         Outcome {
             api: Some(at),
             status: if relayed { status } else { 0 },

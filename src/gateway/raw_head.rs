@@ -4,14 +4,18 @@
 //! Pingora's parser takes what comes for as long as it comes, takes bare line feeds, and repairs a
 //! request line that is none. So it is handed heads that were read and looked at here.
 
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora_core::protocols::Stream;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::seats::Seat;
 use crate::clock::instant;
 use crate::config::Limits;
 use crate::domain::decision::DenyReason;
@@ -22,7 +26,7 @@ pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// How HTTP/2 with prior knowledge begins (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a first read asks for. Most heads fit, and so do most bodies behind them.
+/// What a read asks for. Most heads fit, and so do most bodies behind them.
 const READ_BYTES: usize = 4096;
 
 /// A head, and what was read behind it.
@@ -43,7 +47,7 @@ pub enum NoHead {
     Refused(DenyReason),
 }
 
-/// Reads one head. `deadline` is the connection's one timer.
+/// Reads one head. `deadline` is the connection's one timer. From the first byte on its seat is busy.
 ///
 /// # Errors
 /// [`NoHead`], with nothing written to the client yet.
@@ -52,9 +56,10 @@ pub async fn read(
     mut deadline: Pin<&mut Sleep>,
     limits: &Limits,
     may_be_http2: bool,
+    seat: &Seat,
 ) -> Result<RawHead, NoHead> {
     set(deadline.as_mut(), limits.idle_timeout);
-    let mut bytes = BytesMut::with_capacity(READ_BYTES);
+    let mut bytes = BytesMut::new();
     let mut lines = Lines::default();
     let mut is_preface = may_be_http2;
     loop {
@@ -81,8 +86,8 @@ pub async fn read(
         }
         if !began {
             set(deadline.as_mut(), limits.header_timeout);
+            seat.set_busy(true);
         }
-        bytes.reserve(READ_BYTES);
     }
 }
 
@@ -91,15 +96,22 @@ fn set(deadline: Pin<&mut Sleep>, after: Duration) {
     deadline.reset(Instant::from_std(instant() + after));
 }
 
-/// Reads what is there, `None` when the time is over first.
+/// Reads what is there, `None` when the time is over first. Nothing is held until something is there.
 async fn read_some(
     stream: &mut Stream,
     deadline: Pin<&mut Sleep>,
     bytes: &mut BytesMut,
 ) -> Option<std::io::Result<usize>> {
+    let reading = poll_fn(|cx| {
+        let mut space = [MaybeUninit::uninit(); READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+        bytes.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    });
     tokio::select! {
         biased;
-        read = stream.read_buf(bytes) => Some(read),
+        read = reading => Some(read),
         () = deadline => None,
     }
 }

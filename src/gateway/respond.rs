@@ -10,6 +10,7 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
 
+use super::socket::Socket;
 use crate::config::{Api, ErrorForm};
 use crate::domain::decision::DenyReason;
 
@@ -128,24 +129,27 @@ impl Answer<'_> {
 }
 
 /// Writes a response's head. The last thing of a response says so itself: an HTTP/2 client would count
-/// the bytes that `Content-Length` promises, and miss them.
+/// the bytes that `Content-Length` promises, and miss them. Once the listener has stopped, each answer is
+/// the last of its connection, and says so.
 ///
 /// # Errors
 /// The client is gone.
 pub async fn write_head(session: &mut ServerSession, head: ResponseHeader, is_last: bool) -> Result<()> {
     let within = session.get_write_timeout().unwrap_or(WRITTEN_WITHIN);
     match session {
-        ServerSession::H2(session) => session.write_response_header(Box::new(head), is_last),
-        // Pingora bounds the writing of bodies only.
-        session => timeout(within, session.write_response_header(Box::new(head)))
-            .await
-            .unwrap_or_else(|_| {
-                Err(Error::explain(
-                    ErrorType::WriteTimedout,
-                    "writing a response's head",
-                ))
-            }),
+        ServerSession::H2(session) => return session.write_response_header(Box::new(head), is_last),
+        ServerSession::H1(session) if Socket::has_stopped(session) => session.set_server_keepalive(None),
+        _ => {}
     }
+    // Pingora bounds the writing of bodies only.
+    timeout(within, session.write_response_header(Box::new(head)))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::explain(
+                ErrorType::WriteTimedout,
+                "writing a response's head",
+            ))
+        })
 }
 
 async fn write(session: &mut ServerSession, head: ResponseHeader, body: Bytes, is_head: bool) -> Result<()> {

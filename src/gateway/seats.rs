@@ -2,33 +2,41 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use crate::clock::instant;
+
+/// Stands for the moment since when a connection is idle, while a request is under way on it.
+const BUSY: u64 = u64::MAX;
+
 /// The connections of one listener that are open.
-#[derive(Default)]
 pub(super) struct Seats {
     /// Open connections of all listeners together.
     open: Arc<AtomicUsize>,
     taken: Mutex<HashMap<u64, Taken>>,
     next: AtomicU64,
     left: Notify,
+    /// What moments are counted from.
+    began: Instant,
 }
 
 struct Taken {
     /// None until the task is known.
     task: Option<AbortHandle>,
-    busy: Arc<AtomicBool>,
+    /// Since when no request is under way, in milliseconds, or [`BUSY`].
+    idle_since: Arc<AtomicU64>,
 }
 
 /// A connection's place among the open ones; given back when dropped.
 pub(super) struct Seat {
     of: Arc<Seats>,
     id: u64,
-    busy: Arc<AtomicBool>,
+    idle_since: Arc<AtomicU64>,
 }
 
 impl Seats {
@@ -36,8 +44,16 @@ impl Seats {
     pub(super) fn new(open: Arc<AtomicUsize>) -> Arc<Self> {
         Arc::new(Self {
             open,
-            ..Self::default()
+            taken: Mutex::default(),
+            next: AtomicU64::new(0),
+            left: Notify::new(),
+            began: instant(),
         })
+    }
+
+    /// Milliseconds since the beginning.
+    fn now(&self) -> u64 {
+        u64::try_from((instant() - self.began).as_millis()).unwrap_or(BUSY - 1)
     }
 
     /// A seat, or none where `most` connections are open already.
@@ -46,13 +62,13 @@ impl Seats {
         let seat = Seat {
             of: Arc::clone(self),
             id: self.next.fetch_add(1, Ordering::Relaxed),
-            busy: Arc::default(),
+            idle_since: Arc::new(AtomicU64::new(self.now())),
         };
         if before >= most {
             return None;
         }
-        let (task, busy) = (None, Arc::clone(&seat.busy));
-        self.taken.lock().insert(seat.id, Taken { task, busy });
+        let (task, idle_since) = (None, Arc::clone(&seat.idle_since));
+        self.taken.lock().insert(seat.id, Taken { task, idle_since });
         Some(seat)
     }
 
@@ -63,13 +79,23 @@ impl Seats {
         }
     }
 
-    /// Ends the connections on which no request is under way.
-    pub(super) fn end_idle(&self) -> usize {
-        let taken = self.taken.lock();
-        let idle = taken.values().filter(|seat| !seat.busy.load(Ordering::Acquire));
-        idle.filter_map(|seat| seat.task.as_ref())
-            .map(AbortHandle::abort)
-            .count()
+    /// Ends the connections on which no request has been under way for this long. Answers after what time
+    /// the next one may be due.
+    pub(super) fn end_idle(&self, after: Duration) -> Duration {
+        let now = self.now();
+        let mut next = after;
+        for seat in self.taken.lock().values() {
+            let since = seat.idle_since.load(Ordering::Acquire);
+            if since == BUSY {
+                continue;
+            }
+            let left = after.saturating_sub(Duration::from_millis(now.saturating_sub(since)));
+            match &seat.task {
+                Some(task) if left.is_zero() => task.abort(),
+                _ => next = next.min(left),
+            }
+        }
+        next
     }
 
     /// Ends every connection.
@@ -102,7 +128,8 @@ impl Seat {
 
     /// From now on a request is under way, or none.
     pub(super) fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Release);
+        let idle_since = if busy { BUSY } else { self.of.now() };
+        self.idle_since.store(idle_since, Ordering::Release);
     }
 }
 

@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::protocols::l4::socket::SocketAddr as DigestAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::{ALPN, SslDigest};
@@ -17,18 +20,12 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufStream, ReadBuf};
-use tokio::net::TcpStream;
+use pingora_core::server::ShutdownWatch;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-/// Bytes read ahead of a connection. Larger reads, as of bodies, go past the buffer.
-const READ_AHEAD: usize = 16 << 10;
-
-/// Bytes gathered until they are written: a head and a small body leave in one packet.
-const WRITE_BEHIND: usize = 4 << 10;
-
-/// The connection below TLS, or all of it where there is none.
-pub(super) type Buffered = BufStream<TcpStream>;
+use super::buffered::Buffered;
+use super::chunks::Chunks;
 
 /// One client's connection.
 pub(super) struct Socket {
@@ -38,6 +35,9 @@ pub(super) struct Socket {
     id: UniqueIDType,
     addresses: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
+    /// Whether its listener has stopped.
+    stopped: ShutdownWatch,
+    is_torn: AtomicBool,
 }
 
 enum Io {
@@ -45,32 +45,32 @@ enum Io {
     Tls(Box<TlsStream<Buffered>>),
 }
 
-/// A fresh connection with its buffers.
-pub(super) fn buffered(stream: TcpStream) -> Buffered {
-    // Answers are small and complete: waiting to fill a packet only delays them.
-    let _ = stream.set_nodelay(true);
-    BufStream::with_capacity(READ_AHEAD, WRITE_BEHIND, stream)
-}
-
 impl Socket {
-    pub(super) fn plain(stream: Buffered, client: SocketAddr) -> Self {
-        let id = stream.get_ref().as_raw_fd();
-        Self::new(Io::Plain(stream), id, client, None)
+    pub(super) fn plain(stream: Buffered, client: SocketAddr, stopped: ShutdownWatch) -> Self {
+        let id = stream.stream().as_raw_fd();
+        Self::new(Io::Plain(stream), id, client, None, stopped)
     }
 
-    pub(super) fn tls(stream: TlsStream<Buffered>, client: SocketAddr) -> Self {
+    pub(super) fn tls(stream: TlsStream<Buffered>, client: SocketAddr, stopped: ShutdownWatch) -> Self {
         let (below, session) = stream.get_ref();
-        let id = below.get_ref().as_raw_fd();
+        let id = below.stream().as_raw_fd();
         let cipher = session.negotiated_cipher_suite();
         let cipher = cipher
             .and_then(|suite| suite.suite().as_str())
             .unwrap_or_default();
         let version = session.protocol_version().and_then(|version| version.as_str());
         let digest = SslDigest::new(cipher, version.unwrap_or_default(), None, None, Vec::new());
-        Self::new(Io::Tls(Box::new(stream)), id, client, Some(Arc::new(digest)))
+        let tls = Some(Arc::new(digest));
+        Self::new(Io::Tls(Box::new(stream)), id, client, tls, stopped)
     }
 
-    fn new(io: Io, id: UniqueIDType, client: SocketAddr, tls: Option<Arc<SslDigest>>) -> Self {
+    fn new(
+        io: Io,
+        id: UniqueIDType,
+        client: SocketAddr,
+        tls: Option<Arc<SslDigest>>,
+        stopped: ShutdownWatch,
+    ) -> Self {
         let addresses = SocketDigest::from_raw_fd(id);
         let _ = addresses.peer_addr.set(Some(DigestAddr::Inet(client)));
         Self {
@@ -79,6 +79,42 @@ impl Socket {
             id,
             addresses: Arc::new(addresses),
             tls,
+            stopped,
+            is_torn: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the listener of the connection that carries this request has stopped.
+    pub(super) fn has_stopped(session: &HttpSession) -> bool {
+        Self::of(session).is_some_and(|socket| *socket.stopped.borrow())
+    }
+
+    /// From now on the connection of this request can only end by a reset: its client must see that something
+    /// is missing.
+    pub(super) fn tear(session: &ServerSession) {
+        if let ServerSession::H1(session) = session
+            && let Some(socket) = Self::of(session)
+        {
+            let tcp = match &socket.io {
+                Io::Plain(stream) => stream.stream(),
+                Io::Tls(stream) => stream.get_ref().0.stream(),
+            };
+            let _ = tcp.set_zero_linger();
+            socket.is_torn.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the connection of this request is to end by a reset.
+    pub(super) fn is_torn(session: &HttpSession) -> bool {
+        Self::of(session).is_some_and(|socket| socket.is_torn.load(Ordering::Relaxed))
+    }
+
+    /// The connection that carries a request.
+    fn of(session: &HttpSession) -> Option<&Self> {
+        let stream = (**session.stream()).as_any();
+        match stream.downcast_ref::<Chunks>() {
+            Some(chunks) => chunks.stream().as_any().downcast_ref(),
+            None => stream.downcast_ref(),
         }
     }
 

@@ -13,8 +13,8 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::buffered::Buffered;
 use super::certificates::{Files, Summary, TlsError};
-use super::socket::Buffered;
 use super::transport_metrics::{Handshake, Transport};
 use crate::clock::Clock;
 use crate::config::{FileWatch, ListenerTls};

@@ -336,24 +336,29 @@ impl Connection {
         Ok(())
     }
 
+    /// How long the head of the final response is waited for, with all that comes before it.
+    #[must_use]
+    pub fn head_within(&self) -> Duration {
+        match self.is_cut_short {
+            true => self.read.min(ANSWERED_ALREADY),
+            false => self.read,
+        }
+    }
+
     /// Reads the next response head: an interim one, or the final one.
     ///
     /// # Errors
     /// The server sent something else, nothing in time, or closed.
     pub async fn response_head(&mut self) -> Result<ResponseHeader, BError> {
-        let within = match self.is_cut_short {
-            true => self.read.min(ANSWERED_ALREADY),
-            false => self.read,
-        };
         let missing = || Error::explain(ErrorType::InvalidHTTPHeader, "the upstream sent no response head");
         match &mut self.link {
             Link::H1(session) => {
-                session.read_timeout = Some(within);
+                session.read_timeout = Some(self.read);
                 session.read_response().await?;
                 session.resp_header().cloned().ok_or_else(missing)
             }
             Link::H2(session) => {
-                session.set_read_timeout(Some(within));
+                session.set_read_timeout(Some(self.read));
                 session.read_response_header().await?;
                 session.response_header().cloned().ok_or_else(missing)
             }

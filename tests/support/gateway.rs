@@ -196,6 +196,11 @@ impl TestGateway {
         self.running.drain(drain).await;
     }
 
+    /// Begins to end it as TERM does.
+    pub async fn drain(&self, idle_grace: Duration, within: Duration) {
+        self.running.drain(Drain { idle_grace, within }).await;
+    }
+
     /// Connections that are open now.
     pub fn open_connections(&self) -> f64 {
         self.metric("portcullis_connections", &[])
