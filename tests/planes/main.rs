@@ -28,6 +28,7 @@ mod support {
 mod admin;
 mod app_keys;
 mod cli;
+mod descriptors;
 mod kills;
 mod lifecycle;
 mod mixed_load;

@@ -118,6 +118,32 @@ fn reloads_under_load_fail_no_request() {
     world.serve.stop();
 }
 
+#[test]
+fn servers_of_a_pool_change_under_load_and_no_request_fails() {
+    let mut world = Loaded::start("");
+    let next = CountingUpstream::start(&world.load.runtime);
+    let token = world.env.token("", "tracking_api:write");
+    let to = Serve::address(world.serve.gateway.as_ref());
+    world.load.keep_sending(8, to, &good_request(&world.env, &token));
+    eventually("the first server is in use", || world.upstream.requests() > 100);
+    let (from, to) = (world.upstream.address.to_string(), next.address.to_string());
+    world.write_config(&world.config.replace(&from, &to));
+    world.serve.process.signal("HUP");
+    // Each client has had an answer of the new server by then, most likely many.
+    eventually("the new server is in use", || next.requests() > 200);
+    let before = world.upstream.requests();
+    eventually("the new server goes on", || next.requests() > 500);
+    assert_eq!(
+        world.upstream.requests(),
+        before,
+        "the first server is still in use"
+    );
+    let seen = world.load.stop();
+    seen.assert_none_failed();
+    assert_eq!(seen.with_status(200), before + next.requests());
+    world.serve.stop();
+}
+
 /// The records that say what a reload did, once there are this many.
 fn records(serve: &Serve, message: &str, count: usize) -> Vec<String> {
     serve.process.stderr.wait_for(message, |lines| {

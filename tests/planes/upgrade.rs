@@ -2,13 +2,18 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::reload::{Loaded, count, good_request};
-use super::support::process::{Process, portcullis};
-use super::support::product::Serve;
+use super::support::load::{CountingUpstream, Load};
+use super::support::process::{DEADLINE, Process, eventually, portcullis};
+use super::support::product::{
+    CONTROL_PLANE, OBSERVABILITY, Serve, Wishes, gateway_to, quickstart_data, served_env,
+};
 
 /// How many upgrades happen under load; a number in this variable asks for more.
 const UPGRADES: (&str, usize) = ("PORTCULLIS_TEST_UPGRADES", 1);
@@ -62,6 +67,74 @@ fn upgrades_under_load_fail_no_request() {
     assert_eq!(seen.with_status(200), world.upstream.requests());
     assert!(fetched > 0);
     serve.stop();
+}
+
+/// A process that this one did not start; it ends when dropped.
+struct Successor(u32);
+
+impl Successor {
+    fn signal(&self, name: &str) -> bool {
+        let kill = format!("kill -{name} {}", self.0);
+        let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        sent.success()
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        self.signal("KILL");
+    }
+}
+
+/// What the next message to a service manager says the main process is.
+fn main_process(manager: &UnixDatagram) -> u32 {
+    let mut message = [0; 256];
+    let length = manager.recv(&mut message).expect("word from the process");
+    let message = String::from_utf8_lossy(&message[..length]).into_owned();
+    assert!(message.contains("READY=1"), "{message}");
+    let id = message.lines().find_map(|line| line.strip_prefix("MAINPID="));
+    id.unwrap().parse().unwrap()
+}
+
+/// As a service manager does it: a signal to the process that runs, and word from the one that runs then.
+#[test]
+fn signal_upgrades_under_load_and_says_which_process_it_is_now() {
+    let dir = quickstart_data();
+    let mut load = Load::new();
+    let upstream = CountingUpstream::start(&load.runtime);
+    let config =
+        gateway_to(upstream.address, &Wishes::default()) + OBSERVABILITY + CONTROL_PLANE + UPGRADABLE;
+    let config = dir.write("portcullis.yaml", &config);
+    let manager = UnixDatagram::bind(dir.join("notify.sock")).unwrap();
+    manager.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut command = portcullis(["serve", "--config"]);
+    command.arg(&config).env("NOTIFY_SOCKET", dir.join("notify.sock"));
+    let mut serve = Serve::by(&mut command);
+    assert_eq!(main_process(&manager), serve.process.id());
+    let env = served_env(dir.path(), &serve);
+    let token = env.token("", "tracking_api:write");
+    let to = Serve::address(serve.gateway.as_ref());
+    load.keep_sending(4, to, &good_request(&env, &token));
+
+    serve.process.signal("USR2");
+    let successor = Successor(main_process(&manager));
+    assert_ne!(successor.0, serve.process.id());
+    // The first one ends, and has told nobody that the service does.
+    assert_eq!(serve.process.wait(), Some(0));
+    manager.set_nonblocking(true).unwrap();
+    assert!(manager.recv(&mut [0; 256]).is_err(), "there was more to say");
+    let before = upstream.requests();
+    eventually("the other process serves", || upstream.requests() > before + 100);
+    let seen = load.stop();
+    seen.assert_none_failed();
+    assert_eq!(seen.with_status(200), upstream.requests());
+    assert!(successor.signal("TERM"));
+    let finished = serve.process.finish();
+    assert!(
+        finished.stderr.contains("the other process serves now"),
+        "{}",
+        finished.stderr
+    );
 }
 
 #[test]
@@ -163,7 +236,7 @@ fn kept_connection_gets_one_more_answer_after_term_and_none_past_its_time() {
             .then_some(())
     });
     // The log line comes before the listeners are told.
-    super::support::process::eventually("the listener is closed", || {
+    eventually("the listener is closed", || {
         TcpStream::connect(Serve::address(world.serve.gateway.as_ref())).is_err()
     });
     used.write_all(&request).unwrap();

@@ -93,6 +93,14 @@ impl Process {
         self.finish()
     }
 
+    /// Waits until it has ended by itself, although others may still write where it did.
+    pub fn wait(&mut self) -> Option<i32> {
+        eventually("the program has ended", || {
+            self.child.try_wait().unwrap().is_some()
+        });
+        self.child.wait().unwrap().code()
+    }
+
     /// Waits until it has ended by itself.
     pub fn finish(mut self) -> Finished {
         // A program's output ends no earlier than it does.
