@@ -97,7 +97,7 @@ async fn connect(options: &AnyConnectOptions, url: &DatabaseUrl) -> Result<AnyCo
         Err(_) => sqlx::Error::PoolTimedOut,
     };
     let hint = match &problem {
-        sqlx::Error::Tls(_) => {
+        problem if is_about_tls(problem) => {
             "TLS is asked for unless the URL ends in ?sslmode=disable; ?sslrootcert=FILE names a CA of your own"
         }
         sqlx::Error::Database(_) => "check the user, the password and the database's name in the URL",
@@ -108,6 +108,15 @@ async fn connect(options: &AnyConnectOptions, url: &DatabaseUrl) -> Result<AnyCo
         problem,
         hint,
     })
+}
+
+/// Whether there is no TLS with the server, or not with the right one, which comes as an error of its connection.
+fn is_about_tls(problem: &sqlx::Error) -> bool {
+    match problem {
+        sqlx::Error::Tls(_) => true,
+        sqlx::Error::Io(error) => error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()),
+        _ => false,
+    }
 }
 
 async fn check_server(connection: &mut AnyConnection, url: &DatabaseUrl) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@ mod apps;
 mod audit;
 mod client_endpoints;
 mod conditions;
+mod database_tls;
 mod denials;
 mod leaked;
 mod limits;
@@ -29,6 +30,8 @@ mod publish;
 mod revoke;
 mod revoke_all;
 mod search;
+#[path = "../support/secrets.rs"]
+mod secrets;
 mod service;
 mod sessions;
 mod shared;

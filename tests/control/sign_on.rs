@@ -11,6 +11,7 @@ use portcullis::domain::ids::WorkspaceId;
 use portcullis::domain::network::Network;
 use serde_json::json;
 
+use super::secrets;
 use super::support::{Answer, ISSUER, OPERATOR, TempDir, TestControl, send_to};
 
 const CLIENT_ID: &str = "portcullis of the tests";
@@ -36,6 +37,7 @@ impl Provider {
             "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "in_id_token": in_id_token,
             "redirect_uri": format!("{ISSUER}/login/oidc/callback"),
         });
+        secrets::note([CLIENT_SECRET]);
         let mut process = Command::new("node")
             .arg(folder.join("provider.mjs"))
             .env("PROVIDER", settings.to_string())

@@ -33,6 +33,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::postgres::{Cluster, Database};
+use super::secrets;
 
 /// Nothing here takes this long unless it hangs.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -220,6 +221,7 @@ pub async fn send_to(
         write!(head, "{name}: {value}\r\n").unwrap();
     }
     head.push_str("\r\n");
+    note_secrets(headers, body);
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -230,6 +232,21 @@ pub async fn send_to(
         Answer::parse(&answer)
     };
     tokio::time::timeout(DEADLINE, exchange).await.unwrap()
+}
+
+/// Writes down the secrets that a request carries.
+fn note_secrets(headers: &[(&str, &str)], body: &[u8]) {
+    for (_, value) in headers.iter().filter(|(name, _)| *name == "Cookie") {
+        secrets::note_cookies(value);
+    }
+    if let Ok(body) = serde_json::from_slice(body) {
+        secrets::note_members(&body);
+    } else if let Some((_, form)) = std::str::from_utf8(body)
+        .ok()
+        .and_then(|body| body.split_once("client_assertion="))
+    {
+        secrets::note(form.split('&').next());
+    }
 }
 
 /// The body of a token request, as all released SDKs write it.
@@ -430,6 +447,7 @@ impl TestKey {
             LazyLock::new(|| Arc::new(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()));
         let private: Pkcs8V1Der<'_> = PAIR.as_der().unwrap();
         let public: PublicKeyX509Der<'_> = PAIR.public_key().as_der().unwrap();
+        secrets::note_private_key(&pem("PRIVATE KEY", private.as_ref()));
         Self {
             algorithm,
             pair: Pair::Rsa(Arc::clone(&PAIR)),
@@ -445,6 +463,7 @@ impl TestKey {
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
         let public_pem = pem("PUBLIC KEY", public.as_ref());
         let private_pem = pem("PRIVATE KEY", pkcs8.as_ref());
+        secrets::note_private_key(&private_pem);
         Self {
             algorithm: Algorithm::Es256,
             pair: Pair::P256(Arc::new(pair)),
@@ -459,6 +478,7 @@ impl TestKey {
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
         let public_pem = pem("PUBLIC KEY", public.as_ref());
         let private_pem = pem("PRIVATE KEY", pkcs8.as_ref());
+        secrets::note_private_key(&private_pem);
         Self {
             algorithm: Algorithm::EdDsa,
             pair: Pair::Ed25519(Arc::new(pair)),
@@ -542,14 +562,21 @@ impl Answer {
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let mut lines = head.split("\r\n");
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let headers = lines
+        let headers: Vec<_> = lines
             .map(|line| line.split_once(": ").unwrap())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
+        for (_, value) in headers.iter().filter(|(name, _)| name == "set-cookie") {
+            secrets::note_cookies(value);
+        }
+        let body = bytes[end + 4..].to_vec();
+        if let Ok(body) = serde_json::from_slice(&body) {
+            secrets::note_members(&body);
+        }
         Self {
             status,
             headers,
-            body: bytes[end + 4..].to_vec(),
+            body,
         }
     }
 

@@ -4,16 +4,37 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis::control::verify_trail;
+use portcullis::domain::access_token::VerifiedToken;
 use portcullis::domain::digest::sha256;
+use portcullis::domain::ids::{SourceId, WorkspaceId, WriteKey};
+use portcullis::domain::key::PublicKey;
+use portcullis::domain::policy::{Freshness, WhenStale};
+use portcullis::snapshot;
+use portcullis::store::Store;
+use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _, migrate::Migrator};
 
-use super::support::{NOW, TempDir, TestControl, on_postgres};
+use super::support::{
+    AUDIENCE, ISSUER, NOW, OPERATOR, TempDir, TestControl, TestKey, header_of, on_postgres, unique,
+};
+
+const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/migrations");
+
+/// The last schema step of this build.
+fn newest_step() -> i64 {
+    let files = std::fs::read_dir(MIGRATIONS).unwrap();
+    let steps = files.map(|file| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        name.split('_').next().unwrap().parse::<i64>().unwrap()
+    });
+    steps.max().unwrap()
+}
 
 /// A store whose schema is that of the first `steps` migrations.
 async fn store_of(dir: &TempDir, steps: i64) -> AnyConnection {
     let mut connection = dir.sql().await;
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations");
-    let mut migrator = Migrator::new(folder).await.unwrap();
+    let mut migrator = Migrator::new(Path::new(MIGRATIONS)).await.unwrap();
     let kept = migrator.iter().filter(|step| step.version <= steps).cloned();
     migrator.migrations = kept.collect();
     migrator.run(&mut connection).await.unwrap();
@@ -82,4 +103,445 @@ async fn members_of_the_first_schema_become_people_with_grants() {
         .await
         .unwrap();
     assert!(broken.is_empty(), "{broken:?}");
+}
+
+const DAY: u64 = 86_400;
+const WRITE_KEY: &str = "write-key-of-before";
+const SESSION: &str = "SSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSSS";
+const REVOKED: &str = "token-id-of-before";
+
+/// The hashes of the two events below, as the build that first wrote a trail made them.
+const HASHES: [&str; 2] = [
+    "uJjY8Xoatbnm5C8jwbtOZy7ZLdUQ_sv9OFNx1sHBQnk",
+    "uohnitRDt_tdIWaXxVXQVbEJ-eWpsCqlAPR9QtuAQ9c",
+];
+
+fn base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn thumbprint(key: &TestKey) -> String {
+    PublicKey::from_pem(&key.public_pem)
+        .unwrap()
+        .thumbprint()
+        .to_string()
+}
+
+/// What every store of before holds that matters, and what opens it.
+struct Before {
+    app_key: TestKey,
+    signing: TestKey,
+    retired: TestKey,
+    api_token: String,
+    /// An assertion that was used.
+    used: String,
+}
+
+impl Before {
+    fn new() -> Self {
+        let app_key = TestKey::p256();
+        let used = app_key.sign(&Self::header(), &Self::claims("used"));
+        Self {
+            app_key,
+            signing: TestKey::p256(),
+            retired: TestKey::p256(),
+            api_token: format!("pcl_{}", "u".repeat(40)),
+            used,
+        }
+    }
+
+    fn header() -> Value {
+        json!({"alg": "ES256", "kid": "key_1", "typ": "JWT"})
+    }
+
+    fn claims(id: &str) -> Value {
+        json!({"iss": "app_1", "sub": "app_1", "aud": ISSUER, "iat": NOW - 5, "exp": NOW + 55, "jti": id})
+    }
+
+    /// A token that one of our keys signed.
+    fn token(&self, by: &TestKey) -> String {
+        let header = json!({"alg": "ES256", "kid": thumbprint(by), "typ": "at+jwt"});
+        let claims = json!({
+            "iss": ISSUER, "sub": "app_1", "client_id": "app_1", "aud": AUDIENCE, "iat": NOW - 450,
+            "exp": NOW + DAY, "jti": "kept", "scope": "tracking_api:write", "workspace_id": "ws_1",
+            "client_key_id": "key_1",
+        });
+        by.sign(&header, &claims)
+    }
+
+    /// The rows, as the schema of the first `steps` steps takes them.
+    fn rows(&self, steps: i64) -> Vec<String> {
+        let mut rows = self.directory(steps);
+        rows.extend(self.signing_keys(steps));
+        rows.extend(self.people(steps));
+        rows.extend(self.ledger(steps));
+        rows
+    }
+
+    fn directory(&self, steps: i64) -> Vec<String> {
+        let digest = WriteKey::parse(WRITE_KEY).unwrap().digest();
+        let digest = base64url(&digest.0.to_bytes());
+        let (pem, thumbprint) = (&self.app_key.public_pem, thumbprint(&self.app_key));
+        let (search, web, sender) = if steps >= 6 {
+            (", search", ", 'web site'", ", 'sender'")
+        } else {
+            ("", "", "")
+        };
+        let (moment, of_key, of_workspace) = if steps >= 8 {
+            (
+                ", not_issued_before",
+                format!(", {}", NOW - 600),
+                format!(", {}", NOW - 700),
+            )
+        } else {
+            ("", String::new(), String::new())
+        };
+        vec![
+            "UPDATE policy_version SET version = 3".to_owned(),
+            format!("INSERT INTO policy_changes (version, body, at) VALUES (3, '[]', {NOW})"),
+            format!(
+                "INSERT INTO workspaces (id, name, created_at{moment}) VALUES ('ws_1', 'One', {}{of_workspace})",
+                NOW - 1_000
+            ),
+            format!(
+                "INSERT INTO apps (id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at{search}) \
+                 VALUES ('app_1', 'ws_1', 'Sender', 'tracking_api:write', '2d', {}, 4, {}{sender})",
+                NOW - 500,
+                NOW - 900
+            ),
+            format!(
+                "INSERT INTO app_keys (id, app, name, pem, thumbprint, algorithm, created_at, last_used_at{moment}) \
+                 VALUES ('key_1', 'app_1', 'first', '{pem}', '{thumbprint}', 'ES256', {}, {}{of_key})",
+                NOW - 900,
+                NOW - 100
+            ),
+            format!(
+                "INSERT INTO sources (id, workspace, name, kind, write_key, write_key_digest, enforcement, app, created_at{search}) \
+                 VALUES ('src_1', 'ws_1', 'Web Site', 'python', '{WRITE_KEY}', '{digest}', 'on', 'app_1', {}{web})",
+                NOW - 800
+            ),
+        ]
+    }
+
+    fn signing_keys(&self, steps: i64) -> Vec<String> {
+        let der = |key: &TestKey| -> String {
+            key.private_pem
+                .lines()
+                .filter(|line| !line.starts_with("-----"))
+                .collect()
+        };
+        let keys = [(&self.retired, NOW - 2_000, 0), (&self.signing, NOW - 1_000, 1)];
+        keys.map(|(key, from, active)| {
+            let (id, der) = (thumbprint(key), der(key));
+            if steps < 7 {
+                return format!(
+                    "INSERT INTO signing_keys (id, algorithm, pkcs8, active, created_at) \
+                     VALUES ('{id}', 'ES256', '{der}', {active}, {from})"
+                );
+            }
+            let until = if active == 1 {
+                "NULL, NULL".to_owned()
+            } else {
+                format!("{}, {}", NOW - 1_000, NOW + DAY)
+            };
+            format!(
+                "INSERT INTO signing_keys (id, algorithm, secret, public, created_at, signs_from, signs_until, ends_at) \
+                 VALUES ('{id}', 'ES256', '{der}', '', {from}, {from}, {until})"
+            )
+        })
+        .to_vec()
+    }
+
+    fn people(&self, steps: i64) -> Vec<String> {
+        let hash = base64url(&sha256(self.api_token.as_bytes()));
+        let token = format!(
+            "INSERT INTO api_tokens (id, member, name, hash, prefix, created_at, last_used_at, expires_at) \
+             VALUES ('tok_1', 'mem_1', 'old', '{hash}', 'pcl_uuuu', {NOW}, NULL, {})",
+            NOW + DAY
+        );
+        if steps < 3 {
+            return vec![
+                format!(
+                    "INSERT INTO members (id, workspace, account, email, role, password_hash, created_at) \
+                     VALUES ('mem_1', 'ws_1', 'acc_1', 'a@example.com', 'workspace_owner', 'hash', {NOW})"
+                ),
+                token,
+            ];
+        }
+        let mut rows = vec![
+            format!(
+                "INSERT INTO accounts (id, email, password_hash, created_at) VALUES ('acc_1', 'a@example.com', 'hash', {NOW})"
+            ),
+            format!(
+                "INSERT INTO members (id, workspace, account, created_at, joined_at) VALUES ('mem_1', 'ws_1', 'acc_1', {NOW}, {NOW})"
+            ),
+            "INSERT INTO grants (member, role, resource) VALUES ('mem_1', 'workspace_owner', '*')".to_owned(),
+            token,
+        ];
+        if steps >= 4 {
+            rows.extend([
+                format!("INSERT INTO accounts (id, email, created_at) VALUES ('acc_2', 'b@example.com', {NOW})"),
+                format!("INSERT INTO members (id, workspace, account, created_at) VALUES ('mem_2', 'ws_1', 'acc_2', {NOW})"),
+                "INSERT INTO grants (member, role, resource) VALUES ('mem_2', 'source_admin', 'src_1')".to_owned(),
+                format!("INSERT INTO invitations (member, hash, expires_at, failures) VALUES ('mem_2', '{hash}', {}, 1)", NOW + DAY),
+            ]);
+        }
+        if steps >= 5 {
+            let secret = base64url(&sha256(SESSION.as_bytes()));
+            rows.extend([
+                format!(
+                    "INSERT INTO sessions (hash, id, account, created_at, last_seen_at, expires_at, method, user_agent, address) \
+                     VALUES ('{secret}', 'ses_1', 'acc_1', {NOW}, {NOW}, {}, 'password', 'test', '192.0.2.1')",
+                    NOW + DAY
+                ),
+                format!("INSERT INTO known_browsers (hash, account, expires_at) VALUES ('{hash}', 'acc_1', {})", NOW + DAY),
+                "INSERT INTO identities (issuer, subject, account) VALUES ('https://id.test', 's', 'acc_1')".to_owned(),
+            ]);
+        }
+        rows
+    }
+
+    fn ledger(&self, steps: i64) -> Vec<String> {
+        let input = self.used.rsplit_once('.').unwrap().0;
+        let used = base64url(&sha256(input.as_bytes()));
+        let mut rows = vec![
+            format!(
+                "INSERT INTO used_assertions (digest, expires_at) VALUES ('{used}', {})",
+                NOW + 55
+            ),
+            format!(
+                "INSERT INTO revocations (issuer, token_id, expires_at, app, at, reason) \
+                 VALUES ('{ISSUER}', '{REVOKED}', {}, 'app_1', {NOW}, 'test')",
+                NOW + DAY
+            ),
+        ];
+        if steps >= 2 {
+            rows.push(format!(
+                "INSERT INTO traffic (source, span, verdict, reason, agent, address, requests) \
+                 VALUES ('src_1', {}, 'deny', 'token_missing', '', '', 7)",
+                NOW
+            ));
+        }
+        if steps >= 3 {
+            let columns = "position, id, workspace, at, action, actor_type, actor_id, actor_name, address, \
+                           resource_type, resource_id, resource_name, changed_to, hash";
+            let [first, last] = HASHES;
+            rows.extend([
+                format!(
+                    "INSERT INTO audit_events ({columns}) VALUES (1, 'evt_1', 'ws_1', {}, 'app.created', 'member', \
+                     'mem_1', 'a@example.com', '192.0.2.1', 'app', 'app_1', 'Sender', '{{\"name\":\"Sender\"}}', '{first}')",
+                    NOW - 900
+                ),
+                format!(
+                    "INSERT INTO audit_events ({columns}) VALUES (2, 'evt_2', NULL, {}, 'account.password_reset', \
+                     'system', 'admin', 'admin', NULL, 'account', 'acc_1', 'a@example.com', NULL, '{last}')",
+                    NOW - 800
+                ),
+                format!("UPDATE audit_chain SET newest_position = 2, newest_hash = '{last}'"),
+            ]);
+        }
+        if steps >= 6 {
+            rows.push(format!(
+                "INSERT INTO issued_tokens (app, app_key, issued_hour, expires_hour, issued) \
+                 VALUES ('app_1', 'key_1', {}, {}, 5)",
+                NOW / 3_600,
+                NOW / 3_600 + 48
+            ));
+        }
+        if steps >= 9 {
+            rows.push(format!(
+                "INSERT INTO leaked_tokens (id, workspace, kind, token_hash, token_id, owner, url, source, reporter, reported_at) \
+                 VALUES ('leak_1', 'ws_1', 'access_token', '{}', '{REVOKED}', 'app_1', 'https://x.test', 'content', 'github', {NOW})",
+                "0".repeat(64)
+            ));
+        }
+        rows
+    }
+}
+
+/// What this build says of a store that was made with the first `steps` steps.
+async fn check_upgraded(server: &TestControl, dir: &TempDir, before: &Before, steps: i64) {
+    let authorization = format!("Bearer {}", before.api_token);
+    let read = async |path: &str| {
+        let target = format!("/api/v1/workspaces/ws_1{path}");
+        let headers = [("Authorization", authorization.as_str())];
+        let answer = server.send("GET", &target, &headers, b"").await;
+        assert_eq!(answer.status, 200, "step {steps}, {path}: {answer:?}");
+        answer.json()
+    };
+    assert_eq!(read("").await["name"], "One");
+    let app = read("/apps/app_1").await;
+    let key = &app["keys"][0];
+    assert_eq!(
+        (
+            &app["name"],
+            &app["token_lifetime"],
+            &app["scopes"],
+            &app["sources"],
+            &key["id"],
+            &key["thumbprint"]
+        ),
+        (
+            &json!("Sender"),
+            &json!("2d"),
+            &json!(["tracking_api:write"]),
+            &json!(["src_1"]),
+            &json!("key_1"),
+            &json!(thumbprint(&before.app_key))
+        ),
+        "step {steps}"
+    );
+    assert!(key["last_used_at"].is_string(), "{key}");
+    let source = read("/sources/src_1").await;
+    assert_eq!(
+        (
+            &source["name"],
+            &source["write_key"],
+            &source["enforcement"],
+            &source["app_id"],
+            &source["kind"]
+        ),
+        (
+            &json!("Web Site"),
+            &json!(WRITE_KEY),
+            &json!("on"),
+            &json!("app_1"),
+            &json!("python")
+        ),
+        "step {steps}"
+    );
+    let members = read("/members").await;
+    let emails: Vec<&Value> = members["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| &member["email"])
+        .collect();
+    assert_eq!(emails[0], "a@example.com");
+    assert_eq!(emails.len(), if steps >= 4 { 2 } else { 1 });
+    check_tokens(server, before, steps).await;
+
+    if steps >= 2 {
+        let (workspace, source) = (
+            WorkspaceId::parse("ws_1").unwrap(),
+            SourceId::parse("src_1").unwrap(),
+        );
+        let traffic = server
+            .control
+            .source_traffic(&OPERATOR, &workspace, &source)
+            .await
+            .unwrap();
+        assert_eq!(traffic.day[0].requests, 7, "step {steps}");
+    }
+    if steps >= 3 {
+        let events = read("/audit-events").await;
+        let oldest = events["items"].as_array().unwrap().last().unwrap();
+        assert_eq!(oldest["id"], "evt_1", "step {steps}");
+        let store = Store::open_to_read(&dir.store()).await.unwrap();
+        let trail = verify_trail(&store, None).await.unwrap();
+        store.close().await;
+        assert!(
+            trail.faults.is_empty() && trail.events >= 2,
+            "step {steps}: {:?}",
+            trail.faults
+        );
+    }
+    if steps >= 5 {
+        let cookie = format!("__Host-portcullis={SESSION}");
+        let session = server
+            .send("GET", "/api/v1/session", &[("Cookie", &cookie)], b"")
+            .await;
+        assert_eq!(session.json()["email"], "a@example.com", "step {steps}");
+    }
+    if steps >= 9 {
+        assert_eq!(read("/leaked-tokens").await["items"][0]["id"], "leak_1");
+    }
+    let mut sql = dir.sql().await;
+    let mut count =
+        async |text: &'static str| -> i64 { sqlx::query_scalar(text).fetch_one(&mut sql).await.unwrap() };
+    let of = |from: i64, rows: i64| if steps >= from { rows } else { 0 };
+    assert_eq!(
+        count("SELECT count(*) FROM apps WHERE search = 'sender'").await,
+        1,
+        "step {steps}"
+    );
+    assert_eq!(
+        count("SELECT count(*) FROM sources WHERE search = 'web site'").await,
+        1,
+        "step {steps}"
+    );
+    assert_eq!(
+        count("SELECT count(*) FROM invitations WHERE failures = 1").await,
+        of(4, 1)
+    );
+    assert_eq!(count("SELECT count(*) FROM known_browsers").await, of(5, 1));
+    assert_eq!(count("SELECT count(*) FROM identities").await, of(5, 1));
+}
+
+/// Which tokens are still good, and which are still not.
+async fn check_tokens(server: &TestControl, before: &Before, steps: i64) {
+    let replayed = server.ask(&before.used, "").await;
+    assert_eq!(
+        replayed.status, 401,
+        "step {steps}: a used assertion is taken again"
+    );
+    let assertion = before.app_key.sign(&Before::header(), &Before::claims(&unique()));
+    let issued = server.ask(&assertion, "").await;
+    assert_eq!(issued.status, 200, "step {steps}: {issued:?}");
+    let issued = issued.json()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(
+        header_of(&issued)["kid"],
+        json!(thumbprint(&before.signing)),
+        "step {steps}"
+    );
+
+    let snapshot = server.control.snapshot().await.unwrap();
+    assert!(snapshot.version >= 3, "step {steps}");
+    let revoked: Vec<&str> = snapshot
+        .revocations
+        .iter()
+        .map(|entry| entry.token_id.as_str())
+        .collect();
+    assert_eq!(revoked, [REVOKED], "step {steps}");
+    let app = serde_json::to_value(&snapshot.apps[0]).unwrap();
+    assert_eq!(app["not_issued_before"], json!(NOW - 500), "step {steps}: {app}");
+    if steps >= 8 {
+        let workspace = serde_json::to_value(&snapshot.workspaces[0]).unwrap();
+        assert_eq!(workspace["not_issued_before"], json!(NOW - 700), "step {steps}");
+        assert!(
+            app.to_string().contains(&(NOW - 600).to_string()),
+            "step {steps}: {app}"
+        );
+    }
+    let freshness = Freshness {
+        max_age_s: 60,
+        when_stale: WhenStale::Deny,
+    };
+    let policy = snapshot::compile(&snapshot, &[], freshness).unwrap();
+    for token in [
+        issued,
+        before.token(&before.signing),
+        before.token(&before.retired),
+    ] {
+        assert!(VerifiedToken::verify(&token, &policy).is_ok(), "step {steps}");
+    }
+}
+
+#[tokio::test]
+async fn rows_of_every_earlier_schema_say_the_same() {
+    for steps in 1..=newest_step() {
+        let dir = TempDir::new();
+        let before = Before::new();
+        let mut connection = store_of(&dir, steps).await;
+        for text in before.rows(steps) {
+            let done = sqlx::query(sqlx::AssertSqlSafe(text.clone()))
+                .execute(&mut connection)
+                .await;
+            done.unwrap_or_else(|error| panic!("step {steps}: {error}"));
+        }
+        connection.close().await.unwrap();
+        let server = TestControl::start(&dir).await;
+        check_upgraded(&server, &dir, &before, steps).await;
+        server.stop().await;
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -51,20 +51,43 @@ impl Cluster {
     /// The server that the tests of this binary share. It does not wait for the disk.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start("fsync = off", false))
+        SHARED.get_or_init(|| Self::start("fsync = off", false, |_| {}))
     }
 
     /// A server of one's own whose commits survive its death, to be stopped and started.
     pub fn durable() -> Self {
-        Self::start("fsync = on", true)
+        Self::start("fsync = on", true, |_| {})
     }
 
     /// A server with further lines in its configuration.
     pub fn with(settings: &str) -> Self {
-        Self::start(&format!("fsync = off\n{settings}"), false)
+        Self::start(&format!("fsync = off\n{settings}"), false, |_| {})
     }
 
-    fn start(settings: &str, durable: bool) -> Self {
+    /// A server that is reached at these addresses of this machine too, over TLS alone, with a certificate in PEM.
+    pub fn with_tls(addresses: &[&str], certificate: &str, key: &str) -> Self {
+        let settings = format!(
+            "fsync = off\nlisten_addresses = '{}'\nssl = on\nssl_cert_file = '../server.pem'\n\
+             ssl_key_file = '../server.key'",
+            addresses.join(",")
+        );
+        Self::start(&settings, false, |cluster| {
+            fs::write(cluster.folder.join("server.pem"), certificate).unwrap();
+            let private = cluster.folder.join("server.key");
+            fs::write(&private, key).unwrap();
+            fs::set_permissions(&private, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                cluster.run(Command::new("chown").arg("postgres:").arg(&private));
+            }
+            let access = cluster.folder.join("data/pg_hba.conf");
+            let others = fs::read_to_string(&access).unwrap();
+            let tls_alone = "hostnossl all all all reject\nhostssl all all 127.0.0.0/8 trust\n";
+            fs::write(&access, format!("{tls_alone}{others}")).unwrap();
+        })
+    }
+
+    /// `prepare` is called between the making of the data and the start.
+    fn start(settings: &str, durable: bool, prepare: impl FnOnce(&Self)) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         // Short: the name of a socket has room for 107 bytes.
         let folder = std::env::temp_dir().join(format!(
@@ -95,6 +118,7 @@ impl Cluster {
             .open(data.join("postgresql.conf"))
             .unwrap();
         writeln!(file, "{SETTINGS}{settings}").unwrap();
+        prepare(&cluster);
         cluster.start_again();
         cluster
     }
