@@ -248,6 +248,19 @@ fn every_file_says_what_it_is() {
 }
 
 #[test]
+fn schema_steps_are_numbered_one_after_the_other() {
+    let files = files_below(&root().join("src/store/migrations"), "sql");
+    let names = files
+        .iter()
+        .map(|path| path.file_name().unwrap().to_string_lossy());
+    let numbers: Vec<usize> = names
+        .map(|name| name.split('_').next().unwrap().parse().unwrap())
+        .collect();
+    let wanted: Vec<usize> = (1..=files.len()).collect();
+    assert_eq!(numbers, wanted, "take the next free number");
+}
+
+#[test]
 fn no_file_is_too_long_to_read() {
     let mut offences = Vec::new();
     for file in sources() {

@@ -4,9 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::actor::{Actor, Who};
 use super::error::ControlError;
+use super::random::Ids;
 use super::{Control, apps::AppDetails};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::role::{Assigned, Grants};
+use crate::domain::time::UnixSeconds;
 use crate::store::WriteTx;
 use crate::store::audit::AuditRow;
 use crate::store::directory::AppKey;
@@ -48,6 +50,9 @@ pub enum Deed {
     MemberRemoved,
     PasswordReset,
     PasswordChanged,
+    SignedIn,
+    SignedOut,
+    SignInRefused,
     IdentityLinked,
     ApiTokenCreated,
     ApiTokenDeleted,
@@ -89,6 +94,9 @@ impl Deed {
             Self::IdentityLinked => "account.identity_linked",
             Self::PasswordChanged => "account.password_changed",
             Self::PasswordReset => "account.password_reset",
+            Self::SignedIn => "account.signed_in",
+            Self::SignedOut => "account.signed_out",
+            Self::SignInRefused => "account.sign_in_refused",
             Self::ApiTokenCreated => "api_token.created",
             Self::ApiTokenDeleted => "api_token.deleted",
         }
@@ -213,15 +221,28 @@ impl Control {
         actor: &Actor,
         event: Event,
     ) -> Result<(), ControlError> {
-        let now = self.now();
+        let row = self.audit_row(actor, event);
+        Ok(tx.append_audit(&row).await?)
+    }
+
+    /// The row of an event, of this moment.
+    pub(super) fn audit_row(&self, actor: &Actor, event: Event) -> AuditRow {
+        event.into_row(&self.ids, self.now(), actor)
+    }
+}
+
+impl Event {
+    /// The row that the event is in the trail.
+    pub(super) fn into_row(self, ids: &Ids, now: UnixSeconds, actor: &Actor) -> AuditRow {
+        let event = self;
         let (actor_type, actor_id, actor_name) = match &actor.who {
             Who::Member(member) => ("member", member.id.to_string(), member.email.clone()),
             Who::App(app) => ("app", app.to_string(), app.to_string()),
             Who::System(word) => ("system", (*word).to_owned(), (*word).to_owned()),
         };
         let text = |value: Option<Value>| value.map(|value| value.to_string());
-        let row = AuditRow {
-            id: self.ids.text("evt", now),
+        AuditRow {
+            id: ids.text("evt", now),
             workspace: event.workspace.map(|workspace| workspace.to_string()),
             at: now,
             action: event.deed.as_str().to_owned(),
@@ -234,8 +255,7 @@ impl Control {
             resource_name: event.resource_name.chars().take(NAME_CHARS_MAX).collect(),
             changed_from: text(event.before),
             changed_to: text(event.after),
-        };
-        Ok(tx.append_audit(&row).await?)
+        }
     }
 }
 

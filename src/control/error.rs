@@ -74,6 +74,49 @@ impl ControlError {
     }
 }
 
+impl ControlError {
+    /// What whoever asked is told of a fault of ours.
+    pub(super) const fn fault(&self) -> &'static str {
+        match self {
+            Self::Store(StoreError::Unavailable(_)) => {
+                "the store does not answer at the moment; nothing was changed; try again shortly"
+            }
+            Self::Store(StoreError::Full(_)) => {
+                "the store has no room left; nothing was changed; the operator of this server has to make room on its disk"
+            }
+            Self::Store(StoreError::Unconfirmed(_)) => {
+                "the store was lost while it confirmed the change, so it may have been made or not; read before you repeat it"
+            }
+            _ => "the request failed for a fault of this server; nothing was changed",
+        }
+    }
+}
+
+const INTERNAL: (StatusCode, &str, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
+
+const fn store_status(error: &StoreError) -> (StatusCode, &'static str, &'static str) {
+    const UNAVAILABLE: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+    match error {
+        StoreError::Unavailable(_) => (UNAVAILABLE, "store-unavailable", "Store unavailable"),
+        StoreError::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "store-full", "Store full"),
+        StoreError::Unconfirmed(_) => (UNAVAILABLE, "store-unconfirmed", "Not known whether stored"),
+        _ => INTERNAL,
+    }
+}
+
+/// Of an answer: what kind of failure of the store it tells of, for whoever counts them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoreFailure(pub &'static str);
+
+/// Says in the answer that the store failed, where it did.
+pub(super) fn note_failure(response: &mut Response, error: &ControlError) {
+    if let ControlError::Store(error) = error
+        && let Some(kind) = error.failure()
+    {
+        response.extensions_mut().insert(StoreFailure(kind));
+    }
+}
+
 /// A rule that what exists now stands in the way of.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Conflict {
@@ -218,14 +261,8 @@ impl IntoResponse for ControlError {
                 "not-yet-in-force",
                 "Stored, not yet in force",
             ),
-            Self::Store(StoreError::Unavailable(_)) => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "store-unavailable",
-                "Store unavailable",
-            ),
-            Self::Store(_) | Self::Crypto(_) | Self::Keys(_) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error")
-            }
+            Self::Store(error) => store_status(error),
+            Self::Crypto(_) | Self::Keys(_) => INTERNAL,
         };
         let field = match &self {
             Self::Invalid { field, .. } => Some(field.as_str()),
@@ -236,7 +273,7 @@ impl IntoResponse for ControlError {
             // What the database says is for the operator's log, not for whoever sent the request.
             Self::Store(_) | Self::Crypto(_) | Self::Keys(_) => {
                 tracing::error!(error = %self, "a request failed for our fault");
-                "the request failed for a fault of this server; nothing was changed".to_owned()
+                self.fault().to_owned()
             }
             other => other.to_string(),
         };
@@ -249,6 +286,7 @@ impl IntoResponse for ControlError {
             field,
         };
         let mut response = json(status, "application/problem+json", &problem);
+        note_failure(&mut response, &self);
         if let Self::TooMany(wait) = self {
             say_when(&mut response, wait);
         }
@@ -406,6 +444,9 @@ impl IntoResponse for TokenError {
         response
             .headers_mut()
             .insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        if let Self::Control(fault) = &self {
+            note_failure(&mut response, fault);
+        }
         if let Self::TooMany(wait) = self {
             say_when(&mut response, wait);
         }

@@ -12,10 +12,14 @@ use std::sync::Arc;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::actor::Actor;
+use super::audit::{Deed, Event};
 use super::error::ControlError;
+use super::random::Ids;
 use super::signing_key::SigningKey;
 use super::{Control, OpenError};
 use crate::config::Signing;
@@ -29,6 +33,9 @@ use crate::store::{ReadTx, Store, StoreError};
 
 /// How long clients and gateways may keep the key set, in seconds.
 pub(super) const KEY_SET_AGE_S: u64 = 300;
+
+/// Who makes the first key.
+static START: Actor = Actor::system("start");
 
 /// A key of the ring with its moments.
 #[derive(Clone)]
@@ -167,6 +174,10 @@ impl KeyRing {
                 tx.update_signing_key(record).await?;
             }
         }
+        if let (false, Some(first)) = (changes.is_empty(), records.first()) {
+            let event = signing_key_added(first).into_row(&Ids::new(), now, &START);
+            tx.append_audit(&event).await?;
+        }
         let body = serde_json::to_string(&changes).map_err(|_| OpenError::SigningKey)?;
         tx.commit(&body, now).await?;
         Ok(ring)
@@ -272,6 +283,13 @@ pub(super) fn record(
     };
     keep(&mut record, key, settings)?;
     Ok(record)
+}
+
+/// What the trail says of a new key.
+pub(super) fn signing_key_added(record: &SigningKeyRecord) -> Event {
+    let (algorithm, signs_from) = (record.algorithm.as_str(), record.signs_from.0);
+    Event::of_server(Deed::SigningKeyAdded, "signing_key", &record.id, &algorithm)
+        .made(json!({"algorithm": algorithm, "signs_from": signs_from}))
 }
 
 fn public_jwk(key: &SigningKey) -> Jwk {

@@ -241,6 +241,11 @@ impl Limits {
         }
     }
 
+    /// Time since the start, for limits that are kept elsewhere.
+    pub fn elapsed(&self) -> Duration {
+        self.clock.elapsed()
+    }
+
     /// Where a request came from.
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         ClientAddress::of(peer, headers, &self.trusted_proxies)

@@ -61,7 +61,10 @@ pub(super) async fn callback(
             give_cookies(&control, &signed_on.signed_in, &mut response);
             response
         }
-        Err(error) => error.into_response(),
+        Err(error) => {
+            control.sign_on_refused(&error, browser.address);
+            error.into_response()
+        }
     };
     if let Some(cookie) = control.cookies.clear(Cookie::SignOn) {
         response.headers_mut().append(header::SET_COOKIE, cookie);

@@ -31,6 +31,7 @@ mod pending;
 mod provers;
 pub mod publish;
 mod random;
+mod refusals;
 mod retry;
 mod revoke;
 mod rotation;
@@ -85,6 +86,7 @@ use oidc::Provider;
 use passwords::Hashing;
 use provers::Provers;
 use random::Ids;
+use refusals::Refusals;
 use uses::Uses;
 
 /// How often uses of keys and tokens are written down.
@@ -166,6 +168,7 @@ pub struct Control {
     limits: Limits,
     audit_retention: Duration,
     hashing: Hashing,
+    refusals: Refusals,
     cookies: Cookies,
     /// How long sessions last.
     session_lifetime_s: u64,
@@ -173,6 +176,7 @@ pub struct Control {
     /// Where people may sign on besides with a password.
     provider: Option<Provider>,
     tokens_issued: IntCounterVec,
+    store_failures: IntCounterVec,
     /// The newest policy version, for whoever feeds gateways.
     versions: watch::Sender<u64>,
     /// The way to the bundled gateway while there is one.
@@ -227,6 +231,7 @@ impl Control {
             audit_retention: settings.audit_retention,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
             hashing: Hashing::default(),
+            refusals: Refusals::default(),
             cookies: Cookies::of(&settings.public_url),
             session_lifetime_s: settings.login.session_lifetime.as_secs(),
             session_idle_s: settings.login.session_idle.as_secs(),
@@ -251,6 +256,13 @@ impl Control {
                 Opts::new("portcullis_tokens_issued_total", "Token requests by result."),
                 &["result"],
             )?,
+            store_failures: IntCounterVec::new(
+                Opts::new(
+                    "portcullis_store_failures_total",
+                    "Requests and background work of the control plane that the store failed, by kind.",
+                ),
+                &["kind"],
+            )?,
             versions: watch::Sender::new(version),
             publisher: RwLock::new(None),
             gateway_state: RwLock::new(None),
@@ -260,6 +272,7 @@ impl Control {
     /// Writes down what is only in memory and closes the store.
     pub async fn close(&self) {
         self.flush_uses().await;
+        self.flush_refusals().await;
         self.store.close().await;
     }
 
@@ -274,11 +287,24 @@ impl Control {
     /// # Errors
     /// A name is taken there.
     pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(self.tokens_issued.clone()))
+        registry.register(Box::new(self.tokens_issued.clone()))?;
+        registry.register(Box::new(self.store_failures.clone()))
     }
 
     fn count_token(&self, result: &'static str) {
         self.tokens_issued.with_label_values(&[result]).inc();
+    }
+
+    fn count_store_failure(&self, kind: &str) {
+        self.store_failures.with_label_values(&[kind]).inc();
+    }
+
+    /// Logs that background work failed for the store, and counts it.
+    fn background_failure(&self, error: &StoreError, what: &'static str) {
+        tracing::warn!(%error, "{what}");
+        if let Some(kind) = error.failure() {
+            self.count_store_failure(kind);
+        }
     }
 
     /// Does what has to be done now and then, and never ends.
@@ -288,6 +314,7 @@ impl Control {
         loop {
             ticks.tick().await;
             self.flush_uses().await;
+            self.flush_refusals().await;
             self.purge().await;
             self.purge_sessions().await;
             if let Err(error) = self.keep_signing_keys().await {
@@ -297,22 +324,24 @@ impl Control {
     }
 
     /// Removes what has expired, a bounded number of rows at a time, so that no writer waits for long.
-    async fn purge(&self) {
+    pub async fn purge(&self) {
         if let Err(error) = self.drop_old_events().await {
             tracing::warn!(%error, "old events could not be dropped from the audit trail");
         }
+        let retention_s = self.audit_retention.as_secs();
         loop {
             let now = self.now();
             let purged = async {
                 Ok(self.store.purge(now).await?
                     | self.store.purge_traffic(now).await?
-                    | self.store.purge_retry_keys(now).await?)
+                    | self.store.purge_retry_keys(now).await?
+                    | self.store.purge_leaks(now.minus(retention_s)).await?)
             };
             match purged.await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err::<_, StoreError>(error) => {
-                    tracing::warn!(%error, "expired rows could not be removed");
+                    self.background_failure(&error, "expired rows could not be removed");
                     return;
                 }
             }
@@ -325,14 +354,14 @@ impl Control {
         if !issued.is_empty()
             && let Err(error) = self.store.note_issued(&issued, self.now()).await
         {
-            tracing::warn!(%error, "how many tokens were issued could not be written down");
+            self.background_failure(&error, "how many tokens were issued could not be written down");
         }
         let (app_keys, api_tokens) = self.uses.take();
         if app_keys.is_empty() && api_tokens.is_empty() {
             return;
         }
         if let Err(error) = self.store.note_uses(&app_keys, &api_tokens).await {
-            tracing::warn!(%error, "when keys were last used could not be written down");
+            self.background_failure(&error, "when keys were last used could not be written down");
         }
     }
 

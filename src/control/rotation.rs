@@ -9,7 +9,7 @@ use super::Control;
 use super::actor::Actor;
 use super::audit::{Deed, Event};
 use super::error::{Conflict, ControlError};
-use super::keys::{KeyRing, issuer_record, record};
+use super::keys::{KeyRing, issuer_record, record, signing_key_added};
 use super::signing_key::SigningKey;
 use crate::config::Signing;
 use crate::domain::ids::KeyId;
@@ -306,13 +306,7 @@ impl Control {
         }
         let record = record(&key, &self.signing, now, signs_from)?;
         tx.insert_signing_key(&record).await?;
-        let event = Event::of_server(
-            Deed::SigningKeyAdded,
-            "signing_key",
-            &record.id,
-            &record.algorithm.as_str(),
-        )
-        .made(json!({"algorithm": record.algorithm.as_str(), "signs_from": signs_from.0}));
+        let event = signing_key_added(&record);
         let id = record.id.clone();
         for record in schedule.add(record) {
             tx.update_signing_key(&record).await?;

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use super::Control;
 use super::api::{is_for_clients, routes};
-use super::error::{BadRequest, ControlError, TokenError};
+use super::error::{BadRequest, ControlError, StoreFailure, TokenError};
 
 /// Connections served at once. Further ones wait in the listener's queue.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -49,6 +49,7 @@ pub async fn serve(
 ) {
     let ending = Arc::new(AtomicBool::new(false));
     let routes = routes(Arc::clone(&control)).layer(from_fn(deadline));
+    let routes = routes.layer(from_fn_with_state(Arc::clone(&control), count_failures));
     let routes = routes.layer(from_fn_with_state(Arc::clone(&ending), last_answer));
     let service = TowerToHyperService::new(routes);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -138,6 +139,15 @@ async fn last_answer(State(ending): State<Arc<AtomicBool>>, request: Request, ne
     if http1 && ending.load(Ordering::Relaxed) {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+/// Counts the answers that tell of a failure of the store.
+async fn count_failures(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    if let Some(StoreFailure(kind)) = response.extensions().get() {
+        control.count_store_failure(kind);
     }
     response
 }

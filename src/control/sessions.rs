@@ -14,8 +14,11 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::actor::Actor;
+use super::audit::{Deed, Event};
 use super::error::ControlError;
 use super::passwords;
 use super::{Control, random};
@@ -156,8 +159,10 @@ impl Control {
         let kept = credentials.as_ref().and_then(|held| held.password_hash.clone());
         let password = passwords::typed(password).unwrap_or_default();
         let checked = self.hashing.check(password, kept.clone()).await?;
-        let (Some(credentials), Some(kept), true) = (credentials, kept, checked.fits) else {
+        let (Some(credentials), Some(kept), true) = (&credentials, kept, checked.fits) else {
             tracing::info!(address = %browser.address, "a sign-in was refused");
+            let account = credentials.map(|held| held.account);
+            self.refusals.note(account, browser.address, self.now());
             return Err(ControlError::SignInRefused);
         };
         attempt.succeeded();
@@ -204,9 +209,11 @@ impl Control {
             address: browser.address.to_string(),
         };
         let known = self.known(browser, &session.email).await?;
+        let event = account_event(Deed::SignedIn, &session).made(json!({"method": method.as_str()}));
+        let event = self.audit_row(&person(Some(browser.address)), event);
         if !self
             .store
-            .insert_session(&secret.hash(), &session, proved_by)
+            .insert_session(&secret.hash(), &session, proved_by, &event)
             .await?
         {
             return Err(ControlError::SignInRefused);
@@ -270,8 +277,26 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::NotFound`] where the person has no such session.
-    pub async fn sign_out(&self, session: &SessionRecord, id: &str) -> Result<(), ControlError> {
-        if self.store.delete_session(&session.account, id).await? {
+    pub async fn sign_out(
+        &self,
+        session: &SessionRecord,
+        id: &str,
+        from: Option<IpAddr>,
+    ) -> Result<(), ControlError> {
+        let which = if id == session.id {
+            "this one"
+        } else {
+            "another one"
+        };
+        let event = account_event(Deed::SignedOut, session).removed(json!({"session": which}));
+        let event = self.audit_row(&person(from), event);
+        // No id is one that nobody has.
+        let has_ended = !id.is_empty()
+            && self
+                .store
+                .delete_sessions(&session.account, Some(id), &event)
+                .await?;
+        if has_ended {
             Ok(())
         } else {
             Err(ControlError::NotFound("session"))
@@ -282,8 +307,15 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::Store`].
-    pub async fn sign_out_everywhere(&self, session: &SessionRecord) -> Result<(), ControlError> {
-        Ok(self.store.delete_sessions(&session.account).await?)
+    pub async fn sign_out_everywhere(
+        &self,
+        session: &SessionRecord,
+        from: Option<IpAddr>,
+    ) -> Result<(), ControlError> {
+        let event = account_event(Deed::SignedOut, session).removed(json!({"session": "all"}));
+        let event = self.audit_row(&person(from), event);
+        self.store.delete_sessions(&session.account, None, &event).await?;
+        Ok(())
     }
 
     /// Removes sessions and what belongs to them once they have ended.
@@ -300,6 +332,18 @@ impl Control {
             }
         }
     }
+}
+
+/// Whoever signs in or out, before it is clear in which workspace they act.
+fn person(from: Option<IpAddr>) -> Actor {
+    Actor {
+        from,
+        ..Actor::system("sign-in")
+    }
+}
+
+fn account_event(deed: Deed, session: &SessionRecord) -> Event {
+    Event::of_server(deed, "account", &session.account, &session.email)
 }
 
 /// A `User-Agent` that can be shown in a list: short, and on one line.

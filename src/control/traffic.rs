@@ -112,7 +112,7 @@ impl Control {
             return;
         }
         if let Err(error) = self.store.add_traffic(&report.counts, now).await {
-            tracing::warn!(%error, "what the gateway counted could not be written down");
+            self.background_failure(&error, "what the gateway counted could not be written down");
         }
     }
 }

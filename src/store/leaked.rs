@@ -3,9 +3,12 @@
 use sqlx::FromRow;
 
 use super::directory::Page;
-use super::{ReadTx, StoreError, WriteTx, moment, seconds};
+use super::{ReadTx, Store, StoreError, WriteTx, moment, seconds};
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
+
+/// Rows that one purge removes at most, so that it never holds up a writer for long.
+const PURGE_ROWS: i64 = 1_000;
 
 /// A token of a workspace that was found in public.
 #[derive(Clone, Debug)]
@@ -139,6 +142,22 @@ impl ReadTx {
     }
 }
 
+impl Store {
+    /// Drops notices that were dismissed before a moment, up to a bound. Answers whether there may be more.
+    pub(crate) async fn purge_leaks(&self, dismissed_before: UnixSeconds) -> Result<bool, StoreError> {
+        let _turn = self.ledger_turn().await;
+        let removed = sqlx::query(
+            "DELETE FROM leaked_tokens WHERE id IN \
+             (SELECT id FROM leaked_tokens WHERE dismissed_at < $1 LIMIT $2)",
+        )
+        .bind(seconds(dismissed_before))
+        .bind(PURGE_ROWS)
+        .execute(&self.ledger)
+        .await?;
+        Ok(removed.rows_affected() >= PURGE_ROWS.unsigned_abs())
+    }
+}
+
 impl WriteTx {
     /// Keeps a notice. Answers whether the token had not been reported before.
     pub(crate) async fn insert_leak(&mut self, notice: &LeakNotice) -> Result<bool, StoreError> {
@@ -161,7 +180,7 @@ impl WriteTx {
         Ok(inserted.rows_affected() == 1)
     }
 
-    /// Hides a notice. It stays known, so that the same report changes nothing.
+    /// Hides a notice. It stays known for as long as the trail does, so that the same report changes nothing.
     pub(crate) async fn dismiss_leak(&mut self, id: &str, at: UnixSeconds) -> Result<(), StoreError> {
         sqlx::query("UPDATE leaked_tokens SET dismissed_at = $2 WHERE id = $1 AND dismissed_at IS NULL")
             .bind(id)

@@ -103,7 +103,35 @@ pub enum StoreError {
     #[error("the store is damaged: a row of {0} does not make sense")]
     Damaged(&'static str),
     #[error("the store is not available: {0}")]
-    Unavailable(#[from] sqlx::Error),
+    Unavailable(sqlx::Error),
+    #[error("the store has no room left: {0}; make room on its disk")]
+    Full(sqlx::Error),
+    /// The database was lost between a commit and its answer.
+    #[error("the store was lost while it confirmed a change, which may be kept or not: {0}")]
+    Unconfirmed(sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_about_room(&error) {
+            Self::Full(error)
+        } else {
+            Self::Unavailable(error)
+        }
+    }
+}
+
+impl StoreError {
+    /// What kind of failure it is, in one word, where it is not about what the store holds.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&'static str> {
+        match self {
+            Self::Full(_) => Some("full"),
+            Self::Unavailable(_) => Some("unavailable"),
+            Self::Unconfirmed(_) => Some("unconfirmed"),
+            _ => None,
+        }
+    }
 }
 
 /// The store of one control plane.
@@ -142,6 +170,10 @@ pub struct WriteTx {
     shared: bool,
     _turn: OwnedMutexGuard<()>,
 }
+
+/// Something in the making that the trail tells of and that is no change of the policy. Dropped without
+/// [`NoteTx::commit`], it never happened.
+pub struct NoteTx(WriteTx);
 
 impl Store {
     /// Opens a store, making it where there is none and bringing its schema up to date.
@@ -221,6 +253,25 @@ impl Store {
             shared: self.is_shared(),
             _turn: turn,
         })
+    }
+
+    /// Begins what the trail tells of and no gateway hears of: it has its turn among the changes, since the trail
+    /// is one chain, and makes no version.
+    pub(crate) async fn note(&self) -> Result<NoteTx, StoreError> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let mut read = ReadTx(self.begin_change().await?);
+        // The row that keeps the changes of all processes apart is taken, and left as it is.
+        let version = sqlx::query_scalar(
+            "UPDATE policy_version SET version = version WHERE only_row = 1 RETURNING version",
+        )
+        .fetch_one(read.connection())
+        .await?;
+        Ok(NoteTx(WriteTx {
+            read,
+            version,
+            shared: self.is_shared(),
+            _turn: turn,
+        }))
     }
 
     async fn begin_change(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
@@ -307,8 +358,8 @@ impl WriteTx {
     /// Answers the version.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]. Nothing of the change is kept then, unless the connection was lost between
-    /// the commit and its answer.
+    /// [`StoreError::Unavailable`] or [`StoreError::Full`]: nothing of the change is kept.
+    /// [`StoreError::Unconfirmed`]: the database was lost between the commit and its answer.
     pub async fn commit(mut self, body: &str, at: UnixSeconds) -> Result<u64, StoreError> {
         let version = self.version;
         sqlx::query("INSERT INTO policy_changes (version, body, at) VALUES ($1, $2, $3)")
@@ -324,8 +375,32 @@ impl WriteTx {
         if self.shared {
             postgres::notify(self.connection(), version).await?;
         }
-        self.read.0.commit().await?;
+        let committed = self.read.0.commit().await;
+        committed.map_err(|error| {
+            // A file that does not take a commit does not have it; a server may, and its word was lost.
+            if self.shared && error.as_database_error().is_none() {
+                StoreError::Unconfirmed(error)
+            } else {
+                error.into()
+            }
+        })?;
         number(version, "policy_version")
+    }
+}
+
+impl NoteTx {
+    fn connection(&mut self) -> &mut AnyConnection {
+        self.0.connection()
+    }
+
+    /// Adds a row to the trail, as [`WriteTx::append_audit`] does.
+    pub(crate) async fn append_audit(&mut self, row: &audit::AuditRow) -> Result<(), StoreError> {
+        self.0.append_audit(row).await
+    }
+
+    /// Makes it durable.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.0.read.0.commit().await?)
     }
 }
 
@@ -337,16 +412,24 @@ fn migration_error(store: StoreLocation, error: MigrateError) -> StoreError {
             StoreError::NewerSchema { store, found, known }
         }
         // Not about what the store holds: the disk is full, memory ran out, the network is down.
-        MigrateError::Execute(error) if !is_about_the_file(&error) => StoreError::Unavailable(error),
+        MigrateError::Execute(error) if !is_about_the_file(&error) => error.into(),
         problem => StoreError::NotAStore { store, problem },
     }
 }
 
 /// Whether the file is no database at all (`SQLITE_NOTADB`).
 fn is_about_the_file(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(|error| error.code().as_deref() == Some("26"))
+    has_code(error, &["26"])
+}
+
+/// Whether there is no room: `SQLITE_FULL`, and `disk_full` of `PostgreSQL`.
+fn is_about_room(error: &sqlx::Error) -> bool {
+    has_code(error, &["13", "53100"])
+}
+
+fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| codes.contains(&&*code))
 }
 
 /// A moment as the columns hold it. The year 292 billion is far enough.

@@ -133,10 +133,13 @@ fn answer(batch: impl Iterator<Item = Entry>, written: Result<(HashSet<String>, 
         }
         Err(error) => {
             tracing::warn!(%error, "assertions used could not be noted");
+            let kind = if matches!(error, StoreError::Full(_)) {
+                StoreError::Full
+            } else {
+                StoreError::Unavailable
+            };
             for entry in batch {
-                let _ = entry
-                    .answer
-                    .send(Err(StoreError::Unavailable(sqlx::Error::PoolClosed)));
+                let _ = entry.answer.send(Err(kind(sqlx::Error::WorkerCrashed)));
             }
         }
     }

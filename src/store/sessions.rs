@@ -6,6 +6,7 @@
 
 use sqlx::FromRow;
 
+use super::audit::AuditRow;
 use super::{ReadTx, Store, StoreError, WriteTx, moment, seconds};
 use crate::domain::ids::{AccountId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
@@ -112,20 +113,20 @@ impl Store {
     }
 
     /// Begins a session, unless the password that opened it (`proved_by`) is not the person's any more. Answers
-    /// whether it was begun.
+    /// whether it was begun. The trail tells of it if it was.
     pub(crate) async fn insert_session(
         &self,
         hash: &str,
         session: &SessionRecord,
         proved_by: Option<&str>,
+        event: &AuditRow,
     ) -> Result<bool, StoreError> {
-        let _turn = self.ledger_turn().await;
-        let mut tx = self.begin_ledger().await?;
+        let mut tx = self.note().await?;
         let still: Option<String> =
             sqlx::query_scalar("SELECT id FROM accounts WHERE id = $1 AND ($2 = '' OR password_hash = $2)")
                 .bind(session.account.as_str())
                 .bind(proved_by.unwrap_or_default())
-                .fetch_optional(&mut *tx)
+                .fetch_optional(tx.connection())
                 .await?;
         if still.is_none() {
             return Ok(false);
@@ -136,7 +137,7 @@ impl Store {
         )
         .bind(session.account.as_str())
         .bind(SESSIONS_MAX - 1)
-        .execute(&mut *tx)
+        .execute(tx.connection())
         .await?;
         sqlx::query(
             "INSERT INTO sessions (hash, id, account, created_at, last_seen_at, expires_at, method, \
@@ -151,8 +152,9 @@ impl Store {
         .bind(session.method.as_str())
         .bind(session.user_agent.as_str())
         .bind(session.address.as_str())
-        .execute(&mut *tx)
+        .execute(tx.connection())
         .await?;
+        tx.append_audit(event).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -212,25 +214,26 @@ impl Store {
         Ok(())
     }
 
-    /// Ends one of a person's sessions. Answers whether there was one.
-    pub(crate) async fn delete_session(&self, account: &AccountId, id: &str) -> Result<bool, StoreError> {
-        let _turn = self.ledger_turn().await;
-        let deleted = sqlx::query("DELETE FROM sessions WHERE account = $1 AND id = $2")
+    /// Ends one of a person's sessions, or all of them where none is named. Answers whether there was any, which
+    /// the trail tells of then.
+    pub(crate) async fn delete_sessions(
+        &self,
+        account: &AccountId,
+        id: Option<&str>,
+        event: &AuditRow,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.note().await?;
+        let deleted = sqlx::query("DELETE FROM sessions WHERE account = $1 AND ($2 = '' OR id = $2)")
             .bind(account.as_str())
-            .bind(id)
-            .execute(&self.ledger)
+            .bind(id.unwrap_or_default())
+            .execute(tx.connection())
             .await?;
-        Ok(deleted.rows_affected() > 0)
-    }
-
-    /// Ends all of a person's sessions.
-    pub(crate) async fn delete_sessions(&self, account: &AccountId) -> Result<(), StoreError> {
-        let _turn = self.ledger_turn().await;
-        sqlx::query("DELETE FROM sessions WHERE account = $1")
-            .bind(account.as_str())
-            .execute(&self.ledger)
-            .await?;
-        Ok(())
+        if deleted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        tx.append_audit(event).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Whether the person with this address has signed in from the browser with this secret.

@@ -117,8 +117,20 @@ async fn pool(
                 Ok(())
             })
         })
+        .after_release(|connection: &mut AnyConnection, _| Box::pin(is_out_of_transactions(connection)))
         .connect_with(options.clone())
         .await
+}
+
+/// Whether a connection that is given back can be used again. Where the disk is full, `SQLite` rolls a transaction
+/// back by itself; the driver's own rollback fails then, and it would count the connection as in that transaction
+/// for ever, and begin no other.
+async fn is_out_of_transactions(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // A rollback may be under way: it is done when the next command is.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 /// Copies the store at `from`, which may be in use, into the new file `to`, readable by its owner alone. The copy
@@ -158,7 +170,7 @@ pub async fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
     };
     let copied: Result<i64, StoreError> = copied.await;
     let done = copied.map_err(|error| match error {
-        StoreError::Unavailable(problem) => StoreError::NotCopied {
+        StoreError::Unavailable(problem) | StoreError::Full(problem) => StoreError::NotCopied {
             path: from.to_owned(),
             problem,
         },

@@ -293,7 +293,7 @@ fn tamperings() -> Vec<(String, &'static str)> {
             "events 3 to 4 are missing",
         ),
         (
-            "DELETE FROM audit_events WHERE position = 6",
+            "DELETE FROM audit_events WHERE position = 7",
             "its end was removed",
         ),
         (
@@ -307,15 +307,15 @@ fn tamperings() -> Vec<(String, &'static str)> {
             "event 3 (",
         ),
         (
-            "INSERT INTO audit_events SELECT 7, 'evt_new', workspace, at, action, actor_type, actor_id, actor_name, \
+            "INSERT INTO audit_events SELECT 8, 'evt_new', workspace, at, action, actor_type, actor_id, actor_name, \
              address, resource_type, resource_id, resource_name, changed_from, changed_to, hash \
-             FROM audit_events WHERE position = 6",
-            "what follows, up to event 7, was added",
+             FROM audit_events WHERE position = 7",
+            "what follows, up to event 8, was added",
         ),
         (
             "INSERT INTO audit_events SELECT 0, 'evt_new', workspace, at, action, actor_type, actor_id, actor_name, \
              address, resource_type, resource_id, resource_name, changed_from, changed_to, hash \
-             FROM audit_events WHERE position = 6",
+             FROM audit_events WHERE position = 7",
             "event 0 lies before the beginning of the trail",
         ),
     ];
@@ -331,7 +331,7 @@ async fn whoever_changes_the_trail_is_found_out() {
     some_events(&tenant).await;
     // It is checked while the server runs.
     let whole = verified(&dir).await;
-    assert_eq!((whole.events, whole.end.position), (6, 6));
+    assert_eq!((whole.events, whole.end.position), (7, 7));
     assert!(whole.faults.is_empty(), "{:?}", whole.faults);
     for (text, said) in tamperings() {
         let mut store = dir.sql().await;
@@ -374,7 +374,7 @@ async fn past_that_was_rewritten_whole_is_told_from_the_one_noted_down() {
     other.hash = "x".repeat(43);
     let faults = verify_trail(&store, Some(&other)).await.unwrap().faults;
     assert!(
-        faults[0].contains("event 6 is not the one with the hash"),
+        faults[0].contains("event 7 is not the one with the hash"),
         "{faults:?}"
     );
     store.close().await;
@@ -400,7 +400,7 @@ async fn old_events_are_dropped_and_the_chain_still_holds() {
     let report = verified(&dir).await;
     assert_eq!(
         (report.events, report.begin.position, report.end.position),
-        (1, 6, 7)
+        (1, 7, 8)
     );
     assert!(report.faults.is_empty(), "{:?}", report.faults);
     // What comes next goes on from there, and dropping more than was due is found.
@@ -411,7 +411,7 @@ async fn old_events_are_dropped_and_the_chain_still_holds() {
         .unwrap();
     assert!(verified(&dir).await.faults.is_empty());
     let mut store = dir.sql().await;
-    sqlx::raw_sql("DELETE FROM audit_events WHERE position = 7")
+    sqlx::raw_sql("DELETE FROM audit_events WHERE position = 8")
         .execute(&mut store)
         .await
         .unwrap();

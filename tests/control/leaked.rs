@@ -10,11 +10,12 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use portcullis::domain::time::UnixSeconds;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::support::{Answer, TempDir, Tenant, TestControl, claims_of, pem};
+use super::support::{Answer, NOW, TempDir, Tenant, TestControl, claims_of, pem};
 
 const KEY_ID: &str = "4fe6b016179b74078ade7581abf4e84fb398c6fae4fb973972235b84fcd70ca3";
 
@@ -326,4 +327,31 @@ async fn notices_are_for_owners_of_that_workspace() {
             .status,
         401
     );
+}
+
+#[tokio::test]
+async fn dismissed_notices_go_with_the_trail_of_their_time_and_others_stay() {
+    let dir = TempDir::new();
+    let reporter = Reporter::start().await;
+    let server = start(&dir, &reporter).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let body = json!([entry(&app.token().await), entry(&app.token().await)]);
+    assert_eq!(reporter.report(&server, &body).await.status, 200);
+    let told = notices(&tenant).await;
+    let path = format!("/leaked-tokens/{}", told[0]["id"].as_str().unwrap());
+    assert_eq!(tenant.call("DELETE", &path, None).await.status, 204);
+    let mut sql = dir.sql().await;
+    let mut held = async || -> i64 {
+        let count = sqlx::query_scalar("SELECT count(*) FROM leaked_tokens");
+        count.fetch_one(&mut sql).await.unwrap()
+    };
+    server.clock.set(UnixSeconds(NOW + 89 * 86_400));
+    // What is older than the trail's age has been looked for at this moment, and left.
+    server.control.purge().await;
+    assert_eq!(held().await, 2);
+    server.clock.set(UnixSeconds(NOW + 91 * 86_400));
+    server.control.purge().await;
+    assert_eq!(held().await, 1);
+    assert_eq!(notices(&tenant).await, [told[1].clone()]);
 }

@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis::clock::instant;
-use portcullis::control::ControlError;
 use portcullis::control::sessions::{Browser, Secret, SignedIn};
+use portcullis::control::{ControlError, verify_trail};
 use portcullis::domain::time::UnixSeconds;
+use portcullis::store::Store;
 use portcullis::store::members::Member;
 use serde_json::{Value, json};
 
@@ -591,4 +592,123 @@ async fn csrf_token_belongs_to_one_session_and_tells_nothing_of_it() {
     ] {
         assert!(Secret::parse(bad).is_none());
     }
+}
+
+/// What the trail says of an account: action, address, resource's id and name, and what was there before or after.
+type AccountEvent = (String, Option<String>, String, String, Value);
+
+async fn account_events(world: &World) -> Vec<AccountEvent> {
+    type Row = (
+        String,
+        Option<String>,
+        String,
+        String,
+        Option<String>,
+        Option<String>,
+    );
+    let mut sql = world._dir.sql().await;
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT action, address, resource_id, resource_name, changed_from, changed_to FROM audit_events \
+         WHERE actor_id = 'sign-in' ORDER BY position",
+    )
+    .fetch_all(&mut sql)
+    .await
+    .unwrap();
+    rows.into_iter()
+        .map(|(action, address, id, name, from, to)| {
+            let said = from.or(to).unwrap();
+            (action, address, id, name, serde_json::from_str(&said).unwrap())
+        })
+        .collect()
+}
+
+/// What the trail says after the story below.
+fn expected(account: &str) -> Vec<AccountEvent> {
+    let event = |action: &str, from: &str, id: &str, name: &str, said: Value| {
+        let text = str::to_owned;
+        (text(action), Some(text(from)), text(id), text(name), said)
+    };
+    let own = |action: &str, said: Value| event(action, "127.0.0.1", account, EMAIL, said);
+    let refused = |from: &str, id: &str, name: &str, attempts: u64| {
+        let said = json!({"attempts": attempts, "first_at": NOW});
+        event("account.sign_in_refused", from, id, name, said)
+    };
+    vec![
+        own("account.signed_in", json!({"method": "password"})),
+        refused("192.0.2.8", "", "", 2),
+        refused("192.0.2.7", account, EMAIL, 3),
+        own("account.signed_in", json!({"method": "password"})),
+        own("account.signed_out", json!({"session": "another one"})),
+        own("account.signed_out", json!({"session": "this one"})),
+    ]
+}
+
+#[tokio::test]
+async fn trail_tells_of_sign_ins_and_sign_outs_and_no_policy_version_does() {
+    let world = World::start().await;
+    let control = &world.server.control;
+    let version = control.snapshot().await.unwrap().version;
+    let session = world.signed_in().await;
+    for _ in 0..3 {
+        assert!(
+            world
+                .try_from(EMAIL, "not the password", "192.0.2.7")
+                .await
+                .is_err()
+        );
+    }
+    for email in ["a password, typed in the wrong place", "nobody@example.com"] {
+        assert!(world.try_from(email, "any password", "192.0.2.8").await.is_err());
+    }
+    control.flush_refusals().await;
+    let other = world.signed_in().await;
+    let path = format!("/sessions/{}", other.id);
+    let ended = session.call("DELETE", &path, &[SAME_ORIGIN], "").await;
+    assert_eq!(ended.status, 204);
+    assert_eq!(
+        session.call("DELETE", &path, &[SAME_ORIGIN], "").await.status,
+        404
+    );
+    assert_eq!(
+        session
+            .call("DELETE", "/session", &[SAME_ORIGIN], "")
+            .await
+            .status,
+        204
+    );
+    assert_eq!(control.snapshot().await.unwrap().version, version);
+
+    let mut events = account_events(&world).await;
+    // Those of nobody's and of an account are written in any order.
+    events[1..3].sort_by_key(|event| event.2.clone());
+    assert_eq!(events, expected(world.owner.account.as_str()));
+    let store = Store::open_to_read(&world._dir.store()).await.unwrap();
+    let report = verify_trail(&store, None).await.unwrap();
+    store.close().await;
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+}
+
+#[tokio::test]
+async fn refused_sign_ins_do_not_fill_the_trail() {
+    let world = World::start().await;
+    let control = &world.server.control;
+    for at in 0..66_u64 {
+        // Slowly enough for the limits on guessing, of which this is not about.
+        world.server.clock.set(UnixSeconds(NOW + at / 8));
+        let from = format!("192.0.2.{at}");
+        assert!(
+            world
+                .try_from("nobody@example.com", "any password", &from)
+                .await
+                .is_err()
+        );
+        control.flush_refusals().await;
+    }
+    let written = account_events(&world).await.len();
+    assert_eq!(written, 60, "one each, until there were too many");
+    world.server.clock.set(UnixSeconds(NOW + 120));
+    control.flush_refusals().await;
+    let events = account_events(&world).await;
+    assert_eq!(events.len(), written + 1);
+    assert_eq!(events[written].4["attempts"], 6, "none is forgotten");
 }

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::{Value, json};
 
-use super::support::process::{Process, eventually};
-use super::support::product::{Env, World};
-use super::support::scratch::Scratch;
+use super::support::process::eventually;
+use super::support::product::{Env, World, key_pair};
 use super::support::secrets;
 
 const SCOPE: &str = "tracking_api:write";
@@ -16,24 +15,6 @@ const SCOPE: &str = "tracking_api:write";
 struct Key {
     id: String,
     file: String,
-}
-
-/// A new key pair. Answers where its private half is, and its public half.
-fn key_pair(dir: &Scratch) -> (String, String) {
-    let file = dir.join("second.pem").display().to_string();
-    let openssl = |words: &[&str]| {
-        let done = Process::run(std::process::Command::new("openssl").args(words));
-        assert_eq!(done.code, Some(0), "{}", done.stderr);
-        done.stdout
-    };
-    openssl(&["genrsa", "-out", &file, "2048"]);
-    secrets::note(
-        secrets::lines_of_private_key(file.as_ref())
-            .iter()
-            .map(String::as_str),
-    );
-    let public = openssl(&["rsa", "-in", &file, "-pubout"]);
-    (file, public + "\n")
 }
 
 /// A client that goes on: a new token and an event with it, again and again. It takes the newest key that it was

@@ -16,6 +16,7 @@
 #[path = "../support"]
 mod support {
     pub mod load;
+    pub mod postgres;
     pub mod process;
     pub mod product;
     pub mod recorder;
@@ -32,10 +33,12 @@ mod descriptors;
 mod kills;
 mod lifecycle;
 mod mixed_load;
+mod outages;
 mod panics;
 mod quickstart;
 mod reload;
 mod sdks;
 mod secrets;
 mod signing_keys;
+mod store_full;
 mod upgrade;

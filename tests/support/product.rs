@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -239,7 +240,7 @@ impl Serve {
     }
 
     /// By a command that becomes `serve`.
-    pub fn by(command: &mut std::process::Command) -> Self {
+    pub fn by(command: &mut Command) -> Self {
         let process = Process::start(command);
         // The observability listener is always configured here, and named last.
         let records = process.stderr.wait_for("serve listens", |lines| {
@@ -412,6 +413,24 @@ gateway:
 
 fn both_planes(upstream: &Recorder, wishes: &Wishes) -> String {
     gateway(upstream, wishes) + OBSERVABILITY + CONTROL_PLANE
+}
+
+/// A new key pair of an app. Answers where its private half is, and its public half.
+pub fn key_pair(dir: &Scratch) -> (String, String) {
+    let file = dir.join("app-key.pem").display().to_string();
+    let openssl = |words: &[&str]| {
+        let done = Process::run(Command::new("openssl").args(words));
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        done.stdout
+    };
+    openssl(&["genrsa", "-out", &file, "2048"]);
+    secrets::note(
+        secrets::lines_of_private_key(Path::new(&file))
+            .iter()
+            .map(String::as_str),
+    );
+    let public = openssl(&["rsa", "-in", &file, "-pubout"]);
+    (file, public + "\n")
 }
 
 /// The place of a file of this project.

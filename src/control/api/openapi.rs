@@ -24,7 +24,7 @@ const SCHEMAS: &str = "/components/schemas";
 
 /// Statuses that any operation may answer with, as problem documents: what is wrong with the request, with who sends
 /// it, or with us.
-const ANY: [(u16, &str); 8] = [
+const ANY: [(u16, &str); 9] = [
     (400, "The request cannot be read."),
     (401, "No valid credential came with it."),
     (408, "The request took too long to arrive."),
@@ -33,6 +33,7 @@ const ANY: [(u16, &str); 8] = [
     (429, "Too many requests; `Retry-After` says how long to wait."),
     (500, "A fault of the server; nothing was changed."),
     (503, "The store or the gateway does not answer; try again."),
+    (507, "The store has no room left; nothing was changed."),
 ];
 
 /// One method of a path: what serves it, and its description.

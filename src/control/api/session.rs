@@ -181,9 +181,13 @@ pub async fn show(own: InSession) -> axum::Json<OwnSessionJson> {
 }
 
 /// `DELETE /session`: signs out.
-pub async fn delete(State(control): Shared, own: InSession) -> Result<Response, ControlError> {
+pub async fn delete(
+    State(control): Shared,
+    Extension(from): Extension<ClientAddress>,
+    own: InSession,
+) -> Result<Response, ControlError> {
     let id = own.session.id.clone();
-    control.sign_out(&own.session, &id).await?;
+    control.sign_out(&own.session, &id, Some(from.0)).await?;
     Ok(without_cookie(&control))
 }
 
@@ -237,16 +241,21 @@ pub async fn list(
 /// `DELETE /sessions/{id}`.
 pub async fn delete_one(
     State(control): Shared,
+    Extension(from): Extension<ClientAddress>,
     own: InSession,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ControlError> {
-    control.sign_out(&own.session, &id).await?;
+    control.sign_out(&own.session, &id, Some(from.0)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// `DELETE /sessions`: signs out everywhere, here, too.
-pub async fn delete_all(State(control): Shared, own: InSession) -> Result<Response, ControlError> {
-    control.sign_out_everywhere(&own.session).await?;
+pub async fn delete_all(
+    State(control): Shared,
+    Extension(from): Extension<ClientAddress>,
+    own: InSession,
+) -> Result<Response, ControlError> {
+    control.sign_out_everywhere(&own.session, Some(from.0)).await?;
     Ok(without_cookie(&control))
 }
 

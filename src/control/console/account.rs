@@ -98,11 +98,12 @@ pub(super) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
 /// `POST account/sessions/{id}/end`.
 pub(super) async fn end_one(
     State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
     Here(visit): Here,
     Posted(_): Posted,
 ) -> Page {
     let id = visit.in_path("id");
-    control.sign_out(&visit.session.record, id).await?;
+    control.sign_out(&visit.session.record, id, Some(from.0)).await?;
     if id == visit.session.record.id {
         return Ok(without_cookie(&control, "/console/sign-in?done=signed-out"));
     }
@@ -112,10 +113,13 @@ pub(super) async fn end_one(
 /// `POST account/sessions/end`: signs out everywhere, here too.
 pub(super) async fn end_all(
     State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
     Here(visit): Here,
     Posted(_): Posted,
 ) -> Page {
-    control.sign_out_everywhere(&visit.session.record).await?;
+    control
+        .sign_out_everywhere(&visit.session.record, Some(from.0))
+        .await?;
     Ok(without_cookie(&control, "/console/sign-in?done=sessions-ended"))
 }
 

@@ -105,6 +105,14 @@ fn of_control(error: &ControlError) -> (StatusCode, &'static str, String) {
         ControlError::NotYetInForce { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Stored, not yet in force", told)
         }
+        ControlError::Store(StoreError::Full(_) | StoreError::Unconfirmed(_)) => {
+            tracing::error!(%error, "a page failed");
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The store failed",
+                sentence(error.fault()),
+            )
+        }
         ControlError::Store(StoreError::Unavailable(_)) => {
             tracing::error!(%error, "a page failed");
             (

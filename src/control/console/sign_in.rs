@@ -130,11 +130,12 @@ pub(super) async fn sign_out(State(control): State<Arc<Control>>, request: Reque
         Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
         Err(fault) => return Err(fault),
     };
+    let from = parts.extensions.get::<ClientAddress>().map(|from| from.0);
     let fields = Fields::read(Request::from_parts(parts, body)).await?;
     if !signed.is_csrf(fields.raw(CSRF)) {
         return Err(Fault::Form);
     }
-    control.sign_out(&signed.record, &signed.record.id).await?;
+    control.sign_out(&signed.record, &signed.record.id, from).await?;
     Ok(without_cookie(&control, "/console/sign-in?done=signed-out"))
 }
 
