@@ -8,28 +8,27 @@
 //! the policy in force stays.
 
 mod key_set;
+mod records;
 
 pub use key_set::{ISSUER_KEYS_MAX, InvalidKeySet, Jwk, jwk, verifying_keys};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 use thiserror::Error;
 
-use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::digest::ShortDigest;
 use crate::domain::digest_map::DigestMap;
-use crate::domain::ids::{
-    AppId, Audience, InvalidId, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest,
+use crate::domain::ids::{AppId, TokenDigest, WriteKeyDigest};
+use crate::domain::key::VerifyingKey;
+use crate::domain::policy::{Freshness, Policy, TrustedIssuer};
+use crate::domain::time::UnixSeconds;
+use records::{
+    SharedIds, compile_app, compile_issuer, compile_revocation, compile_source, compile_workspace,
 };
-use crate::domain::key::{Algorithm, VerifyingKey};
-use crate::domain::policy::{AcceptedTypes, App, Enforcement, Freshness, Policy, Source, TrustedIssuer};
-use crate::domain::scope::{Scope, ScopeSet};
-use crate::domain::time::{TokenLifetime, UnixSeconds};
 
 /// The format this build writes and reads.
 pub const FORMAT: u32 = 1;
@@ -205,38 +204,33 @@ pub fn compile(
     }
     let own = snapshot.issuer.as_ref().map(compile_issuer).transpose()?;
     let issuers = join_issuers(own, outside)?;
-    let mut sources = DigestMap::default();
-    for (at, record) in snapshot.sources.iter().enumerate() {
-        let (key, source) = compile_source(record).map_err(|error| within("sources", at, error))?;
-        if sources.insert(key.0, Arc::new(source)).is_some() {
-            return Err(invalid(
-                format!("sources[{at}].write_key_digest"),
-                "is that of another source, too",
-            ));
-        }
-    }
-    let mut apps = DigestMap::default();
-    for (at, record) in snapshot.apps.iter().enumerate() {
-        let app = compile_app(record, &issuers).map_err(|error| within("apps", at, error))?;
-        if apps.insert(*app.id.digest(), Arc::new(app)).is_some() {
-            return Err(invalid(format!("apps[{at}].id"), "is that of another app, too"));
-        }
-    }
-    let mut workspaces = DigestMap::default();
-    for (at, record) in snapshot.workspaces.iter().enumerate() {
-        let (id, moment) = compile_workspace(record).map_err(|error| within("workspaces", at, error))?;
-        if workspaces.insert(*id.digest(), moment).is_some() {
-            return Err(invalid(
-                format!("workspaces[{at}].id"),
-                "is that of another workspace, too",
-            ));
-        }
-    }
-    let mut revoked = DigestMap::default();
-    for (at, record) in snapshot.revocations.iter().enumerate() {
-        let (token, until) = compile_revocation(record).map_err(|error| within("revocations", at, error))?;
-        revoked.insert(token.0, until);
-    }
+    let mut ids = SharedIds::default();
+    let sources = compile_all("sources", &snapshot.sources, |record| {
+        compile_source(record, &mut ids)
+    })?;
+    let sources = sources.into_iter().map(|(key, source)| (key.0, Arc::new(source)));
+    let sources = each_once(sources.collect()).map_err(|at| {
+        invalid(
+            format!("sources[{at}].write_key_digest"),
+            "is that of another source, too",
+        )
+    })?;
+    let apps = compile_all("apps", &snapshot.apps, |record| {
+        compile_app(record, &issuers, &mut ids)
+    })?;
+    let apps = apps.into_iter().map(|app| (*app.id.digest(), Arc::new(app)));
+    let apps = each_once(apps.collect())
+        .map_err(|at| invalid(format!("apps[{at}].id"), "is that of another app, too"))?;
+    let workspaces = compile_all("workspaces", &snapshot.workspaces, compile_workspace)?;
+    let workspaces = workspaces.into_iter().map(|(id, moment)| (*id.digest(), moment));
+    let workspaces = each_once(workspaces.collect()).map_err(|at| {
+        invalid(
+            format!("workspaces[{at}].id"),
+            "is that of another workspace, too",
+        )
+    })?;
+    let revoked = compile_all("revocations", &snapshot.revocations, compile_revocation)?;
+    let revoked = DigestMap::collect(revoked.into_iter().map(|(token, until)| (token.0, until)));
     Ok(Policy {
         version: snapshot.version,
         confirmed_at: UnixSeconds(snapshot.issued_at),
@@ -248,6 +242,28 @@ pub fn compile(
         workspaces,
         revoked,
     })
+}
+
+/// Compiles a list; an error says which record it is about.
+fn compile_all<'s, R, T>(
+    list: &str,
+    records: &'s [R],
+    mut one: impl FnMut(&'s R) -> Result<T, InvalidSnapshot>,
+) -> Result<Vec<T>, InvalidSnapshot> {
+    let mut compiled = Vec::with_capacity(records.len());
+    for (at, record) in records.iter().enumerate() {
+        compiled.push(one(record).map_err(|error| within(list, at, error))?);
+    }
+    Ok(compiled)
+}
+
+/// A map of entries that have a key each, or which of them is the first to have another's.
+fn each_once<V: Clone>(entries: Vec<(ShortDigest, V)>) -> Result<DigestMap<V>, usize> {
+    let mut seen = HashSet::with_capacity(entries.len());
+    match entries.iter().position(|(key, _)| !seen.insert(*key)) {
+        None => Ok(DigestMap::collect(entries)),
+        Some(at) => Err(at),
+    }
 }
 
 fn within(list: &str, at: usize, error: InvalidSnapshot) -> InvalidSnapshot {
@@ -306,7 +322,7 @@ fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot
             policy.has_own_issuer = true;
         }
         Change::PutApp(record) => {
-            let app = compile_app(record, &policy.issuers)?;
+            let app = compile_app(record, &policy.issuers, &mut SharedIds::default())?;
             policy.apps.insert(*app.id.digest(), Arc::new(app));
         }
         Change::RemoveApp { id } => {
@@ -319,7 +335,7 @@ fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot
             policy.workspaces.insert(*id.digest(), moment);
         }
         Change::PutSource(record) => {
-            let (key, source) = compile_source(record)?;
+            let (key, source) = compile_source(record, &mut SharedIds::default())?;
             if policy.source(&key).is_some_and(|held| held.id != source.id) {
                 return Err(invalid("write_key_digest", "is that of another source"));
             }
@@ -374,88 +390,5 @@ pub fn without_revocations(policy: &Policy, expired: &[TokenDigest]) -> Policy {
     next
 }
 
-fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, InvalidSnapshot> {
-    if record.issuer.is_empty() {
-        return Err(invalid("issuer", "has no name"));
-    }
-    let keys = verifying_keys(&record.keys, &Algorithm::ALL)
-        .map_err(|error| invalid("issuer.keys", error.problem))?;
-    Ok(TrustedIssuer {
-        issuer: Arc::from(record.issuer.as_str()),
-        audiences: vec![
-            Audience::parse(&record.audience).map_err(|error| invalid("issuer.audience", error))?,
-        ],
-        types: AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
-        leeway_s: OWN_LEEWAY_S,
-        lifetime_max_s: Some(TokenLifetime::ThirtyDays.seconds()),
-        keys: Some(Arc::from(keys)),
-    })
-}
-
 /// Tolerated difference, in seconds, between the clocks of the control plane and of its gateways.
 pub const OWN_LEEWAY_S: u64 = 5;
-
-/// `issuers` lends its texts, so that a million apps of one issuer point at one text.
-fn compile_app(record: &AppRecord, issuers: &[TrustedIssuer]) -> Result<App, InvalidSnapshot> {
-    let key_ids = |ids: &Vec<String>| {
-        ids.iter()
-            .map(|id| KeyId::parse(id))
-            .collect::<Result<SmallVec<_>, _>>()
-    };
-    let keys = record
-        .keys
-        .as_ref()
-        .map(key_ids)
-        .transpose()
-        .map_err(|error| invalid("keys", error))?;
-    let keys_not_issued_before: Result<Box<[_]>, _> = record
-        .keys_not_issued_before
-        .iter()
-        .map(|(id, moment)| Ok((KeyId::parse(id)?, UnixSeconds(*moment))))
-        .collect();
-    let known = issuers.iter().find(|known| *known.issuer == *record.issuer);
-    let scopes: Result<ScopeSet, _> = record.scopes.iter().map(|scope| Scope::parse(scope)).collect();
-    Ok(App {
-        id: AppId::parse(&record.id).map_err(|error| invalid("id", error))?,
-        workspace: WorkspaceId::parse(&record.workspace).map_err(|error| invalid("workspace", error))?,
-        issuer: known.map_or_else(
-            || Arc::from(record.issuer.as_str()),
-            |known| Arc::clone(&known.issuer),
-        ),
-        scopes: scopes.map_err(|error| invalid("scopes", error))?,
-        keys,
-        not_issued_before: UnixSeconds(record.not_issued_before),
-        keys_not_issued_before: keys_not_issued_before
-            .map_err(|error: InvalidId| invalid("keys_not_issued_before", error))?,
-    })
-}
-
-fn compile_workspace(record: &WorkspaceRecord) -> Result<(WorkspaceId, UnixSeconds), InvalidSnapshot> {
-    let id = WorkspaceId::parse(&record.id).map_err(|error| invalid("id", error))?;
-    Ok((id, UnixSeconds(record.not_issued_before)))
-}
-
-fn compile_source(record: &SourceRecord) -> Result<(WriteKeyDigest, Source), InvalidSnapshot> {
-    let key =
-        parse_digest(&record.write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
-    let enforcement = Enforcement::parse(&record.enforcement)
-        .ok_or_else(|| invalid("enforcement", "is none of `off`, `observe`, `on`"))?;
-    let connected_app = record.app.as_deref().map(AppId::parse).transpose();
-    let source = Source {
-        id: SourceId::parse(&record.id).map_err(|error| invalid("id", error))?,
-        workspace: WorkspaceId::parse(&record.workspace).map_err(|error| invalid("workspace", error))?,
-        enforcement,
-        connected_app: connected_app.map_err(|error| invalid("app", error))?,
-    };
-    Ok((key, source))
-}
-
-fn compile_revocation(record: &RevocationRecord) -> Result<(TokenDigest, UnixSeconds), InvalidSnapshot> {
-    if record.token_id.is_empty() || record.token_id.len() > TOKEN_ID_BYTES_MAX {
-        return Err(invalid("token_id", "is empty or too long"));
-    }
-    Ok((
-        TokenDigest::of(&record.issuer, &record.token_id),
-        UnixSeconds(record.expires_at),
-    ))
-}

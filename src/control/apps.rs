@@ -1,5 +1,7 @@
 //! OAuth apps and their public keys.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -15,7 +17,8 @@ use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::source_kind::{SUPPORTED_SCOPES, SourceKind};
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 use crate::snapshot::{AppRecord, Change};
-use crate::store::directory::{App, AppKey, Page, PolicyKey};
+use crate::store::directory::{App, AppKey, Page};
+use crate::store::policy::PolicyApp;
 use crate::store::{ReadTx, WriteTx};
 
 /// Keys that one app may have: the one in use, and the next one while clients move over.
@@ -145,11 +148,19 @@ impl Control {
     ) -> Result<Vec<AppDetails>, ControlError> {
         actor.must(workspace, Action::ViewApp)?;
         let mut tx = self.store.read().await?;
-        let mut found = Vec::new();
-        for app in tx.apps(workspace, page).await? {
-            found.push(with_keys_and_sources(&mut tx, actor, app).await?);
-        }
-        Ok(found)
+        let apps = tx.apps(workspace, page).await?;
+        let mut keys = tx.keys_of_apps(workspace, page).await?;
+        let mut sources = connected_to(&mut tx, actor, workspace, page).await?;
+        let found = apps.into_iter().map(|app| AppDetails {
+            keys: keys.remove(&app.id).unwrap_or_default(),
+            sources: visible(
+                actor,
+                workspace,
+                sources.remove(app.id.as_str()).unwrap_or_default(),
+            ),
+            app,
+        });
+        Ok(found.collect())
     }
 
     /// Changes an app's name, scopes or token lifetime. Tokens issued already keep their lifetime; a scope
@@ -320,22 +331,20 @@ impl Control {
 
     /// What gateways are told of an app.
     pub(super) fn app_record(&self, app: &App, keys: &[AppKey]) -> AppRecord {
-        self.policy_app(app, keys.iter().map(PolicyKey::from).collect())
+        self.policy_app(PolicyApp::new(app, keys))
     }
 
-    /// What gateways are told of an app with these keys.
-    pub(super) fn policy_app(&self, app: &App, keys: Vec<PolicyKey>) -> AppRecord {
-        let ended = keys.iter().filter(|key| key.not_issued_before > UnixSeconds(0));
-        let keys_not_issued_before = ended
-            .map(|key| (key.id.clone(), key.not_issued_before.0))
-            .collect();
+    /// The same of an app as the store gives it for a snapshot.
+    pub(super) fn policy_app(&self, app: PolicyApp) -> AppRecord {
+        let ended = app.keys.iter().filter(|key| key.not_issued_before > 0);
+        let keys_not_issued_before = ended.map(|key| (key.id.clone(), key.not_issued_before)).collect();
         AppRecord {
-            id: app.id.as_str().to_owned(),
-            workspace: app.workspace.as_str().to_owned(),
+            id: app.id,
+            workspace: app.workspace,
             issuer: self.issuer().to_owned(),
-            scopes: app.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
-            keys: Some(keys.into_iter().map(|key| key.id).collect()),
-            not_issued_before: app.not_issued_before.0,
+            scopes: app.scopes,
+            keys: Some(app.keys.into_iter().map(|key| key.id).collect()),
+            not_issued_before: app.not_issued_before,
             keys_not_issued_before,
         }
     }
@@ -368,28 +377,61 @@ async fn with_keys_and_sources(tx: &mut ReadTx, actor: &Actor, app: App) -> Resu
 
 /// The sources that an app is connected to, of those that the actor may view, up to a bound.
 async fn visible_sources(tx: &mut ReadTx, actor: &Actor, app: &App) -> Result<Vec<SourceId>, ControlError> {
-    let mut found = match actor.as_member() {
-        Some(member) if !member.grants.is_owner() => {
-            // All the kinds that are no functions are viewed alike.
-            let sources = member.grants.view_of(SourceKind::HttpApi) == View::All;
-            let functions = member.grants.view_of(SourceKind::SourceFunction) == View::All;
-            let mut found = tx.listed_sources_of(&app.id, &member.id, SOURCES_SHOWN).await?;
-            if sources || functions {
-                found.extend(
-                    tx.sources_of_kinds(&app.id, sources, functions, SOURCES_SHOWN)
-                        .await?,
-                );
-            }
-            found
+    let (sources, functions) = views_all(actor);
+    let mut found = Vec::new();
+    if sources || functions {
+        found = tx
+            .sources_of_kinds(&app.id, sources, functions, SOURCES_SHOWN)
+            .await?;
+    }
+    if let Some(member) = actor.as_member().filter(|member| !member.grants.is_owner()) {
+        found.extend(tx.listed_sources_of(&app.id, &member.id, SOURCES_SHOWN).await?);
+    }
+    Ok(visible(actor, &app.workspace, found))
+}
+
+/// What may be the sources of each app of a page, by the app's id: some may be there twice, or not for the actor.
+async fn connected_to(
+    tx: &mut ReadTx,
+    actor: &Actor,
+    workspace: &WorkspaceId,
+    page: Page<'_>,
+) -> Result<HashMap<String, Vec<(SourceId, SourceKind)>>, ControlError> {
+    let views_all = views_all(actor);
+    let mut found = HashMap::new();
+    if views_all.0 || views_all.1 {
+        found = tx
+            .sources_of_apps(workspace, page, views_all, SOURCES_SHOWN)
+            .await?;
+    }
+    if let Some(member) = actor.as_member().filter(|member| !member.grants.is_owner()) {
+        for (app, listed) in tx.listed_sources_of_apps(workspace, &member.id).await? {
+            found.entry(app).or_default().extend(listed);
         }
-        _ => tx.sources_of(&app.id, SOURCES_SHOWN).await?,
-    };
-    found.retain(|(id, kind)| actor.views(&app.workspace, id, *kind));
+    }
+    Ok(found)
+}
+
+/// Whether the actor may view every source that is no function, and every function.
+fn views_all(actor: &Actor) -> (bool, bool) {
+    match actor.as_member() {
+        // All the kinds that are no functions are viewed alike.
+        Some(member) if !member.grants.is_owner() => (
+            member.grants.view_of(SourceKind::HttpApi) == View::All,
+            member.grants.view_of(SourceKind::SourceFunction) == View::All,
+        ),
+        _ => (true, true),
+    }
+}
+
+/// Of an app's sources those that the actor may view, each once, up to a bound.
+fn visible(actor: &Actor, workspace: &WorkspaceId, mut found: Vec<(SourceId, SourceKind)>) -> Vec<SourceId> {
+    found.retain(|(id, kind)| actor.views(workspace, id, *kind));
     let mut ids: Vec<SourceId> = found.into_iter().map(|(id, _)| id).collect();
     ids.sort_by(|one, other| one.as_str().cmp(other.as_str()));
     ids.dedup();
     ids.truncate(usize::try_from(SOURCES_SHOWN).unwrap_or(usize::MAX));
-    Ok(ids)
+    ids
 }
 
 /// A name that a person gave.

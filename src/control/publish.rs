@@ -126,10 +126,7 @@ impl Control {
             version,
             issued_at: issued_at.0,
             issuer: Some(issuer),
-            apps: apps
-                .into_iter()
-                .map(|(app, keys)| self.policy_app(&app, keys))
-                .collect(),
+            apps: apps.into_iter().map(|app| self.policy_app(app)).collect(),
             workspaces: tx
                 .ended_workspaces()
                 .await?
@@ -154,7 +151,7 @@ impl Control {
                 .map(|revoked| RevocationRecord {
                     issuer: revoked.issuer,
                     token_id: revoked.token_id,
-                    expires_at: revoked.expires_at.0,
+                    expires_at: revoked.expires_at,
                 })
                 .collect(),
         })

@@ -157,6 +157,7 @@ impl Control {
             .end_of_tokens(issued_before, latest)?
             .max(found.app.not_issued_before);
         let before = std::mem::replace(&mut found.app.not_issued_before, moment);
+        tx.note_moment(workspace, moment).await?;
         let event = app_event(Deed::AppTokensRevoked, &found.app).changed(
             json!({"issued_before": before.0}),
             json!({"issued_before": moment.0}),
@@ -188,6 +189,7 @@ impl Control {
             .max(held.not_issued_before);
         let before = std::mem::replace(&mut held.not_issued_before, moment);
         tx.end_tokens_of_key(key, moment).await?;
+        tx.note_moment(workspace, moment).await?;
         let event = app_event(Deed::KeyTokensRevoked, &found.app).changed(
             json!({"key_id": null, "issued_before": before.0}),
             json!({"key_id": key.as_str(), "issued_before": moment.0}),

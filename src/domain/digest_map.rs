@@ -102,13 +102,25 @@ impl<V: Clone> DigestMap<V> {
         before
     }
 
-    /// A map of these entries; of two under one key the later stays.
+    /// A map of these entries; of two under one key the later stays. Made whole, which copies nothing twice.
     pub fn collect(entries: impl IntoIterator<Item = (ShortDigest, V)>) -> Self {
-        let mut map = Self::default();
-        for (key, value) in entries {
-            map.insert(key, value);
+        let mut entries: Vec<_> = entries
+            .into_iter()
+            .map(|(key, value)| Entry { key, value })
+            .collect();
+        // Entries under one key stay in their order.
+        entries.sort_by_key(|entry| entry.key);
+        entries.dedup_by(|later, kept| {
+            let same = later.key == kept.key;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+        Self {
+            len: entries.len(),
+            root: whole(entries, 0),
         }
-        map
     }
 }
 
@@ -161,6 +173,19 @@ fn insert_at<V: Clone>(node: &mut Node<V>, entry: Entry<V>, level: u32) -> Optio
             None
         }
     }
+}
+
+/// The node over these entries, which are sorted and have the path to `level` in common.
+fn whole<V>(mut entries: Vec<Entry<V>>, level: u32) -> Node<V> {
+    if entries.len() <= LEAF_MAX || level >= DEPTH_MAX {
+        return Node::Leaf(Arc::from(entries));
+    }
+    let mut children: [Node<V>; FANOUT] = std::array::from_fn(|_| Node::Leaf(Arc::from(Vec::new())));
+    for (at, child) in children.iter_mut().enumerate().rev() {
+        let first = entries.partition_point(|entry| slot(entry.key.bits(), level) < at);
+        *child = whole(entries.split_off(first), level + 1);
+    }
+    Node::Inner(Arc::new(children))
 }
 
 fn split<V: Clone>(entries: Vec<Entry<V>>, level: u32) -> Node<V> {
@@ -233,6 +258,22 @@ mod tests {
         assert!((0..5_000).all(|n| old.get(&key(n)) == Some(&n)));
         assert_eq!(new.get(&key(3)), None);
         assert_eq!(new.len(), 4_999);
+    }
+
+    #[test]
+    fn a_map_made_whole_is_the_one_that_inserts_make() {
+        // 70 keys fill more than one leaf, the others several levels; each tenth comes twice.
+        for keys in [0, 1, 64, 65, 70, 5_000] {
+            let entries = || (0..keys).chain((0..keys).step_by(10)).enumerate();
+            let entries = || entries().map(|(at, n)| (key(n), at));
+            let whole = DigestMap::collect(entries());
+            let mut inserted = DigestMap::default();
+            for (key, at) in entries() {
+                inserted.insert(key, at);
+            }
+            assert_eq!(whole.len(), inserted.len());
+            assert_eq!(format!("{:?}", whole.root), format!("{:?}", inserted.root));
+        }
     }
 
     #[test]

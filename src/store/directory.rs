@@ -1,5 +1,7 @@
 //! What exists now: workspaces, and OAuth apps with their public keys. Sources are in [`super::sources`].
 
+use std::collections::HashMap;
+
 use sqlx::{AnyConnection, FromRow};
 
 use super::search::folded;
@@ -56,24 +58,8 @@ pub struct Page<'a> {
     pub limit: u32,
 }
 
-/// A key of an app as gateways are told of it.
-#[derive(Debug)]
-pub struct PolicyKey {
-    pub id: String,
-    pub not_issued_before: UnixSeconds,
-}
-
-impl From<&AppKey> for PolicyKey {
-    fn from(key: &AppKey) -> Self {
-        Self {
-            id: key.id.as_str().to_owned(),
-            not_issued_before: key.not_issued_before,
-        }
-    }
-}
-
 #[derive(FromRow)]
-struct WorkspaceRow {
+pub(super) struct WorkspaceRow {
     id: String,
     name: String,
     revision: i64,
@@ -212,32 +198,27 @@ impl ReadTx {
         keys_of(self.connection(), app).await
     }
 
-    /// Every app with its keys, for a snapshot.
-    pub(crate) async fn policy_apps(&mut self) -> Result<Vec<(App, Vec<PolicyKey>)>, StoreError> {
-        let mut keys = std::collections::HashMap::<String, Vec<PolicyKey>>::new();
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT app, id, not_issued_before FROM app_keys ORDER BY id")
-                .fetch_all(self.connection())
-                .await?;
-        for (app, id, not_issued_before) in rows {
-            let not_issued_before = moment(not_issued_before, "app_keys")?;
-            keys.entry(app).or_default().push(PolicyKey {
-                id,
-                not_issued_before,
-            });
-        }
-        let apps = sqlx::query_as::<_, AppRow>(
-            "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
-             FROM apps",
+    /// The keys of a page of the workspace's apps, by app, each app's oldest first.
+    pub(crate) async fn keys_of_apps(
+        &mut self,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<HashMap<AppId, Vec<AppKey>>, StoreError> {
+        let rows = sqlx::query_as::<_, AppKeyRow>(
+            "SELECT id, app, name, pem, thumbprint, algorithm, created_at, last_used_at, not_issued_before \
+             FROM app_keys WHERE app IN (SELECT id FROM apps WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3) \
+             ORDER BY id",
         )
+        .bind(workspace.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
         .fetch_all(self.connection())
         .await?;
-        apps.into_iter()
-            .map(|row| {
-                let keys = keys.remove(&row.id).unwrap_or_default();
-                Ok((App::try_from(row)?, keys))
-            })
-            .collect()
+        let mut found = HashMap::<AppId, Vec<AppKey>>::new();
+        for key in all::<_, AppKey>(rows)? {
+            found.entry(key.app.clone()).or_default().push(key);
+        }
+        Ok(found)
     }
 }
 

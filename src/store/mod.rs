@@ -22,6 +22,7 @@ pub mod issued;
 pub mod leaked;
 pub mod ledger;
 pub mod members;
+pub mod policy;
 mod postgres;
 pub mod replay;
 pub mod retry;

@@ -15,14 +15,6 @@ pub struct Revocation {
     pub reason: &'static str,
 }
 
-/// A revocation as gateways are told of it.
-#[derive(Debug)]
-pub struct PolicyRevocation {
-    pub issuer: String,
-    pub token_id: String,
-    pub expires_at: UnixSeconds,
-}
-
 impl ReadTx {
     pub(crate) async fn is_revoked(&mut self, issuer: &str, token_id: &str) -> Result<bool, StoreError> {
         let found: Option<i64> =
@@ -32,27 +24,6 @@ impl ReadTx {
                 .fetch_optional(self.connection())
                 .await?;
         Ok(found.is_some())
-    }
-
-    /// Every revocation that still matters at `now`, for a snapshot.
-    pub(crate) async fn policy_revocations(
-        &mut self,
-        now: UnixSeconds,
-    ) -> Result<Vec<PolicyRevocation>, StoreError> {
-        let rows: Vec<(String, String, i64)> =
-            sqlx::query_as("SELECT issuer, token_id, expires_at FROM revocations WHERE expires_at > $1")
-                .bind(seconds(now))
-                .fetch_all(self.connection())
-                .await?;
-        rows.into_iter()
-            .map(|(issuer, token_id, expires_at)| {
-                Ok(PolicyRevocation {
-                    issuer,
-                    token_id,
-                    expires_at: moment(expires_at, "revocations")?,
-                })
-            })
-            .collect()
     }
 
     /// The workspaces whose tokens were ended all together, with the moments.
@@ -68,18 +39,11 @@ impl ReadTx {
 
     /// The latest moment at which tokens of one of a workspace's apps or keys were ended.
     pub(crate) async fn latest_moment_in(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
-        let of_apps: Option<i64> =
-            sqlx::query_scalar("SELECT MAX(not_issued_before) FROM apps WHERE workspace = $1")
-                .bind(id.as_str())
-                .fetch_one(self.connection())
-                .await?;
-        let of_keys: Option<i64> = sqlx::query_scalar(
-            "SELECT MAX(k.not_issued_before) FROM app_keys k JOIN apps a ON a.id = k.app WHERE a.workspace = $1",
-        )
-        .bind(id.as_str())
-        .fetch_one(self.connection())
-        .await?;
-        moment(of_apps.max(of_keys).unwrap_or(0), "apps")
+        let at: Option<i64> = sqlx::query_scalar("SELECT latest_moment FROM workspaces WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        moment(at.unwrap_or(0), "workspaces")
     }
 
     /// The moment before which a workspace's tokens were ended.
@@ -108,6 +72,20 @@ impl WriteTx {
         .execute(self.connection())
         .await?;
         Ok(inserted.rows_affected() == 1)
+    }
+
+    /// Notes that tokens of an app or a key of the workspace were ended at the moment.
+    pub(crate) async fn note_moment(
+        &mut self,
+        workspace: &WorkspaceId,
+        moment: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE workspaces SET latest_moment = $2 WHERE id = $1 AND latest_moment < $2")
+            .bind(workspace.as_str())
+            .bind(seconds(moment))
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 
     /// Ends the tokens that a key proved before the moment.

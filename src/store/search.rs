@@ -77,6 +77,12 @@ const FIND: &str = find!("f.workspace = $1");
 /// The same by the index of an app's sources, which may be few among many.
 const FIND_OF_APP: &str = find!("f.app = $5");
 
+/// The same by the index of a kind.
+const FIND_OF_KIND: &str = find!("f.workspace = $1 AND f.kind = $4");
+
+/// The same by the index of an enforcement.
+const FIND_OF_ENFORCEMENT: &str = find!("f.workspace = $1 AND f.enforcement = $6");
+
 impl ReadTx {
     /// One page of the sources that the filter finds. With `listed`, of those alone that the member's grants
     /// list one by one; the filter names one kind then.
@@ -92,7 +98,12 @@ impl ReadTx {
         } else {
             (Role::SourceAdmin, Role::SourceReadOnly)
         };
-        let statement = if filter.app.is_some() { FIND_OF_APP } else { FIND };
+        let statement = match (&filter.app, filter.enforcement, filter.kind) {
+            (Some(_), _, _) => FIND_OF_APP,
+            (None, Some(_), _) => FIND_OF_ENFORCEMENT,
+            (None, None, Some(_)) => FIND_OF_KIND,
+            (None, None, None) => FIND,
+        };
         let rows = sqlx::query_as::<_, SummaryRow>(statement)
             .bind(workspace.as_str())
             .bind(page.after)

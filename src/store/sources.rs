@@ -1,8 +1,11 @@
 //! Sources: what exists now, by id, by app, by kind, and by who may view it.
 
+use std::collections::HashMap;
+
 use sqlx::FromRow;
 
 use super::directory::{Page, all};
+use super::policy::{FIELD, LINE, fields};
 use super::search::folded;
 use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
 use crate::domain::ids::{AppId, MemberId, SourceId, WorkspaceId, WriteKey};
@@ -26,16 +29,6 @@ pub struct Source {
     /// Rises with every change of the source, for `ETag`.
     pub revision: u64,
     pub created_at: UnixSeconds,
-}
-
-/// A source as gateways are told of it. There may be a million, so the texts go over as they are.
-#[derive(Debug, FromRow)]
-pub struct PolicySource {
-    pub id: String,
-    pub workspace: String,
-    pub write_key_digest: String,
-    pub enforcement: String,
-    pub app: Option<String>,
 }
 
 #[derive(FromRow)]
@@ -115,6 +108,70 @@ impl ReadTx {
         .fetch_all(self.connection())
         .await?;
         ids_and_kinds(&rows)
+    }
+
+    /// The same for each app of a page, by the app's id.
+    pub(crate) async fn sources_of_apps(
+        &mut self,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+        (sources, functions): (bool, bool),
+        limit: u32,
+    ) -> Result<HashMap<String, Vec<(SourceId, SourceKind)>>, StoreError> {
+        // One text for each app: a page may have 200 apps, and each of them a thousand sources.
+        let rows: Vec<(String, Option<String>)> = sqlx::query_as(
+            "SELECT a.id, (SELECT string_agg(f.kind || $1 || f.id, $2) FROM \
+             (SELECT s.id, s.kind FROM sources s WHERE s.app = a.id \
+             AND ((s.kind <> $3 AND $4 = 1) OR (s.kind = $3 AND $5 = 1)) ORDER BY s.id LIMIT $6) f) AS connected \
+             FROM apps a WHERE a.workspace = $7 AND a.id > $8 ORDER BY a.id LIMIT $9",
+        )
+        .bind(FIELD)
+        .bind(LINE)
+        .bind(SourceKind::SourceFunction.as_str())
+        .bind(i64::from(sources))
+        .bind(i64::from(functions))
+        .bind(i64::from(limit))
+        .bind(workspace.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        let connected = |lines: &str| {
+            let one = |line: &str| {
+                let [kind, id] = fields(line, "sources")?;
+                Ok((id.to_owned(), kind.to_owned()))
+            };
+            let rows: Result<Vec<_>, StoreError> = lines.split(LINE).map(one).collect();
+            ids_and_kinds(&rows?)
+        };
+        rows.into_iter()
+            .filter_map(|(app, lines)| Some((app, lines?)))
+            .map(|(app, lines)| Ok((app, connected(&lines)?)))
+            .collect()
+    }
+
+    /// The sources connected to any app that a member's grants list, by the app's id.
+    pub(crate) async fn listed_sources_of_apps(
+        &mut self,
+        workspace: &WorkspaceId,
+        member: &MemberId,
+    ) -> Result<HashMap<String, Vec<(SourceId, SourceKind)>>, StoreError> {
+        let rows: Vec<(String, String, String)> = sqlx::query_as(
+            "SELECT app, id, kind FROM sources WHERE id IN (SELECT resource FROM grants WHERE member = $1) \
+             AND workspace = $2 AND app IS NOT NULL ORDER BY id",
+        )
+        .bind(member.as_str())
+        .bind(workspace.as_str())
+        .fetch_all(self.connection())
+        .await?;
+        let mut found = HashMap::<_, Vec<_>>::new();
+        for (app, id, kind) in rows {
+            found
+                .entry(app)
+                .or_default()
+                .extend(ids_and_kinds(&[(id, kind)])?);
+        }
+        Ok(found)
     }
 
     /// The same, of those that a member's grants list.
@@ -228,12 +285,6 @@ impl ReadTx {
             .fetch_optional(self.connection())
             .await?;
         Ok(found.is_some())
-    }
-
-    /// Every source, for a snapshot.
-    pub(crate) async fn policy_sources(&mut self) -> Result<Vec<PolicySource>, StoreError> {
-        let text = "SELECT id, workspace, write_key_digest, enforcement, app FROM sources";
-        Ok(sqlx::query_as(text).fetch_all(self.connection()).await?)
     }
 }
 

@@ -18,6 +18,7 @@ mod client_endpoints;
 mod conditions;
 mod database_tls;
 mod denials;
+mod large;
 mod leaked;
 mod limits;
 mod management;

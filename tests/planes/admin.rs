@@ -12,14 +12,14 @@ use super::support::scratch::Scratch;
 const PASSWORD: &str = "an owner's long password";
 
 /// `portcullis admin WORDS... --config CONFIG`.
-fn admin(words: &[&str], config: &Path) -> Command {
+pub fn admin(words: &[&str], config: &Path) -> Command {
     let mut command = portcullis(["admin"]);
     command.args(words).arg("--config").arg(config);
     command
 }
 
 /// Runs it with `line` on its standard input.
-fn run(mut command: Command, line: &str) -> Finished {
+pub fn run(mut command: Command, line: &str) -> Finished {
     let mut process = Process::start(&mut command);
     process.say(line);
     process.finish()

@@ -32,6 +32,8 @@ mod cli;
 mod descriptors;
 mod kills;
 mod lifecycle;
+mod many;
+mod many_store;
 mod mixed_load;
 mod outages;
 mod panics;
