@@ -102,9 +102,10 @@ fn process_without_descriptors_refuses_without_spinning_and_serves_again() {
         match read_message(&mut BufReader::new(&client), true) {
             // The end, or a reset.
             None => refused += 1,
-            // Something had ended meanwhile and left room.
+            // Something had ended meanwhile and left room for this one.
             Some(answer) => {
-                assert_eq!(answer.status(), 200);
+                // One descriptor is enough for the client, and not for the way to the upstream.
+                assert!([200, 502].contains(&answer.status()), "{}", answer.first_line);
                 drop(client);
                 take_all();
             }
