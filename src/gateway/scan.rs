@@ -73,7 +73,7 @@ struct Open {
     /// Bit 0 is the innermost: set for an object.
     objects: u64,
     depth: u32,
-    /// The array at depth 2 is the batch, or may be one to somebody.
+    /// What is open at depth 2 is the batch, or may be one to somebody: some go over an object's members, too.
     in_batch: bool,
 }
 
@@ -83,7 +83,7 @@ impl Open {
             return Err(ScanError::Invalid);
         }
         if self.depth == 1 {
-            self.in_batch = batch && !object;
+            self.in_batch = batch;
         }
         self.objects = self.objects << 1 | u64::from(object);
         self.depth += 1;
@@ -103,9 +103,10 @@ impl Open {
         self.objects & 1 == 1
     }
 
-    /// Whether keys here may be a write key's: those of the document, and of the batch's events.
+    /// Whether keys here may be a write key's: those of the document, of the batch's events, and of a batch that
+    /// is an object and may be the one event to somebody.
     const fn has_write_keys(&self) -> bool {
-        self.in_object() && (self.depth == 1 || (self.depth == 3 && self.in_batch))
+        self.in_object() && (self.depth == 1 || (self.in_batch && matches!(self.depth, 2 | 3)))
     }
 }
 
@@ -256,14 +257,20 @@ impl<'b> Scanner<'b> {
     /// or anywhere if the key began in the block before, has escapes, or white space behind it.
     #[inline(always)]
     fn suspects(&self, b: &Block, keys: u64, base: usize) -> u64 {
-        /// The quotes and what is between them.
-        const LENGTHS: [u32; 2] = [10, 12];
-        // Written in escapes alone, the key is shorter than a block.
-        if self.classifier.last_backslash + 64 >= base {
+        /// The quotes and what is between them, from `writeKey` to the longest spelling without escapes.
+        const LENGTHS: [u32; 4] = [10, 11, 12, 13];
+        let [plain, one_i, one_k, both] = LENGTHS;
+        // Written in escapes alone, the key is shorter than a block. One that somebody cuts off may be longer.
+        let is_long = self.carry.in_key != 0 && self.classifier.last_backslash > self.key_start;
+        if self.classifier.last_backslash + 64 >= base || is_long {
             return u64::MAX;
         }
-        let [short, long] = LENGTHS;
-        keys << short | keys << long | ((1 << long) - 1) | !(b.closing << 1)
+        let mut suspects = keys << plain | ((1 << both) - 1) | !(b.closing << 1);
+        // The other spellings have letters that are not ASCII.
+        if self.classifier.wide_from.is_some() {
+            suspects |= keys << one_i | keys << one_k | keys << both;
+        }
+        suspects
     }
 
     /// Looks at the keys before these colons.
@@ -288,7 +295,7 @@ impl<'b> Scanner<'b> {
         let is_plain = self.classifier.last_backslash < start && self.body.get(colon - 1) == Some(&b'"');
         let may_matter = match colon - start {
             7 => self.open.depth == 1,
-            10 | 12 => matches!(self.body.get(start + 1), Some(b'w' | b'W')),
+            10..=13 => matches!(self.body.get(start + 1), Some(b'w' | b'W')),
             _ => false,
         };
         if is_plain && !may_matter {
@@ -302,11 +309,17 @@ impl<'b> Scanner<'b> {
         let inside = self.body.get(start + 1..colon).unwrap_or_default();
         let end = memchr::memrchr(b'"', inside).ok_or(ScanError::Invalid)?;
         let key = text(inside.get(..end).unwrap_or_default())?;
-        if self.open.depth == 1 && key.eq_ignore_ascii_case(b"batch") {
+        // Parsers whose texts end at a NUL see no further.
+        let seen = key.split(|byte| *byte == 0).next().unwrap_or_default();
+        if self.open.depth == 1 && seen.eq_ignore_ascii_case(b"batch") {
             self.is_batch = true;
         }
-        if !is_write_key_to_somebody(&key) {
+        if !is_write_key_to_somebody(seen) {
             return Ok(());
+        }
+        // The key of a batch that is one event to some and a table of events to others.
+        if self.open.depth == 2 {
+            return Err(ScanError::Ambiguous);
         }
         let repeated = if self.open.depth == 1 {
             self.found.top.is_some()
@@ -366,21 +379,27 @@ fn next(ends: u64, carry: &mut u64, white: u64) -> u64 {
     behind & !white
 }
 
-/// Whether some parser takes this key for `writeKey`: many compare without letter case, and one that folds it
-/// as Unicode does, as Go's does, takes the Kelvin sign for a `k`.
-fn is_write_key_to_somebody(key: &[u8]) -> bool {
+/// Whether some parser takes this key for `writeKey`: many compare without letter case, and those that fold it
+/// as Unicode does take the Kelvin sign for a `k` (Go's), and an `i` without its dot or with one too many for an
+/// `i` (Java's).
+fn is_write_key_to_somebody(mut key: &[u8]) -> bool {
     const KELVIN_SIGN: &[u8] = "\u{212a}".as_bytes();
-    if key.eq_ignore_ascii_case(b"writekey") {
-        return true;
-    }
-    match key {
-        [write @ .., a, b, c, e, y] => {
-            write.eq_ignore_ascii_case(b"write")
-                && [*a, *b, *c] == KELVIN_SIGN
-                && [*e, *y].eq_ignore_ascii_case(b"ey")
+    const DOTLESS_I: &[u8] = "\u{131}".as_bytes();
+    const DOTTED_I: &[u8] = "\u{130}".as_bytes();
+    for letter in *b"writekey" {
+        let alike: &[&[u8]] = match letter {
+            b'i' => &[DOTLESS_I, DOTTED_I],
+            b'k' => &[KELVIN_SIGN],
+            _ => &[],
+        };
+        let wide = alike.iter().find_map(|wide| key.strip_prefix(*wide));
+        match (wide, key) {
+            (Some(rest), _) => key = rest,
+            (None, [first, rest @ ..]) if first.eq_ignore_ascii_case(&letter) => key = rest,
+            _ => return false,
         }
-        _ => false,
     }
+    key.is_empty()
 }
 
 /// The bytes up to the quote that ends a string.
@@ -500,6 +519,39 @@ mod tests {
     }
 
     #[test]
+    fn events_of_a_batch_that_is_an_object_are_looked_into() {
+        for body in [
+            r#"{"batch":{"0":{"writeKey":"e"}},"writeKey":"k"}"#,
+            r#"{"writeKey":"k","batch":{"a":1,"0":{"b":{"writeKey":"x"}},"1":{"writeKey":"e"}}}"#,
+        ] {
+            let expected = BodyKeys {
+                top: key("k"),
+                events: key("e"),
+            };
+            assert_eq!(keys(body), Ok(expected), "{body}");
+        }
+        let none = BodyKeys {
+            top: key("k"),
+            events: None,
+        };
+        let deeper = r#"{"batch":{"0":[{"writeKey":"e"}]},"writeKey":"k"}"#;
+        assert_eq!(keys(deeper), Ok(none));
+    }
+
+    /// A key that goes over several blocks, with the NUL anywhere.
+    #[test]
+    fn long_keys_are_seen_as_far_as_somebody_sees_them() {
+        for length in (0..300).step_by(7) {
+            let tail = "x".repeat(length);
+            let body =
+                format!(r#"{{"batch":[{{"a":"\\","b":1,"writeKey\u0000{tail}":"k"}}],"writeKey":"k"}}"#);
+            assert_eq!(keys(&body), Err(ScanError::Ambiguous), "{length}");
+            let body = format!(r#"{{"batch":[{{"writeKez\u0000{tail}":"k"}}],"writeKey":"k"}}"#);
+            assert_eq!(keys(&body).map(|found| found.top), Ok(key("k")), "{length}");
+        }
+    }
+
+    #[test]
     fn keys_that_parsers_disagree_about_are_ambiguous() {
         for body in [
             r#"{"writeKey":"k","writeKey":"k"}"#,
@@ -511,6 +563,24 @@ mod tests {
             "{\"write\u{212a}ey\":\"k\"}",
             "{\"WRITE\u{212a}EY\":\"k\",\"writeKey\":\"k\"}",
             r#"{"batch":[{"write\u212Aey":"k"}],"writeKey":"k"}"#,
+            // To those whose texts end at a NUL.
+            r#"{"writeKey\u0000":"k"}"#,
+            r#"{"writeKey\u0000 and more of it":"k","writeKey":"k"}"#,
+            r#"{"batch":[{"a":1,"WRITEKEY\u0000":"k"}],"writeKey":"k"}"#,
+            r#"{"batch":[{"writeKey":"k","writeKey\u0000":"k"}],"writeKey":"k"}"#,
+            r#"{"batch\u0000":[{"writekey":"k"}],"writeKey":"k"}"#,
+            // Java folds each letter by itself.
+            "{\"wr\u{131}teKey\":\"k\"}",
+            "{\"wr\u{130}teKey\":\"k\",\"writeKey\":\"k\"}",
+            r#"{"wr\u0131teKey":"k"}"#,
+            r#"{"batch":[{"WR\u0130TE\u212aEY":"k"}],"writeKey":"k"}"#,
+            "{\"batch\":[{\"a\":1,\"wr\u{131}teKey\":\"k\"}],\"writeKey\":\"k\"}",
+            "{\"batch\":[{\"a\":1,\"wr\u{130}te\u{212a}ey\":\"k\"}],\"writeKey\":\"k\"}",
+            // A batch may be an object to those who go over its members, and one event to others.
+            r#"{"batch":{"0":{"WriteKey":"k"}},"writeKey":"k"}"#,
+            r#"{"batch":{"0":{"writeKey":"k"},"1":{"writeKey":"l"}},"writeKey":"k"}"#,
+            r#"{"batch":{"writeKey":"k"},"writeKey":"k"}"#,
+            r#"{"batch":{"0":{},"writekey":"k"},"writeKey":"k"}"#,
         ] {
             assert_eq!(keys(body), Err(ScanError::Ambiguous), "{body}");
         }

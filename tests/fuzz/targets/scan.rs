@@ -31,8 +31,17 @@ fn expected(data: &[u8]) -> Option<BodyKeys> {
     };
     let batches = document.iter().filter(|(name, _)| folded(name) == "batch");
     for (_, batch) in batches {
-        let Ok(events) = serde_json::from_str::<Vec<&RawValue>>(batch.get()) else {
-            continue;
+        let events = match batch.get().as_bytes()[0] {
+            b'[' => serde_json::from_str::<Vec<&RawValue>>(batch.get()).ok()?,
+            // Events under names, or one event: that it is one must not show.
+            b'{' => {
+                let Members(events) = serde_json::from_str(batch.get()).ok()?;
+                if events.iter().any(|(name, _)| folded(name) == "writekey") {
+                    return None;
+                }
+                events.into_iter().map(|(_, event)| event).collect()
+            }
+            _ => continue,
         };
         for event in events.iter().filter(|event| event.get().starts_with('{')) {
             let Members(event) = serde_json::from_str(event.get()).ok()?;
@@ -60,10 +69,13 @@ fn only_key(members: &[(Cow<'_, str>, &RawValue)]) -> Option<Option<WriteKeyDige
     }
 }
 
-/// A name as the most forgiving parser compares it: some fold letter case as Unicode does, where the Kelvin
-/// sign is a `k`.
+/// A name as the most forgiving parser compares it: some end it at a NUL, and some fold letter case as Unicode
+/// does, where the Kelvin sign is a `k`, and an `i` may have no dot, or another one.
 fn folded(name: &str) -> String {
-    name.replace('\u{212a}', "k").to_ascii_lowercase()
+    let seen = name.split('\0').next().unwrap();
+    seen.replace('\u{212a}', "k")
+        .replace(['\u{130}', '\u{131}'], "i")
+        .to_ascii_lowercase()
 }
 
 /// How deep a valid JSON text nests.
