@@ -30,6 +30,9 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// The wait after the first failed fetch; it doubles up to the refresh interval.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 
+/// What is said of a set without a key.
+const NO_KEYS: &str = "the key set has no usable key; one needs `kid` and one of the configured algorithms";
+
 /// Why a key set could not be had.
 #[derive(Debug, Error)]
 pub enum KeySetError {
@@ -41,7 +44,7 @@ pub enum KeySetError {
     Json(String),
     #[error("the key set {0}")]
     KeySet(#[from] snapshot::InvalidKeySet),
-    #[error("the key set has no usable key; it needs `kid` and one of the configured algorithms")]
+    #[error("{NO_KEYS}")]
     NoKeys,
 }
 
@@ -76,9 +79,15 @@ pub fn trusted(issuer: &OutsideIssuer) -> Result<TrustedIssuer, KeySetError> {
 
 fn read_file(path: &Path, algorithms: &[Algorithm]) -> Result<Arc<[VerifyingKey]>, KeySetError> {
     let text = std::fs::read(path).map_err(|error| KeySetError::File(path.display().to_string(), error))?;
-    parse(&text, algorithms)
+    let keys = parse(&text, algorithms)?;
+    // Nobody writes down an issuer none of whose tokens are to be accepted.
+    if keys.is_empty() {
+        return Err(KeySetError::NoKeys);
+    }
+    Ok(keys)
 }
 
+/// The usable keys of a set, of which there may be none.
 fn parse(text: &[u8], algorithms: &[Algorithm]) -> Result<Arc<[VerifyingKey]>, KeySetError> {
     let set: JwkSet = serde_json::from_slice(text).map_err(|error| KeySetError::Json(error.to_string()))?;
     let jwks: Vec<Jwk> = set
@@ -86,12 +95,15 @@ fn parse(text: &[u8], algorithms: &[Algorithm]) -> Result<Arc<[VerifyingKey]>, K
         .into_iter()
         .filter_map(|key| serde_json::from_value(key).ok())
         .collect();
-    let keys = snapshot::verifying_keys(&jwks, algorithms)?;
-    if keys.is_empty() {
-        Err(KeySetError::NoKeys)
-    } else {
-        Ok(Arc::from(keys))
-    }
+    Ok(Arc::from(snapshot::verifying_keys(&jwks, algorithms)?))
+}
+
+/// How the fetching goes.
+struct Course {
+    /// After the next failed fetch.
+    wait: Duration,
+    /// The last set that came had no usable key.
+    was_empty: bool,
 }
 
 /// One issuer's fetching, shared between its task and the requests that wait for it.
@@ -147,30 +159,56 @@ impl KeyFetcher {
 
     /// Fetches until cancelled: before the first request, ahead of time, and when asked.
     pub async fn run(&self, cell: &PolicyCell, metrics: &Metrics) {
-        let mut wait = RETRY_FIRST;
+        let mut course = Course {
+            wait: RETRY_FIRST,
+            was_empty: false,
+        };
         loop {
             let began = instant();
             let result = self.fetch().await;
             metrics.jwks_fetched(&self.issuer, result.is_ok());
-            let pause = match result {
-                Ok(keys) => {
-                    wait = RETRY_FIRST;
-                    cell.set_issuer_keys(&self.issuer, &keys);
-                    jitter(self.uri.refresh)
-                }
-                Err(error) => {
-                    tracing::warn!(issuer = %self.issuer, uri = %self.uri.uri, %error, "key set not fetched; the keys in force stay");
-                    let pause = jitter(wait);
-                    wait = (wait * 2).min(self.uri.refresh);
-                    pause
-                }
-            };
+            let pause = self.take(result, &mut course, cell);
             self.finished.send_modify(|count| *count += 1);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.asked(began) => {}
             }
         }
+    }
+
+    /// Puts fetched keys in force. Answers when to fetch next.
+    ///
+    /// INVARIANT: what an issuer withdraws ends. A set without a usable key is its word as much as any other, and
+    /// no outage, in which the last good keys are kept. But it is also what an issuer says by mistake for a moment
+    /// while it is being replaced, and then every client would lose what it sends. So it has to say it twice, a
+    /// moment apart.
+    fn take(
+        &self,
+        result: Result<Arc<[VerifyingKey]>, KeySetError>,
+        course: &mut Course,
+        cell: &PolicyCell,
+    ) -> Duration {
+        let (issuer, uri) = (&self.issuer, &self.uri.uri);
+        let keys = match result {
+            Ok(keys) => keys,
+            Err(error) => {
+                tracing::warn!(%issuer, %uri, %error, "key set not fetched; the keys in force stay");
+                let pause = jitter(course.wait);
+                course.wait = (course.wait * 2).min(self.uri.refresh);
+                return pause;
+            }
+        };
+        course.wait = RETRY_FIRST;
+        let was_empty = std::mem::replace(&mut course.was_empty, keys.is_empty());
+        if keys.is_empty() && !was_empty {
+            tracing::warn!(%issuer, %uri, "{NO_KEYS}; asked once more before its tokens end");
+            return jitter(RETRY_FIRST).min(self.uri.refresh);
+        }
+        if keys.is_empty() {
+            tracing::warn!(%issuer, %uri, "{NO_KEYS}; none of its tokens is accepted");
+        }
+        cell.set_issuer_keys(issuer, &keys);
+        jitter(self.uri.refresh)
     }
 
     /// Resolves when a fetch is wanted and the cool-down since the last one is over. Requests that come

@@ -120,7 +120,6 @@ async fn last_good_keys_outlive_their_server() {
     for garbage in [
         "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ngarbage",
-        "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"keys\":[]}",
         "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
     ] {
         let before = failures();
@@ -141,6 +140,64 @@ async fn last_good_keys_outlive_their_server() {
         .send(&request(&FORGE, KEY_ID))
         .await
         .assert_denied(401, "token_key_unknown");
+}
+
+#[tokio::test]
+async fn keys_that_are_withdrawn_end_their_tokens() {
+    let upstream = StubUpstream::start();
+    let keys = KeyServer::start(&[FORGE.jwk()]);
+    let mut setup = Setup::new(&upstream);
+    setup.issuers = vec![keys.issuer(OUTSIDE)];
+    uri(&mut setup.issuers[0]).refresh = Duration::from_millis(10);
+    setup.snapshot = Some(policy_of(OUTSIDE));
+    let gateway = setup.start().await;
+    gateway.send(&request(&FORGE, KEY_ID)).await.assert_ok();
+    // Nothing at all, and nothing that is a key to us.
+    for empty in [r#"{"keys":[]}"#, r#"{"keys":[{"kty":"future","kid":"a"}]}"#] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{empty}",
+            empty.len()
+        );
+        keys.answer(Reply::text(&answer));
+        let ended = async { while gateway.send(&request(&FORGE, KEY_ID)).await.status == 200 {} };
+        within("the tokens ended", ended).await;
+        let before = upstream.received().len();
+        gateway
+            .send(&request(&FORGE, KEY_ID))
+            .await
+            .assert_denied(401, "token_key_unknown");
+        assert_eq!(upstream.received().len(), before);
+        keys.publish(&[FORGE.jwk()]);
+        let again = async { while gateway.send(&request(&FORGE, KEY_ID)).await.status != 200 {} };
+        within("the keys are back", again).await;
+    }
+}
+
+#[tokio::test]
+async fn one_empty_answer_between_good_ones_ends_nothing() {
+    let upstream = StubUpstream::start();
+    let full = json!({ "keys": [FORGE.jwk()] }).to_string();
+    let answered = std::sync::atomic::AtomicUsize::new(0);
+    let server = StubUpstream::answering(move |_| {
+        let nth = answered.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let set = if nth % 3 == 1 {
+            r#"{"keys":[]}"#
+        } else {
+            full.as_str()
+        };
+        Reply::text(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{set}",
+            set.len()
+        ))
+    });
+    let mut setup = Setup::new(&upstream);
+    setup.issuers = vec![issuer_at(server.address(), OUTSIDE)];
+    uri(&mut setup.issuers[0]).refresh = Duration::from_millis(10);
+    setup.snapshot = Some(policy_of(OUTSIDE));
+    let gateway = setup.start().await;
+    while server.received().len() < 12 {
+        gateway.send(&request(&FORGE, KEY_ID)).await.assert_ok();
+    }
 }
 
 #[tokio::test]
