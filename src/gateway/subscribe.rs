@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,19 @@ pub struct Installer {
     clock: Clock,
     /// Revocations by the moment they end, soonest first.
     ending: BinaryHeap<Reverse<(UnixSeconds, [u8; 16])>>,
+    /// The policy file whose content is in force, where it comes from one.
+    file: Option<Stamp>,
+}
+
+/// What changes when a file does: what was written, and into which file. A time alone can be set back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds of the last change of the content, and of anything about the file.
+    written: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl Installer {
@@ -51,6 +65,7 @@ impl Installer {
             freshness,
             clock,
             ending: BinaryHeap::new(),
+            file: None,
         }
     }
 
@@ -152,13 +167,19 @@ impl Installer {
     /// # Errors
     /// [`ConfigError`] with every problem of the file; the policy in force stays.
     pub fn install_file(&mut self, path: &Path, issuers: &[OutsideIssuer]) -> Result<(), ConfigError> {
+        // Taken first: a file that changes while it is read is found to be another one then.
+        let file = Stamp::of(path);
         let version = self.cell.load().as_ref().map_or(0, |policy| policy.version()) + 1;
         let snapshot = load_policy(path, issuers, version, self.clock.now())?;
         self.install_snapshot(&snapshot)
-            .map_err(|error| ConfigError::of_file(path, error.to_string()))
+            .map_err(|error| ConfigError::of_file(path, error.to_string()))?;
+        self.file = file;
+        Ok(())
     }
 
-    /// Reads a policy file again whenever it changes, until cancelled.
+    /// Reads a policy file again whenever it changes, until cancelled. The policy in force is current as long as
+    /// the file is there and is the one that was installed; while it is missing, or another one that was refused,
+    /// the policy ages.
     pub async fn follow_file(mut self, path: PathBuf, issuers: Vec<OutsideIssuer>) {
         let (changed_in, mut changed) = mpsc::channel::<()>(1);
         // The folder is watched, since editors and config managers replace the file itself.
@@ -177,33 +198,37 @@ impl Installer {
             tracing::warn!(%error, "the policy file's folder cannot be watched; the file is looked at every 2 s");
         }
         let mut looked = tokio::time::interval(FILE_EVERY);
-        let mut seen = stamp(&path);
+        let mut seen = self.file;
         loop {
             tokio::select! {
                 _ = changed.recv(), if watching.is_ok() => {}
                 _ = looked.tick() => self.sweep(),
             }
-            let now = stamp(&path);
+            let at = self.clock.now();
+            let now = Stamp::of(&path);
             if now == seen {
-                let at = self.clock.now();
-                self.cell.change(|policy| snapshot::confirm(policy, at));
+                if now.is_some() && now == self.file {
+                    self.cell.change(|policy| snapshot::confirm(policy, at));
+                }
                 continue;
             }
             seen = settled(&path).await;
             match self.install_file(&path, &issuers) {
                 Ok(()) => tracing::info!(file = %path.display(), "policy file read again"),
-                Err(error) => tracing::error!(%error, "policy file refused; the policy in force stays"),
+                Err(error) => {
+                    tracing::error!(%error, "policy file refused; the policy in force stays, and ages until a good one is there");
+                }
             }
         }
     }
 }
 
 /// Waits while a file is still being written, for a bounded time: half a file is not what was meant.
-async fn settled(path: &Path) -> Option<(std::time::SystemTime, u64)> {
-    let mut before = stamp(path);
+async fn settled(path: &Path) -> Option<Stamp> {
+    let mut before = Stamp::of(path);
     for _ in 0..SETTLING_MAX {
         tokio::time::sleep(SETTLED_AFTER).await;
-        let now = stamp(path);
+        let now = Stamp::of(path);
         if now == before {
             break;
         }
@@ -212,8 +237,16 @@ async fn settled(path: &Path) -> Option<(std::time::SystemTime, u64)> {
     before
 }
 
-/// What changes when a file does.
-fn stamp(path: &Path) -> Option<(std::time::SystemTime, u64)> {
-    let held = std::fs::metadata(path).ok()?;
-    Some((held.modified().ok()?, held.len()))
+impl Stamp {
+    /// The file as it is now, `None` where there is none.
+    fn of(path: &Path) -> Option<Self> {
+        let held = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: held.dev(),
+            inode: held.ino(),
+            bytes: held.len(),
+            written: (held.mtime(), held.mtime_nsec()),
+            changed: (held.ctime(), held.ctime_nsec()),
+        })
+    }
 }

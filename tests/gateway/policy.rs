@@ -302,6 +302,57 @@ async fn broken_edit_of_the_policy_file_keeps_the_last_good_one() {
     until_status(&gateway, 200).await;
 }
 
+/// Nobody says of a policy that it is current when its file is gone, or is another one.
+#[tokio::test]
+async fn policy_ages_while_its_file_is_missing_or_refused() {
+    let upstream = StubUpstream::start();
+    let keys = KeyServer::start(&[FORGE.jwk()]);
+    let folder = Folder::new();
+    let path = folder.write("policy.yaml", &policy_file("on"));
+    let gateway = on_file(&upstream, &keys).start_on_file(&path).await.unwrap();
+    // Later than the token's end would be another reason.
+    let good = || Http::batch(ENFORCED);
+    let mut at = 0;
+    for broken in [None, Some("apps: ["), Some("")] {
+        match broken {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(text) => drop(folder.write("policy.yaml", text)),
+        }
+        at += FRESHNESS.max_age_s + 1;
+        gateway.clock.set(later(at));
+        // Each file beside it makes the gateway look. The first looks may come before the change was seen.
+        let aged = async { while gateway.send(&good()).await.status != 503 {} };
+        within("the policy is stale", aged).await;
+        for n in 0..40 {
+            folder.write("beside.yaml", &n.to_string());
+            gateway.send(&good()).await.assert_denied(503, "policy_stale");
+        }
+        // The same content again is a file that was read, and the policy is current.
+        folder.write("policy.yaml", &policy_file("on"));
+        let fresh = async { while gateway.send(&good()).await.status != 401 {} };
+        within("the policy is current", fresh).await;
+    }
+    upstream.assert_untouched();
+}
+
+#[tokio::test]
+async fn policy_file_that_is_replaced_by_one_of_the_same_size_and_time_is_read() {
+    let upstream = StubUpstream::start();
+    let keys = KeyServer::start(&[FORGE.jwk()]);
+    let folder = Folder::new();
+    let (on, off) = (policy_file("on") + "\n", policy_file("off"));
+    assert_eq!(on.len(), off.len());
+    let path = folder.write("policy.yaml", &on);
+    let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+    let gateway = on_file(&upstream, &keys).start_on_file(&path).await.unwrap();
+    until_status(&gateway, 401).await;
+    let next = folder.write("policy.yaml.next", &off);
+    let file = std::fs::File::options().append(true).open(&next).unwrap();
+    file.set_modified(written).unwrap();
+    std::fs::rename(next, &path).unwrap();
+    until_status(&gateway, 200).await;
+}
+
 #[tokio::test]
 async fn broken_policy_file_is_no_start() {
     let upstream = StubUpstream::start();
