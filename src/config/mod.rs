@@ -141,6 +141,18 @@ impl PathPattern {
             Self::Prefix(prefix) => path.starts_with(prefix.as_str()).then_some(prefix.len()),
         }
     }
+
+    /// The same to a server that compares paths without letter case.
+    #[must_use]
+    pub fn matches_in_any_case(&self, path: &str) -> Option<usize> {
+        match self {
+            Self::Exact(exact) => exact.eq_ignore_ascii_case(path).then_some(usize::MAX),
+            Self::Prefix(prefix) => path
+                .get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+                .then_some(prefix.len()),
+        }
+    }
 }
 
 /// A place where a request may name its source.

@@ -16,6 +16,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::timeout;
 
 use super::extract::{self, Coding};
+use super::query;
 use super::scan::{self, BodyKeys, ScanError};
 use crate::config::Limits;
 use crate::domain::decision::DenyReason;
@@ -26,14 +27,18 @@ const INFLATED_TIMES_MAX: usize = 8;
 /// The highest compression ratio believed. Real batches of events reach 30.
 const RATIO_MAX: usize = 200;
 
+/// What a request over HTTP/2 takes beside its body and the text of its head: its task, its session and their
+/// tables, rounded up.
+const REQUEST_BYTES: usize = 8 << 10;
+
 /// By how much the room for a body grows at a time.
 const GROWTH: usize = 4;
 
 /// How many clients are told apart at most. Two that fall together share a share.
 const CLIENTS: usize = 1024;
 
-/// Counts the bytes of all bodies held at one moment, and of them those of each client, so that no one
-/// client can take all the room.
+/// Counts the bytes of all bodies held at one moment, over HTTP/2 with what else their requests take, and of
+/// them those of each client, so that no one client can take all the room.
 #[derive(Debug)]
 pub struct HeldBytes {
     held: AtomicUsize,
@@ -166,7 +171,12 @@ pub async fn hold(
     held: &Arc<HeldBytes>,
     client: Option<IpAddr>,
 ) -> Result<Held, DenyReason> {
-    let share = Share::none(held, held.client(client));
+    let mut share = Share::none(held, held.client(client));
+    // An HTTP/1 connection holds one head, and connections are counted; an HTTP/2 one holds as many as it has
+    // streams.
+    if let ServerSession::H2(session) = session {
+        share.grow(extract::bytes_of(&session.req_header().headers) + REQUEST_BYTES)?;
+    }
     if session.is_body_empty() {
         return Ok(Held {
             bytes: Bytes::new(),
@@ -288,7 +298,7 @@ pub fn has_token_in_form(headers: &http::HeaderMap, held: &Held) -> bool {
         .get_all(http::header::CONTENT_TYPE)
         .iter()
         .any(|kind| extract::is_form(kind.as_bytes()));
-    is_form && extract::has_token_parameter(&held.bytes)
+    is_form && query::has_token_parameter(&held.bytes)
 }
 
 /// Inflates one gzip member within bounds of size and ratio. Several members, or bytes after the end,

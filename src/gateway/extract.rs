@@ -12,9 +12,10 @@ use http::{HeaderMap, HeaderValue, Version};
 use pingora_http::RequestHeader;
 use zeroize::Zeroizing;
 
+use super::query::{self, hex};
 use super::raw_head::TARGET_BYTES_MAX;
 use super::scan::BodyKeys;
-use crate::config::{Api, Identify, Limits};
+use crate::config::{Api, Identify, Limits, PathPattern};
 use crate::domain::decision::DenyReason;
 use crate::domain::facts::SourceFact;
 use crate::domain::ids::{WriteKeyDigest, is_write_key_text};
@@ -36,7 +37,7 @@ pub enum Credential {
     Basic(Zeroizing<Vec<u8>>),
     /// A bearer credential with the shape of a JWS.
     Token(Zeroizing<String>),
-    /// A bearer credential of another shape.
+    /// A bearer credential of another shape, or an empty one.
     Opaque,
     /// Another scheme, or one that cannot be read.
     Unreadable,
@@ -55,6 +56,7 @@ pub fn head<'r>(request: &'r RequestHeader, limits: &Limits) -> Result<Head<'r>,
     if matches!(method, "CONNECT" | "TRACE") || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return Err(DenyReason::RequestMalformed);
     }
+    check_values(request)?;
     check_framing(request)?;
     let target = request.raw_path();
     if target.len() > TARGET_BYTES_MAX {
@@ -76,14 +78,32 @@ pub fn head<'r>(request: &'r RequestHeader, limits: &Limits) -> Result<Head<'r>,
 }
 
 fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), DenyReason> {
-    let bytes: usize = headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len())
-        .sum();
-    if headers.len() > limits.headers || bytes > limits.header_bytes {
+    if headers.len() > limits.headers || bytes_of(headers) > limits.header_bytes {
         return Err(DenyReason::HeadersTooLarge);
     }
     Ok(())
+}
+
+/// How many bytes the names and values of these headers have.
+pub(super) fn bytes_of(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
+/// An HTTP/2 value with white space around it is malformed (RFC 9113 section 8.2.1). Sent on over HTTP/1.1 it
+/// would be another value than the one looked at here: that side trims it.
+fn check_values(request: &RequestHeader) -> Result<(), DenyReason> {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let is_padded = |value: &HeaderValue| {
+        let value = value.as_bytes();
+        is_blank(value.first()) || is_blank(value.last())
+    };
+    match request.version == Version::HTTP_2 && request.headers.values().any(is_padded) {
+        true => Err(DenyReason::RequestMalformed),
+        false => Ok(()),
+    }
 }
 
 /// One way to tell where the request ends, and no wish to change protocol.
@@ -146,7 +166,9 @@ fn host(request: &RequestHeader) -> Result<String, DenyReason> {
         _ => (host, "0"),
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let is_name = !name.is_empty() && name.bytes().all(plain);
+    // `a.test.` is `a.test` to most servers, and another host to those that compare the text. No client needs
+    // the dot, and there is one form that goes on.
+    let is_name = name.bytes().all(plain) && name.split('.').all(|label| !label.is_empty());
     let is_v6 = name
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
@@ -209,23 +231,29 @@ fn is_canonically_encoded(path: &str) -> bool {
     true
 }
 
-fn hex(digit: &u8) -> Option<u8> {
-    char::from(*digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
-}
-
 /// The API that a request belongs to: its host fits, and of the paths that fit the most specific wins.
-#[must_use]
-pub fn route<'a>(apis: &'a [Api], head: &Head<'_>) -> Option<(usize, &'a Api)> {
+///
+/// # Errors
+/// Compared without letter case, another API's path would fit more specifically. A server behind us that
+/// compares so would do there what was decided for here.
+pub fn route<'a>(apis: &'a [Api], head: &Head<'_>) -> Result<Option<(usize, &'a Api)>, DenyReason> {
     let fits_host = |api: &Api| api.hosts.iter().any(|host| host == "*" || *host == head.host);
-    let fit = |api: &Api| api.paths.iter().filter_map(|path| path.matches(head.path)).max();
-    apis.iter()
-        .enumerate()
-        .filter(|(_, api)| fits_host(api))
-        .filter_map(|(at, api)| fit(api).map(|specific| (specific, at, api)))
-        .max_by_key(|(specific, at, _)| (*specific, usize::MAX - at))
-        .map(|(_, at, api)| (at, api))
+    let best = |fit: fn(&PathPattern, &str) -> Option<usize>| {
+        let fit = move |api: &Api| api.paths.iter().filter_map(|path| fit(path, head.path)).max();
+        apis.iter()
+            .enumerate()
+            .filter(|(_, api)| fits_host(api))
+            .filter_map(|(at, api)| fit(api).map(|specific| (specific, at, api)))
+            .max_by_key(|(specific, at, _)| (*specific, usize::MAX - at))
+    };
+    let found = best(PathPattern::matches);
+    let in_any_case = best(PathPattern::matches_in_any_case);
+    match (found, in_any_case) {
+        (Some((fits, at, _)), Some((fits_more, other, _))) if fits_more > fits && other != at => {
+            Err(DenyReason::PathInvalid)
+        }
+        (found, _) => Ok(found.map(|(_, at, api)| (at, api))),
+    }
 }
 
 /// The credential, from `Authorization` alone: a token in a query or body is never looked at
@@ -247,9 +275,11 @@ pub fn credential(headers: &HeaderMap) -> Credential {
     if value.contains('\t') {
         return Credential::Conflicting;
     }
-    let Some((scheme, rest)) = value.split_once(' ') else {
-        return Credential::Unreadable;
-    };
+    // Nothing at all is no credential to anybody.
+    if value.is_empty() {
+        return Credential::Opaque;
+    }
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
     let rest = rest.trim_start_matches(' ');
     let has_more = memchr::memchr2(b',', b' ', rest.as_bytes()).is_some();
     if scheme.eq_ignore_ascii_case("bearer") {
@@ -279,18 +309,7 @@ pub fn credential(headers: &HeaderMap) -> Credential {
 /// Whether the query carries an access token (RFC 6750 section 2.3).
 #[must_use]
 pub fn has_token_in_query(request: &RequestHeader) -> bool {
-    query(request).is_some_and(|query| has_token_parameter(query.as_bytes()))
-}
-
-/// Whether one of these `name=value` pairs is named as an access token is.
-#[must_use]
-pub fn has_token_parameter(pairs: &[u8]) -> bool {
-    const NAME: &[u8] = b"access_token";
-    pairs.split(|byte| *byte == b'&').any(|pair| {
-        let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-        let is_encoded = memchr::memchr(b'%', name).is_some();
-        name.eq_ignore_ascii_case(NAME) || (is_encoded && percent_decode(name).eq_ignore_ascii_case(NAME))
-    })
+    query_of(request).is_some_and(|query| query::has_token_parameter(query.as_bytes()))
 }
 
 /// Whether the source can only be told with the body.
@@ -320,20 +339,23 @@ pub fn source(
         named = Some(digest);
     };
     let mut body_key = None;
-    let mut is_odd_query = false;
+    let mut is_odd = false;
     for place in &api.identify {
         match place {
-            Identify::Basic => {
-                if let Credential::Basic(user) = credential {
-                    add(user);
-                }
-            }
+            Identify::Basic => match credential {
+                Credential::Basic(user) => add(user),
+                // Many decoders take more than the one form: without padding, in the alphabet of URLs, with
+                // bits left over. What cannot be told here names a source to a server behind us.
+                Credential::Unreadable => is_odd = true,
+                _ => {}
+            },
             Identify::Body => {
                 body_key = body.and_then(|keys| keys.top);
             }
             Identify::Query(name) => {
-                query_values(query(request), name).for_each(|key| add(&key));
-                is_odd_query |= has_odd_spelling(query(request), name);
+                let held = query_of(request);
+                query::values(held, name).for_each(|key| add(&key));
+                is_odd |= query::has_odd_spelling(held, name);
             }
             Identify::Header(name) => {
                 let spelt = request
@@ -349,7 +371,7 @@ pub fn source(
         disagree |= named.is_some_and(|earlier| earlier != key);
         named = Some(key);
     }
-    disagree |= is_odd_query;
+    disagree |= is_odd;
     // What the events say cannot name a source, but it must not contradict the one that is named.
     if let (Some(named), Some(events)) = (named, body.and_then(|keys| keys.events)) {
         disagree |= named != events;
@@ -370,56 +392,9 @@ pub fn is_spelt_alike(one: &str, other: &str) -> bool {
 }
 
 /// The query of a request whose head was found canonical.
-fn query(request: &RequestHeader) -> Option<&str> {
+fn query_of(request: &RequestHeader) -> Option<&str> {
     let target = std::str::from_utf8(request.raw_path()).ok()?;
     target.split_once('?').map(|(_, query)| query)
-}
-
-/// Every value of a query parameter, percent-decoded. `+` stays itself: no write key has a space.
-fn query_values<'q>(query: Option<&'q str>, name: &'q str) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + 'q {
-    query.unwrap_or_default().split('&').filter_map(move |pair| {
-        let (held, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent_decode(held.as_bytes()).as_slice() == name.as_bytes())
-            .then(|| Zeroizing::new(percent_decode(value.as_bytes())))
-    })
-}
-
-/// Whether some servers find a parameter where others do not: behind a `;`, in another letter case, or with
-/// brackets or white space at its name.
-fn has_odd_spelling(query: Option<&str>, name: &str) -> bool {
-    let is_it_to_somebody = |pair: &str| {
-        let held = percent_decode(pair.split('=').next().unwrap_or_default().as_bytes());
-        let held = held
-            .split(|byte| matches!(byte, b'[' | 0))
-            .next()
-            .unwrap_or_default();
-        let held = held.trim_ascii();
-        held.strip_prefix(b"+")
-            .unwrap_or(held)
-            .eq_ignore_ascii_case(name.as_bytes())
-    };
-    query.unwrap_or_default().split('&').any(|pair| {
-        let is_exact =
-            percent_decode(pair.split('=').next().unwrap_or_default().as_bytes()) == name.as_bytes();
-        let has_semicolon = pair.contains(';');
-        (!is_exact || has_semicolon) && pair.split(';').any(is_it_to_somebody)
-    })
-}
-
-fn percent_decode(mut rest: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(rest.len());
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first == b'%'
-            && let (Some(high), Some(low)) = (rest.first().and_then(hex), rest.get(1).and_then(hex))
-        {
-            out.push(high << 4 | low);
-            rest = rest.get(2..).unwrap_or_default();
-        } else {
-            out.push(*first);
-        }
-    }
-    out
 }
 
 /// Whether a media type says that the body is a form of `name=value` pairs.
@@ -526,34 +501,6 @@ mod tests {
             "http://a/b",
         ] {
             assert!(!is_canonical(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn query_values_are_decoded_and_all_of_them_seen() {
-        let values: Vec<_> = query_values(Some("a=1&b=x%3D%3d&%62=y&bb=z"), "b")
-            .map(|v| v.to_vec())
-            .collect();
-        assert_eq!(values, [b"x==".to_vec(), b"y".to_vec()]);
-    }
-
-    #[test]
-    fn parameters_that_only_some_servers_find_are_odd() {
-        for odd in [
-            "B=x",
-            "b[]=x",
-            "b%5b0%5d=x",
-            "a=1;b=x",
-            "b=x;a=1",
-            "%20b=x",
-            "+b=x",
-            "b%00=x",
-            "a&%42=x",
-        ] {
-            assert!(has_odd_spelling(Some(odd), "b"), "{odd}");
-        }
-        for plain in ["", "b=x", "%62=x", "a=b", "bb=x", "a;c", "c=b;d", "b"] {
-            assert!(!has_odd_spelling(Some(plain), "b"), "{plain}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! `listener` accepts its connection and gives it one of the `seats`, `tls` and `certificates` agree on keys,
 //! `connection` hears which HTTP it speaks, `http1` reads its head as bytes (`raw_head`) and `http2` takes it off
-//! its connection, `proxy` leads it through, `extract` checks its head and reads it, `body` holds what follows
+//! its connection, `proxy` leads it through, `extract` checks its head and reads it (`query` its parameters), `body` holds what follows
 //! (`chunks` watches how it is framed) and `scan` finds the write keys in it,
 //! `token_cache` knows its token, `decide` decides, `own_answers` and `respond` refuse or `forward` sends
 //! it to one of `upstream`'s servers. Beside them `subscribe` and `jwks` keep the policy in `policy_cell`
@@ -29,6 +29,7 @@ pub mod metrics;
 mod own_answers;
 pub mod policy_cell;
 pub mod proxy;
+mod query;
 mod raw_head;
 pub mod respond;
 pub mod scan;

@@ -169,7 +169,7 @@ impl Gateway {
         if head.path == super::METADATA_PATH {
             return Ok(Route::Metadata { host: head.host });
         }
-        Ok(extract::route(&self.apis, &head).map_or(Route::Nowhere, |(at, api)| Route::Api(at, api)))
+        Ok(extract::route(&self.apis, &head)?.map_or(Route::Nowhere, |(at, api)| Route::Api(at, api)))
     }
 
     /// Holds the body, tells the source, verifies the token, decides.

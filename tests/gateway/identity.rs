@@ -6,6 +6,8 @@ use crate::gateway::{
     ENFORCED, FUNCTIONS_SCOPE, Http, OTHER, PUBLIC_SCOPE, Setup, UNENFORCED, basic, batch, token, token_for,
 };
 use crate::upstream::{Received, StubUpstream};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use portcullis::domain::facts::UnknownSources;
 
 /// What the upstream received of a request that must be let through.
@@ -105,6 +107,8 @@ async fn places_that_disagree_are_ambiguous() {
         function(&format!("/?b[]={other}&b={one}")),
         function(&format!("/?b={one}%00")),
         function(&format!("/?b=%20{one}")),
+        function(&format!("/?b={one}&++b={other}")),
+        function(&format!("/?b={one}&+%20b={other}")),
         Http::batch(ENFORCED).basic(&format!("{one}\0")),
         // To some servers these two are one header.
         function("/")
@@ -133,6 +137,12 @@ async fn spellings_of_the_write_key_that_parsers_read_differently_are_ambiguous(
         format!(r#"{{"writeKey":"{one}","batch":[{{"WriteKey":"{other}"}}]}}"#),
         format!(r#"{{"writeKey":"{one}","batch":[],"Batch":[{{"writeKey":"{other}"}}]}}"#),
         format!(r#"{{"writeKey":"{one}","batch":[{{"writeKey":"{one}"}},{{"writeKey":"{other}"}}]}}"#),
+        // To those whose texts end at a NUL, to Java, and to those that go over an object as over an array.
+        format!(r#"{{"writeKey\u0000":"{other}","writeKey":"{one}"}}"#),
+        format!("{{\"wr\u{131}teKey\":\"{other}\",\"writeKey\":\"{one}\"}}"),
+        format!(r#"{{"wr\u0130teKey":"{other}","writeKey":"{one}"}}"#),
+        format!(r#"{{"writeKey":"{one}","batch":{{"0":{{"writeKey":"{other}"}}}}}}"#),
+        format!(r#"{{"writeKey":"{one}","batch":{{"writeKey":"{other}"}}}}"#),
     ] {
         let request = Http::new("POST", "tracking.test", "/v1/batch")
             .bearer(&token(ENFORCED))
@@ -187,7 +197,7 @@ async fn bodies_that_only_some_parsers_read_are_refused() {
 }
 
 /// Every spelling that some server behind the gateway could take for one of ours.
-const SPOOFED: [&str; 16] = [
+const SPOOFED: [&str; 23] = [
     "X-Portcullis-Source-Id: spoofed",
     "x-portcullis-source-id: spoofed",
     "X_PORTCULLIS_SOURCE_ID: spoofed",
@@ -204,6 +214,13 @@ const SPOOFED: [&str; 16] = [
     "X-Forwarded-For: spoofed",
     "X-Forwarded_Host: spoofed",
     "X_Forwarded_Proto: spoofed",
+    "X-Original-URI: spoofed",
+    "X_Original-Host: spoofed",
+    "X-Envoy-Original-Path: spoofed",
+    "True-Client-IP: spoofed",
+    "True_Client_Ip: spoofed",
+    "X-Client-IP: spoofed",
+    "CF-Connecting-IP: spoofed",
 ];
 
 fn spoofing(request: Http) -> Http {
@@ -294,6 +311,68 @@ async fn basic_goes_on() {
     assert_eq!(
         format!("Authorization: {}", received.one("Authorization")),
         basic(&write_key(UNENFORCED))
+    );
+}
+
+/// Decoders differ in what they take: Node's, Python's and Java's read some of these, and all of them find the
+/// key of a source that is enforced.
+#[tokio::test]
+async fn basic_that_only_some_can_read_names_a_source_of_its_own() {
+    let padded = |user: &str| {
+        let pair = |more: usize| STANDARD.encode(format!("{user}:{}", "?".repeat(more)));
+        (0..3).map(pair).find(|pair| pair.ends_with("==")).unwrap()
+    };
+    let good = padded(&write_key(ENFORCED));
+    let bare = good.trim_end_matches('=');
+    // The last letter carries four bits that belong to no byte.
+    let (most, last) = bare.split_at(bare.len() - 1);
+    let spare = match last {
+        "A" => "B",
+        "Q" => "R",
+        "g" => "h",
+        _ => "x",
+    };
+    let other_alphabet = URL_SAFE.encode(format!("{}:\u{fffd}??>>", write_key(ENFORCED)));
+    assert!(other_alphabet.contains(['-', '_']));
+    for credential in [
+        format!("Basic {bare}"),
+        format!("basic {bare}="),
+        format!("Basic {most}{spare}=="),
+        format!("Basic {most}{spare}"),
+        format!("Basic {other_alphabet}"),
+        format!("Basic {good}!"),
+        format!("Basic  {bare}"),
+        format!("Basic{good}"),
+        format!("Basic:{good}"),
+        good.clone(),
+    ] {
+        let request = Http::batch(UNENFORCED).header(format!("Authorization: {credential}"));
+        assert_refused(request, 400, "source_ambiguous").await;
+    }
+    // Whole, it is told and compared.
+    let whole = Http::batch(UNENFORCED).header(format!("Authorization: Basic {good}"));
+    assert_refused(whole, 400, "source_ambiguous").await;
+}
+
+/// What clients send where no token is needed.
+#[tokio::test]
+async fn bearer_that_is_none_of_ours_names_no_source() {
+    for credential in ["Bearer", "Bearer sgp_opaque", "bearer undefined"] {
+        let request = Http::batch(UNENFORCED).header(format!("Authorization: {credential}"));
+        assert_eq!(forwarded(request).await.one("Authorization"), credential);
+    }
+}
+
+#[tokio::test]
+async fn scopes_that_the_app_lost_are_not_told() {
+    let token = token_for(ENFORCED, &format!("a:gone {SCOPE} z:gone"));
+    let received = forwarded(Http::batch(ENFORCED).bearer(&token)).await;
+    assert_eq!(received.one("X-Portcullis-Scope"), SCOPE);
+    let token = token_for(ENFORCED, &format!("{PUBLIC_SCOPE} {SCOPE} z:gone"));
+    let received = forwarded(Http::batch(ENFORCED).bearer(&token)).await;
+    assert_eq!(
+        received.one("X-Portcullis-Scope"),
+        format!("{PUBLIC_SCOPE} {SCOPE}")
     );
 }
 

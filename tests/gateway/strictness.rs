@@ -4,9 +4,11 @@
 //! they stand here.
 
 use http::Request;
+use portcullis::config::PathPattern;
 
 use crate::client::{H1, H2};
-use crate::gateway::{ENFORCED, Http, Setup, batch, token};
+use crate::forge::write_key;
+use crate::gateway::{ENFORCED, Http, Setup, UNENFORCED, basic, batch, token};
 use crate::upstream::StubUpstream;
 use crate::wire::chunked;
 
@@ -139,6 +141,91 @@ async fn paths_of_two_readings_are_refused_over_http2() {
         answer.assert_denied(400, "path_invalid");
     }
     upstream.assert_untouched();
+}
+
+/// A server that compares paths without letter case would do there what was decided for here.
+#[tokio::test]
+async fn paths_that_belong_to_another_api_without_letter_case_are_refused() {
+    let everywhere = |upstream: &StubUpstream| {
+        let mut setup = Setup::new(upstream);
+        for api in &mut setup.config.apis {
+            api.hosts = vec!["*".to_owned()];
+        }
+        setup
+    };
+    let post = |path: &str| Http::new("POST", "any.test", path).body(batch(ENFORCED));
+    for path in ["/V1/batch", "/V1/", "/V1/import"] {
+        let upstream = StubUpstream::start();
+        let gateway = everywhere(&upstream).start().await;
+        gateway.send(&post(path)).await.assert_denied(400, "path_invalid");
+        upstream.assert_untouched();
+    }
+    for (pattern, path) in [
+        (PathPattern::Prefix("/Track/".to_owned()), "/track/batch"),
+        (PathPattern::Exact("/Track".to_owned()), "/track"),
+        (PathPattern::Exact("/track".to_owned()), "/tracK"),
+    ] {
+        let upstream = StubUpstream::start();
+        let mut setup = everywhere(&upstream);
+        setup.config.apis[0].paths = vec![pattern];
+        let gateway = setup.start().await;
+        gateway.send(&post(path)).await.assert_denied(400, "path_invalid");
+        upstream.assert_untouched();
+    }
+    // Where the letters move no request from one API to another, they are the upstream's business.
+    let upstream = StubUpstream::start();
+    let gateway = everywhere(&upstream).start().await;
+    gateway
+        .send(&post("/v1/Batch").bearer(&token(ENFORCED)))
+        .await
+        .assert_ok();
+    gateway.send(&post("/Sources/V1/")).await.assert_ok();
+    gateway.send(&post("/V1")).await.assert_ok();
+}
+
+/// `tracking.test.` names the same host, and would go to the API of all the others.
+#[tokio::test]
+async fn host_with_a_dot_behind_is_refused() {
+    for host in ["tracking.test.", "tracking.test.:80", "TRACKING.test."] {
+        let upstream = StubUpstream::start();
+        let mut setup = Setup::new(&upstream);
+        setup.config.apis[2].hosts = vec!["*".to_owned()];
+        let gateway = setup.start().await;
+        let request = Http::new("POST", host, "/v1/batch").body(batch(ENFORCED));
+        gateway
+            .send(&request)
+            .await
+            .assert_denied(400, "request_malformed");
+        upstream.assert_untouched();
+    }
+}
+
+/// RFC 9113 section 8.2.1. Sent on over HTTP/1.1, these would be other values than the ones decided on.
+#[tokio::test]
+async fn values_with_white_space_around_them_are_refused_over_http2() {
+    let key = basic(&write_key(ENFORCED)).replace("Authorization: ", "");
+    for (name, value) in [
+        ("authorization", format!(" {key}")),
+        ("authorization", format!("\t{key}")),
+        ("authorization", format!("{key} ")),
+        ("content-type", " application/x-www-form-urlencoded".to_owned()),
+        ("content-encoding", " gzip".to_owned()),
+        ("x-anything", "a\t".to_owned()),
+        ("x-anything", " ".to_owned()),
+    ] {
+        let upstream = StubUpstream::start();
+        let gateway = Setup::new(&upstream).start().await;
+        let request = Request::post("http://tracking.test/v1/batch")
+            .header(name, &value)
+            .body(())
+            .unwrap();
+        let client = H2::connect(gateway.address()).await;
+        let answer = client
+            .exchange(request, batch(UNENFORCED).as_bytes(), 1_000)
+            .await;
+        answer.unwrap().assert_denied(400, "request_malformed");
+        upstream.assert_untouched();
+    }
 }
 
 #[tokio::test]

@@ -186,8 +186,14 @@ async fn note(request: Request<Incoming>, notes: Notes) -> Result<Response<Full<
                     "x-request-id",
                     "forwarded",
                     "x-real-ip",
+                    "x-client-ip",
                     "x-original-url",
+                    "x-original-uri",
+                    "x-original-host",
                     "x-rewrite-url",
+                    "x-envoy-original-path",
+                    "true-client-ip",
+                    "cf-connecting-ip",
                 ]
                 .contains(&plain.as_str())
         };
