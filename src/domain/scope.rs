@@ -122,6 +122,21 @@ impl ScopeSet {
         self.0.is_empty()
     }
 
+    /// The scopes that are in `other`, too, to be written out in canonical order.
+    #[must_use]
+    pub fn shared_with<'s>(&'s self, other: &'s Self) -> impl fmt::Display + 's {
+        struct Shared<'s>(&'s ScopeSet, &'s ScopeSet);
+
+        impl fmt::Display for Shared<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let Self(scopes, other) = self;
+                write_list(scopes.iter().filter(|scope| other.covers(scope)), f)
+            }
+        }
+
+        Shared(self, other)
+    }
+
     /// The scopes in canonical order.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()
@@ -139,14 +154,19 @@ impl FromIterator<Scope> for ScopeSet {
 
 impl fmt::Display for ScopeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, scope) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str(" ")?;
-            }
-            f.write_str(&scope.text)?;
-        }
-        Ok(())
+        write_list(self.iter(), f)
     }
+}
+
+/// As RFC 6749 section 3.3 writes a list of scopes.
+fn write_list<'s>(scopes: impl Iterator<Item = &'s Scope>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (at, scope) in scopes.enumerate() {
+        if at > 0 {
+            f.write_str(" ")?;
+        }
+        f.write_str(&scope.text)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -165,6 +185,19 @@ mod tests {
         let set = ScopeSet::parse("orders:read").unwrap();
         assert!(!set.covers(&Scope::parse("orders:readonly").unwrap()));
         assert!(!set.covers(&Scope::parse("orders").unwrap()));
+    }
+
+    #[test]
+    fn shared_scopes_are_those_of_both() {
+        let set = |text| ScopeSet::parse(text).unwrap();
+        for (one, other, shared) in [
+            ("a b c", "c a d", "a c"),
+            ("a", "a", "a"),
+            ("a", "b", ""),
+            ("", "b", ""),
+        ] {
+            assert_eq!(set(one).shared_with(&set(other)).to_string(), shared);
+        }
     }
 
     #[test]

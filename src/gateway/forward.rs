@@ -144,8 +144,7 @@ pub async fn relay(answered: Answered, session: &mut ServerSession, pool: &Pool)
                 .await
                 .map_err(by_client)?;
         }
-        session
-            .write_response_body(Bytes::new(), true)
+        respond::write_last(session, Bytes::new())
             .await
             .map_err(by_client)?;
     }
@@ -227,7 +226,8 @@ fn request_header(
         to.insert_header(X_APP_ID, app.id.as_str())?;
         to.insert_header(X_WORKSPACE_ID, app.workspace.as_str())?;
         if let Some(scopes) = origin.scopes {
-            to.insert_header(X_SCOPE, scopes.to_string())?;
+            // What the app no longer has was not looked at, and counts for nothing behind us either.
+            to.insert_header(X_SCOPE, scopes.shared_with(&app.scopes).to_string())?;
         }
     }
     to.insert_header(X_REQUEST_ID, origin.request_id)?;
@@ -289,17 +289,29 @@ fn is_forwarded(name: &HeaderName, origin: &Origin<'_>) -> bool {
 /// Whether a name, in any spelling, is one that we set, or one by which a client could tell the upstream
 /// who it is or that another path was asked for than the one decided on.
 fn is_ours(name: &str) -> bool {
-    const OURS: [&str; 4] = ["x-request-id", "x-real-ip", "x-original-url", "x-rewrite-url"];
+    const OURS: [&str; 8] = [
+        "x-request-id",
+        "x-real-ip",
+        "x-client-ip",
+        "x-original-url",
+        "x-original-uri",
+        "x-original-host",
+        "x-rewrite-url",
+        "x-envoy-original-path",
+    ];
     const PREFIXES: [&str; 2] = ["x-portcullis-", "x-forwarded-"];
+    const OTHERS: [&str; 3] = ["forwarded", "true-client-ip", "cf-connecting-ip"];
+    let is_one_of = |names: &[&str]| names.iter().any(|ours| is_spelt_alike(name, ours));
     match name.as_bytes() {
         [b'x', b'-' | b'_', ..] => {
             let begins = |prefix: &str| {
                 name.get(..prefix.len())
                     .is_some_and(|start| is_spelt_alike(start, prefix))
             };
-            PREFIXES.iter().any(|prefix| begins(prefix)) || OURS.iter().any(|ours| is_spelt_alike(name, ours))
+            PREFIXES.iter().any(|prefix| begins(prefix)) || is_one_of(&OURS)
         }
-        _ => name == "forwarded",
+        [b'c' | b'f' | b't', ..] => is_one_of(&OTHERS),
+        _ => false,
     }
 }
 
@@ -357,6 +369,13 @@ mod tests {
             "x-original_url",
             "x-rewrite-url",
             "x-real-ip",
+            "x_client_ip",
+            "x-original-uri",
+            "x-original_host",
+            "x-envoy-original-path",
+            "true-client-ip",
+            "true_client_ip",
+            "cf-connecting_ip",
             "forwarded",
         ] {
             assert!(is_ours(ours), "{ours}");
@@ -367,6 +386,9 @@ mod tests {
             "host",
             "x-request-ids",
             "xx-request-id",
+            "client-ip",
+            "cf-connecting-ips",
+            "traceparent",
         ] {
             assert!(!is_ours(other), "{other}");
         }

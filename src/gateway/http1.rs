@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 use super::chunks::Chunks;
 use super::connection::App;
 use super::proxy::Gateway;
-use super::raw_head::{self, NoHead, RawHead};
+use super::raw_head::{self, Awaited, NoHead, RawHead};
 use super::respond::Answer;
 use super::seats::Seat;
 use super::socket::Socket;
@@ -38,21 +38,17 @@ pub(super) async fn serve(
     mut stream: Stream,
     may_be_http2: bool,
 ) -> Option<SpeaksHttp2> {
-    let mut deadline = pin!(tokio::time::sleep(app.current().limits.idle_timeout));
+    let mut deadline = pin!(tokio::time::sleep(app.current().limits.header_timeout));
     let mut is_first = true;
     loop {
         let gateway = app.current();
-        let may_be_http2 = may_be_http2 && is_first;
+        let awaited = match (is_first, may_be_http2) {
+            (true, true) => Awaited::FirstOrHttp2,
+            (true, false) => Awaited::First,
+            (false, _) => Awaited::Next,
+        };
         is_first = false;
-        match raw_head::read(
-            &mut stream,
-            deadline.as_mut(),
-            &gateway.limits,
-            may_be_http2,
-            seat,
-        )
-        .await
-        {
+        match raw_head::read(&mut stream, deadline.as_mut(), &gateway.limits, awaited, seat).await {
             Ok(head) => {
                 seat.set_busy(true);
                 // Settings may have changed while the head was waited for. From here on they stay for this
@@ -88,7 +84,7 @@ async fn serve_one(gateway: &Gateway, stream: Stream, head: RawHead) -> Option<S
             gateway
                 .refuse_head(&mut session, DenyReason::RequestMalformed)
                 .await;
-            linger(&mut session).await;
+            end(&mut session).await;
             return None;
         }
     }
@@ -100,11 +96,12 @@ async fn serve_one(gateway: &Gateway, stream: Stream, head: RawHead) -> Option<S
         if matches!(&session, ServerSession::H1(session) if Socket::is_torn(session)) {
             return None;
         }
-        session.shutdown().await;
-        linger(&mut session).await;
+        end(&mut session).await;
         return None;
     }
-    let (stream, _) = session.finish().await.ok()??.into_parts();
+    // Nearly always there is nothing left to be written.
+    let finishing = timeout(gateway.limits.body_timeout, session.finish());
+    let (stream, _) = finishing.await.ok()?.ok()??.into_parts();
     if !is_chunked {
         return Some(stream);
     }
@@ -154,6 +151,14 @@ async fn refuse(gateway: &Gateway, mut stream: Stream, reason: DenyReason) {
     };
     // Whether the client took it or not, this is the end.
     let _ = timeout(LINGER_FOR, answering).await;
+}
+
+/// Closes a connection behind its last answer, in order and within bounds: what is still to be written goes
+/// before the close, and a client that reads nothing lets nothing go.
+async fn end(session: &mut ServerSession) {
+    if timeout(LINGER_FOR, session.shutdown()).await.is_ok() {
+        linger(session).await;
+    }
 }
 
 /// Reads on for a moment behind the last answer: a connection closed with bytes unread is reset, and the

@@ -56,7 +56,7 @@ impl Gateway {
         }
     }
 
-    /// Answers a head that the parser refused.
+    /// Answers a head that the parser refused. The connection ends behind it.
     pub(super) async fn refuse_head(&self, session: &mut ServerSession, reason: DenyReason) {
         self.metrics.denied(None, reason);
         session.set_keepalive(None);
@@ -68,7 +68,6 @@ impl Gateway {
             detail: None,
         };
         let _ = answer.send(session, false).await;
-        session.shutdown().await;
     }
 
     pub(super) async fn not_found(&self, session: &mut ServerSession, request_id: &str) -> Outcome {

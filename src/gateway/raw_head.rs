@@ -38,6 +38,17 @@ pub struct RawHead {
     pub is_chunked: bool,
 }
 
+/// Which head of its connection is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// The first: who connects has something to ask, and has the time of a head to do so.
+    First,
+    /// The same, or a beginning of HTTP/2.
+    FirstOrHttp2,
+    /// One after another request, for which a connection may be kept.
+    Next,
+}
+
 /// Why there is no head.
 pub enum NoHead {
     /// The client left, or never began: there is nobody to answer.
@@ -55,13 +66,17 @@ pub async fn read(
     stream: &mut Stream,
     mut deadline: Pin<&mut Sleep>,
     limits: &Limits,
-    may_be_http2: bool,
+    awaited: Awaited,
     seat: &Seat,
 ) -> Result<RawHead, NoHead> {
-    set(deadline.as_mut(), limits.idle_timeout);
+    let silent_for = match awaited {
+        Awaited::First | Awaited::FirstOrHttp2 => limits.header_timeout,
+        Awaited::Next => limits.idle_timeout,
+    };
+    set(deadline.as_mut(), silent_for);
     let mut bytes = BytesMut::new();
     let mut lines = Lines::default();
-    let mut is_preface = may_be_http2;
+    let mut is_preface = awaited == Awaited::FirstOrHttp2;
     loop {
         let began = !bytes.is_empty();
         let read = read_some(stream, deadline.as_mut(), &mut bytes).await;

@@ -144,19 +144,30 @@ pub async fn write_head(session: &mut ServerSession, head: ResponseHeader, is_la
     // Pingora bounds the writing of bodies only.
     timeout(within, session.write_response_header(Box::new(head)))
         .await
-        .unwrap_or_else(|_| {
-            Err(Error::explain(
-                ErrorType::WriteTimedout,
-                "writing a response's head",
-            ))
-        })
+        .unwrap_or_else(|_| Err(timed_out("writing a response's head")))
+}
+
+/// Writes the last part of a response's body, and all that is still to be written before it. Pingora bounds the
+/// part alone, and not the end of the body behind it, which a client that reads nothing would keep for ever.
+///
+/// # Errors
+/// The client is gone, or takes nothing.
+pub async fn write_last(session: &mut ServerSession, part: Bytes) -> Result<()> {
+    let within = session.get_write_timeout().unwrap_or(WRITTEN_WITHIN);
+    timeout(within, session.write_response_body(part, true))
+        .await
+        .unwrap_or_else(|_| Err(timed_out("writing a response's end")))
+}
+
+fn timed_out(doing: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::WriteTimedout, doing)
 }
 
 async fn write(session: &mut ServerSession, head: ResponseHeader, body: Bytes, is_head: bool) -> Result<()> {
     write_head(session, head, is_head).await?;
     match is_head {
         true => Ok(()),
-        false => session.write_response_body(body, true).await,
+        false => write_last(session, body).await,
     }
 }
 

@@ -1,8 +1,14 @@
 //! What one request, one connection and all of them together may take.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::client::{H1, H2};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::client::{H1, H2, read_response};
 use crate::gateway::{ENFORCED, Http, Setup, batch, token};
 use crate::upstream::{Reply, StubUpstream};
 use crate::wait::until;
@@ -62,7 +68,7 @@ async fn body_that_stops_is_timed_out_in_http2() {
         .unwrap();
     let (response, mut sending) = H2::connect(gateway.address()).await.begin(request, false).await;
     sending.send_data("{".into(), false).unwrap();
-    let answer = crate::client::read_response(response).await.unwrap();
+    let answer = read_response(response).await.unwrap();
     assert_eq!(answer.verdict(), (408, "request_timeout".to_owned()));
     upstream.assert_untouched();
 }
@@ -96,6 +102,102 @@ async fn connection_that_says_nothing_is_closed() {
     client.answer().await.assert_ok();
     client.assert_closed().await;
     upstream.only();
+}
+
+#[tokio::test]
+async fn connection_that_never_asks_is_closed_after_the_time_of_a_head() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.header_timeout = Duration::from_millis(100);
+    // Ten minutes: were this waited out, the test would fail.
+    setup.config.limits.idle_timeout = Duration::from_secs(600);
+    let gateway = setup.start().await;
+    H1::connect(gateway.address()).await.assert_closed().await;
+    // Between two requests it is the other time.
+    let mut client = H1::connect(gateway.address()).await;
+    client.send(&Http::good_batch(ENFORCED).bytes()).await;
+    client.answer().await.assert_ok();
+    H1::connect(gateway.address()).await.assert_closed().await;
+    client.send(&Http::good_batch(ENFORCED).bytes()).await;
+    client.answer().await.assert_ok();
+}
+
+/// A connection with hardly any room for what comes back.
+pub async fn connect_without_room(to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(2_048).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// What was answered is never read, until there is no room for it any more: in a body's end, or in the chunk
+/// behind it.
+#[tokio::test]
+async fn connection_whose_answers_are_never_read_is_given_up() {
+    // With the head this is just less than what is gathered until it is written.
+    let filler = "a".repeat(3_500);
+    for answer in [
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{filler}",
+            filler.len()
+        ),
+        format!("HTTP/1.1 200 OK\r\nX-Filler: {filler}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ] {
+        let (came_in, mut came) = mpsc::unbounded_channel();
+        let upstream = StubUpstream::answering(move |_| {
+            let _ = came_in.send(());
+            Reply::text(&answer)
+        });
+        let mut setup = Setup::new(&upstream);
+        setup.config.limits.body_timeout = Duration::from_millis(200);
+        let gateway = setup.start().await;
+        let mut client = connect_without_room(gateway.address()).await;
+        let small = Http::new("GET", "public.test", "/").bytes();
+        client.write_all(&small).await.unwrap();
+        came.recv().await.unwrap();
+        loop {
+            // Only when the one before was read: two at once end a connection.
+            let _ = client.write_all(&small).await;
+            tokio::select! {
+                biased;
+                Some(()) = came.recv() => {}
+                () = until("the connection is given up", || gateway.open_connections() < 1.0) => break,
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn heads_over_http2_count_among_what_is_held() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.held_bytes_per_client = 100_000;
+    let gateway = setup.start().await;
+    let client = H2::connect(gateway.address()).await;
+    let filler = "a".repeat(20_000);
+    let (mut answers, mut bodies) = (JoinSet::new(), Vec::new());
+    for _ in 0..10 {
+        let request = http::Request::post("http://tracking.test/v1/batch")
+            .header("authorization", format!("Bearer {}", token(ENFORCED)))
+            .header("x-filler", &filler)
+            .body(())
+            .unwrap();
+        let (response, body) = client.begin(request, false).await;
+        answers.spawn(read_response(response));
+        bodies.push(body);
+    }
+    // Three have room to wait for their bodies.
+    for _ in 0..7 {
+        let answer = crate::wait::within("one is refused", answers.join_next()).await;
+        let answer = answer.unwrap().unwrap().unwrap();
+        assert_eq!(answer.verdict(), (503, "overloaded".to_owned()));
+    }
+    assert!(gateway.metric("portcullis_held_body_bytes", &[]) > 60_000.0);
+    upstream.assert_untouched();
+    drop((client, bodies, answers));
+    until("nothing is held", || {
+        gateway.metric("portcullis_held_body_bytes", &[]) < 1.0
+    })
+    .await;
 }
 
 #[tokio::test]

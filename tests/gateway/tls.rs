@@ -1,18 +1,23 @@
 //! TLS listeners: certificates by name, protocols by ALPN, client certificates.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use portcullis::config::ListenerTls;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, NamedGroup, SupportedProtocolVersion};
+use rustls_pki_types::ServerName;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::certs::{Authority, Issued};
 use crate::client::{H1, H2, tls};
 use crate::gateway::{ENFORCED, Http, Setup, TestGateway, batch, token};
-use crate::upstream::StubUpstream;
+use crate::limits::connect_without_room;
+use crate::upstream::{Reply, StubUpstream};
 use crate::wait::until;
 
 async fn start(
@@ -64,6 +69,33 @@ async fn certificate_fits_the_name_asked_for() {
             .await
             .is_err()
     );
+}
+
+/// Over TLS there is always something left to be written: the last record, and the word that it was the last.
+#[tokio::test]
+async fn connection_whose_answer_is_never_read_is_given_up() {
+    let authority = Authority::new();
+    let upstream = StubUpstream::answering(|_| {
+        let body = "a".repeat(8 << 20);
+        Reply::text(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    });
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.body_timeout = Duration::from_millis(200);
+    let gateway = start_with(setup, &[&authority.issue("tracking.test")], None).await;
+    let socket = connect_without_room(gateway.address()).await;
+    let name = ServerName::try_from("tracking.test").unwrap();
+    let connector = TlsConnector::from(Arc::new(authority.client(&[], None)));
+    let mut client = connector.connect(name, socket).await.unwrap();
+    client
+        .write_all(&Http::good_batch(ENFORCED).bytes())
+        .await
+        .unwrap();
+    client.flush().await.unwrap();
+    upstream.until_received(1).await;
+    until("the connection is given up", || gateway.open_connections() < 1.0).await;
 }
 
 #[tokio::test]
