@@ -44,6 +44,10 @@ pub enum ControlError {
     Changed { revision: u64 },
     #[error("only the operator of this server may do this, with `portcullis admin`")]
     OperatorOnly,
+    #[error(
+        "signing keys sign for every workspace of this server, and you do not own all of them; ask the operator of this server"
+    )]
+    NotOwnerOfAll,
     #[error("{0}")]
     Request(#[from] BadRequest),
     #[error("too many requests; try again in {} s", .0.seconds())]
@@ -247,7 +251,9 @@ impl IntoResponse for ControlError {
             ),
             Self::SignInRefused => (StatusCode::UNAUTHORIZED, "sign-in-refused", "Not signed in"),
             Self::CrossSite => (StatusCode::FORBIDDEN, "cross-site-request", "Cross-site request"),
-            Self::Forbidden(_) | Self::OperatorOnly => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::Forbidden(_) | Self::OperatorOnly | Self::NotOwnerOfAll => {
+                (StatusCode::FORBIDDEN, "forbidden", "Not allowed")
+            }
             Self::Request(fault) => fault.status(),
             Self::TooMany(_) => (
                 StatusCode::TOO_MANY_REQUESTS,

@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-/// The most parameters of one form.
+/// The most parameters of a form, unless whoever reads it says otherwise.
 const PARAMETERS_MAX: usize = 64;
 
 /// Why a text is not a form.
@@ -17,8 +17,8 @@ pub enum InvalidForm {
     Escape,
     #[error("the parameters are not UTF-8")]
     Encoding,
-    #[error("there are more than {PARAMETERS_MAX} parameters")]
-    TooMany,
+    #[error("there are more than {0} parameters")]
+    TooMany(usize),
 }
 
 /// The parameters of a form, each once.
@@ -31,6 +31,14 @@ impl Form {
     /// # Errors
     /// [`InvalidForm`] names the first problem.
     pub fn parse(text: &[u8]) -> Result<Self, InvalidForm> {
+        Self::parse_up_to(PARAMETERS_MAX, text)
+    }
+
+    /// Reads a form of at most so many parameters.
+    ///
+    /// # Errors
+    /// [`InvalidForm`] names the first problem.
+    pub fn parse_up_to(most: usize, text: &[u8]) -> Result<Self, InvalidForm> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
@@ -39,8 +47,8 @@ impl Form {
             if parameters.iter().any(|(held, _)| *held == name) {
                 return Err(InvalidForm::Repeated(name.chars().take(40).collect()));
             }
-            if parameters.len() == PARAMETERS_MAX {
-                return Err(InvalidForm::TooMany);
+            if parameters.len() == most {
+                return Err(InvalidForm::TooMany(most));
             }
             parameters.push((name, value));
         }
@@ -188,6 +196,9 @@ mod tests {
         }
         assert_eq!(Form::parse(b"a=%ff").err(), Some(InvalidForm::Encoding));
         let many = (0..65).map(|n| format!("p{n}=1")).collect::<Vec<_>>().join("&");
-        assert_eq!(Form::parse(many.as_bytes()).err(), Some(InvalidForm::TooMany));
+        assert_eq!(
+            Form::parse(many.as_bytes()).err(),
+            Some(InvalidForm::TooMany(PARAMETERS_MAX))
+        );
     }
 }

@@ -13,10 +13,11 @@ use super::keys::{KeyRing, issuer_record, record, signing_key_added};
 use super::signing_key::SigningKey;
 use crate::config::Signing;
 use crate::domain::ids::KeyId;
+use crate::domain::role::Action;
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 use crate::snapshot::{Change, OWN_LEEWAY_S};
-use crate::store::WriteTx;
 use crate::store::signing_keys::SigningKeyRecord;
+use crate::store::{ReadTx, WriteTx};
 
 /// Keys held at once. A gateway takes 64 of one issuer, and every one of them may still verify.
 const KEYS_MAX: usize = 16;
@@ -55,11 +56,15 @@ pub struct SigningKeyStatus {
     pub id: KeyId,
     pub algorithm: &'static str,
     pub state: KeyState,
+    pub created_at: UnixSeconds,
     pub signs_from: UnixSeconds,
     pub signs_until: Option<UnixSeconds>,
     pub ends_at: Option<UnixSeconds>,
     /// Whether the private key is encrypted in the store.
     pub encrypted: bool,
+    /// Tokens that it signed and that may still be accepted. Those revoked one by one are counted too, so it may
+    /// be a few too many, never too few. They are of every workspace: whoever does not own all is not told.
+    pub live_tokens: Option<u64>,
 }
 
 /// The records in the order in which they sign, with what each is for.
@@ -142,13 +147,20 @@ impl Schedule {
         })
     }
 
-    fn status(&self) -> Vec<SigningKeyStatus> {
+    fn status(&self, live: Option<&[(String, u64)]>) -> Vec<SigningKeyStatus> {
+        let live_of = |id: &KeyId| {
+            let mut counts = live?.iter();
+            let found = counts.find(|(key, _)| key == id.as_str());
+            Some(found.map_or(0, |(_, count)| *count))
+        };
         let records = self.records.iter().enumerate();
         records
             .map(|(at, record)| SigningKeyStatus {
                 id: record.id.clone(),
                 algorithm: record.algorithm.as_str(),
                 state: self.state(at),
+                created_at: record.created_at,
+                live_tokens: live_of(&record.id),
                 signs_from: record.signs_from,
                 signs_until: record.signs_until,
                 ends_at: record.ends_at,
@@ -210,9 +222,10 @@ impl Control {
     /// is kept by anybody. Where there is a next key already, nothing is made. Answers all the keys.
     ///
     /// # Errors
-    /// [`Conflict::SigningKeys`] when too many old keys still verify.
+    /// [`Conflict::SigningKeys`] when too many old keys still verify, [`ControlError::NotOwnerOfAll`].
     pub async fn rotate_signing_key(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
-        actor.must_be_system()?;
+        // Before a key pair is made for whoever asks; once more in the transaction of the change.
+        must_rule_keys(&mut self.store.read().await?, actor).await?;
         let when = |schedule: &Schedule, settings: &Signing| {
             let none = schedule.find(KeyState::Next).is_none();
             none.then(|| schedule.now.plus(settings.publish_ahead_s))
@@ -221,30 +234,47 @@ impl Control {
         self.signing_keys(actor).await
     }
 
-    /// Every signing key, in the order in which they sign.
+    /// Every signing key, in the order in which they sign. For owners of a workspace.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] or [`ControlError::Store`].
+    pub async fn signing_keys(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
+        match actor.as_member() {
+            Some(member) => actor.must(&member.workspace, Action::EditWorkspace)?,
+            None => actor.must_be_system()?,
+        }
+        // What was issued in the last moments is in memory still.
+        self.flush_uses().await;
+        let now = self.now();
+        let mut tx = self.store.read().await?;
+        let live = if rules_keys(&mut tx, actor).await? {
+            Some(tx.live_tokens_by_signing_key(now).await?)
+        } else {
+            None
+        };
+        let records = tx.signing_keys().await?;
+        Ok(Schedule { records, now }.status(live.as_deref()))
+    }
+
+    /// Whether the actor may rotate and end signing keys.
     ///
     /// # Errors
     /// [`ControlError::Store`].
-    pub async fn signing_keys(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
-        actor.must_be_system()?;
-        let records = self.store.read().await?.signing_keys().await?;
-        Ok(Schedule {
-            records,
-            now: self.now(),
-        }
-        .status())
+    pub async fn rules_signing_keys(&self, actor: &Actor) -> Result<bool, ControlError> {
+        rules_keys(&mut self.store.read().await?, actor).await
     }
 
     /// Ends signing keys and so, at once, every token they signed. Where none is left that signs, the next one
     /// begins now, or a new one. Answers the ids of those ended.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`] where there is no such key.
+    /// [`ControlError::NotFound`] where there is no such key, [`ControlError::NotOwnerOfAll`].
     pub async fn end_signing_keys(&self, actor: &Actor, which: &EndKeys) -> Result<Vec<KeyId>, ControlError> {
-        actor.must_be_system()?;
+        must_rule_keys(&mut self.store.read().await?, actor).await?;
         // Made before the turn to write is taken; thrown away where it is not needed.
         let fresh = generate(&self.signing).await?;
         let mut tx = self.store.write().await?;
+        must_rule_keys(&mut tx, actor).await?;
         let now = self.now();
         let records = tx.signing_keys().await?;
         let mut schedule = Schedule { records, now };
@@ -295,6 +325,7 @@ impl Control {
     ) -> Result<(), ControlError> {
         let key = generate(&self.signing).await?;
         let mut tx = self.store.write().await?;
+        must_rule_keys(&mut tx, actor).await?;
         let now = self.now();
         let records = tx.signing_keys().await?;
         let mut schedule = Schedule { records, now };
@@ -361,6 +392,30 @@ impl Control {
                 .store(Arc::new(KeyRing::of(&records, &self.signing, Some(&held))?));
         }
         Ok(records)
+    }
+}
+
+/// Refuses whoever may not rotate or end signing keys: the keys sign for every workspace, so of the members those
+/// may who own all of them.
+async fn must_rule_keys(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
+    let Some(member) = actor.as_member() else {
+        return actor.must_be_system();
+    };
+    actor.must(&member.workspace, Action::EditWorkspace)?;
+    if tx.owns_every_workspace(&member.account).await? {
+        Ok(())
+    } else {
+        Err(ControlError::NotOwnerOfAll)
+    }
+}
+
+async fn rules_keys(tx: &mut ReadTx, actor: &Actor) -> Result<bool, ControlError> {
+    match must_rule_keys(tx, actor).await {
+        Ok(()) => Ok(true),
+        Err(ControlError::NotOwnerOfAll | ControlError::OperatorOnly | ControlError::Forbidden(_)) => {
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 

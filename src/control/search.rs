@@ -73,7 +73,9 @@ impl Control {
             return Ok(tx.find_sources(workspace, filter, None, page).await?);
         };
         let mut found = Vec::new();
-        let wanted = |kind: &SourceKind| filter.kind.is_none_or(|wanted| wanted == *kind);
+        let wanted = |kind: &SourceKind| {
+            filter.kind.is_none_or(|wanted| wanted == *kind) && filter.but_kind != Some(*kind)
+        };
         for kind in SourceKind::ALL.into_iter().filter(wanted) {
             let of_kind = SourceFilter {
                 kind: Some(kind),

@@ -123,11 +123,14 @@ impl Control {
         let app = &proved.prover.app;
         let token_id = random::token_id(&app.id, now.plus(app.token_lifetime.seconds()))?;
         let claims = issue(&self.identity, app, &proved.assertion, requested, token_id, now)?;
-        let access_token = self.keys.load().active(now).sign(&Claims::from(&claims))?;
+        let keys = self.keys.load();
+        let signing_key = keys.active(now);
+        let access_token = signing_key.sign(&Claims::from(&claims))?;
         self.uses.note_app_key(&claims.client_key, now);
         self.uses.note_issued(IssuedKey::new(
             &claims.app,
             &claims.client_key,
+            signing_key.verifying().id(),
             now,
             claims.expires_at,
         ));

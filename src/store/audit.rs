@@ -53,6 +53,19 @@ pub struct AuditFilter {
     pub until: Option<UnixSeconds>,
 }
 
+impl AuditFilter {
+    /// The events of whoever is meant: people know members by their addresses, programs by their ids. Empty for
+    /// everybody's.
+    pub fn of_actor(whom: &str) -> Self {
+        let named = whom.contains('@');
+        Self {
+            actor_name: named.then(|| whom.to_lowercase()),
+            actor: (!named && !whom.is_empty()).then(|| whom.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
 /// A place in the chain: how many events there were up to it, and the hash of the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainEnd {

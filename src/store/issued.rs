@@ -1,4 +1,5 @@
-//! How many tokens were issued, by app key and hour: enough to say how many of them clients may still hold.
+//! How many tokens were issued, by app key, signing key and hour: enough to say how many of them clients may still
+//! hold.
 
 use super::directory::App;
 use super::{ReadTx, Store, StoreError, number, seconds};
@@ -11,20 +12,30 @@ const HOUR: u64 = 3_600;
 /// Rows that one purge removes at most.
 const PURGE_ROWS: u32 = 1_000;
 
-/// Tokens that are counted together: of one key, issued within one hour and expiring within one.
+/// Tokens that are counted together: proved with one key and signed with one, issued within one hour and expiring
+/// within one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IssuedKey {
     pub app: AppId,
+    /// The app's key that proved the request.
     pub key: KeyId,
+    pub signing_key: KeyId,
     issued_hour: u64,
     expires_hour: u64,
 }
 
 impl IssuedKey {
-    pub fn new(app: &AppId, key: &KeyId, issued_at: UnixSeconds, expires_at: UnixSeconds) -> Self {
+    pub fn new(
+        app: &AppId,
+        key: &KeyId,
+        signing_key: &KeyId,
+        issued_at: UnixSeconds,
+        expires_at: UnixSeconds,
+    ) -> Self {
         Self {
             app: app.clone(),
             key: key.clone(),
+            signing_key: signing_key.clone(),
             issued_hour: issued_at.0 / HOUR,
             expires_hour: expires_at.0 / HOUR,
         }
@@ -48,6 +59,7 @@ impl Store {
             (
                 key.app.as_str(),
                 key.key.as_str(),
+                key.signing_key.as_str(),
                 key.issued_hour,
                 key.expires_hour,
             )
@@ -56,9 +68,9 @@ impl Store {
         let mut tx = self.begin_ledger().await?;
         for (key, count) in issued {
             sqlx::query(
-                "INSERT INTO issued_tokens (app, app_key, issued_hour, expires_hour, issued) \
-                 SELECT $1, $2, $3, $4, $5 FROM app_keys WHERE id = $2 \
-                 ON CONFLICT (app, app_key, issued_hour, expires_hour) \
+                "INSERT INTO issued_tokens (app, app_key, signing_key, issued_hour, expires_hour, issued) \
+                 SELECT $1, k.id, s.id, $3, $4, $5 FROM app_keys k JOIN signing_keys s ON s.id = $6 WHERE k.id = $2 \
+                 ON CONFLICT (app, app_key, signing_key, issued_hour, expires_hour) \
                  DO UPDATE SET issued = issued_tokens.issued + excluded.issued",
             )
             .bind(key.app.as_str())
@@ -66,12 +78,14 @@ impl Store {
             .bind(hour(key.issued_hour))
             .bind(hour(key.expires_hour))
             .bind(i64::try_from(*count).unwrap_or(i64::MAX))
+            .bind(key.signing_key.as_str())
             .execute(&mut *tx)
             .await?;
         }
         sqlx::query(
-            "DELETE FROM issued_tokens WHERE (app, app_key, issued_hour, expires_hour) IN \
-             (SELECT app, app_key, issued_hour, expires_hour FROM issued_tokens WHERE expires_hour < $1 LIMIT $2)",
+            "DELETE FROM issued_tokens WHERE (app, app_key, signing_key, issued_hour, expires_hour) IN \
+             (SELECT app, app_key, signing_key, issued_hour, expires_hour FROM issued_tokens \
+             WHERE expires_hour < $1 LIMIT $2)",
         )
         .bind(hour(now.0 / HOUR))
         .bind(i64::from(PURGE_ROWS))
@@ -114,5 +128,27 @@ impl ReadTx {
             number(revoked, "revocations")?
         };
         Ok(issued.saturating_sub(revoked))
+    }
+
+    /// Of each signing key, the tokens that have not expired and were not ended with others of their app, its key
+    /// or their workspace. Those revoked one by one are among them.
+    pub(crate) async fn live_tokens_by_signing_key(
+        &mut self,
+        now: UnixSeconds,
+    ) -> Result<Vec<(String, u64)>, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT i.signing_key, CAST(SUM(i.issued) AS BIGINT) FROM issued_tokens i \
+             JOIN app_keys k ON k.id = i.app_key JOIN apps a ON a.id = i.app \
+             JOIN workspaces w ON w.id = a.workspace \
+             WHERE i.expires_hour >= $1 AND i.issued_hour >= k.not_issued_before / 3600 \
+             AND i.issued_hour >= a.not_issued_before / 3600 AND i.issued_hour >= w.not_issued_before / 3600 \
+             GROUP BY i.signing_key",
+        )
+        .bind(hour(now.0 / HOUR))
+        .fetch_all(self.connection())
+        .await?;
+        rows.into_iter()
+            .map(|(key, count)| Ok((key, number(count, "issued_tokens")?)))
+            .collect()
     }
 }

@@ -182,6 +182,20 @@ impl ReadTx {
         number(owners, "members")
     }
 
+    /// Whether the person has joined every workspace of the store as its owner.
+    pub(crate) async fn owns_every_workspace(&mut self, account: &AccountId) -> Result<bool, StoreError> {
+        let anothers: Option<String> = sqlx::query_scalar(
+            "SELECT w.id FROM workspaces w WHERE NOT EXISTS (SELECT m.id FROM members m \
+             JOIN grants g ON g.member = m.id WHERE m.workspace = w.id AND m.account = $1 \
+             AND m.joined_at IS NOT NULL AND g.role = $2) LIMIT 1",
+        )
+        .bind(account.as_str())
+        .bind(Role::WorkspaceOwner.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        Ok(anothers.is_none())
+    }
+
     /// Whether nobody has joined any workspace yet.
     pub(crate) async fn is_without_members(&mut self) -> Result<bool, StoreError> {
         let found: Option<String> =

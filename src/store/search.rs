@@ -16,6 +16,8 @@ pub struct SourceFilter<'a> {
     /// A part of the name, letters of either case; empty for every name.
     pub text: &'a str,
     pub kind: Option<SourceKind>,
+    /// Every kind but this one.
+    pub but_kind: Option<SourceKind>,
     pub enforcement: Option<Enforcement>,
     pub app: Option<AppId>,
 }
@@ -63,7 +65,7 @@ macro_rules! find {
              a.name AS app_name FROM sources s LEFT JOIN apps a ON a.id = s.app \
              WHERE s.workspace = $1 AND s.id IN (SELECT f.id FROM sources f WHERE ",
             $driver,
-            " AND f.id > $2 AND ($3 = '' OR f.search LIKE $3 ESCAPE '\\') AND ($4 = '' OR f.kind = $4) \
+            " AND f.id > $2 AND ($3 = '' OR f.search LIKE $3 ESCAPE '\\') AND ($4 = '' OR f.kind = $4) AND f.kind <> $11 \
              AND ($5 = '' OR f.app = $5) AND ($6 = '' OR f.enforcement = $6) \
              AND ($7 = '' OR f.id IN (SELECT resource FROM grants WHERE member = $7 AND role IN ($8, $9))) \
              ORDER BY f.id LIMIT $10) ORDER BY s.id"
@@ -115,6 +117,7 @@ impl ReadTx {
             .bind(admin.as_str())
             .bind(read_only.as_str())
             .bind(i64::from(page.limit))
+            .bind(filter.but_kind.map_or("", SourceKind::as_str))
             .fetch_all(self.connection())
             .await?;
         rows.into_iter()

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::roles::{PASSWORD, ROLES, invite};
+use super::store;
 use super::support::process::Process;
 use super::support::product::{Env, Quickstart, project_file, quickstart_data};
 use super::visitor::Visitor;
@@ -68,21 +69,64 @@ fn pages(env: &Env) -> Vec<Value> {
         page("source-connect", format!("{source}/oauth/connect")),
         page("source-disconnect", format!("{source}/oauth/disconnect")),
         page("source-enable", format!("{source}/oauth/on")),
+        page("signing-keys", format!("{at}/signing-keys")),
+        page("signing-keys-rotate", format!("{at}/signing-keys/rotate")),
+        page("signing-keys-end", format!("{at}/signing-keys/end")),
+        page("leaked-tokens", format!("{at}/leaked-tokens")),
+        page("member-listed", format!("{at}/members/{}", listed_member(env))),
         json!(["nothing-here", format!("{at}/nothing"), 404]),
     ]
 }
 
-/// Somebody of each role, by its name.
+/// Somebody whose roles are for a listed source and a listed function, and have no end of either.
+fn listed_member(env: &Env) -> String {
+    let roles = json!([
+        {"role": "source_admin", "resources": [env.source("Observed")]},
+        {"role": "function_read_only", "resources": [env.source("Webhook")]},
+    ]);
+    let made = env.change(
+        "POST",
+        "/members",
+        &json!({"email": "listed@roles.example", "roles": roles}),
+    );
+    made["id"].as_str().unwrap().to_owned()
+}
+
+/// Somebody of each role, by its name. None of them is who the other flows sign in as, so that they may end all
+/// their sessions.
 fn people(env: &Env) -> Value {
     let mut owner = Visitor::owner(env);
-    let mut people = json!({
-        "workspace_owner": {"email": env.get("OWNER_EMAIL"), "password": env.get("OWNER_PASSWORD")},
-    });
-    for role in ROLES.into_iter().skip(1) {
+    let mut people = json!({});
+    for role in ROLES {
         let email = invite(env, &mut owner, role);
         people[role] = json!({"email": email, "password": PASSWORD});
     }
     people
+}
+
+/// What nobody makes in the console: notices of leaked tokens.
+fn notices(env: &Env) -> Vec<String> {
+    vec![
+        store::notice(
+            env,
+            1,
+            "https://github.example/shop/backend/blob/main/.env",
+            "commit",
+        ),
+        store::notice(
+            env,
+            2,
+            "https://evil.example/\"><script>alert(1)</script>",
+            "\u{202e}tsig",
+        ),
+        store::notice(env, 3, "", ""),
+        store::notice(
+            env,
+            4,
+            &format!("https://example.com/{}", "long".repeat(400)),
+            "gist",
+        ),
+    ]
 }
 
 #[test]
@@ -90,6 +134,7 @@ fn everything_works_in_a_browser() {
     expect_set_up(Path::new(CHROMIUM));
     expect_set_up(&project_file("tests/sdk/browser/node_modules/playwright-core"));
     let data = quickstart_data();
+    store::run(data.path(), &notices(&Env::read(&data.join("env"))));
     let product = Quickstart::start(data.path());
     let env = &product.env;
     let pictures = project_file("target/test-output/console");
@@ -98,11 +143,15 @@ fn everything_works_in_a_browser() {
         "chromium": CHROMIUM,
         "console": env.get("CONSOLE_URL").trim_end_matches('/'),
         "gateway": env.get("GATEWAY_URL"),
+        "functions": env.get("FUNCTIONS_URL"),
+        "api": format!("{}/workspaces/{}", env.get("API_URL"), env.get("WORKSPACE_ID")),
+        "api_token": env.get("OWNER_API_TOKEN"),
         "token_url": env.get("TOKEN_URL"),
         "auth_server": env.get("AUTH_SERVER"),
         "pictures": pictures,
         "pages": pages(env),
         "at": format!("/console/w/{}", env.get("WORKSPACE_ID")),
+        "owner": {"email": env.get("OWNER_EMAIL"), "password": env.get("OWNER_PASSWORD")},
         "people": people(env),
     });
     let world_file = data.join("world.json");

@@ -20,9 +20,13 @@ mod support {
     pub mod web;
 }
 
+mod audit;
 mod browser;
 mod guards;
+mod keys;
 mod many;
+mod picker;
 mod roles;
 mod samples;
+mod store;
 mod visitor;

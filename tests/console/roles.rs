@@ -17,7 +17,7 @@ pub const ROLES: [&str; 6] = [
 ];
 
 /// What each role gets of a page: `y` the page, `-` a refusal. Columns in the order of [`ROLES`].
-const PAGES: [(&str, &str); 17] = [
+const PAGES: [(&str, &str); 21] = [
     ("", "yyyyyy"),
     ("/account", "yyyyyy"),
     ("/apps", "y-yyyy"),
@@ -35,6 +35,10 @@ const PAGES: [(&str, &str); 17] = [
     ("/sources/FUNCTION/oauth/connect", "y---y-"),
     ("/members", "y-----"),
     ("/audit", "y-----"),
+    ("/signing-keys", "y-----"),
+    ("/signing-keys/rotate", "y-----"),
+    ("/signing-keys/end", "y-----"),
+    ("/leaked-tokens", "y-----"),
 ];
 
 /// Invites somebody through the pages and lets them join. Answers their address.
@@ -120,6 +124,12 @@ fn forged(env: &Env, visitor: &mut Visitor, role: &str, may_edit: bool) {
     let attempts = [
         (format!("{at}/sources/{source}/delete"), role == "workspace_owner"),
         (format!("{at}/members/invite"), role == "workspace_owner"),
+        (format!("{at}/signing-keys/rotate"), role == "workspace_owner"),
+        (format!("{at}/signing-keys/end"), role == "workspace_owner"),
+        (
+            format!("{at}/leaked-tokens/leak_1/dismiss"),
+            role == "workspace_owner",
+        ),
         (
             format!("{at}/sources/{source}/oauth/off"),
             ["workspace_owner", "source_admin"].contains(&role),

@@ -96,6 +96,12 @@ async fn sources_are_found_by_kind_enforcement_and_app_page_by_page() {
     )
     .await;
     assert_eq!(rest, ["d"]);
+    let no_nodes = SourceFilter {
+        but_kind: Some(SourceKind::NodeJs),
+        ..SourceFilter::default()
+    };
+    let others = names(&server, &tenant, no_nodes, FIRST_PAGE).await;
+    assert_eq!(others, ["b"]);
     let of_app = SourceFilter {
         app: Some(AppId::parse(app.id()).unwrap()),
         ..SourceFilter::default()

@@ -6,9 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis::clock::Clock;
 use portcullis::config::Signing;
-use portcullis::control::{Control, EndKeys, KeyState};
+use portcullis::control::{Actor, Control, ControlError, EndKeys, KeyState};
 use portcullis::domain::access_token::VerifiedToken;
-use portcullis::domain::ids::KeyId;
+use portcullis::domain::ids::{AppId, KeyId, MemberId};
 use portcullis::domain::key::Algorithm;
 use portcullis::domain::policy::{Freshness, WhenStale};
 use portcullis::domain::sealing::EncryptionKey;
@@ -149,6 +149,102 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
     };
     assert!(refused.to_string().contains("so many signing keys"), "{refused}");
     assert_eq!(published(&server).await.len(), 16);
+}
+
+#[tokio::test]
+async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let control = &server.control;
+    let tenant = server.workspace().await;
+    let owner = Actor::member(control.authenticate(&tenant.api_token).await.unwrap(), None);
+    assert!(control.rules_signing_keys(&owner).await.unwrap());
+    let keys = control.rotate_signing_key(&owner).await.unwrap();
+    assert_eq!(keys.len(), 2);
+    let next = EndKeys::One(keys[1].id.clone());
+    assert_eq!(control.end_signing_keys(&owner, &next).await.unwrap().len(), 1);
+    // What they make themselves they own as well.
+    control
+        .create_workspace(&owner, "Another of theirs")
+        .await
+        .unwrap();
+    assert!(control.rules_signing_keys(&owner).await.unwrap());
+
+    // Somebody else's workspace has tokens too.
+    let _other = server.workspace().await;
+    assert!(!control.rules_signing_keys(&owner).await.unwrap());
+    let before = control.signing_keys(&owner).await.unwrap();
+    assert_eq!(
+        before[0].live_tokens, None,
+        "what others hold is not theirs to know"
+    );
+    for refused in [
+        control.rotate_signing_key(&owner).await.err(),
+        control.end_signing_keys(&owner, &EndKeys::All).await.err(),
+        control.end_signing_keys(&owner, &EndKeys::Active).await.err(),
+    ] {
+        assert!(
+            matches!(refused, Some(ControlError::NotOwnerOfAll)),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(control.signing_keys(&owner).await.unwrap(), before);
+
+    let body =
+        json!({"email": "reader@example.com", "roles": [{"role": "source_admin", "resources": "all"}]});
+    let invited = tenant.call("POST", "/members", Some(body)).await;
+    assert_eq!(invited.status, 201, "{invited:?}");
+    let mut reader = control.authenticate(&tenant.api_token).await.unwrap();
+    let id = MemberId::parse(invited.json()["id"].as_str().unwrap()).unwrap();
+    reader.grants = control.member(&owner, &tenant.id, &id).await.unwrap().grants;
+    let reader = Actor::member(reader, None);
+    assert!(matches!(
+        control.signing_keys(&reader).await,
+        Err(ControlError::Forbidden(_))
+    ));
+    assert!(!control.rules_signing_keys(&reader).await.unwrap());
+    assert!(control.end_signing_keys(&reader, &EndKeys::All).await.is_err());
+}
+
+#[tokio::test]
+async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let control = &server.control;
+    let counts = async || {
+        let keys = control.signing_keys(&OPERATOR).await.unwrap();
+        keys.iter()
+            .map(|key| key.live_tokens.unwrap())
+            .collect::<Vec<_>>()
+    };
+    let of_app = async || {
+        let id = AppId::parse(app.id()).unwrap();
+        control
+            .live_tokens(&OPERATOR, &tenant.id, &id, None)
+            .await
+            .unwrap()
+    };
+    assert_eq!(counts().await, [0]);
+    token_at(&server, &app, NOW).await;
+    token_at(&server, &app, NOW).await;
+    control.rotate_signing_key(&OPERATOR).await.unwrap();
+    // Within the same hour: which key signed is known, not guessed from the time.
+    token_at(&server, &app, NOW + AHEAD).await;
+    assert_eq!(counts().await, [2, 1]);
+    assert_eq!(of_app().await, 3);
+    control
+        .end_signing_keys(&OPERATOR, &EndKeys::Active)
+        .await
+        .unwrap();
+    assert_eq!(counts().await, [2, 0], "a new key, which signed nothing yet");
+    assert_eq!(of_app().await, 2);
+    let path = format!("/apps/{}/tokens/revoke-all", app.id());
+    server.clock.set(UnixSeconds(NOW + 7_200));
+    let ended = tenant.call("POST", &path, Some(json!({}))).await;
+    assert_eq!(ended.status, 200, "{ended:?}");
+    assert_eq!(counts().await, [0, 0]);
 }
 
 #[tokio::test]

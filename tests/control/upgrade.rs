@@ -341,9 +341,14 @@ impl Before {
             ]);
         }
         if steps >= 6 {
+            let (column, key) = if steps >= 12 {
+                (", signing_key", format!(", '{}'", thumbprint(&self.signing)))
+            } else {
+                ("", String::new())
+            };
             rows.push(format!(
-                "INSERT INTO issued_tokens (app, app_key, issued_hour, expires_hour, issued) \
-                 VALUES ('app_1', 'key_1', {}, {}, 5)",
+                "INSERT INTO issued_tokens (app, app_key, issued_hour, expires_hour, issued{column}) \
+                 VALUES ('app_1', 'key_1', {}, {}, 5{key})",
                 NOW / 3_600,
                 NOW / 3_600 + 48
             ));
@@ -544,4 +549,48 @@ async fn rows_of_every_earlier_schema_say_the_same() {
         check_upgraded(&server, &dir, &before, steps).await;
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn tokens_counted_before_are_counted_with_every_key_that_may_have_signed_them() {
+    let dir = TempDir::new();
+    let mut connection = store_of(&dir, 11).await;
+    let hour = NOW / 3_600;
+    let turn = hour * 3_600 + 1_800;
+    for text in [
+        format!("INSERT INTO workspaces (id, name, created_at) VALUES ('ws_1', 'One', {NOW})"),
+        format!(
+            "INSERT INTO apps (id, workspace, name, scopes, token_lifetime, created_at) \
+             VALUES ('app_1', 'ws_1', 'App', 'tracking_api:write', '1d', {NOW})"
+        ),
+        format!(
+            "INSERT INTO app_keys (id, app, name, pem, thumbprint, algorithm, created_at) \
+             VALUES ('key_1', 'app_1', 'key', 'pem', '{}', 'RS256', {NOW})",
+            "t".repeat(43)
+        ),
+        format!(
+            "INSERT INTO signing_keys (id, algorithm, secret, public, created_at, signs_from, signs_until, ends_at) \
+             VALUES ('old', 'RS256', 's', '', 1, 1, {turn}, {turn} + 9000000), \
+             ('new', 'RS256', 's', '', 1, {turn}, NULL, NULL)"
+        ),
+        format!(
+            "INSERT INTO issued_tokens (app, app_key, issued_hour, expires_hour, issued) \
+             VALUES ('app_1', 'key_1', {hour} - 1, {hour} + 23, 5), ('app_1', 'key_1', {hour}, {hour} + 24, 3)"
+        ),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(text))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    connection.close().await.unwrap();
+    let mut connection = store_of(&dir, 12).await;
+    let counted: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT signing_key, CAST(SUM(issued) AS BIGINT) FROM issued_tokens GROUP BY signing_key ORDER BY signing_key",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    assert_eq!(counted, [("new".to_owned(), 3), ("old".to_owned(), 8)]);
 }

@@ -108,20 +108,14 @@ fn filter(query: &Form) -> Result<AuditFilter, ControlError> {
         Ok(value)
     };
     let at = |name: &'static str| query.get(name).map(|text| moment(text, name)).transpose();
-    let actor = text("actor")?;
-    // People know members by their addresses, programs by their ids.
-    let (actor_name, actor) = match actor {
-        Some(name) if name.contains('@') => (Some(name.to_lowercase()), None),
-        id => (None, id),
-    };
+    let actor = text("actor")?.unwrap_or_default();
     Ok(AuditFilter {
-        actor,
-        actor_name,
         action: text("action")?,
         resource_type: text("resource_type")?,
         resource_id: text("resource_id")?,
         since: at("since")?,
         until: at("until")?,
+        ..AuditFilter::of_actor(&actor)
     })
 }
 

@@ -1,4 +1,5 @@
-//! The audit trail: a filtered list, newest first. The export is the management API's, with this session.
+//! The audit trail: a filtered list, newest first. The export is the management API's, with this session and the
+//! same filter.
 
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use http::StatusCode;
 
 use super::fault::Page;
 use super::frame::{Frame, Section, page};
-use super::parts::{PAGE_ITEMS, Pager, When, encoded};
+use super::parts::{PAGE_ITEMS, Pager, When, encoded, exact};
 use super::visit::{Here, Visit};
 use crate::control::Control;
+use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 use crate::store::audit::{AuditFilter, AuditRow};
 use crate::store::directory::Page as Span;
@@ -64,7 +66,30 @@ struct AuditPage<'a> {
     filtered: bool,
     events: Vec<Event>,
     pager: Pager,
+    /// Where the same events are exported, without the form at its end.
     export: String,
+}
+
+/// The export of the events that the filter finds, all of them.
+fn export(workspace: &WorkspaceId, filter: &AuditFilter) -> String {
+    let moment = |at: Option<UnixSeconds>| at.map(exact);
+    let parameters = [
+        (
+            "actor",
+            filter.actor.clone().or_else(|| filter.actor_name.clone()),
+        ),
+        ("action", filter.action.clone()),
+        ("resource_id", filter.resource_id.clone()),
+        ("since", moment(filter.since)),
+        ("until", moment(filter.until)),
+    ];
+    let mut path = format!("/api/v1/workspaces/{workspace}/audit-events/export?");
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            path.extend([name, "=", &encoded(&value), "&"]);
+        }
+    }
+    path + "format="
 }
 
 /// The first moment of a day that was typed as 2026-11-22, in UTC.
@@ -81,12 +106,11 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
     let (since, until, after) = (given("since"), given("until"), given("after"));
     let filter = AuditFilter {
         action: text(action),
-        actor_name: text(actor),
         resource_id: text(resource),
         since: day(since),
         // The day itself is meant to be in it.
         until: day(until).map(|at| at.plus(86_400)),
-        ..AuditFilter::default()
+        ..AuditFilter::of_actor(actor)
     };
     let span = Span {
         after,
@@ -119,10 +143,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
                 .all(|text| text.is_empty()),
             events: found.iter().map(|row| Event::of(row, &visit)).collect(),
             pager,
-            export: format!(
-                "/api/v1/workspaces/{}/audit-events/export?format=csv",
-                visit.workspace.id
-            ),
+            export: export(&visit.workspace.id, &filter),
         },
     ))
 }
@@ -135,6 +156,27 @@ mod tests {
     fn actions_are_read_as_words() {
         assert_eq!(words("app_key.added"), "App key added");
         assert_eq!(words("api_token.created"), "API token created");
+    }
+
+    #[test]
+    fn what_is_exported_is_what_was_found() {
+        let workspace = WorkspaceId::parse("ws_1").unwrap();
+        let all = "/api/v1/workspaces/ws_1/audit-events/export?";
+        assert_eq!(
+            export(&workspace, &AuditFilter::default()),
+            format!("{all}format=")
+        );
+        let filter = AuditFilter {
+            action: Some("app.created".to_owned()),
+            since: Some(UnixSeconds(86_400)),
+            ..AuditFilter::of_actor("Ann&B@x.example")
+        };
+        assert_eq!(
+            export(&workspace, &filter),
+            format!(
+                "{all}actor=ann%26b%40x.example&action=app.created&since=1970-01-02T00%3A00%3A00Z&format="
+            )
+        );
     }
 
     #[test]

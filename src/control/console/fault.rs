@@ -92,7 +92,7 @@ fn of_control(error: &ControlError) -> (StatusCode, &'static str, String) {
             "There is nothing here",
             format!("{told} It may have been deleted, or you may not be allowed to see it."),
         ),
-        ControlError::Forbidden(_) | ControlError::OperatorOnly => {
+        ControlError::Forbidden(_) | ControlError::OperatorOnly | ControlError::NotOwnerOfAll => {
             (StatusCode::FORBIDDEN, "You may not do this", told)
         }
         ControlError::Invalid { problem, .. } => (

@@ -75,7 +75,7 @@ pub(super) fn page(status: StatusCode, page: &impl Template) -> Response {
 
 /// What a redirect says was done: the word in `?done=`, and the sentence for it. Words that are not here say
 /// nothing, so that a link cannot put words into the console's mouth.
-const DONE: [(&str, &str); 24] = [
+const DONE: [(&str, &str); 27] = [
     (
         "app-created",
         "The OAuth app was created. Next: connect it to a source.",
@@ -130,8 +130,23 @@ const DONE: [(&str, &str); 24] = [
         "api-token-deleted",
         "The API token was deleted and is refused from now on.",
     ),
+    (
+        "key-rotated",
+        "The next signing key is made and published. It begins to sign by itself.",
+    ),
+    (
+        "signing-keys-ended",
+        "Ended: gateways refuse every token that was signed with it from now on.",
+    ),
+    (
+        "leak-dismissed",
+        "The notice was dismissed. Its token stays ended.",
+    ),
     ("session-ended", "The session was ended."),
-    ("sessions-ended", "Every other session was ended."),
+    (
+        "sessions-ended",
+        "You are signed out everywhere: every session was ended.",
+    ),
     (
         "password-changed",
         "Your password was changed, and every other session was ended.",

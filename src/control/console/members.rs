@@ -10,17 +10,17 @@ use zeroize::Zeroizing;
 use super::app::{Confirm, Crumb};
 use super::fault::{Fault, Page, Problems};
 use super::frame::{Frame, Section, page};
+use super::grants::{Given, RoleChoice, grants_of, is_search, role_choices};
 use super::parts::{Field, PAGE_ITEMS, Pager, When};
 use super::posted::{Fields, Posted};
 use super::see_other;
 use super::sign_in::inside;
 use super::visit::{Here, Visit};
-use crate::control::Control;
 use crate::control::error::ControlError;
 use crate::control::limits::ClientAddress;
-use crate::control::{NewGrant, NewMember, NewResources};
+use crate::control::{Control, NewMember};
 use crate::domain::ids::MemberId;
-use crate::domain::role::{Action, Assigned, Grants, Role};
+use crate::domain::role::{Action, Assigned, Grants};
 use crate::store::directory::Page as Span;
 use crate::store::members::Member;
 
@@ -77,100 +77,6 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
     ))
 }
 
-/// One role of a form: whether it is given, and for what.
-struct RoleChoice {
-    name: &'static str,
-    title: &'static str,
-    opens: &'static str,
-    for_sources: bool,
-    given: bool,
-    listed: bool,
-    ids: String,
-    error: Option<String>,
-}
-
-const fn opens(role: Role) -> &'static str {
-    match role {
-        Role::WorkspaceOwner => "Everything: OAuth apps, sources, members and the audit trail.",
-        Role::WorkspaceMember => "Belongs to the workspace. Other roles say what they see.",
-        Role::SourceAdmin => "Edits OAuth apps; connects, observes and enforces the sources below.",
-        Role::SourceReadOnly => "Views OAuth apps and the sources below.",
-        Role::FunctionAdmin => {
-            "Edits OAuth apps; connects, observes and enforces the source functions below."
-        }
-        Role::FunctionReadOnly => "Views OAuth apps and the source functions below.",
-    }
-}
-
-/// The roles of a form, as held or as typed. Problems are named `roles[n]` in the order they were sent.
-fn role_choices(held: Option<&Grants>, typed: Option<&Fields>, problems: &Problems) -> Vec<RoleChoice> {
-    let mut sent = 0;
-    let choice = |role: Role| {
-        let name = role.as_str();
-        let grant = held.and_then(|held| held.iter().find(|grant| grant.role == role));
-        let (given, listed, ids) = match (typed, grant.map(|grant| &grant.resources)) {
-            (Some(typed), _) => (
-                typed.ticked(&format!("role.{name}")),
-                typed.text(&format!("which.{name}")) == "listed",
-                typed.text(&format!("ids.{name}")).to_owned(),
-            ),
-            (None, None) => (false, false, String::new()),
-            (None, Some(Assigned::All)) => (true, false, String::new()),
-            (None, Some(Assigned::Listed(ids))) => {
-                let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-                (true, true, ids.join("\n"))
-            }
-        };
-        let at = sent;
-        sent += usize::from(given);
-        let problem = |part: &str| problems.of_field(&format!("roles[{at}].{part}"));
-        let error = if given {
-            problem("resources").or_else(|| problem("role"))
-        } else {
-            None
-        };
-        RoleChoice {
-            name,
-            title: role.title(),
-            opens: opens(role),
-            for_sources: role.is_for_sources(),
-            given,
-            listed,
-            ids,
-            error: error.map(super::parts::sentence),
-        }
-    };
-    Role::ALL.map(choice).into()
-}
-
-/// The roles that a form gives.
-fn grants_of(fields: &Fields) -> Vec<NewGrant> {
-    let given = Role::ALL
-        .into_iter()
-        .filter(|role| fields.ticked(&format!("role.{}", role.as_str())));
-    let grant = |role: Role| {
-        let name = role.as_str();
-        let resources = role.is_for_sources().then(|| {
-            if fields.text(&format!("which.{name}")) == "listed" {
-                let ids = fields.text(&format!("ids.{name}"));
-                NewResources::Listed(
-                    ids.split([' ', ',', '\r', '\n'])
-                        .filter(|id| !id.is_empty())
-                        .map(str::to_owned)
-                        .collect(),
-                )
-            } else {
-                NewResources::Word("all".to_owned())
-            }
-        });
-        NewGrant {
-            role: name.to_owned(),
-            resources,
-        }
-    };
-    given.map(grant).collect()
-}
-
 #[derive(Template)]
 #[template(path = "member.html")]
 struct MemberPage {
@@ -186,16 +92,22 @@ struct MemberPage {
     roles: Vec<RoleChoice>,
 }
 
-fn member_page(
+async fn member_page(
+    control: &Control,
     visit: &Visit,
     member: Option<&Member>,
     typed: Option<&Fields>,
     problems: &Problems,
-) -> MemberPage {
+) -> Result<MemberPage, Fault> {
     let title = member.map_or("Invite a member", |_| "Roles");
     let email = typed.map(|typed| typed.text("email")).unwrap_or_default();
+    let given = Given {
+        held: member.map(|member| &member.grants),
+        typed,
+        problems,
+    };
     let beside = problems.is_below("roles[") || problems.of_field("email").is_some();
-    MemberPage {
+    Ok(MemberPage {
         frame: visit.frame(title, Section::Members),
         problem: if beside {
             String::new()
@@ -214,17 +126,23 @@ fn member_page(
         member_id: member.map(|member| member.id.to_string()).unwrap_or_default(),
         joined: member.is_some_and(|member| member.joined_at.is_some()),
         revision: member.map_or(0, |member| member.revision),
-        roles: role_choices(member.map(|member| &member.grants), typed, problems),
-    }
+        roles: role_choices(control, visit, &given).await?,
+    })
+}
+
+/// The form again, after a search for sources: nothing is saved, and nothing that was typed is lost.
+async fn searched(control: &Control, visit: &Visit, member: Option<&Member>, fields: &Fields) -> Page {
+    let mut answer = member_page(control, visit, member, Some(fields), &Problems::none()).await?;
+    // Of what they saw when they opened the page, whatever somebody else has saved since.
+    answer.revision = fields.text("revision").parse().unwrap_or(0);
+    Ok(page(StatusCode::OK, &answer))
 }
 
 /// `GET members/invite`.
-pub(super) async fn invite_form(Here(visit): Here) -> Page {
+pub(super) async fn invite_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     visit.must(Action::ManageMembers)?;
-    Ok(page(
-        StatusCode::OK,
-        &member_page(&visit, None, None, &Problems::none()),
-    ))
+    let answer = member_page(&control, &visit, None, None, &Problems::none()).await?;
+    Ok(page(StatusCode::OK, &answer))
 }
 
 #[derive(Template)]
@@ -242,6 +160,10 @@ pub(super) async fn invite(
     Here(visit): Here,
     Posted(fields): Posted,
 ) -> Page {
+    if is_search(&fields) {
+        visit.must(Action::ManageMembers)?;
+        return searched(&control, &visit, None, &fields).await;
+    }
     let new = NewMember {
         email: fields.text("email").to_owned(),
         roles: grants_of(&fields),
@@ -261,10 +183,8 @@ pub(super) async fn invite(
         )),
         Err(error) => {
             let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &member_page(&visit, None, Some(&fields), &problems),
-            ))
+            let answer = member_page(&control, &visit, None, Some(&fields), &problems).await?;
+            Ok(page(problems.status, &answer))
         }
     }
 }
@@ -283,10 +203,8 @@ async fn of_path(control: &Control, visit: &Visit) -> Result<Member, Fault> {
 /// `GET members/{id}`.
 pub(super) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     let member = of_path(&control, &visit).await?;
-    Ok(page(
-        StatusCode::OK,
-        &member_page(&visit, Some(&member), None, &Problems::none()),
-    ))
+    let answer = member_page(&control, &visit, Some(&member), None, &Problems::none()).await?;
+    Ok(page(StatusCode::OK, &answer))
 }
 
 /// `POST members/{id}`.
@@ -295,6 +213,10 @@ pub(super) async fn save(
     Here(visit): Here,
     Posted(fields): Posted,
 ) -> Page {
+    if is_search(&fields) {
+        let member = of_path(&control, &visit).await?;
+        return searched(&control, &visit, Some(&member), &fields).await;
+    }
     let id = id_of(&visit)?;
     let actor = visit.actor_who_saw(&fields);
     match control
@@ -305,10 +227,8 @@ pub(super) async fn save(
         Err(error) => {
             let problems = Problems::of(error)?;
             let member = of_path(&control, &visit).await?;
-            Ok(page(
-                problems.status,
-                &member_page(&visit, Some(&member), Some(&fields), &problems),
-            ))
+            let answer = member_page(&control, &visit, Some(&member), Some(&fields), &problems).await?;
+            Ok(page(problems.status, &answer))
         }
     }
 }

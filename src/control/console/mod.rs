@@ -17,6 +17,8 @@ mod chart;
 mod client;
 mod fault;
 mod frame;
+mod grants;
+mod leaked;
 mod members;
 mod multipart;
 mod observed;
@@ -25,6 +27,7 @@ mod parts;
 mod posted;
 mod session;
 mod sign_in;
+mod signing_keys;
 mod source;
 mod source_oauth;
 mod sources;
@@ -50,6 +53,7 @@ pub(super) fn routes(control: &Arc<Control>) -> Router<Arc<Control>> {
         .route("/", get(overview::show))
         .merge(apps_and_sources())
         .merge(people())
+        .merge(keys_and_leaks())
         .fallback(fault::nothing_here)
         .method_not_allowed_fallback(fault::nothing_here)
         .layer(from_fn_with_state(Arc::clone(control), visit::enter));
@@ -128,6 +132,25 @@ fn people() -> Router<Arc<Control>> {
         )
         .route("/account/sessions/end", post(account::end_all))
         .route("/account/sessions/{id}/end", post(account::end_one))
+}
+
+fn keys_and_leaks() -> Router<Arc<Control>> {
+    Router::new()
+        .route("/signing-keys", get(signing_keys::list))
+        .route(
+            "/signing-keys/rotate",
+            get(signing_keys::rotate_form).post(signing_keys::rotate),
+        )
+        .route(
+            "/signing-keys/end",
+            get(signing_keys::end_all_form).post(signing_keys::end_all),
+        )
+        .route(
+            "/signing-keys/{kid}/end",
+            get(signing_keys::end_form).post(signing_keys::end),
+        )
+        .route("/leaked-tokens", get(leaked::list))
+        .route("/leaked-tokens/{id}/dismiss", post(leaked::dismiss))
 }
 
 /// What every page says to the browser besides itself.

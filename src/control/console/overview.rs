@@ -11,6 +11,7 @@ use super::fault::Page;
 use super::frame::{Frame, Section, page};
 use super::parts::When;
 use super::visit::Here;
+use super::{leaked, signing_keys};
 use crate::control::{Control, SourceCounts};
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
@@ -22,10 +23,19 @@ struct OverviewPage {
     frame: Frame,
     roles: Vec<String>,
     owners: Vec<String>,
+    may_create: bool,
     steps: Option<Vec<Step>>,
     counts: Option<SourceCounts>,
     chart: Option<Chart>,
     gateway: Option<GatewayRow>,
+    tokens: Option<Tokens>,
+}
+
+/// What an owner is told of the tokens of the workspace.
+struct Tokens {
+    keys: Option<signing_keys::Summary>,
+    /// How many were found in public; empty for none.
+    leaked: String,
 }
 
 /// What the bundled gateway said of itself.
@@ -88,16 +98,26 @@ pub(super) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
     } else {
         (None, None)
     };
+    let tokens = if visit.may(Action::EditWorkspace) {
+        Some(Tokens {
+            keys: signing_keys::Summary::of(&control, &visit).await?,
+            leaked: leaked::count(&control, &visit).await?,
+        })
+    } else {
+        None
+    };
     Ok(page(
         StatusCode::OK,
         &OverviewPage {
             frame,
             roles,
             owners,
+            may_create: visit.may(Action::CreateApp) && visit.may(Action::CreateSource),
             steps,
             counts,
             chart,
             gateway,
+            tokens,
         },
     ))
 }

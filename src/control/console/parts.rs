@@ -3,6 +3,7 @@
 use askama::Template;
 use askama::filters::HtmlSafe;
 
+use crate::control::KeyState;
 use crate::domain::policy::Enforcement;
 use crate::domain::time::UnixSeconds;
 
@@ -141,7 +142,7 @@ impl Choices {
     }
 }
 
-/// What enforcement does, as a badge.
+/// What enforcement does or a signing key is for, as a badge.
 #[derive(Template)]
 #[template(source = r#"<span class="badge {{ class }}">{{ word }}</span>"#, ext = "html")]
 pub(super) struct Badge {
@@ -157,6 +158,16 @@ impl Badge {
             Enforcement::Off => ("off", "Off"),
             Enforcement::Observe => ("observe", "Observe"),
             Enforcement::On => ("on", "Enforced"),
+        };
+        Self { class, word }
+    }
+
+    /// What a signing key is for.
+    pub fn of_key(state: KeyState) -> Self {
+        let (class, word) = match state {
+            KeyState::Next => ("observe", "Next"),
+            KeyState::Active => ("on", "Signing"),
+            KeyState::Retired => ("off", "Retired"),
         };
         Self { class, word }
     }

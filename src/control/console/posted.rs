@@ -18,6 +18,9 @@ use crate::control::form::Form;
 /// The field of every form that proves that we sent it to this session.
 pub(super) const CSRF: &str = "csrf";
 
+/// The most fields of a form: every role with all the boxes that its list of sources has.
+const FIELDS_MAX: usize = 512;
+
 /// The fields of a form.
 pub(super) struct Fields(Vec<(String, String)>);
 
@@ -51,7 +54,7 @@ impl Fields {
         let (parts, body) = request.into_parts();
         let body = read_body(body).await.map_err(Fault::Unreadable)?;
         if has_media_type(&parts.headers, "application/x-www-form-urlencoded") {
-            let form = Form::parse(&body).map_err(|_| Fault::Form)?;
+            let form = Form::parse_up_to(FIELDS_MAX, &body).map_err(|_| Fault::Form)?;
             return Ok(Self(form.into_pairs()));
         }
         let kind = parts.headers.get(header::CONTENT_TYPE);

@@ -94,6 +94,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         kind,
         enforcement: mode,
         app: AppId::parse(app).ok(),
+        ..SourceFilter::default()
     };
     let span = Span {
         after,

@@ -133,12 +133,34 @@ export async function token(world, { appId, keyId, privateKey, scope = 'tracking
 
 /** Sends one event through the gateway. Answers the status, and the reason of a denial. */
 export async function event(world, writeKey, accessToken) {
+  return sent(`${world.gateway}/v1/track`, { event: 'Hello', userId: 'u1', writeKey }, accessToken)
+}
+
+/** Calls a source function through the gateway. */
+export async function call(world, key, accessToken) {
+  return sent(`${world.functions}/?b=${encodeURIComponent(key)}`, { order: 1 }, accessToken)
+}
+
+async function sent(url, value, accessToken) {
   const headers = { 'Content-Type': 'application/json' }
   if (accessToken) headers.Authorization = `Bearer ${accessToken}`
-  const body = JSON.stringify({ event: 'Hello', userId: 'u1', writeKey })
-  const answer = await fetch(`${world.gateway}/v1/track`, { method: 'POST', headers, body })
+  const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify(value) })
   const text = await answer.text()
   return answer.ok ? 'allowed' : JSON.parse(text).reason
+}
+
+/** Changes something through the management API as the owner: what a flow finds there before it begins. */
+export async function manage(world, method, path, body, apiToken = world.api_token) {
+  const headers = { Authorization: `Bearer ${apiToken}`, 'Content-Type': 'application/json' }
+  const answer = await fetch(`${world.api}${path}`, { method, headers, body: body && JSON.stringify(body) })
+  const text = await answer.text()
+  expect(answer.ok, `${method} ${path} was answered with ${answer.status}`)
+  return text && JSON.parse(text)
+}
+
+/** What a list of facts says of `label`. */
+export async function value(page, label) {
+  return (await page.locator('dt', { hasText: label }).locator('+ dd code').first().textContent()).trim()
 }
 
 /** A name that no other flow uses. */

@@ -5,6 +5,8 @@ import { readFileSync } from 'node:fs'
 import { open, signIn, startBrowser } from './lib.mjs'
 import { wholeWay } from './flows/enforce.mjs'
 import { looksOf } from './flows/looks.mjs'
+import { tokensOf } from './flows/keys.mjs'
+import { newcomersWay } from './flows/newcomer.mjs'
 import { wayOf } from './flows/roles.mjs'
 
 const world = JSON.parse(readFileSync(process.argv[2], 'utf8'))
@@ -15,15 +17,18 @@ const AT_ONCE = 3
 
 const flows = []
 const flow = (name, run) => flows.push({ name, run })
+// What would end the tokens of the others waits for them.
+const last = []
 
 async function cookiesOf(person) {
   const page = await open(browser, world)
-  await signIn(page, person)
+  await signIn(page, person, world.at)
   const cookies = await page.context().cookies()
   await page.context().close()
   return cookies
 }
 
+flow('the way of a newcomer', () => newcomersWay(browser, world))
 flow('the whole way with script', () => wholeWay(browser, world, true))
 flow('the whole way without script', () => wholeWay(browser, world, false))
 
@@ -31,7 +36,10 @@ for (const role of Object.keys(world.people)) {
   flow(`the way of ${role}`, () => wayOf(browser, world, role))
 }
 
-const owner = await cookiesOf(world.people.workspace_owner)
+last.push({ name: 'signing keys and leaked tokens with script', run: () => tokensOf(browser, world, true) })
+last.push({ name: 'signing keys and leaked tokens without script', run: () => tokensOf(browser, world, false) })
+
+const owner = await cookiesOf(world.owner)
 const outside = world.pages.filter(([name]) => name.startsWith('out-'))
 const inside = world.pages.filter(([name]) => !name.startsWith('out-'))
 flow('looks of pages for everybody', () => looksOf(browser, world, [], outside))
@@ -41,7 +49,7 @@ for (let at = 0; at < inside.length; at += 6) {
   flow(`looks of ${some.map(([name]) => name).join(', ')}`, () => looksOf(browser, world, owner, some))
 }
 
-async function worker() {
+async function worker(flows) {
   for (let next = flows.shift(); next; next = flows.shift()) {
     const began = Date.now()
     let problem = null
@@ -56,6 +64,7 @@ async function worker() {
   }
 }
 
-await Promise.all(Array.from({ length: AT_ONCE }, worker))
+await Promise.all(Array.from({ length: AT_ONCE }, () => worker(flows)))
+await worker(last)
 await browser.close()
 process.stdout.write(`${JSON.stringify({ end: true })}\n`)

@@ -1,10 +1,6 @@
 // A newcomer's way, from an empty hand to an enforced source and back, following what the pages say.
 
-import { click, close, done, event, heading, keyPair, open, same, signIn, token, unique } from '../lib.mjs'
-
-async function value(page, label) {
-  return (await page.locator('dt', { hasText: label }).locator('+ dd code').first().textContent()).trim()
-}
+import { click, close, done, event, heading, keyPair, open, same, signIn, token, unique, value } from '../lib.mjs'
 
 async function createApp(page, name, publicKey, keyName) {
   await click(page, 'link', 'OAuth applications')
@@ -38,7 +34,7 @@ export async function wholeWay(browser, world, script) {
   const page = await open(browser, world, { script })
   const [appName, sourceName] = [unique('Shop backend'), unique('Checkout')]
   const first = keyPair()
-  await signIn(page, world.people.workspace_owner)
+  await signIn(page, world.owner, world.at)
   const app = await createApp(page, appName, first.publicKey, 'first machine')
   const withFirst = { ...app, privateKey: first.privateKey }
 

@@ -1,0 +1,152 @@
+//! Tokens of the workspace that somebody found in public: what was reported, until somebody has dealt with it.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use http::StatusCode;
+
+use super::fault::{Fault, Page};
+use super::frame::{Frame, Section, page};
+use super::parts::{PAGE_ITEMS, Pager, When};
+use super::posted::Posted;
+use super::visit::{Here, Visit};
+use crate::control::Control;
+use crate::control::error::ControlError;
+use crate::domain::ids::{AppId, MemberId};
+use crate::store::directory::Page as Span;
+use crate::store::leaked::LeakNotice;
+
+/// Notices counted one by one for the front page.
+const COUNTED_MAX: u32 = 20;
+
+#[derive(Template)]
+#[template(path = "leaked.html")]
+struct LeakedPage {
+    frame: Frame,
+    notices: Vec<Row>,
+    pager: Pager,
+}
+
+/// A notice. What its finder says of the place is anybody's text.
+struct Row {
+    id: String,
+    kind: &'static str,
+    token_id: String,
+    /// The OAuth app or the member that the token spoke for.
+    owner: String,
+    owner_path: Option<String>,
+    url: String,
+    /// Whether the place can be opened: nothing but a web page is a link.
+    opens: bool,
+    source: String,
+    reporter: String,
+    reported: When,
+}
+
+impl Row {
+    async fn of(control: &Control, visit: &Visit, notice: LeakNotice) -> Result<Self, Fault> {
+        let (kind, named) = if notice.kind == "api_token" {
+            ("API token", member(control, visit, &notice.owner).await?)
+        } else {
+            ("Access token", app(control, visit, &notice.owner).await?)
+        };
+        let (owner, owner_path) = named.map_or((notice.owner, None), |(name, path)| (name, Some(path)));
+        Ok(Self {
+            kind,
+            owner,
+            owner_path,
+            opens: notice.url.starts_with("https://"),
+            id: notice.id,
+            token_id: notice.token_id,
+            url: notice.url,
+            source: notice.source,
+            reporter: if notice.reporter == "github_secret_scanning" {
+                "GitHub".to_owned()
+            } else {
+                notice.reporter
+            },
+            reported: When::ago(notice.reported_at, visit.now),
+        })
+    }
+}
+
+/// Name and page of what a token spoke for, if it is still there.
+async fn app(control: &Control, visit: &Visit, id: &str) -> Result<Option<(String, String)>, Fault> {
+    let Ok(id) = AppId::parse(id) else { return Ok(None) };
+    let found = control.app_alone(&visit.actor, &visit.workspace.id, &id).await;
+    let named = found.map(|app| (app.name.to_string(), format!("{}/apps/{id}", visit.at)));
+    if_there(named)
+}
+
+async fn member(control: &Control, visit: &Visit, id: &str) -> Result<Option<(String, String)>, Fault> {
+    let Ok(id) = MemberId::parse(id) else {
+        return Ok(None);
+    };
+    let found = control.member(&visit.actor, &visit.workspace.id, &id).await;
+    let named = found.map(|member| (member.email, format!("{}/members/{id}", visit.at)));
+    if_there(named)
+}
+
+fn if_there<T>(found: Result<T, ControlError>) -> Result<Option<T>, Fault> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(ControlError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// How many notices there are, for the front page.
+pub(super) async fn count(control: &Control, visit: &Visit) -> Result<String, Fault> {
+    let span = Span {
+        after: "",
+        limit: COUNTED_MAX + 1,
+    };
+    let found = control
+        .leaked_tokens(&visit.actor, &visit.workspace.id, span)
+        .await?;
+    let most = usize::try_from(COUNTED_MAX).unwrap_or(usize::MAX);
+    Ok(match found.len() {
+        0 => String::new(),
+        count if count > most => format!("more than {most}"),
+        count => count.to_string(),
+    })
+}
+
+/// `GET leaked-tokens`.
+pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+    let after = visit.query("after");
+    let span = Span {
+        after,
+        limit: PAGE_ITEMS + 1,
+    };
+    let mut found = control
+        .leaked_tokens(&visit.actor, &visit.workspace.id, span)
+        .await?;
+    let path = format!("{}/leaked-tokens?", visit.at);
+    let pager = Pager::cut(&mut found, "notices", &path, after, |notice| notice.id.as_str());
+    let mut notices = Vec::with_capacity(found.len());
+    for notice in found {
+        notices.push(Row::of(&control, &visit, notice).await?);
+    }
+    Ok(page(
+        StatusCode::OK,
+        &LeakedPage {
+            frame: visit.frame("Leaked tokens", Section::Overview),
+            notices,
+            pager,
+        },
+    ))
+}
+
+/// `POST leaked-tokens/{id}/dismiss`.
+pub(super) async fn dismiss(
+    State(control): State<Arc<Control>>,
+    Here(visit): Here,
+    Posted(_): Posted,
+) -> Page {
+    control
+        .dismiss_leak(&visit.actor, &visit.workspace.id, visit.in_path("id"))
+        .await?;
+    Ok(visit.done("/leaked-tokens", "leak-dismissed"))
+}
