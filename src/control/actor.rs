@@ -2,16 +2,21 @@
 
 use std::net::IpAddr;
 
+use super::Control;
 use super::error::ControlError;
 use crate::domain::ids::{AppId, SourceId, WorkspaceId};
 use crate::domain::role::{Action, Resource, may};
 use crate::domain::source_kind::SourceKind;
 use crate::store::members::Member;
+use crate::store::standing::Credential;
+use crate::store::{ReadTx, WriteTx};
 
 /// Who asks for something, from where, and on which conditions.
 #[derive(Clone, Debug)]
 pub struct Actor {
     pub who: Who,
+    /// What let a member's request in. Where it is there, a change asks again whether it stands.
+    pub by: Option<Credential>,
     /// The address that the request came from, where there was one.
     pub from: Option<IpAddr>,
     /// Which revision of what is to be changed the actor has seen, where they say so (`If-Match`).
@@ -56,6 +61,7 @@ impl Actor {
     pub const fn system(word: &'static str) -> Self {
         Self {
             who: Who::System(word),
+            by: None,
             from: None,
             if_match: IfMatch::Any,
             retry_key: None,
@@ -67,9 +73,19 @@ impl Actor {
     pub fn member(member: Member, from: Option<IpAddr>) -> Self {
         Self {
             who: Who::Member(Box::new(member)),
+            by: None,
             from,
             if_match: IfMatch::Any,
             retry_key: None,
+        }
+    }
+
+    /// The actor, let in by this.
+    #[must_use]
+    pub fn let_in_by(self, credential: Credential) -> Self {
+        Self {
+            by: Some(credential),
+            ..self
         }
     }
 
@@ -132,6 +148,39 @@ impl Actor {
             }
             Who::Member(member) if may(&member.grants, action, resource) => Ok(()),
             Who::Member(_) | Who::App(_) => Err(ControlError::Forbidden(action)),
+        }
+    }
+}
+
+impl Control {
+    /// Begins a change for somebody. A request's body may take half a minute to arrive, and what it was let in by
+    /// was read before that: whatever ended meanwhile counts.
+    ///
+    /// # Errors
+    /// [`ControlError::Unauthenticated`] where the membership or the credential has ended,
+    /// [`ControlError::RolesChanged`] where the member is granted something else than was judged.
+    pub(super) async fn change(&self, actor: &Actor) -> Result<WriteTx, ControlError> {
+        let mut tx = self.store.write().await?;
+        self.must_stand(&mut tx, actor).await?;
+        Ok(tx)
+    }
+
+    /// Refuses somebody who is not any more what they were let in as, for what goes on for longer than a request.
+    pub(super) async fn must_still_stand(&self, actor: &Actor) -> Result<(), ControlError> {
+        if actor.by.is_none() {
+            return Ok(());
+        }
+        self.must_stand(&mut self.store.read().await?, actor).await
+    }
+
+    async fn must_stand(&self, tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
+        let (Some(member), Some(credential)) = (actor.as_member(), &actor.by) else {
+            return Ok(());
+        };
+        match tx.standing(&member.id, credential, self.now()).await? {
+            None => Err(ControlError::Unauthenticated),
+            Some(revision) if revision != member.revision => Err(ControlError::RolesChanged),
+            Some(_) => Ok(()),
         }
     }
 }

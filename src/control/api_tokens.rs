@@ -19,6 +19,7 @@ use crate::domain::time::UnixSeconds;
 use crate::store::api_tokens::{ApiTokenDetails, ApiTokenRecord};
 use crate::store::directory::Page;
 use crate::store::members::Member;
+use crate::store::standing::Credential;
 
 /// What every API token begins with, so that scanners find leaked ones.
 const API_TOKEN_PREFIX: &str = "pcl_";
@@ -119,7 +120,7 @@ impl Control {
             hash: hash(&secret),
             details: details.clone(),
         };
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let workspace = tx.workspace_of(member).await?;
         let workspace = workspace.ok_or(ControlError::NotFound("member"))?;
         if tx.api_token_count(member).await? >= TOKENS_MAX {
@@ -171,7 +172,7 @@ impl Control {
         id: &str,
     ) -> Result<(), ControlError> {
         let member = own(actor, workspace)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let found = tx.api_token_of(&member.id, id).await?;
         let found = found.ok_or(ControlError::NotFound("API token"))?;
         tx.delete_api_token(id).await?;
@@ -184,6 +185,11 @@ impl Control {
     /// # Errors
     /// [`ControlError::Unauthenticated`] for anything but a live token.
     pub async fn authenticate(&self, token: &str) -> Result<Member, ControlError> {
+        Ok(self.authenticate_by(token).await?.0)
+    }
+
+    /// The same, with what lets the member in.
+    pub(super) async fn authenticate_by(&self, token: &str) -> Result<(Member, Credential), ControlError> {
         // The checksum is not asked for: tokens of earlier builds have the same length and none.
         if !is_api_token(token) {
             return Err(ControlError::Unauthenticated);
@@ -192,7 +198,7 @@ impl Control {
         let found = self.store.read().await?.api_token(&hash(token), now).await?;
         let (id, member) = found.ok_or(ControlError::Unauthenticated)?;
         self.uses.note_api_token(&id, now);
-        Ok(member)
+        Ok((member, Credential::ApiToken(id)))
     }
 }
 

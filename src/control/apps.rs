@@ -28,7 +28,7 @@ pub const APP_KEYS_MAX: usize = 2;
 const SOURCES_SHOWN: u32 = 1_000;
 
 /// Connected sources that the refusal to delete an app names.
-const CONNECTED_NAMED: u32 = 20;
+const CONNECTED_NAMED: usize = 20;
 
 /// An app to be made.
 #[derive(Deserialize, JsonSchema)]
@@ -105,7 +105,7 @@ impl Control {
             created_at: now,
         };
         let key = self.app_key(&app.id, &new.public_key, "public_key.")?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
@@ -176,7 +176,7 @@ impl Control {
         change: AppChange,
     ) -> Result<AppDetails, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
         actor.expects(found.app.revision)?;
         let before = app_value(&found);
@@ -189,7 +189,11 @@ impl Control {
         if let Some(text) = &change.token_lifetime {
             found.app.token_lifetime = lifetime(text)?;
         }
-        let event = app_event(Deed::AppChanged, &found.app).changed(before, app_value(&found));
+        let after = app_value(&found);
+        if after == before {
+            return Ok(found);
+        }
+        let event = app_event(Deed::AppChanged, &found.app).changed(before, after);
         self.put_app(tx, actor, &mut found, event).await?;
         Ok(found)
     }
@@ -198,7 +202,7 @@ impl Control {
     /// connected to it.
     ///
     /// # Errors
-    /// [`Conflict::AppConnected`] names the sources.
+    /// [`Conflict::AppConnected`] names the sources that the actor may view, and counts the others.
     pub async fn delete_app(
         &self,
         actor: &Actor,
@@ -207,13 +211,12 @@ impl Control {
         confirm_name: &str,
     ) -> Result<(), ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let found = details(&mut tx, actor, workspace, id).await?;
         actor.expects(found.app.revision)?;
-        let connected = tx.sources_of(id, CONNECTED_NAMED).await?;
-        if !connected.is_empty() {
-            let sources = connected.iter().map(|(id, _)| id.to_string()).collect();
-            return Err(Conflict::AppConnected(sources).into());
+        let connected = tx.count_sources_of(id).await?;
+        if connected > 0 {
+            return Err(Conflict::AppConnected(connected_words(connected, &found.sources)).into());
         }
         if found.app.name.as_str() != composed(confirm_name) {
             return Err(ControlError::invalid(
@@ -243,7 +246,7 @@ impl Control {
     ) -> Result<AppKey, ControlError> {
         actor.must(workspace, Action::EditApp)?;
         let key = self.app_key(id, new, "")?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
         actor.expects(found.app.revision)?;
         if found.keys.len() >= APP_KEYS_MAX {
@@ -275,7 +278,7 @@ impl Control {
         last_too: bool,
     ) -> Result<(), ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
         actor.expects(found.app.revision)?;
         let at = found.keys.iter().position(|held| held.id == *key);
@@ -347,6 +350,21 @@ impl Control {
             not_issued_before: app.not_issued_before,
             keys_not_issued_before,
         }
+    }
+}
+
+/// The sources that an app is connected to, in words: ids of those that may be named, and the number of the rest.
+fn connected_words(connected: u64, visible: &[SourceId]) -> String {
+    let named: Vec<&str> = visible
+        .iter()
+        .take(CONNECTED_NAMED)
+        .map(SourceId::as_str)
+        .collect();
+    let others = connected.saturating_sub(u64::try_from(named.len()).unwrap_or(u64::MAX));
+    match (named.join(", "), others) {
+        (named, _) if named.is_empty() => format!("{connected} that you may not view"),
+        (named, 0) => named,
+        (named, others) => format!("{named} and {others} more"),
     }
 }
 

@@ -27,6 +27,21 @@ pub(super) async fn read_body_up_to(body: Body, bytes_max: usize) -> Result<Byte
     })
 }
 
+/// Whether a JSON text escapes a NUL character. No text here has one, and not every store can hold one; unescaped,
+/// JSON does not allow it.
+pub(super) fn has_nul_escape(json: &[u8]) -> bool {
+    let mut rest = json;
+    while let Some(at) = memchr::memchr(b'\\', rest) {
+        let escape = rest.get(at + 1..).unwrap_or_default();
+        if escape.starts_with(b"u0000") {
+            return true;
+        }
+        // What is escaped may be a backslash itself.
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    false
+}
+
 /// Whether the body's media type is `wanted`, with whatever parameters.
 pub(super) fn has_media_type(headers: &HeaderMap, wanted: &str) -> bool {
     let value = headers
@@ -36,4 +51,19 @@ pub(super) fn has_media_type(headers: &HeaderMap, wanted: &str) -> bool {
         .and_then(|value| value.split(';').next())
         .unwrap_or_default();
     media_type.trim().eq_ignore_ascii_case(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_nul_escape;
+
+    #[test]
+    fn escaped_nul_is_told_from_an_escaped_backslash() {
+        for with in [r#"{"a":"\u0000"}"#, r#""x\\\u0000""#, r#""\n\u0000y""#] {
+            assert!(has_nul_escape(with.as_bytes()), "{with}");
+        }
+        for without in [r#""\\u0000""#, r#""\u0001""#, r#""\"#, "", "\\"] {
+            assert!(!has_nul_escape(without.as_bytes()), "{without}");
+        }
+    }
 }

@@ -74,7 +74,11 @@ impl ClientCredentials {
 
 impl Control {
     /// Proves who asks: looks up the app and key that the assertion names, verifies it, and uses it up.
-    pub(super) async fn prove(&self, credentials: &ClientCredentials) -> Result<Proved, TokenError> {
+    pub(super) async fn prove(
+        &self,
+        credentials: &ClientCredentials,
+        from: ClientAddress,
+    ) -> Result<Proved, TokenError> {
         let assertion = UnverifiedAssertion::parse(&credentials.assertion)?;
         if credentials
             .client_id
@@ -89,13 +93,13 @@ impl Control {
         let was_remembered = remembered.is_some();
         let prover = match remembered {
             Some(prover) => Some(prover),
-            None => self.prover(assertion.app()).await?,
+            None => self.prover_for(assertion.app(), from).await?,
         };
         let verified = self.verify(&assertion, prover.as_deref());
         if was_remembered && matches!(verified, Err(TokenError::Unproven)) {
             // One look into the store for whoever proves nothing, so that the time taken does not tell who
             // asked for tokens of late.
-            self.prover(assertion.app()).await?;
+            self.prover_for(assertion.app(), from).await?;
         }
         let verified = verified?;
         let prover = prover.ok_or(TokenError::Unproven)?;

@@ -17,6 +17,8 @@ pub enum InvalidForm {
     Escape,
     #[error("the parameters are not UTF-8")]
     Encoding,
+    #[error("the parameters hold a NUL character")]
+    Nul,
     #[error("there are more than {0} parameters")]
     TooMany(usize),
 }
@@ -135,6 +137,10 @@ fn decode(text: &[u8]) -> Result<String, InvalidForm> {
             other => *other,
         });
     }
+    // No text here has one, and not every store can hold one.
+    if bytes.contains(&0) {
+        return Err(InvalidForm::Nul);
+    }
     String::from_utf8(bytes).map_err(|_| InvalidForm::Encoding)
 }
 
@@ -195,6 +201,13 @@ mod tests {
             );
         }
         assert_eq!(Form::parse(b"a=%ff").err(), Some(InvalidForm::Encoding));
+        for text in ["a=%00", "a%00=1", "a=\0"] {
+            assert_eq!(
+                Form::parse(text.as_bytes()).err(),
+                Some(InvalidForm::Nul),
+                "{text:?}"
+            );
+        }
         let many = (0..65).map(|n| format!("p{n}=1")).collect::<Vec<_>>().join("&");
         assert_eq!(
             Form::parse(many.as_bytes()).err(),

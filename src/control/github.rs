@@ -7,6 +7,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use tokio::sync::{Mutex, Semaphore};
 
+use super::connections::Places;
 use crate::clock::instant;
 use crate::domain::leak_report::ReportKey;
 use crate::http_client::{Bounds, FetchError, HttpClient, Reach};
@@ -26,8 +27,11 @@ const FETCH_EVERY: Duration = Duration::from_secs(60);
 /// How long keys are used without looking whether they are still published.
 const KEPT_FOR: Duration = Duration::from_secs(3_600);
 
-/// Reports worked on at once: each may be large.
+/// Reports worked on at once.
 const REPORTS_AT_ONCE: usize = 2;
+
+/// Large reports held at once, each of another sender.
+const LARGE_AT_ONCE: usize = 4;
 
 /// What GitHub publishes.
 #[derive(Deserialize)]
@@ -55,6 +59,8 @@ pub struct Github {
     /// Held while the keys are fetched: there is one fetch, and whoever needs it waits for it.
     published: Mutex<Published>,
     pub(super) turns: Semaphore,
+    /// Places for large reports, proved or not.
+    pub(super) large: Arc<Places>,
 }
 
 impl Github {
@@ -64,6 +70,7 @@ impl Github {
             client: HttpClient::new(Reach::Anywhere),
             published: Mutex::default(),
             turns: Semaphore::new(REPORTS_AT_ONCE),
+            large: Places::new(LARGE_AT_ONCE, 1, &[]),
         }
     }
 

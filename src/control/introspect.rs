@@ -91,7 +91,7 @@ async fn answer(
     let caller = match bearer {
         Some(api_token) => control.introspecting_member(from, &form, &api_token).await?,
         None => {
-            let proved = async { control.prove(&ClientCredentials::of(&form)?).await };
+            let proved = async { control.prove(&ClientCredentials::of(&form)?, from).await };
             let proved = proved.await.map_err(|error| control.slow_down(from, error))?;
             Caller::App(proved.prover.app.workspace.clone())
         }

@@ -81,7 +81,7 @@ impl Control {
     ) -> Result<Invited, ControlError> {
         actor.must(workspace, Action::ManageMembers)?;
         let now = self.now();
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let member = self
             .new_member(&mut tx, workspace, &new.email, &new.roles)
             .await?;

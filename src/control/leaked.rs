@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
@@ -20,13 +21,15 @@ use super::Control;
 use super::actor::Actor;
 use super::api_tokens::{hash as api_token_hash, is_api_token};
 use super::audit::{Deed, Event};
-use super::body::read_body_up_to;
+use super::body::{BODY_BYTES_MAX, read_body_up_to};
+use super::connections::Place;
 use super::error::{BadRequest, ControlError, json};
 use super::github::Github;
 use super::limits::ClientAddress;
 use super::revoke::{OwnToken, revoke_change};
 use crate::domain::digest::sha256;
 use crate::domain::ids::WorkspaceId;
+use crate::domain::leak_report::ReportKey;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::snapshot::Change;
@@ -46,7 +49,7 @@ const ENTRIES_AT_ONCE: usize = 200;
 /// How long a report may wait for those before it.
 const TURN_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a report's body may take: it holds one of the few turns.
+/// How long a report's body may take: a large one holds one of the few places.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// The longest header read, in characters.
@@ -135,11 +138,15 @@ pub(super) async fn post_github(
     let Some(github) = &control.github else {
         return Err(BadRequest::Path.into());
     };
+    let report = receive(&control, github, from, request).await;
+    let report = report.map_err(|error| slow_down(&control, from, error))?;
+    // A body is there whole before it takes a turn: whoever sends slowly holds up nobody.
     let turn = tokio::time::timeout(TURN_WITHIN, github.turns.acquire()).await;
     let Ok(Ok(_turn)) = turn else {
         return Err(ControlError::Busy);
     };
-    let entries = read_report(github, request).await?;
+    let entries = report.entries();
+    let entries = entries.map_err(|error| slow_down(&control, from, error))?;
     let actor = Actor {
         from: Some(from.0),
         ..Actor::system(GITHUB)
@@ -171,8 +178,53 @@ pub(super) async fn post_github(
     Ok(json(StatusCode::OK, "application/json", &verdicts).into_response())
 }
 
-/// The entries of a report whose signature was verified over its raw body.
-async fn read_report(github: &Github, request: Request) -> Result<Vec<Entry>, ControlError> {
+/// Counts a report that proved nothing, and asks its sender to wait where there were too many of them.
+fn slow_down(control: &Control, from: ClientAddress, error: ControlError) -> ControlError {
+    let proves_nothing = matches!(
+        error,
+        ControlError::UnverifiedReport
+            | ControlError::Request(BadRequest::Timeout | BadRequest::Broken | BadRequest::ReportTooLarge)
+    );
+    if !proves_nothing {
+        return error;
+    }
+    match control.limits.failed_authentication(from) {
+        Ok(()) => error,
+        Err(wait) => wait.into(),
+    }
+}
+
+/// A report as it came, with the key that it says it is signed with.
+struct Report {
+    key: Arc<ReportKey>,
+    signature: String,
+    body: Bytes,
+    /// The place of a large one, until it is done with.
+    _place: Option<Place>,
+}
+
+impl Report {
+    /// The entries, if the signature is one over the raw body.
+    fn entries(&self) -> Result<Vec<Entry>, ControlError> {
+        if !self.key.signed(&self.body, &self.signature) {
+            return Err(ControlError::UnverifiedReport);
+        }
+        let entries: Vec<Entry> = serde_json::from_slice(&self.body).map_err(|_| BadRequest::Malformed)?;
+        if entries.len() > ENTRIES_MAX {
+            return Err(BadRequest::ReportTooLarge.into());
+        }
+        Ok(entries)
+    }
+}
+
+/// Reads a report. One that says that it is small may be as large as any other request. There are places for a few
+/// large ones at a time, of different senders, and none for who has proved nothing too often.
+async fn receive(
+    control: &Control,
+    github: &Github,
+    from: ClientAddress,
+    request: Request,
+) -> Result<Report, ControlError> {
     let (identifier, signature) = (
         one_header(request.headers(), "github-public-key-identifier")?,
         one_header(request.headers(), "github-public-key-signature")?,
@@ -180,7 +232,21 @@ async fn read_report(github: &Github, request: Request) -> Result<Vec<Entry>, Co
     // The key first: nobody makes us hold a large body without naming one that is published.
     let key = github.key(&identifier).await.map_err(|_| ControlError::Busy)?;
     let key = key.ok_or(ControlError::UnverifiedReport)?;
-    let body = read_body_up_to(request.into_body(), REPORT_BYTES_MAX);
+    let length = request.body().size_hint().upper();
+    let is_small =
+        length.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes <= BODY_BYTES_MAX));
+    let (place, bytes_max) = if is_small {
+        (None, BODY_BYTES_MAX)
+    } else {
+        control.limits.may_fail(from)?;
+        let free = tokio::time::timeout(TURN_WITHIN, github.large.free()).await;
+        let place = free
+            .ok()
+            .flatten()
+            .and_then(|free| github.large.seat(free, from.0));
+        (Some(place.ok_or(ControlError::Busy)?), REPORT_BYTES_MAX)
+    };
+    let body = read_body_up_to(request.into_body(), bytes_max);
     let body = tokio::time::timeout(BODY_WITHIN, body)
         .await
         .map_err(|_| BadRequest::Timeout)?;
@@ -188,14 +254,12 @@ async fn read_report(github: &Github, request: Request) -> Result<Vec<Entry>, Co
         BadRequest::TooLarge => BadRequest::ReportTooLarge,
         other => other,
     })?;
-    if !key.signed(&body, &signature) {
-        return Err(ControlError::UnverifiedReport);
-    }
-    let entries: Vec<Entry> = serde_json::from_slice(&body).map_err(|_| BadRequest::Malformed)?;
-    if entries.len() > ENTRIES_MAX {
-        return Err(BadRequest::ReportTooLarge.into());
-    }
-    Ok(entries)
+    Ok(Report {
+        key,
+        signature,
+        body,
+        _place: place,
+    })
 }
 
 /// A header that is there once. One answer for whatever is wrong with a report's proof.
@@ -342,12 +406,15 @@ impl Control {
         id: &str,
     ) -> Result<(), ControlError> {
         actor.must(workspace, Action::EditWorkspace)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let notice = tx
             .leak(workspace, id)
             .await?
             .ok_or(ControlError::NotFound("leaked token"))?;
-        tx.dismiss_leak(id, self.now()).await?;
+        if !tx.dismiss_leak(id, self.now()).await? {
+            // It was dismissed already.
+            return Ok(());
+        }
         let event = Event::new(
             Deed::LeakDismissed,
             workspace,

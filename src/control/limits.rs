@@ -30,6 +30,16 @@ impl Wait {
     /// The shortest wait that is asked for.
     pub const SHORTEST: Self = Self(1);
 
+    /// So many seconds, and at least one.
+    #[must_use]
+    pub const fn of_seconds(seconds: u64) -> Self {
+        if seconds == 0 {
+            Self::SHORTEST
+        } else {
+            Self(seconds)
+        }
+    }
+
     /// The seconds to wait.
     #[must_use]
     pub const fn seconds(self) -> u64 {
@@ -246,6 +256,11 @@ impl Limits {
         self.clock.elapsed()
     }
 
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub fn trusted_proxies(&self) -> &[Network] {
+        &self.trusted_proxies
+    }
+
     /// Where a request came from.
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         ClientAddress::of(peer, headers, &self.trusted_proxies)
@@ -267,6 +282,12 @@ impl Limits {
     pub fn unproven_token_request(&self, from: ClientAddress) -> Result<(), Wait> {
         self.token_address
             .take(&neighbourhood(from.0), self.clock.elapsed())
+    }
+
+    /// Whether a token request that proves nothing may come from there yet; it is not counted.
+    pub fn may_prove_nothing(&self, from: ClientAddress) -> Result<(), Wait> {
+        self.token_address
+            .look(&neighbourhood(from.0), self.clock.elapsed())
     }
 
     /// Counts a management request of a person.
@@ -312,6 +333,12 @@ impl Limits {
     pub fn failed_authentication(&self, from: ClientAddress) -> Result<(), Wait> {
         self.api_address
             .take(&neighbourhood(from.0), self.clock.elapsed())
+    }
+
+    /// Whether a management request whose credentials are not good may come from there yet; it is not counted.
+    pub fn may_fail(&self, from: ClientAddress) -> Result<(), Wait> {
+        self.api_address
+            .look(&neighbourhood(from.0), self.clock.elapsed())
     }
 }
 

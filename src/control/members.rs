@@ -1,5 +1,7 @@
 //! Members of workspaces, and what each of them is granted.
 
+use std::collections::HashSet;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -84,11 +86,16 @@ impl Control {
         roles: &[NewGrant],
     ) -> Result<Member, ControlError> {
         actor.must(workspace, Action::ManageMembers)?;
-        let mut tx = self.store.write().await?;
+        // What cannot be taken is refused before it can hold anybody up.
+        grants(&mut self.store.read().await?, workspace, roles).await?;
+        let mut tx = self.change(actor).await?;
         let mut member = member_in(&mut tx, workspace, id).await?;
         actor.expects(member.revision)?;
         let before = json!({"roles": grants_value(&member.grants)});
         let grants = grants(&mut tx, workspace, roles).await?;
+        if grants == member.grants {
+            return Ok(member);
+        }
         if !grants.is_owner() {
             keep_an_owner(&mut tx, &member).await?;
         }
@@ -112,7 +119,7 @@ impl Control {
         id: &MemberId,
     ) -> Result<(), ControlError> {
         actor.must(workspace, Action::ManageMembers)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let member = member_in(&mut tx, workspace, id).await?;
         actor.expects(member.revision)?;
         keep_an_owner(&mut tx, &member).await?;
@@ -153,7 +160,7 @@ impl Control {
         roles: &[NewGrant],
     ) -> Result<Member, ControlError> {
         actor.must_be_system()?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let mut member = self.new_member(&mut tx, workspace, email, roles).await?;
         member.joined_at = Some(member.created_at);
         tx.insert_member(&member).await?;
@@ -350,24 +357,28 @@ async fn assigned(
         Some(NewResources::Word(word)) if word == "all" => Ok(Assigned::All),
         Some(NewResources::Word(_)) => Err(refused("this is neither \"all\" nor a list of ids".to_owned())),
         Some(NewResources::Listed(texts)) => {
+            let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            texts.sort_unstable();
+            texts.dedup();
             if texts.is_empty() || texts.len() > LISTED_MAX {
                 return Err(refused(format!("list 1 to {LISTED_MAX} ids, or say \"all\"")));
             }
-            let mut ids: Vec<SourceId> = Vec::with_capacity(texts.len());
-            for text in texts {
-                let id = SourceId::parse(text).ok();
-                let found = match &id {
-                    Some(id) => tx.source(workspace, id).await?,
-                    None => None,
-                };
-                let source = found
-                    .filter(|source| role.reaches(source.kind))
-                    .ok_or_else(|| refused(not_reached(role, text)))?;
-                ids.push(source.id);
+            let unknown = |text: &str| refused(not_reached(role, text));
+            let ids: Result<Vec<_>, _> = texts
+                .iter()
+                .map(|text| SourceId::parse(text).map_err(|_| unknown(text)))
+                .collect();
+            let ids = ids?;
+            let found = tx.kinds_of(workspace, &ids).await?;
+            let reached: HashSet<&SourceId> = found
+                .iter()
+                .filter(|(_, kind)| role.reaches(*kind))
+                .map(|(id, _)| id)
+                .collect();
+            match ids.iter().find(|id| !reached.contains(id)) {
+                Some(id) => Err(unknown(id.as_str())),
+                None => Ok(Assigned::Listed(ids)),
             }
-            ids.sort_by(|one, other| one.as_str().cmp(other.as_str()));
-            ids.dedup();
-            Ok(Assigned::Listed(ids))
         }
     }
 }

@@ -12,6 +12,8 @@ mod apps;
 mod audit;
 mod body;
 mod client_auth;
+mod conflict;
+mod connections;
 mod console;
 mod cookies;
 mod error;

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 
 use super::Control;
 use super::error::TokenError;
+use super::limits::ClientAddress;
 use crate::domain::ids::{AppId, KeyId};
 use crate::domain::issue::IssuableApp;
 use crate::domain::key::{PublicKey, VerifyingKey};
@@ -32,11 +34,18 @@ impl Prover {
 }
 
 /// Apps read before. What was read is good for its policy version and no other.
-pub struct Provers(Cache<AppId, Arc<Prover>>);
+pub struct Provers {
+    kept: Cache<AppId, Arc<Prover>>,
+    /// Whose turn it is to have an app read of those whose neighbours have proved too little.
+    suspects: Semaphore,
+}
 
 impl Default for Provers {
     fn default() -> Self {
-        Self(Cache::new(APPS_KEPT))
+        Self {
+            kept: Cache::new(APPS_KEPT),
+            suspects: Semaphore::new(1),
+        }
     }
 }
 
@@ -44,12 +53,32 @@ impl Control {
     /// The app as we last saw it, if nothing at all is known to have changed since.
     pub(super) fn remembered(&self, id: &AppId) -> Option<Arc<Prover>> {
         let newest = *self.versions.borrow();
-        self.provers.0.get(id).filter(|prover| prover.version == newest)
+        self.provers
+            .kept
+            .get(id)
+            .filter(|prover| prover.version == newest)
     }
 
     /// Whether `prover` is what the store held at this version.
     pub(super) fn is_as_of(prover: &Prover, version: u64) -> bool {
         prover.version == version
+    }
+
+    /// The same as [`Control::prover`], for whoever asks from this address. Where too many requests from there have
+    /// proved nothing, one is looked up at a time and the others have to wait: whoever floods us with names of apps
+    /// must not keep the store from everybody else.
+    pub(super) async fn prover_for(
+        &self,
+        id: &AppId,
+        from: ClientAddress,
+    ) -> Result<Option<Arc<Prover>>, TokenError> {
+        let Err(wait) = self.limits.may_prove_nothing(from) else {
+            return self.prover(id).await;
+        };
+        let Ok(_turn) = self.provers.suspects.try_acquire() else {
+            return Err(TokenError::TooMany(wait));
+        };
+        self.prover(id).await
     }
 
     /// The app as the store holds it now.
@@ -66,7 +95,7 @@ impl Control {
         // those of one key were, that holds for the other key's alike, which hurts nobody.
         let moments = keys.iter().map(|key| key.not_issued_before);
         let not_issued_before = moments.fold(app.not_issued_before, UnixSeconds::max);
-        let before = self.provers.0.get(id);
+        let before = self.provers.kept.get(id);
         let keys: Result<Vec<_>, _> = keys
             .iter()
             // A key never changes under its id, so one that was parsed before is still good.
@@ -88,7 +117,7 @@ impl Control {
             keys: keys?,
             version,
         });
-        self.provers.0.insert(id.clone(), Arc::clone(&prover));
+        self.provers.kept.insert(id.clone(), Arc::clone(&prover));
         Ok(Some(prover))
     }
 }

@@ -5,6 +5,9 @@
 //! after the revocation; a token issued later in that same second says that it was issued then (see
 //! [`crate::domain::issue`]), and lives. Where that has happened already, the moment is one second later still. The
 //! clocks of several control planes must agree on the second.
+//!
+//! So each further revocation of the same second puts the moment one second farther ahead, and with it what new
+//! tokens say of their issue. Gateways allow for a few seconds. Past [`Ahead`], whoever asks has to wait.
 
 use std::sync::Arc;
 
@@ -19,8 +22,8 @@ use super::actor::{Actor, Who};
 use super::apps::{AppDetails, app_event, details};
 use super::audit::{Deed, Event};
 use super::client_auth::{ClientCredentials, check_no_authorization, read_form};
-use super::error::{ControlError, TokenError};
-use super::limits::ClientAddress;
+use super::error::{Conflict, ControlError, TokenError};
+use super::limits::{ClientAddress, Wait};
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::jws::CompactJws;
@@ -28,8 +31,33 @@ use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::domain::token_id;
 use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord, WorkspaceRecord};
+use crate::store::WriteTx;
 use crate::store::directory::App;
 use crate::store::revocation::Revocation;
+
+/// Live revocations that every app may have, however few tokens it was issued. How many it was issued is known only
+/// a few seconds later.
+const REVOKED_IDS_MIN: u64 = 1_000;
+
+/// How far ahead of now the latest moment may lie for a further one to be set behind it: farther the more is ended, so
+/// that nobody holds up who ends more than they do. A token then says at most four seconds too late a moment of
+/// its issue, which is within what gateways allow for.
+#[derive(Clone, Copy)]
+enum Ahead {
+    Key,
+    App,
+    Workspace,
+}
+
+impl Ahead {
+    const fn seconds(self) -> u64 {
+        match self {
+            Self::Key => 1,
+            Self::App => 2,
+            Self::Workspace => 3,
+        }
+    }
+}
 
 /// What has become of a token that was to be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +138,8 @@ impl Control {
     /// Revokes one access token of an app, given its id (`jti`).
     ///
     /// # Errors
-    /// One and the same [`ControlError::Invalid`] for every id that cannot be that of a token of this app.
+    /// One and the same [`ControlError::Invalid`] for every id that cannot be that of a token of this app,
+    /// [`Conflict::RevokedIds`] where the app has more revoked tokens than it was issued.
     pub async fn revoke_token_id(
         &self,
         actor: &Actor,
@@ -129,6 +158,7 @@ impl Control {
                 "this is not the id of an access token of this OAuth app; it is the token's claim `jti`";
             ControlError::invalid("jti", problem)
         })?;
+        self.must_take_id(app, token_id).await?;
         let token = OwnToken {
             app: app.clone(),
             workspace: workspace.clone(),
@@ -141,7 +171,8 @@ impl Control {
     /// Ends every token of an app that was issued before the moment, or until now.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a moment that is still to come, [`ControlError::NotFound`].
+    /// [`ControlError::Invalid`] for a moment that is still to come, [`ControlError::TooMany`] where it was asked
+    /// for several times in this second already, [`ControlError::NotFound`].
     pub async fn revoke_app_tokens(
         &self,
         actor: &Actor,
@@ -150,13 +181,16 @@ impl Control {
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let mut found = details(&mut tx, actor, workspace, app).await?;
         let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
         let moment = self
-            .end_of_tokens(issued_before, latest)?
+            .end_of_tokens(issued_before, latest, Ahead::App)?
             .max(found.app.not_issued_before);
         let before = std::mem::replace(&mut found.app.not_issued_before, moment);
+        if moment == before {
+            return self.ended_before(tx, moment).await;
+        }
         tx.note_moment(workspace, moment).await?;
         let event = app_event(Deed::AppTokensRevoked, &found.app).changed(
             json!({"issued_before": before.0}),
@@ -179,15 +213,18 @@ impl Control {
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let mut found = details(&mut tx, actor, workspace, app).await?;
         let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
         let held = found.keys.iter_mut().find(|held| held.id == *key);
         let held = held.ok_or(ControlError::NotFound("public key"))?;
         let moment = self
-            .end_of_tokens(issued_before, latest)?
+            .end_of_tokens(issued_before, latest, Ahead::Key)?
             .max(held.not_issued_before);
         let before = std::mem::replace(&mut held.not_issued_before, moment);
+        if moment == before {
+            return self.ended_before(tx, moment).await;
+        }
         tx.end_tokens_of_key(key, moment).await?;
         tx.note_moment(workspace, moment).await?;
         let event = app_event(Deed::KeyTokensRevoked, &found.app).changed(
@@ -209,14 +246,19 @@ impl Control {
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
         actor.must(workspace, Action::EditWorkspace)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let found = tx
             .workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
         let before = tx.workspace_moment(workspace).await?;
         let latest = tx.latest_moment_in(workspace).await?.max(before);
-        let moment = self.end_of_tokens(issued_before, latest)?.max(before);
+        let moment = self
+            .end_of_tokens(issued_before, latest, Ahead::Workspace)?
+            .max(before);
+        if moment == before {
+            return self.ended_before(tx, moment).await;
+        }
         tx.end_tokens_of_workspace(workspace, moment).await?;
         let record = WorkspaceRecord {
             id: workspace.as_str().to_owned(),
@@ -244,16 +286,44 @@ impl Control {
         &self,
         issued_before: Option<UnixSeconds>,
         latest: UnixSeconds,
+        ahead: Ahead,
     ) -> Result<UnixSeconds, ControlError> {
         let now = self.now();
         match issued_before {
-            None => Ok(now.max(latest).plus(1)),
+            None => match latest.since(now.plus(ahead.seconds())) {
+                0 => Ok(now.max(latest).plus(1)),
+                seconds => Err(ControlError::TooMany(Wait::of_seconds(seconds))),
+            },
             Some(moment) if moment <= now.plus(1) => Ok(moment),
             Some(_) => Err(ControlError::invalid(
                 "issued_before",
                 "the moment is still to come; leave it out to end every token issued until now",
             )),
         }
+    }
+
+    /// Answers for tokens that an earlier call has ended already: nothing is written.
+    async fn ended_before(&self, tx: WriteTx, moment: UnixSeconds) -> Result<UnixSeconds, ControlError> {
+        drop(tx);
+        // The earlier call may have been told that its change was not in force yet.
+        self.newest_in_force().await?;
+        Ok(moment)
+    }
+
+    /// Refuses further ids of an app that has more revoked tokens than it was issued: anybody who may edit the app
+    /// can make up ids that its tokens could have. A token that is revoked already is no further one.
+    async fn must_take_id(&self, app: &AppId, token_id: &str) -> Result<(), ControlError> {
+        let (now, mut tx) = (self.now(), self.store.read().await?);
+        if !tx.has_revocations(app, REVOKED_IDS_MIN, now).await?
+            || tx.is_revoked(self.issuer(), token_id).await?
+        {
+            return Ok(());
+        }
+        let issued = tx.issued_tokens(app, now).await?;
+        if tx.has_revocations(app, issued.max(REVOKED_IDS_MIN), now).await? {
+            return Err(Conflict::RevokedIds.into());
+        }
+        Ok(())
     }
 
     /// Puts a token on the list, unless it has expired by itself.
@@ -270,7 +340,7 @@ impl Control {
             return Ok(Revoked::Expired { expires_at });
         }
         let revocation = token.revocation(self.issuer(), now, reason);
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         if !tx.insert_revocation(&revocation).await? {
             drop(tx);
             // An earlier call may have been told that its change was not in force yet.
@@ -331,7 +401,7 @@ async fn revoke_own(control: &Control, from: ClientAddress, request: Request) ->
     let token = form
         .get("token")
         .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
-    let proved = control.prove(&ClientCredentials::of(&form)?).await?;
+    let proved = control.prove(&ClientCredentials::of(&form)?, from).await?;
     let own = &proved.prover.app;
     let Some(token) = control.own_token(token).filter(|token| token.app == own.id) else {
         return Ok(());

@@ -273,7 +273,7 @@ impl Control {
         must_rule_keys(&mut self.store.read().await?, actor).await?;
         // Made before the turn to write is taken; thrown away where it is not needed.
         let fresh = generate(&self.signing).await?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         must_rule_keys(&mut tx, actor).await?;
         let now = self.now();
         let records = tx.signing_keys().await?;
@@ -324,7 +324,7 @@ impl Control {
         when: impl Fn(&Schedule, &Signing) -> Option<UnixSeconds>,
     ) -> Result<(), ControlError> {
         let key = generate(&self.signing).await?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         must_rule_keys(&mut tx, actor).await?;
         let now = self.now();
         let records = tx.signing_keys().await?;

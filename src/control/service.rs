@@ -1,6 +1,8 @@
 //! The listener: connections in, bounded in number, time and size; the background work beside them.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,20 +16,16 @@ use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 
 use super::Control;
 use super::api::{is_for_clients, routes};
+pub use super::connections::Bounds;
+use super::connections::{Places, Pulse, Taken};
 use super::error::{BadRequest, ControlError, StoreFailure, TokenError};
-
-/// Connections served at once. Further ones wait in the listener's queue.
-const CONNECTIONS_MAX: usize = 1_024;
-
-/// How long a request's head may take to arrive, and a kept connection may be idle.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a whole request may take, its body and our answer included.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
@@ -47,34 +45,55 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
     grace: Duration,
 ) {
+    serve_within(control, listener, shutdown, grace, Bounds::default()).await;
+}
+
+/// The same, with other bounds than the usual ones.
+pub async fn serve_within(
+    control: Arc<Control>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send,
+    grace: Duration,
+    bounds: Bounds,
+) {
     let ending = Arc::new(AtomicBool::new(false));
     let routes = routes(Arc::clone(&control)).layer(from_fn(deadline));
     let routes = routes.layer(from_fn_with_state(Arc::clone(&control), count_failures));
     let routes = routes.layer(from_fn_with_state(Arc::clone(&ending), last_answer));
     let service = TowerToHyperService::new(routes);
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
+    let places = Places::new(
+        bounds.connections,
+        bounds.of_one,
+        control.limits.trusted_proxies(),
+    );
+    let (end, ended) = watch::channel(false);
     let accept = async {
-        loop {
-            let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-                return;
-            };
+        while let Some(permit) = places.free().await {
             let (stream, peer) = accept_one(&listener).await;
-            let (service, control) = (service.clone(), Arc::clone(&control));
-            let with_address = service_fn(move |mut request: http::Request<Incoming>| {
+            let Some(place) = places.seat(permit, peer.ip()) else {
+                tracing::debug!(address = %peer.ip(), "an address has too many connections");
+                continue;
+            };
+            let pulse = Pulse::new(&bounds);
+            let (service, control, beating) = (service.clone(), Arc::clone(&control), Arc::clone(&pulse));
+            let answers = service_fn(move |mut request: http::Request<Incoming>| {
+                beating.beat();
                 let from = control.limits.client_address(peer.ip(), request.headers());
                 request.extensions_mut().insert(from);
-                service.call(request)
-            });
-            let connection = builder()
-                .serve_connection(TokioIo::new(stream), with_address)
-                .into_owned();
-            let connection = graceful.watch(connection);
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection ended early");
+                let (answer, pulse) = (service.call(request), Arc::clone(&beating));
+                async move {
+                    let answer = answer.await?;
+                    pulse.beat();
+                    Ok::<_, Infallible>(answer.map(|body| Taken::body(body, pulse)))
                 }
-                drop(permit);
+            });
+            let connection = builder(&bounds)
+                .serve_connection(TokioIo::new(stream), answers)
+                .into_owned();
+            let ended = ended.clone();
+            tokio::spawn(async move {
+                hold(connection, &pulse, ended, bounds.drain).await;
+                drop(place);
             });
         }
     };
@@ -86,16 +105,41 @@ pub async fn serve(
     }
     drop(listener);
     ending.store(true, Ordering::Relaxed);
-    // All permits are back when the last connection has ended.
-    let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
-    let _ = tokio::time::timeout(grace, connections.acquire_many(all)).await;
-    if tokio::time::timeout(DRAIN_WITHIN, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    let _ = tokio::time::timeout(grace, places.empty()).await;
+    end.send_replace(true);
+    if tokio::time::timeout(DRAIN_WITHIN, places.empty()).await.is_err() {
         tracing::warn!("requests under way did not finish in time");
     }
     control.flush_uses().await;
+}
+
+/// Serves a connection until it ends, nothing comes of it any more, or the service ends: then what is under way may
+/// finish for a while.
+async fn hold<C>(connection: C, pulse: &Pulse, ended: watch::Receiver<bool>, drain: Duration)
+where
+    C: GracefulConnection,
+    C::Error: std::fmt::Display,
+{
+    let mut connection = pin!(connection);
+    let done = tokio::select! {
+        biased;
+        done = connection.as_mut() => done,
+        () = pulse.stopped() => finish(connection, drain).await,
+        () = told(ended) => finish(connection, drain).await,
+    };
+    if let Err(error) = done {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Waits until the service ends.
+async fn told(mut ended: watch::Receiver<bool>) {
+    let _ = ended.wait_for(|ended| *ended).await;
+}
+
+async fn finish<C: GracefulConnection>(mut connection: Pin<&mut C>, drain: Duration) -> Result<(), C::Error> {
+    connection.as_mut().graceful_shutdown();
+    tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()))
 }
 
 /// The next connection. Running out of descriptors passes; giving up would not.
@@ -115,18 +159,18 @@ async fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(bounds.head)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(HEAD_WITHIN)
+        .keep_alive_interval(bounds.head)
         .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
         .max_concurrent_streams(STREAMS_MAX);
     builder

@@ -74,7 +74,7 @@ impl Control {
             created_at: now,
         };
         let digest = digest_text(&source.write_key.digest());
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
@@ -261,7 +261,7 @@ impl Control {
     ) -> Result<(WriteTx, Source), ControlError> {
         // Whoever may not is refused before they can hold anybody up.
         source_for(&mut self.store.read().await?, actor, workspace, id, action).await?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let source = source_for(&mut tx, actor, workspace, id, action).await?;
         actor.expects(source.revision)?;
         Ok((tx, source))
@@ -275,9 +275,16 @@ impl Control {
         before: serde_json::Value,
         mut source: Source,
     ) -> Result<Source, ControlError> {
+        let after = source_value(&source);
+        if after == before {
+            drop(tx);
+            // An earlier call may have been told that its change was not in force yet.
+            self.newest_in_force().await?;
+            return Ok(source);
+        }
         source.revision += 1;
         tx.update_source(&source).await?;
-        let event = source_event(deed, &source).changed(before, source_value(&source));
+        let event = source_event(deed, &source).changed(before, after);
         self.commit(tx, actor, &[Change::PutSource(record(&source))], event)
             .await?;
         Ok(source)

@@ -93,13 +93,17 @@ async fn answer(
     from: ClientAddress,
     request: Request,
 ) -> Result<TokenResponse, TokenError> {
-    let proved = proved(control, request).await;
+    let proved = proved(control, from, request).await;
     let (proved, scopes) = proved.map_err(|error| control.slow_down(from, error))?;
     control.issue_token(&proved, &scopes)
 }
 
 /// Reads a request and proves who sent it.
-async fn proved(control: &Control, request: Request) -> Result<(Proved, ScopeSet), TokenError> {
+async fn proved(
+    control: &Control,
+    from: ClientAddress,
+    request: Request,
+) -> Result<(Proved, ScopeSet), TokenError> {
     check_no_authorization(request.headers())?;
     let form = read_form(request).await?;
     match form.get("grant_type") {
@@ -113,7 +117,7 @@ async fn proved(control: &Control, request: Request) -> Result<(Proved, ScopeSet
     }
     let credentials = ClientCredentials::of(&form)?;
     let scopes = ScopeSet::parse(form.get("scope").unwrap_or_default())?;
-    Ok((control.prove(&credentials).await?, scopes))
+    Ok((control.prove(&credentials, from).await?, scopes))
 }
 
 impl Control {

@@ -35,7 +35,7 @@ impl Control {
             revision: 1,
             created_at: now,
         };
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         tx.insert_workspace(&workspace).await?;
         if let Some(founder) = founder {
             let owner = Member {
@@ -101,14 +101,18 @@ impl Control {
         new_name: &str,
     ) -> Result<Workspace, ControlError> {
         actor.must(id, Action::EditWorkspace)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.change(actor).await?;
         let mut workspace = tx
             .workspace(id)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
         actor.expects(workspace.revision)?;
         let before = json!({"name": workspace.name.as_str()});
-        workspace.name = name(new_name, "name")?;
+        let new_name = name(new_name, "name")?;
+        if new_name == workspace.name {
+            return Ok(workspace);
+        }
+        workspace.name = new_name;
         workspace.revision += 1;
         tx.rename_workspace(id, &workspace.name).await?;
         let event = workspace_event(Deed::WorkspaceRenamed, &workspace)

@@ -96,6 +96,19 @@ impl Store {
 }
 
 impl ReadTx {
+    /// Tokens that an app was issued and that have not expired, revoked or not. Some of the last few seconds are
+    /// missing.
+    pub(crate) async fn issued_tokens(&mut self, app: &AppId, now: UnixSeconds) -> Result<u64, StoreError> {
+        let issued: Option<i64> = sqlx::query_scalar(
+            "SELECT CAST(SUM(issued) AS BIGINT) FROM issued_tokens WHERE app = $1 AND expires_hour >= $2",
+        )
+        .bind(app.as_str())
+        .bind(hour(now.0 / HOUR))
+        .fetch_one(self.connection())
+        .await?;
+        number(issued.unwrap_or_default(), "issued_tokens")
+    }
+
     /// Tokens of the app, proved by `key` or any key it still has, that have neither expired nor been revoked.
     pub(crate) async fn live_tokens(
         &mut self,

@@ -181,13 +181,14 @@ impl WriteTx {
     }
 
     /// Hides a notice. It stays known for as long as the trail does, so that the same report changes nothing.
-    pub(crate) async fn dismiss_leak(&mut self, id: &str, at: UnixSeconds) -> Result<(), StoreError> {
-        sqlx::query("UPDATE leaked_tokens SET dismissed_at = $2 WHERE id = $1 AND dismissed_at IS NULL")
-            .bind(id)
-            .bind(seconds(at))
-            .execute(self.connection())
-            .await?;
-        Ok(())
+    pub(crate) async fn dismiss_leak(&mut self, id: &str, at: UnixSeconds) -> Result<bool, StoreError> {
+        let hidden =
+            sqlx::query("UPDATE leaked_tokens SET dismissed_at = $2 WHERE id = $1 AND dismissed_at IS NULL")
+                .bind(id)
+                .bind(seconds(at))
+                .execute(self.connection())
+                .await?;
+        Ok(hidden.rows_affected() == 1)
     }
 
     pub(crate) async fn delete_leaked_api_token(&mut self, id: &str) -> Result<(), StoreError> {

@@ -14,6 +14,9 @@ use crate::domain::time::UnixSeconds;
 /// `resource` of a grant for everything that its role reaches.
 const ALL: &str = "*";
 
+/// Grants that one statement inserts.
+const GRANTS_AT_ONCE: usize = 500;
+
 /// A person.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -366,16 +369,21 @@ impl WriteTx {
                 Assigned::All => vec![ALL],
                 Assigned::Listed(ids) => ids.iter().map(SourceId::as_str).collect(),
             };
-            for resource in resources {
-                sqlx::query(
-                    "INSERT INTO grants (member, role, resource) VALUES ($1, $2, $3) \
+            for some in resources.chunks(GRANTS_AT_ONCE) {
+                let rows: Vec<String> = (3..3 + some.len()).map(|at| format!("($1, $2, ${at})")).collect();
+                let text = format!(
+                    "INSERT INTO grants (member, role, resource) VALUES {} \
                      ON CONFLICT (member, role, resource) DO NOTHING",
-                )
-                .bind(member.as_str())
-                .bind(grant.role.as_str())
-                .bind(resource)
-                .execute(self.connection())
-                .await?;
+                    rows.join(", ")
+                );
+                let mut query = sqlx::query(sqlx::AssertSqlSafe(text))
+                    .persistent(false)
+                    .bind(member.as_str())
+                    .bind(grant.role.as_str());
+                for resource in some {
+                    query = query.bind(*resource);
+                }
+                query.execute(self.connection()).await?;
             }
         }
         Ok(())

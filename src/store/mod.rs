@@ -32,6 +32,7 @@ pub mod sessions;
 pub mod signing_keys;
 pub mod sources;
 mod sqlite;
+pub mod standing;
 pub mod traffic;
 
 use std::fs::File;

@@ -26,6 +26,25 @@ impl ReadTx {
         Ok(found.is_some())
     }
 
+    /// Whether an app has so many revoked tokens that have not expired at `now`.
+    pub(crate) async fn has_revocations(
+        &mut self,
+        app: &AppId,
+        count: u64,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let held: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM (SELECT token_id FROM revocations WHERE app = $1 AND expires_at > $2 LIMIT $3) AS held",
+        )
+        .bind(app.as_str())
+        .bind(seconds(now))
+        .bind(count)
+        .fetch_one(self.connection())
+        .await?;
+        Ok(held >= count)
+    }
+
     /// The workspaces whose tokens were ended all together, with the moments.
     pub(crate) async fn ended_workspaces(&mut self) -> Result<Vec<(String, u64)>, StoreError> {
         let rows: Vec<(String, i64)> =

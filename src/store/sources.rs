@@ -68,6 +68,15 @@ impl TryFrom<SourceRow> for Source {
     }
 }
 
+/// Ids that one statement asks for.
+const IDS_AT_ONCE: usize = 500;
+
+/// So many parameters, from `$first` on.
+pub(super) fn parameters(first: usize, count: usize) -> String {
+    let numbers: Vec<String> = (first..first + count).map(|at| format!("${at}")).collect();
+    numbers.join(", ")
+}
+
 fn ids_and_kinds(rows: &[(String, String)]) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
     let damaged = || StoreError::Damaged("sources");
     rows.iter()
@@ -79,16 +88,8 @@ fn ids_and_kinds(rows: &[(String, String)]) -> Result<Vec<(SourceId, SourceKind)
 }
 
 impl ReadTx {
-    /// The ids and kinds of up to `limit` sources that the app is connected to.
-    pub(crate) async fn sources_of(
-        &mut self,
-        app: &AppId,
-        limit: u32,
-    ) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
-        self.sources_of_kinds(app, true, true, limit).await
-    }
-
-    /// The same, of sources alone, of functions alone, or of both.
+    /// The ids and kinds of up to `limit` sources that the app is connected to: of sources alone, of functions alone,
+    /// or of both.
     pub(crate) async fn sources_of_kinds(
         &mut self,
         app: &AppId,
@@ -193,6 +194,29 @@ impl ReadTx {
         ids_and_kinds(&rows)
     }
 
+    /// Which of these ids are sources of the workspace, with their kinds.
+    pub(crate) async fn kinds_of(
+        &mut self,
+        workspace: &WorkspaceId,
+        ids: &[SourceId],
+    ) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(IDS_AT_ONCE) {
+            let text = format!(
+                "SELECT id, kind FROM sources WHERE workspace = $1 AND id IN ({})",
+                parameters(2, some.len())
+            );
+            let mut query = sqlx::query_as::<_, (String, String)>(sqlx::AssertSqlSafe(text))
+                .persistent(false)
+                .bind(workspace.as_str());
+            for id in some {
+                query = query.bind(id.as_str());
+            }
+            found.extend(ids_and_kinds(&query.fetch_all(self.connection()).await?)?);
+        }
+        Ok(found)
+    }
+
     pub(crate) async fn source(
         &mut self,
         workspace: &WorkspaceId,
@@ -276,6 +300,15 @@ impl ReadTx {
         .fetch_all(self.connection())
         .await?;
         all(rows)
+    }
+
+    /// How many sources the app is connected to.
+    pub(crate) async fn count_sources_of(&mut self, app: &AppId) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sources WHERE app = $1")
+            .bind(app.as_str())
+            .fetch_one(self.connection())
+            .await?;
+        number(count, "sources")
     }
 
     /// Whether a source of any workspace has the write key with this digest.

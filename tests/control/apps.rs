@@ -1,5 +1,6 @@
 //! OAuth apps and their keys: what is taken, what is refused, and the rules about deleting.
 
+use portcullis::control::{NewGrant, NewResources};
 use portcullis::domain::key::Algorithm;
 use serde_json::{Value, json};
 
@@ -264,4 +265,62 @@ async fn connected_app_is_not_deleted_and_the_sources_are_named() {
         .unwrap();
     assert_eq!(tenant.call("DELETE", &path, Some(confirm)).await.status, 204);
     assert_eq!(server.ask(&app.assertion(), "").await.status, 401);
+}
+
+#[tokio::test]
+async fn refusal_to_delete_names_only_sources_that_one_may_view() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let mut sources = Vec::new();
+    for _ in 0..3 {
+        let source = tenant.source("python").await;
+        let connected = server
+            .control
+            .connect(&OPERATOR, &tenant.id, &source.id, &app.details.app.id)
+            .await;
+        sources.push(connected.unwrap().id.to_string());
+    }
+    let elsewhere = tenant.source("python").await.id.to_string();
+    let path = format!("/apps/{}", app.id());
+    for (listed, words) in [
+        (&sources[1], format!("{} and 2 more", sources[1])),
+        (&elsewhere, "3 that you may not view".to_owned()),
+    ] {
+        let grant = NewGrant {
+            role: "source_admin".to_owned(),
+            resources: Some(NewResources::Listed(vec![listed.clone()])),
+        };
+        let email = format!("{listed}@example.com");
+        let member = server
+            .control
+            .create_member(&OPERATOR, &tenant.id, &email, &[grant])
+            .await
+            .unwrap();
+        let token = server
+            .control
+            .create_api_token(&OPERATOR, &member.id, "tests", None);
+        let token = token.await.unwrap();
+        let confirmed = json!({"confirm_name": "sender"});
+        let refused = tenant
+            .call_as(token.expose(), "DELETE", &path, Some(confirmed))
+            .await;
+        assert_eq!(
+            (refused.status, refused.problem().as_str()),
+            (409, "app-connected")
+        );
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(&words), "{detail}");
+        let others = sources.iter().filter(|id| *id != listed);
+        assert!(
+            others.into_iter().all(|id| !detail.contains(id.as_str())),
+            "{detail}"
+        );
+    }
+    let refused = tenant
+        .call("DELETE", &path, Some(json!({"confirm_name": "sender"})))
+        .await;
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains(&sources.join(", ")), "{detail}");
 }

@@ -2,9 +2,10 @@
 
 use portcullis::control::{NewGrant, NewResources};
 use portcullis::domain::role::Role;
+use portcullis::domain::time::UnixSeconds;
 use serde_json::{Value, json};
 
-use super::support::{Answer, OPERATOR, TempDir, Tenant, TestControl, TestKey};
+use super::support::{Answer, NOW, OPERATOR, TempDir, Tenant, TestControl, TestKey};
 
 /// Whom a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,11 +287,15 @@ async fn each_role_is_let_in_where_it_may_and_nowhere_else() {
         before,
         "a refused request changed something"
     );
-    // Whoever may gets past the question: further on it is too old a revision, or a token that is none.
+    // Whoever may gets past the question: further on it is too old a revision, or a token that is none. A moment
+    // passes each time: all tokens of something are not revoked again and again in one second.
+    let mut now = NOW;
     for (method, path, whom) in ROUTES {
         let Roles(roles) = whom else { continue };
         let (target, body) = things.request(method, path);
         for (role, token) in tokens.iter().filter(|(role, _)| may(roles, *role)) {
+            now += 1;
+            server.clock.set(UnixSeconds(now));
             let status = send(&server, token, method, &target, &body).await.status;
             let unknown_token = path.ends_with("-tokens/{id}") && status == 404;
             let fine = [200, 201, 409, 412, 422].contains(&status) || unknown_token;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::support::{Answer, NOW, TempDir, Tenant, TestControl, claims_of, pem};
+use super::support::{Answer, HalfSent, NOW, TempDir, Tenant, TestControl, claims_of, pem};
 
 const KEY_ID: &str = "4fe6b016179b74078ade7581abf4e84fb398c6fae4fb973972235b84fcd70ca3";
 
@@ -254,6 +254,56 @@ async fn report_that_is_not_proved_is_one_answer_and_changes_nothing() {
             "{body}"
         );
     }
+}
+
+#[tokio::test]
+async fn reports_that_are_sent_slowly_hold_up_no_other() {
+    let dir = TempDir::new();
+    let reporter = Reporter::start().await;
+    let server = start(&dir, &reporter).await;
+    let tenant = server.workspace().await;
+    let token = tenant.app().await.token().await;
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Github-Public-Key-Identifier", KEY_ID),
+        ("Github-Public-Key-Signature", "AAAA"),
+    ];
+    let mut slow = Vec::new();
+    for length in [1_000, 1_000, 1_000, 1_000, 200_000] {
+        let body = "x".repeat(length);
+        let begun = HalfSent::begin(server.address, "POST", "/leaked-tokens/github", &headers, &body);
+        slow.push(begun.await);
+    }
+    let answer = reporter.report(&server, &json!([entry(&token)])).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    // Nobody has two of the places for large ones.
+    let large = send(&server, KEY_ID, "AAAA", &"x".repeat(200_000)).await;
+    assert_eq!((large.status, large.problem().as_str()), (503, "busy"));
+    for begun in slow {
+        let late = begun.finish().await;
+        assert!([403, 408].contains(&late.status), "{late:?}");
+    }
+}
+
+#[tokio::test]
+async fn reports_that_prove_nothing_are_counted_and_proved_ones_are_not_kept_out() {
+    let dir = TempDir::new();
+    let reporter = Reporter::start().await;
+    let uri = reporter.keys_url.parse().unwrap();
+    let server = TestControl::start_with(&dir, |settings| {
+        settings.leaked_tokens.github_keys = Some(uri);
+        settings.limits.api_address.burst = 16;
+        settings.limits.api_address.per_second = 1;
+    })
+    .await;
+    for _ in 0..16 {
+        assert_eq!(send(&server, KEY_ID, "AAAA", "[]").await.status, 403);
+    }
+    let refused = send(&server, KEY_ID, "AAAA", "[]").await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
+    let large = send(&server, KEY_ID, "AAAA", &"x".repeat(200_000)).await;
+    assert_eq!(large.status, 429);
+    assert_eq!(reporter.report(&server, &json!([])).await.status, 200);
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! How often who may ask, and what who asks too often is told.
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use portcullis::config::{ControlLimits, Rate};
 use portcullis::domain::network::Network;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::json;
 
-use super::support::{Answer, NOW, TempDir, TestControl, TestKey, form};
+use super::support::{Answer, DEADLINE, NOW, TempDir, TestControl, TestKey, form, on_postgres};
 
 const SCOPE: &str = "tracking_api:write";
 
@@ -170,4 +172,42 @@ async fn management_requests_are_limited_by_person_and_bad_credentials_by_addres
     assert_eq!(answer.problem(), "too-many-requests");
     server.clock.set(UnixSeconds(NOW + 2));
     assert_eq!(tenant.call("GET", "/apps", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn names_of_apps_that_nobody_proves_keep_the_store_from_nobody() {
+    if !on_postgres() {
+        // A reader of SQLite waits for nobody.
+        return;
+    }
+    let dir = TempDir::new();
+    let server = server(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let forged = || TestKey::p256().sign(&app.header(), &app.claims());
+    for _ in 0..16 {
+        assert_eq!(server.ask(&forged(), SCOPE).await.status, 401);
+    }
+    // Whoever looks an app up waits now.
+    let mut sql = dir.sql().await;
+    let lock = "BEGIN; LOCK TABLE apps IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut sql).await.unwrap();
+    let asked = (0..12).map(async |at| {
+        let mut claims = app.claims();
+        claims["iss"] = json!(format!("app_{at}"));
+        claims["sub"] = claims["iss"].clone();
+        server
+            .ask(&TestKey::p256().sign(&app.header(), &claims), SCOPE)
+            .await
+    });
+    let mut flood: FuturesUnordered<_> = asked.collect();
+    // One waits for the lock, and the others do not wait for it.
+    for _ in 0..11 {
+        let answer = tokio::time::timeout(DEADLINE, flood.next()).await.unwrap();
+        token_told_to_wait(&answer.unwrap());
+    }
+    assert_eq!(tenant.call("GET", "/members", None).await.status, 200);
+    sqlx::raw_sql("COMMIT").execute(&mut sql).await.unwrap();
+    let last = tokio::time::timeout(DEADLINE, flood.next()).await.unwrap();
+    token_told_to_wait(&last.unwrap());
 }

@@ -230,6 +230,55 @@ async fn roles_that_make_no_sense_are_refused_with_the_field() {
 }
 
 #[tokio::test]
+async fn many_resources_are_taken_together_and_one_unknown_is_named() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let rows: Vec<String> = (0..620)
+        .map(|at| {
+            format!(
+                "('src_m{at:04}', '{}', 'x', 'python', 'wk{at}', '{at:022}', 'off', {NOW})",
+                tenant.id
+            )
+        })
+        .collect();
+    let statement = format!(
+        "INSERT INTO sources (id, workspace, name, kind, write_key, write_key_digest, enforcement, created_at) VALUES {}",
+        rows.join(", ")
+    );
+    let mut sql = dir.sql().await;
+    sqlx::query(sqlx::AssertSqlSafe(statement))
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    let mut ids: Vec<String> = (0..620).rev().map(|at| format!("src_m{at:04}")).collect();
+    // What is named again counts once.
+    ids.extend(ids.clone());
+    let roles = |ids: &[String]| json!([{"role": "source_read_only", "resources": ids}]);
+    let invited = invite(&tenant, "many@example.com", roles(&ids)).await;
+    assert_eq!(invited.status, 201, "{invited:?}");
+    ids.sort();
+    ids.dedup();
+    assert_eq!(invited.json()["roles"], roles(&ids));
+    let path = format!("/members/{}", text(&invited.json()["id"]));
+    assert_eq!(tenant.call("GET", &path, None).await.json()["roles"], roles(&ids));
+    ids.push("src_m0620".to_owned());
+    let refused = tenant
+        .call("PATCH", &path, Some(json!({"roles": roles(&ids)})))
+        .await;
+    assert_eq!(
+        (refused.status, refused.json()["field"].as_str()),
+        (422, Some("roles[0].resources"))
+    );
+    assert!(refused.text().contains("`src_m0620`"), "{refused:?}");
+    ids.extend((621..1_001).map(|at| format!("src_m{at:04}")));
+    let refused = tenant
+        .call("PATCH", &path, Some(json!({"roles": roles(&ids)})))
+        .await;
+    assert!(refused.text().contains("1 to 1000"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn text_that_is_no_address_is_refused() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;

@@ -9,6 +9,7 @@ use portcullis::domain::facts::{
 use portcullis::domain::policy::{Freshness, WhenStale};
 use portcullis::domain::scope::Scope;
 use portcullis::domain::time::UnixSeconds;
+use portcullis::domain::token_id;
 use portcullis::snapshot;
 use serde_json::{Value, json};
 
@@ -173,4 +174,106 @@ async fn token_is_revoked_by_its_id_by_its_own_app_alone() {
     server.clock.set(UnixSeconds(NOW + 86_400 + 5));
     let late = post(&tenant, &path(&app), json!({"jti": claims_of(&kept)["jti"]})).await;
     assert_eq!((late.status, &late.json()["status"]), (200, &json!("expired")));
+}
+
+#[tokio::test]
+async fn repeated_revocations_put_no_token_ahead_of_what_gateways_allow_for() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let of_key = format!("/apps/{}/keys/{}/revoke-tokens", app.id(), app.key_id);
+    let of_app = format!("/apps/{}/tokens/revoke-all", app.id());
+    for path in [&of_key, &of_app, &"/tokens/revoke-all".to_owned()] {
+        let mut refused = 0;
+        for _ in 0..8 {
+            let answer = post(&tenant, path, json!({})).await;
+            if answer.status == 429 {
+                refused += 1;
+                let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+                assert!((1..=4).contains(&wait), "{answer:?}");
+            } else {
+                // Who ends more is not held up by who ends less.
+                assert_eq!((answer.status, refused), (200, 0), "{path}");
+            }
+        }
+        assert!((5..8).contains(&refused), "{path} {refused}");
+        let token = app.token().await;
+        assert!(lives(&server, &token).await, "{path}");
+        let issued_at = claims_of(&token)["iat"].as_u64().unwrap();
+        assert!(issued_at <= NOW + 4, "{path} {issued_at}");
+    }
+    server.clock.set(UnixSeconds(NOW + 4));
+    let before = app.token().await;
+    assert_eq!(post(&tenant, &of_app, json!({})).await.status, 200);
+    assert!(!lives(&server, &before).await && lives(&server, &app.token().await).await);
+}
+
+#[tokio::test]
+async fn ids_that_were_made_up_are_taken_up_to_a_bound() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let (app, sibling) = (tenant.app().await, tenant.app().await);
+    let (token, kept) = (app.token().await, app.token().await);
+    let path = format!("/apps/{}/tokens/revoke", app.id());
+    let made_up = |at: u64| {
+        let random = std::array::from_fn(|place| at.to_be_bytes().get(place).copied().unwrap_or_default());
+        token_id::make(&app.details.app.id, UnixSeconds(NOW + 30 * 86_400), random)
+    };
+    let first = json!({"jti": made_up(0)});
+    assert_eq!(post(&tenant, &path, first.clone()).await.status, 200);
+    let rows: Vec<String> = (1..1_000)
+        .map(|at| {
+            format!(
+                "('{}', '{}', {}, '{}', {NOW}, 'test')",
+                server.issuer(),
+                made_up(at),
+                NOW + 86_400,
+                app.id()
+            )
+        })
+        .collect();
+    let text = format!(
+        "INSERT INTO revocations (issuer, token_id, expires_at, app, at, reason) VALUES {}",
+        rows.join(", ")
+    );
+    let mut sql = dir.sql().await;
+    sqlx::query(sqlx::AssertSqlSafe(text))
+        .execute(&mut sql)
+        .await
+        .unwrap();
+
+    let next = json!({"jti": made_up(1_000)});
+    let refused = post(&tenant, &path, next.clone()).await;
+    assert_eq!(
+        (refused.status, refused.problem().as_str()),
+        (409, "too-many-revoked-ids")
+    );
+    // What is over already is still said to be, a token is its own proof, and other apps are other apps.
+    assert_eq!(post(&tenant, &path, first).await.status, 200);
+    assert_eq!(post(&tenant, &path, json!({ "token": token })).await.status, 200);
+    assert!(!lives(&server, &token).await);
+    let sibling_path = format!("/apps/{}/tokens/revoke", sibling.id());
+    let theirs = json!({"jti": claims_of(&sibling.token().await)["jti"]});
+    assert_eq!(post(&tenant, &sibling_path, theirs).await.status, 200);
+
+    // An app that was issued more may have more revoked.
+    server.control.flush_uses().await;
+    let issued = format!(
+        "UPDATE issued_tokens SET issued = 1500 WHERE app = '{}'",
+        app.id()
+    );
+    sqlx::query(sqlx::AssertSqlSafe(issued))
+        .execute(&mut sql)
+        .await
+        .unwrap();
+    assert_eq!(post(&tenant, &path, next).await.status, 200);
+    assert_eq!(
+        post(&tenant, &path, json!({"jti": claims_of(&kept)["jti"]}))
+            .await
+            .status,
+        200
+    );
+    assert!(!lives(&server, &kept).await);
 }

@@ -130,6 +130,15 @@ impl TestControl {
 
     /// With settings that differ from the usual ones.
     pub async fn start_with(dir: &TempDir, differ: impl FnOnce(&mut ControlSettings)) -> Self {
+        Self::start_within(dir, differ, service::Bounds::default()).await
+    }
+
+    /// The same, with other bounds on connections.
+    pub async fn start_within(
+        dir: &TempDir,
+        differ: impl FnOnce(&mut ControlSettings),
+        bounds: service::Bounds,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let clock = ManualClock::at(UnixSeconds(NOW));
@@ -143,7 +152,7 @@ impl TestControl {
         let stopped = async {
             let _ = stopped.await;
         };
-        let serve = service::serve(Arc::clone(&control), listener, stopped, Duration::ZERO);
+        let serve = service::serve_within(Arc::clone(&control), listener, stopped, Duration::ZERO, bounds);
         Self {
             control,
             address,
@@ -623,5 +632,56 @@ impl Answer {
             .strip_prefix("urn:portcullis:problem:")
             .unwrap()
             .to_owned()
+    }
+}
+
+/// A request whose handler has begun and waits for the second half of the body.
+pub struct HalfSent {
+    stream: TcpStream,
+    rest: Vec<u8>,
+}
+
+impl HalfSent {
+    pub async fn begin(
+        address: SocketAddr,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Self {
+        let mut head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nExpect: 100-continue\r\n\
+             Content-Length: {}\r\n",
+            body.len()
+        );
+        for (name, value) in headers {
+            write!(head, "{name}: {value}\r\n").unwrap();
+        }
+        head.push_str("\r\n");
+        let begun = async {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // The body is asked for when it is read, and it is read after everything else was looked at.
+            let mut interim = [0; 25];
+            stream.read_exact(&mut interim).await.unwrap();
+            assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+            let (half, rest) = body.as_bytes().split_at(body.len() / 2);
+            stream.write_all(half).await.unwrap();
+            Self {
+                stream,
+                rest: rest.to_vec(),
+            }
+        };
+        tokio::time::timeout(DEADLINE, begun).await.unwrap()
+    }
+
+    pub async fn finish(mut self) -> Answer {
+        let answered = async {
+            self.stream.write_all(&self.rest).await.unwrap();
+            let mut answer = Vec::new();
+            let _ = self.stream.read_to_end(&mut answer).await;
+            Answer::parse(&answer)
+        };
+        tokio::time::timeout(DEADLINE, answered).await.unwrap()
     }
 }

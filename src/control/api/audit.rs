@@ -248,6 +248,8 @@ impl Export {
             after: &self.after,
             limit: EXPORTED_AT_ONCE,
         };
+        // An export goes on for as long as its reader takes it.
+        self.control.must_still_stand(&self.at.actor).await?;
         let found = self
             .control
             .audit_events(&self.at.actor, &self.at.workspace, &self.query.filter, page)

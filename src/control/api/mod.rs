@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
-use axum::middleware::map_response;
-use axum::response::Response;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, map_response};
+use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 
 use super::error::{BadRequest, ControlError};
@@ -73,7 +73,16 @@ pub(super) fn routes(control: Arc<Control>) -> Router {
         .merge(console::routes(&control))
         .fallback(async || ControlError::Request(BadRequest::Path))
         .method_not_allowed_fallback(async || ControlError::Request(BadRequest::Method))
+        .layer(from_fn(without_nul))
         .with_state(control)
+}
+
+/// Nothing has a name with a NUL character, and not every store can be asked for one.
+async fn without_nul(request: Request, next: Next) -> Response {
+    if request.uri().path().contains("%00") {
+        return ControlError::Request(BadRequest::Path).into_response();
+    }
+    next.run(request).await
 }
 
 /// Management answers hold write keys: no cache may keep them.

@@ -10,18 +10,20 @@ use http::request::Parts;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::conditions::if_match;
 use super::session::in_session;
 use crate::control::Control;
 use crate::control::actor::Actor;
-use crate::control::body::{has_media_type, read_body};
+use crate::control::body::{has_media_type, has_nul_escape, read_body};
 use crate::control::error::{BadRequest, ControlError};
 use crate::control::form::Form;
 use crate::control::limits::ClientAddress;
 use crate::domain::ids::{AppId, ID_BYTES_MAX, KeyId, MemberId, SourceId, WorkspaceId};
 use crate::store::directory::Page;
 use crate::store::members::Member;
+use crate::store::standing::Credential;
 
 /// Items on one page of a list, unless `limit` asks for another number.
 const PAGE_ITEMS: u32 = 50;
@@ -47,6 +49,9 @@ impl<T: DeserializeOwned> Json<T> {
             return Err(BadRequest::NotJson.into());
         }
         let bytes = read_body(request.into_body()).await?;
+        if has_nul_escape(&bytes) {
+            refuse_nul(&bytes)?;
+        }
         let mut reader = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
             let path = error.path().to_string();
@@ -54,6 +59,33 @@ impl<T: DeserializeOwned> Json<T> {
         })?;
         reader.end().map_err(|_| BadRequest::Malformed)?;
         Ok((Self(value), bytes))
+    }
+}
+
+/// Names the field that holds a NUL character. A text that is no JSON is told so elsewhere.
+fn refuse_nul(json: &[u8]) -> Result<(), ControlError> {
+    let value = serde_json::from_slice(json).unwrap_or_default();
+    match nul_in(&value) {
+        None => Ok(()),
+        Some(path) => Err(ControlError::invalid(
+            path.trim_start_matches('.'),
+            "the value has a NUL character",
+        )),
+    }
+}
+
+/// The path of the first text that has a NUL character.
+fn nul_in(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(at, item)| Some(format!("[{at}]{}", nul_in(item)?))),
+        Value::Object(members) => members
+            .iter()
+            .find_map(|(name, member)| Some(format!(".{name}{}", nul_in(member)?))),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }
 
@@ -186,16 +218,17 @@ impl FromRequestParts<Arc<Control>> for Caller {
     type Rejection = ControlError;
 
     async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, ControlError> {
-        Ok(Self(Actor::member(caller(parts, control).await?, address(parts))))
+        let (member, credential) = caller(parts, control).await?;
+        Ok(Self(Actor::member(member, address(parts)).let_in_by(credential)))
     }
 }
 
-/// The member who sent the request, if they may send another one yet.
-async fn caller(parts: &Parts, control: &Control) -> Result<Member, ControlError> {
+/// The member who sent the request and what lets them in, if they may send another one yet.
+async fn caller(parts: &Parts, control: &Control) -> Result<(Member, Credential), ControlError> {
     match authenticated(parts, control).await {
-        Ok(member) => {
+        Ok((member, credential)) => {
             control.limits.management_request(&member.account)?;
-            Ok(member)
+            Ok((member, credential))
         }
         Err(ControlError::Unauthenticated) => {
             if let Some(from) = parts.extensions.get::<ClientAddress>() {
@@ -213,10 +246,11 @@ pub fn address(parts: &Parts) -> Option<IpAddr> {
 }
 
 /// The member that the request's one credential speaks for: an API token, or else a session.
-async fn authenticated(parts: &Parts, control: &Control) -> Result<Member, ControlError> {
+async fn authenticated(parts: &Parts, control: &Control) -> Result<(Member, Credential), ControlError> {
     if !parts.headers.contains_key(header::AUTHORIZATION) {
         let found = in_session(parts, control).await?;
-        return control.home(&found.session.account).await;
+        let member = control.home(&found.session.account).await?;
+        return Ok((member, Credential::Session(found.session.id)));
     }
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -225,7 +259,7 @@ async fn authenticated(parts: &Parts, control: &Control) -> Result<Member, Contr
     let value = value.to_str().map_err(|_| ControlError::Unauthenticated)?;
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            control.authenticate(token.trim()).await
+            control.authenticate_by(token.trim()).await
         }
         _ => Err(ControlError::Unauthenticated),
     }
@@ -245,7 +279,7 @@ impl FromRequestParts<Arc<Control>> for InWorkspace {
     type Rejection = ControlError;
 
     async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, ControlError> {
-        let caller = caller(parts, control).await?;
+        let (caller, credential) = caller(parts, control).await?;
         let parameters = RawPathParams::from_request_parts(parts, control).await;
         let parameters = parameters.map_err(|_| ControlError::NotFound("resource"))?;
         let parameters = Parameters(
@@ -263,7 +297,7 @@ impl FromRequestParts<Arc<Control>> for InWorkspace {
         };
         let actor = Actor {
             if_match: if_match(parts)?,
-            ..Actor::member(member, address(parts))
+            ..Actor::member(member, address(parts)).let_in_by(credential)
         };
         Ok(Self {
             actor,

@@ -92,9 +92,12 @@ fn of_control(error: &ControlError) -> (StatusCode, &'static str, String) {
             "There is nothing here",
             format!("{told} It may have been deleted, or you may not be allowed to see it."),
         ),
-        ControlError::Forbidden(_) | ControlError::OperatorOnly | ControlError::NotOwnerOfAll => {
-            (StatusCode::FORBIDDEN, "You may not do this", told)
-        }
+        // It was good when the form began to arrive.
+        ControlError::Unauthenticated => Fault::NotSignedIn.words(),
+        ControlError::Forbidden(_)
+        | ControlError::OperatorOnly
+        | ControlError::NotOwnerOfAll
+        | ControlError::RolesChanged => (StatusCode::FORBIDDEN, "You may not do this", told),
         ControlError::Invalid { problem, .. } => (
             StatusCode::UNPROCESSABLE_ENTITY,
             "That cannot be taken",

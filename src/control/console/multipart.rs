@@ -1,7 +1,7 @@
 //! Reading of `multipart/form-data` (RFC 7578) from a body that is there whole and bounded.
 //!
-//! As strict as the forms without files: a field given twice, a part without a name and bytes that are not
-//! UTF-8 are refused. What a browser sends is all that is read.
+//! As strict as the forms without files: a field given twice, a part without a name, bytes that are not UTF-8 and
+//! NUL characters are refused. What a browser sends is all that is read.
 
 /// The most parts of one form.
 const PARTS_MAX: usize = 64;
@@ -28,6 +28,9 @@ pub(super) fn parse(content_type: &str, body: &[u8]) -> Option<Vec<(String, Stri
         let (head, value) = part.split_at_checked(head_end)?;
         let value = std::str::from_utf8(value.get(4..)?).ok()?;
         let name = name(std::str::from_utf8(head).ok()?)?;
+        if value.contains('\0') || name.contains('\0') {
+            return None;
+        }
         if fields.len() == PARTS_MAX || fields.iter().any(|(held, _)| *held == name) {
             return None;
         }
@@ -86,6 +89,7 @@ mod tests {
         assert!(fields(part).is_none(), "no end");
         assert!(fields("------b2--\n").is_none(), "another boundary");
         assert!(fields("------b1\nContent-Disposition: form-data\n\n1\n------b1--\n").is_none());
+        assert!(fields("------b1\nContent-Disposition: form-data; name=\"a\"\n\n\0\n------b1--\n").is_none());
         assert!(parse("multipart/form-data", b"--\r\n").is_none());
         let many: String = (0..65)
             .map(|n| format!("------b1\nContent-Disposition: form-data; name=\"n{n}\"\n\n1\n"))

@@ -13,6 +13,7 @@ use crate::control::limits::ClientAddress;
 use crate::control::sessions::Secret;
 use crate::store::members::Member;
 use crate::store::sessions::SessionRecord;
+use crate::store::standing::Credential;
 
 /// Somebody who is signed in.
 pub(super) struct Signed {
@@ -49,7 +50,7 @@ impl Signed {
 
     /// The session as one that acts, by one of its person's memberships.
     pub fn actor(&self, member: Member) -> Actor {
-        Actor::member(member, self.from)
+        Actor::member(member, self.from).let_in_by(Credential::Session(self.record.id.clone()))
     }
 
     pub fn csrf(&self) -> &str {

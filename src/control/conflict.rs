@@ -1,0 +1,84 @@
+//! What exists now and stands in the way of a change.
+
+use thiserror::Error;
+
+/// A rule that what exists now stands in the way of.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum Conflict {
+    #[error("an OAuth app has at most two public keys; delete one first")]
+    TwoKeys,
+    #[error("the OAuth app has this public key already")]
+    KeyRepeated,
+    #[error("the OAuth app is connected to sources: {0}; disconnect them first")]
+    AppConnected(String),
+    #[error("no OAuth app is connected to the source; connect one first")]
+    NotConnected,
+    #[error(
+        "enforcement of the source is not off, and without an app every request to it would be denied; turn enforcement off first, or disconnect with force"
+    )]
+    Enforced,
+    #[error("a source of kind `{kind}` needs the scope `{scope}`, which the OAuth app does not have")]
+    ScopeMissing { kind: &'static str, scope: &'static str },
+    #[error("a source has this write key already")]
+    WriteKeyTaken,
+    #[error("the workspace has a member with this e-mail address already")]
+    MemberExists,
+    #[error(
+        "somebody has joined a workspace of this store already; an owner invites further people, and `portcullis admin reset-password` lets one back in"
+    )]
+    NotEmpty,
+    #[error("the workspace would be left without an owner; make somebody else an owner first")]
+    LastOwner,
+    #[error(
+        "this is the last public key of the OAuth app: without it the app gets no tokens, and those that it has end; add another key first, or delete it with last_key=true"
+    )]
+    LastKey,
+    #[error("a member has at most 100 API tokens; delete one first")]
+    ApiTokens,
+    #[error(
+        "more tokens of the OAuth app are revoked by their ids than it was issued; send the complete token, or revoke all of the app's tokens"
+    )]
+    RevokedIds,
+    #[error("a request with this Idempotency-Key is being handled or was; send it again to get its answer")]
+    RetriedMeanwhile,
+    #[error("a request with this Idempotency-Key made something that was deleted since; choose another key")]
+    RetriedTooLate,
+    #[error(
+        "a request with this Idempotency-Key was carried out, and the secret in its answer was shown that one time; delete what it made, and choose another key"
+    )]
+    RetriedForSecret,
+    #[error(
+        "too many Idempotency-Keys are remembered for this member; send the request without one, or wait until some are a day old"
+    )]
+    RetryKeys,
+    #[error(
+        "there are so many signing keys whose tokens still live that no further one is made; end one that is no longer needed, or wait until its last token has expired"
+    )]
+    SigningKeys,
+}
+
+impl Conflict {
+    /// The word in its problem document.
+    pub(super) const fn slug(&self) -> &'static str {
+        match self {
+            Self::TwoKeys => "two-keys-at-most",
+            Self::KeyRepeated => "key-repeated",
+            Self::AppConnected(_) => "app-connected",
+            Self::NotConnected => "no-app-connected",
+            Self::Enforced => "source-enforced",
+            Self::ScopeMissing { .. } => "scope-missing",
+            Self::WriteKeyTaken => "write-key-taken",
+            Self::MemberExists => "member-exists",
+            Self::NotEmpty => "not-empty",
+            Self::LastOwner => "last-owner",
+            Self::LastKey => "last-key",
+            Self::ApiTokens => "too-many-api-tokens",
+            Self::RevokedIds => "too-many-revoked-ids",
+            Self::RetriedMeanwhile => "retried-meanwhile",
+            Self::RetriedTooLate => "retried-too-late",
+            Self::RetriedForSecret => "secret-shown-once",
+            Self::RetryKeys => "too-many-idempotency-keys",
+            Self::SigningKeys => "too-many-signing-keys",
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Whether what a request was let in by still stands, as a change reads it in its own transaction.
+
+use super::{ReadTx, StoreError, number, seconds};
+use crate::domain::ids::MemberId;
+use crate::domain::time::UnixSeconds;
+
+/// What a member's request was let in by, by its id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    ApiToken(String),
+    Session(String),
+}
+
+impl ReadTx {
+    /// The revision of a membership that has been joined, if the credential still lets its person in at `now`.
+    ///
+    /// The credential may be of another membership of the same person: both have to be there.
+    pub(crate) async fn standing(
+        &mut self,
+        member: &MemberId,
+        credential: &Credential,
+        now: UnixSeconds,
+    ) -> Result<Option<u64>, StoreError> {
+        let (text, id) = match credential {
+            Credential::ApiToken(id) => (
+                "SELECT m.revision FROM members m WHERE m.id = $1 AND m.joined_at IS NOT NULL AND EXISTS \
+                 (SELECT t.id FROM api_tokens t JOIN members o ON o.id = t.member \
+                 WHERE t.id = $2 AND o.account = m.account AND (t.expires_at IS NULL OR t.expires_at > $3))",
+                id,
+            ),
+            Credential::Session(id) => (
+                "SELECT m.revision FROM members m WHERE m.id = $1 AND m.joined_at IS NOT NULL AND EXISTS \
+                 (SELECT s.id FROM sessions s \
+                 WHERE s.id = $2 AND s.account = m.account AND s.expires_at > $3)",
+                id,
+            ),
+        };
+        let revision: Option<i64> = sqlx::query_scalar(text)
+            .bind(member.as_str())
+            .bind(id.as_str())
+            .bind(seconds(now))
+            .fetch_optional(self.connection())
+            .await?;
+        revision.map(|revision| number(revision, "members")).transpose()
+    }
+}
