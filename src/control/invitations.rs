@@ -1,9 +1,10 @@
 //! How a person becomes a member: an owner invites them, and they prove who they are.
 //!
 //! An invitation by itself opens nothing and proves nothing: whoever holds its secret could be anybody whom the
-//! owner sent it to. So a membership counts only once the person has joined it, with the invitation's secret and,
-//! where they have a password already, with that as well. Somebody who registers an address that is not theirs
-//! gets into no workspace that its true owner is invited to later.
+//! owner sent it to, and the owner sees it, too. So a membership counts only once the person has joined it, with the
+//! invitation's secret and, where they have a password already, with that as well; who signs on at a provider joins
+//! by doing so. Somebody who registers an address that is not theirs gets into no workspace that its true owner is
+//! invited to later.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,8 +25,8 @@ use crate::domain::digest::sha256;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
-use crate::store::WriteTx;
 use crate::store::members::Member;
+use crate::store::{ReadTx, WriteTx};
 
 /// What the secret of every invitation begins with.
 const PREFIX: &str = "pci_";
@@ -104,10 +105,10 @@ impl Control {
     ///
     /// # Errors
     /// [`ControlError::Invalid`] for `secret`, the same for every secret that is good for nothing, or for
-    /// `password`.
+    /// `password`; [`ControlError::TooMany`] where a password was tried too often, here or at the sign-in.
     pub async fn accept_invitation(
         &self,
-        from: Option<IpAddr>,
+        from: IpAddr,
         secret: &str,
         password: &str,
     ) -> Result<Member, ControlError> {
@@ -124,13 +125,21 @@ impl Control {
             .ok_or_else(refused)?;
         let member = member_in(&mut tx, &invitation.workspace, &invitation.member).await?;
         let held = tx.password_hash(&member.account).await?;
+        if held.is_none() {
+            is_new(&mut tx, &member).await?;
+        }
         drop(tx);
         // Hashing takes its time: no transaction is open meanwhile.
         let new = match &held {
-            Some(held) if self.fits(password, held).await? => None,
-            Some(_) => {
-                let tx = self.store.write().await?;
-                return self.refuse_proof(tx, from, member).await;
+            Some(held) => {
+                // Invitations are no second door: a password is tried here as often as at the sign-in.
+                let attempt = self.limits.sign_in(&member.email, from, None)?;
+                if !self.fits(password, held).await? {
+                    let tx = self.store.write().await?;
+                    return self.refuse_proof(tx, from, member).await;
+                }
+                attempt.succeeded();
+                None
             }
             None => Some(
                 self.hashing
@@ -140,10 +149,16 @@ impl Control {
         };
         let mut tx = self.store.write().await?;
         // Whatever happened meanwhile counts.
-        let invitation = tx.invitation(&secret, now).await?.ok_or_else(refused)?;
+        let invitation = tx.invitation(&secret, now).await?;
+        let invitation = invitation
+            .filter(|found| found.failures < FAILURES_MAX)
+            .ok_or_else(refused)?;
         let mut member = member_in(&mut tx, &invitation.workspace, &invitation.member).await?;
         if tx.password_hash(&member.account).await? != held {
             return Err(refused());
+        }
+        if held.is_none() {
+            is_new(&mut tx, &member).await?;
         }
         if let Some(hash) = new {
             tx.set_password_hash(&member.account, &hash).await?;
@@ -151,7 +166,7 @@ impl Control {
         tx.join(&member.id, now).await?;
         member.joined_at = Some(now);
         member.revision += 1;
-        let actor = Actor::member(member.clone(), from);
+        let actor = Actor::member(member.clone(), Some(from));
         let event = member_event(Deed::MemberJoined, &member).made(json!({"email": member.email}));
         self.commit(tx, &actor, &[], event).await?;
         Ok(member)
@@ -165,17 +180,31 @@ impl Control {
     async fn refuse_proof(
         &self,
         mut tx: WriteTx,
-        from: Option<IpAddr>,
+        from: IpAddr,
         member: Member,
     ) -> Result<Member, ControlError> {
         tx.note_failed_proof(&member.id).await?;
         let event = member_event(Deed::InvitationRefused, &member);
-        self.commit(tx, &Actor::member(member, from), &[], event).await?;
+        self.commit(tx, &Actor::member(member, Some(from)), &[], event)
+            .await?;
         Err(ControlError::invalid(
             "password",
             "this person has a password here already, and this is not it",
         ))
     }
+}
+
+/// Refuses somebody who is here already and has no password: the account is theirs, and not of whoever holds an
+/// invitation and would choose a password for it.
+async fn is_new(tx: &mut ReadTx, member: &Member) -> Result<(), ControlError> {
+    let joined = tx.any_membership(&member.account).await?.is_some();
+    if joined || tx.has_any_identity(&member.account).await? {
+        return Err(ControlError::invalid(
+            "password",
+            "this person signs on at a provider; sign on there, and the invitation is accepted with that",
+        ));
+    }
+    Ok(())
 }
 
 /// A secret has 238 random bits: nothing is gained by a slow hash.

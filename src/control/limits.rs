@@ -1,12 +1,12 @@
 //! How often who may ask: token buckets in bounded memory, whatever the number of those who ask.
 
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use quick_cache::sync::Cache;
 
 use crate::clock::Clock;
@@ -62,6 +62,13 @@ impl Wait {
 pub struct ClientAddress(pub IpAddr);
 
 impl ClientAddress {
+    /// The one of a request. Where it is missing all against the contract, the request shares the limits of nowhere.
+    #[must_use]
+    pub fn in_extensions(extensions: &Extensions) -> Self {
+        let nowhere = Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        extensions.get().copied().unwrap_or(nowhere)
+    }
+
     /// The peer's own address, or, where the peer is one of `trusted`, the nearest address in
     /// `X-Forwarded-For` that is not. What stands farther away in it, the client may have written itself.
     #[must_use]

@@ -13,7 +13,9 @@ use super::cookies::Cookie;
 use super::error::ControlError;
 use super::form::Form;
 use super::limits::ClientAddress;
-use super::oidc::{Returned, SIGN_ON_S, SignOnError};
+use super::oidc::SignOnError;
+use super::sessions::Secret;
+use super::sign_on::{Returned, SIGN_ON_S};
 
 type Shared = State<Arc<Control>>;
 
@@ -55,7 +57,15 @@ pub(super) async fn callback(
     };
     let browser = browser(&control, from, &headers);
     let cookie = control.cookies.get(Cookie::SignOn, &headers);
-    let mut response = match control.end_sign_on(cookie, returned, &browser).await {
+    let held = control.cookies.get(Cookie::Session, &headers);
+    let signed_in = match held.and_then(Secret::parse) {
+        // Who cannot be told is not signed in.
+        Some(secret) => control.authenticate_session(&secret).await.ok(),
+        None => None,
+    };
+    let signed_in = signed_in.as_ref().map(|session| &session.account);
+    let ended = control.end_sign_on(cookie, returned, &browser, signed_in).await;
+    let mut response = match ended {
         Ok(signed_on) => {
             let mut response = see_other(&signed_on.next);
             give_cookies(&control, &signed_on.signed_in, &mut response);
@@ -90,7 +100,9 @@ impl IntoResponse for SignOnError {
         let status = match &self {
             Self::NotSetUp => StatusCode::NOT_FOUND,
             Self::State | Self::Refused(_) => StatusCode::BAD_REQUEST,
-            Self::Unverified | Self::NotInvited | Self::OtherSubject => StatusCode::FORBIDDEN,
+            Self::Unverified | Self::NotInvited | Self::OtherSubject | Self::PasswordFirst => {
+                StatusCode::FORBIDDEN
+            }
             Self::Provider(error) => {
                 tracing::error!(%error, "the sign-on provider cannot be used");
                 StatusCode::BAD_GATEWAY

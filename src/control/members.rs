@@ -108,7 +108,8 @@ impl Control {
         Ok(member)
     }
 
-    /// Removes a member. Their API tokens and their sessions open nothing of the workspace from then on.
+    /// Removes a member, or withdraws an invitation. The API tokens of the membership end, and the person's
+    /// sessions open nothing of the workspace from then on; what they are elsewhere is not this workspace's to end.
     ///
     /// # Errors
     /// [`Conflict::LastOwner`] where nobody else would own the workspace.
@@ -124,8 +125,6 @@ impl Control {
         actor.expects(member.revision)?;
         keep_an_owner(&mut tx, &member).await?;
         tx.delete_member(id).await?;
-        // Where else they are a member, they sign in again.
-        tx.end_sessions(&member.account).await?;
         let event = member_event(Deed::MemberRemoved, &member).removed(member_value(&member));
         self.commit(tx, actor, &[], event).await
     }

@@ -40,6 +40,7 @@ mod rotation;
 mod search;
 pub mod service;
 pub mod sessions;
+mod sign_on;
 mod signing_key;
 mod sources;
 mod token;

@@ -1,8 +1,7 @@
-//! Sign-on at an outside provider: OpenID Connect, authorization code with PKCE.
+//! An outside provider that people sign on at: OpenID Connect, authorization code with PKCE.
 //!
 //! The browser is sent to the provider with a state that its cookie holds, too, and that counts once; it comes
-//! back with a code, which this server takes to the provider itself. What comes of it says who somebody is. What
-//! they may do, only a membership says: a sign-on opens an account that is there, and makes none.
+//! back with a code, which this server takes to the provider itself. What comes of it says who somebody is.
 
 use std::time::Duration;
 
@@ -15,24 +14,16 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::Control;
-use super::actor::Actor;
-use super::audit::{Deed, Event};
 use super::error::ControlError;
 use super::form::{encode, escape};
 use super::pending::Pending;
-use super::sessions::{Browser, Method, Secret, SignedIn};
 use crate::config::Oidc as OidcSettings;
 use crate::domain::digest::sha256;
 use crate::domain::id_token::{Expected, IdTokenError, Identity, key_id, user_info, verify};
-use crate::domain::ids::AccountId;
 use crate::domain::key::{Algorithm, VerifyingKey};
 use crate::domain::time::UnixSeconds;
 use crate::http_client::{Bounds, FetchError, HttpClient, Reach};
 use crate::snapshot::{Jwk, verifying_keys};
-
-/// How long a sign-on may take, in seconds.
-pub const SIGN_ON_S: u64 = 600;
 
 /// How long what the provider publishes is kept, in seconds.
 const KEPT_S: u64 = 3_600;
@@ -65,6 +56,10 @@ pub enum SignOnError {
         "this address belongs to an account that signs on as somebody else at the provider; ask an owner of your workspace"
     )]
     OtherSubject,
+    #[error(
+        "this address has a password here, and a provider's word does not replace it; sign in with the password, and then open /login/oidc in the same browser: from then on, either opens the account"
+    )]
+    PasswordFirst,
     #[error("the provider could not be asked; try again shortly")]
     Provider(#[from] ProviderError),
     #[error("{0}")]
@@ -90,15 +85,15 @@ impl From<crate::store::StoreError> for SignOnError {
 
 /// What a provider says of itself (OpenID Connect Discovery section 3), as far as it is used.
 #[derive(Clone, Deserialize)]
-struct Metadata {
-    issuer: String,
+pub(super) struct Metadata {
+    pub(super) issuer: String,
     authorization_endpoint: String,
     token_endpoint: String,
     jwks_uri: String,
     userinfo_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     #[serde(default)]
-    authorization_response_iss_parameter_supported: bool,
+    pub(super) authorization_response_iss_parameter_supported: bool,
 }
 
 #[derive(Deserialize)]
@@ -120,7 +115,7 @@ struct Kept<T> {
 
 /// The provider, and what is known of it.
 pub struct Provider {
-    settings: OidcSettings,
+    pub(super) settings: OidcSettings,
     client: HttpClient,
     /// Where the provider sends the browser back to.
     redirect_uri: String,
@@ -142,7 +137,7 @@ impl Provider {
     }
 
     /// What the provider says of itself, from its own well-known place and about nobody else.
-    async fn metadata(&self, now: UnixSeconds) -> Result<Metadata, ProviderError> {
+    pub(super) async fn metadata(&self, now: UnixSeconds) -> Result<Metadata, ProviderError> {
         const WHAT: &str = "the provider's configuration";
         // Held while fetching: many sign-ons make one fetch.
         let mut held = self.metadata.lock().await;
@@ -227,7 +222,7 @@ impl Provider {
     }
 
     /// Where the browser is sent (OpenID Connect Core section 3.1.2.1, RFC 7636 section 4.3).
-    fn authorization_url(&self, metadata: &Metadata, pending: &Pending) -> String {
+    pub(super) fn authorization_url(&self, metadata: &Metadata, pending: &Pending) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(sha256(pending.verifier.expose().as_bytes()));
         let parameters = [
             ("response_type", "code"),
@@ -245,7 +240,7 @@ impl Provider {
     }
 
     /// Takes the code to the provider and brings back who it is for.
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         metadata: &Metadata,
         code: &str,
@@ -332,151 +327,4 @@ impl Provider {
 fn parsed<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, ProviderError> {
     serde_json::from_slice(body)
         .map_err(|_| ProviderError::Content(what, "it is not the JSON that belongs here".to_owned()))
-}
-
-/// What the provider sent the browser back with.
-#[derive(Debug, Default)]
-pub struct Returned<'r> {
-    pub state: Option<&'r str>,
-    pub code: Option<&'r str>,
-    pub issuer: Option<&'r str>,
-    pub error: Option<&'r str>,
-}
-
-/// A sign-on that succeeded: the session, and the page to show.
-pub struct SignedOn {
-    pub signed_in: SignedIn,
-    pub next: String,
-}
-
-impl Control {
-    /// Whether people can sign on at a provider.
-    #[must_use]
-    pub fn has_sign_on(&self) -> bool {
-        self.provider.is_some()
-    }
-
-    /// Begins a sign-on: what the browser is to keep, and where it goes.
-    ///
-    /// # Errors
-    /// [`SignOnError`].
-    pub async fn begin_sign_on(
-        &self,
-        browser: &Browser,
-        next: &str,
-    ) -> Result<(Pending, String), SignOnError> {
-        let provider = self.provider.as_ref().ok_or(SignOnError::NotSetUp)?;
-        self.limits.sign_on(browser.address).map_err(ControlError::from)?;
-        let now = self.now();
-        let metadata = provider.metadata(now).await?;
-        let pending = Pending::new(next)?;
-        self.store
-            .insert_sign_on(&pending.state.hash(), now.plus(SIGN_ON_S))
-            .await?;
-        let url = provider.authorization_url(&metadata, &pending);
-        Ok((pending, url))
-    }
-
-    /// Ends a sign-on with what the provider sent the browser back with.
-    ///
-    /// # Errors
-    /// [`SignOnError`].
-    pub async fn end_sign_on(
-        &self,
-        cookie: Option<&str>,
-        returned: Returned<'_>,
-        browser: &Browser,
-    ) -> Result<SignedOn, SignOnError> {
-        let provider = self.provider.as_ref().ok_or(SignOnError::NotSetUp)?;
-        let pending = cookie.and_then(Pending::from_cookie).ok_or(SignOnError::State)?;
-        let state = returned.state.and_then(Secret::parse).ok_or(SignOnError::State)?;
-        let now = self.now();
-        // Its own browser's, and not used before.
-        if state.hash() != pending.state.hash() || !self.store.take_sign_on(&state.hash(), now).await? {
-            return Err(SignOnError::State);
-        }
-        let metadata = provider.metadata(now).await?;
-        // RFC 9207: the answer is of the provider that was asked.
-        let is_theirs = match returned.issuer {
-            Some(issuer) => issuer == provider.settings.issuer,
-            None => !metadata.authorization_response_iss_parameter_supported,
-        };
-        if !is_theirs {
-            return Err(SignOnError::Refused("the answer came from another provider"));
-        }
-        let code = match (returned.error, returned.code) {
-            (Some("access_denied"), _) => return Err(SignOnError::Refused("access was denied")),
-            (Some(_), _) | (None, None) => return Err(SignOnError::Refused("it answered with an error")),
-            (None, Some(code)) => code,
-        };
-        let identity = provider.exchange(&metadata, code, &pending, now).await?;
-        let (account, email) = self.account_of(provider, &identity, browser).await?;
-        let signed_in = self
-            .open_session(&account, email, Method::Oidc, browser, None)
-            .await
-            .map_err(|error| match error {
-                ControlError::SignInRefused => SignOnError::NotInvited,
-                other => SignOnError::Control(other),
-            })?;
-        Ok(SignedOn {
-            signed_in,
-            next: pending.next,
-        })
-    }
-
-    /// The account that an identity opens. The first time, it is the one with the address that the provider has
-    /// verified, if somebody made that person a member; afterwards the subject decides, whatever the address.
-    async fn account_of(
-        &self,
-        provider: &Provider,
-        identity: &Identity,
-        browser: &Browser,
-    ) -> Result<(AccountId, String), SignOnError> {
-        let email = identity.email.as_deref().ok_or(SignOnError::Unverified)?;
-        let email = email.trim().to_lowercase();
-        let domains = &provider.settings.domains;
-        let domain = email
-            .rsplit_once('@')
-            .map(|(_, domain)| domain)
-            .unwrap_or_default();
-        if !domains.is_empty() && !domains.iter().any(|allowed| allowed == domain) {
-            return Err(SignOnError::NotInvited);
-        }
-        let issuer = &provider.settings.issuer;
-        let mut tx = self.store.read().await?;
-        let known = tx.account_of_identity(issuer, &identity.subject).await?;
-        if let Some(account) = known {
-            let address = tx.email_of(&account).await?.unwrap_or_default();
-            // Those who signed on before may have been invited somewhere else since.
-            if address != email || !tx.awaits_joining_anywhere(&account).await? {
-                return Ok((account, address));
-            }
-        }
-        drop(tx);
-        let now = self.now();
-        let mut tx = self.store.write().await?;
-        let account = tx
-            .account_with_email(&email)
-            .await?
-            .ok_or(SignOnError::NotInvited)?;
-        if !tx.is_member_anywhere(&account.id).await? {
-            return Err(SignOnError::NotInvited);
-        }
-        match tx.account_of_identity(issuer, &identity.subject).await? {
-            Some(held) if held == account.id => {}
-            Some(_) => return Err(SignOnError::OtherSubject),
-            None if tx.has_identity(issuer, &account.id).await? => return Err(SignOnError::OtherSubject),
-            None => {
-                tx.insert_identity(issuer, &identity.subject, &account.id).await?;
-            }
-        }
-        tx.join_everywhere(&account.id, now).await?;
-        let event = Event::of_server(Deed::IdentityLinked, "account", &account.id, &account.email);
-        let actor = Actor {
-            from: Some(browser.address),
-            ..Actor::system("sign-on")
-        };
-        self.commit(tx, &actor, &[], event).await?;
-        Ok((account.id, account.email))
-    }
 }

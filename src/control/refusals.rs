@@ -88,7 +88,8 @@ impl Control {
             SignOnError::Refused(_)
             | SignOnError::Unverified
             | SignOnError::NotInvited
-            | SignOnError::OtherSubject => self.refusals.note(None, from, self.now()),
+            | SignOnError::OtherSubject
+            | SignOnError::PasswordFirst => self.refusals.note(None, from, self.now()),
             // Nobody got as far as to be refused.
             SignOnError::NotSetUp
             | SignOnError::State

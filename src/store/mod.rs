@@ -18,6 +18,7 @@
 pub mod api_tokens;
 pub mod audit;
 pub mod directory;
+mod identities;
 pub mod issued;
 pub mod leaked;
 pub mod ledger;

@@ -8,7 +8,7 @@ use sqlx::FromRow;
 
 use super::audit::AuditRow;
 use super::{ReadTx, Store, StoreError, WriteTx, moment, seconds};
-use crate::domain::ids::{AccountId, WorkspaceId};
+use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 
 /// Sessions that one person has at most. One more ends the oldest.
@@ -19,6 +19,9 @@ const BROWSERS_MAX: i64 = 20;
 
 /// Rows that one purge removes at most.
 const PURGE_ROWS: i64 = 1_000;
+
+/// Invitations that one sign-on accepts at most; the next one accepts the rest.
+const INVITATIONS_AT_ONCE: i64 = 100;
 
 /// A session as the store knows it.
 #[derive(Clone, Debug)]
@@ -122,13 +125,15 @@ impl Store {
         event: &AuditRow,
     ) -> Result<bool, StoreError> {
         let mut tx = self.note().await?;
-        let still: Option<String> =
-            sqlx::query_scalar("SELECT id FROM accounts WHERE id = $1 AND ($2 = '' OR password_hash = $2)")
-                .bind(session.account.as_str())
-                .bind(proved_by.unwrap_or_default())
-                .fetch_optional(tx.connection())
-                .await?;
-        if still.is_none() {
+        // A statement that writes: it waits for a change of the password that is under way, and then sees it.
+        let still = sqlx::query(
+            "UPDATE accounts SET password_hash = password_hash WHERE id = $1 AND ($2 = '' OR password_hash = $2)",
+        )
+        .bind(session.account.as_str())
+        .bind(proved_by.unwrap_or_default())
+        .execute(tx.connection())
+        .await?;
+        if still.rows_affected() == 0 {
             return Ok(false);
         }
         sqlx::query(
@@ -342,36 +347,6 @@ impl Store {
 }
 
 impl ReadTx {
-    /// The person whom a provider knows by this subject.
-    pub(crate) async fn account_of_identity(
-        &mut self,
-        issuer: &str,
-        subject: &str,
-    ) -> Result<Option<AccountId>, StoreError> {
-        let found: Option<String> =
-            sqlx::query_scalar("SELECT account FROM identities WHERE issuer = $1 AND subject = $2")
-                .bind(issuer)
-                .bind(subject)
-                .fetch_optional(self.connection())
-                .await?;
-        found.map(|id| account(&id)).transpose()
-    }
-
-    /// Whether the person is known to this provider by another subject.
-    pub(crate) async fn has_identity(
-        &mut self,
-        issuer: &str,
-        account: &AccountId,
-    ) -> Result<bool, StoreError> {
-        let found: Option<String> =
-            sqlx::query_scalar("SELECT subject FROM identities WHERE issuer = $1 AND account = $2")
-                .bind(issuer)
-                .bind(account.as_str())
-                .fetch_optional(self.connection())
-                .await?;
-        Ok(found.is_some())
-    }
-
     /// Any one membership that the person has joined.
     pub(crate) async fn any_membership(
         &mut self,
@@ -398,17 +373,32 @@ impl ReadTx {
         .await
     }
 
-    /// Whether the person has been invited somewhere and has not joined there yet.
-    pub(crate) async fn awaits_joining_anywhere(&mut self, account: &AccountId) -> Result<bool, StoreError> {
-        self.finds(
-            "SELECT id FROM members WHERE account = $1 AND joined_at IS NULL LIMIT 1",
-            account.as_str(),
+    /// Where the person has been invited and has not joined yet, by invitations that are good at `now`.
+    pub(crate) async fn invited_to(
+        &mut self,
+        account: &AccountId,
+        now: UnixSeconds,
+    ) -> Result<Vec<(WorkspaceId, MemberId)>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT m.workspace, m.id FROM members m JOIN invitations i ON i.member = m.id \
+             WHERE m.account = $1 AND m.joined_at IS NULL AND i.expires_at > $2 ORDER BY m.id LIMIT $3",
         )
-        .await
+        .bind(account.as_str())
+        .bind(seconds(now))
+        .bind(INVITATIONS_AT_ONCE)
+        .fetch_all(self.connection())
+        .await?;
+        let damaged = |_| StoreError::Damaged("members");
+        rows.into_iter()
+            .map(|(workspace, id)| {
+                let workspace = WorkspaceId::parse(&workspace).map_err(damaged)?;
+                Ok((workspace, MemberId::parse(&id).map_err(damaged)?))
+            })
+            .collect()
     }
 
     /// Whether a query for one text finds anything.
-    async fn finds(&mut self, query: &'static str, text: &str) -> Result<bool, StoreError> {
+    pub(super) async fn finds(&mut self, query: &'static str, text: &str) -> Result<bool, StoreError> {
         let found: Option<String> = sqlx::query_scalar(query)
             .bind(text)
             .fetch_optional(self.connection())
@@ -454,36 +444,5 @@ impl WriteTx {
             .execute(self.connection())
             .await?;
         Ok(set.rows_affected() == 1)
-    }
-
-    pub(crate) async fn insert_identity(
-        &mut self,
-        issuer: &str,
-        subject: &str,
-        account: &AccountId,
-    ) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO identities (issuer, subject, account) VALUES ($1, $2, $3)")
-            .bind(issuer)
-            .bind(subject)
-            .bind(account.as_str())
-            .execute(self.connection())
-            .await?;
-        Ok(())
-    }
-
-    /// Lets every membership that waits for this person begin. Answers how many.
-    pub(crate) async fn join_everywhere(
-        &mut self,
-        account: &AccountId,
-        now: UnixSeconds,
-    ) -> Result<u64, StoreError> {
-        let joined = sqlx::query(
-            "UPDATE members SET joined_at = $2, revision = revision + 1 WHERE account = $1 AND joined_at IS NULL",
-        )
-        .bind(account.as_str())
-        .bind(seconds(now))
-        .execute(self.connection())
-        .await?;
-        Ok(joined.rows_affected())
     }
 }

@@ -113,6 +113,69 @@ async fn person_with_a_password_joins_only_with_it_and_an_invitation_ends() {
 }
 
 #[tokio::test]
+async fn password_is_tried_no_more_often_with_invitations_than_at_the_sign_in() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    let member = json!([{"role": "workspace_member"}]);
+    let first = invite(&tenant, "both@example.com", member.clone()).await.json();
+    accept(&server, &text(&first["invitation"]["secret"]), PASSWORD).await;
+    let mut wrong = 0;
+    // A new invitation whenever the one before has been tried a few times.
+    let stopped = 'tried: loop {
+        let invited = invite(&other, "both@example.com", member.clone()).await.json();
+        let secret = text(&invited["invitation"]["secret"]);
+        for _ in 0..3 {
+            let refused = accept(&server, &secret, "another long password").await;
+            if refused.status == 429 {
+                break 'tried refused;
+            }
+            assert_eq!(refused.status, 422, "{refused:?}");
+            wrong += 1;
+            assert!(wrong < 40, "nobody stops this");
+        }
+        let path = format!("/members/{}", text(&invited["id"]));
+        assert_eq!(other.call("DELETE", &path, None).await.status, 204);
+    };
+    assert!(stopped.header("retry-after").is_some(), "{stopped:?}");
+}
+
+#[tokio::test]
+async fn withdrawn_invitation_ends_nothing_that_the_person_has_elsewhere() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, other) = (server.workspace().await, server.workspace().await);
+    let member = json!([{"role": "workspace_member"}]);
+    let first = invite(&tenant, "both@example.com", member.clone()).await.json();
+    accept(&server, &text(&first["invitation"]["secret"]), PASSWORD).await;
+    let body = json!({"email": "both@example.com", "password": PASSWORD}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    let signed_in = server
+        .send("POST", "/api/v1/session", &headers, body.as_bytes())
+        .await;
+    let cookie = signed_in
+        .all("set-cookie")
+        .iter()
+        .map(|set| set.split(';').next().unwrap())
+        .collect::<Vec<_>>()
+        .join("; ");
+    let session = async || {
+        let headers = [("Cookie", cookie.as_str())];
+        let answer = server.send("GET", "/api/v1/session", &headers, b"").await;
+        answer.status
+    };
+    assert_eq!(session().await, 200);
+    let invited = invite(&other, "both@example.com", member).await.json();
+    let path = format!("/members/{}", text(&invited["id"]));
+    assert_eq!(other.call("DELETE", &path, None).await.status, 204);
+    assert_eq!(session().await, 200);
+    // Removed from the only workspace that they are in, there is nothing left to be signed in to.
+    let path = format!("/members/{}", text(&first["id"]));
+    assert_eq!(tenant.call("DELETE", &path, None).await.status, 204);
+    assert_eq!(session().await, 401);
+}
+
+#[tokio::test]
 async fn workspace_is_never_left_without_an_owner() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use portcullis::clock::Clock;
 use portcullis::config::{ClientSecret, Oidc};
+use portcullis::control::{NewGrant, NewMember};
 use portcullis::domain::ids::WorkspaceId;
 use portcullis::domain::network::Network;
 use serde_json::json;
@@ -18,6 +19,7 @@ const CLIENT_ID: &str = "portcullis of the tests";
 /// Characters that a form has to escape.
 const CLIENT_SECRET: &str = "a secret: 100% of it & more+";
 const EMAIL: &str = "ada@example.com";
+const PASSWORD: &str = "a long enough password";
 
 /// The npm package oidc-provider in a process of its own.
 struct Provider {
@@ -176,6 +178,22 @@ impl Browser {
         let begun = self.begin(server, "/workspaces").await;
         let back = self.at_provider(server, &begun, login).await;
         self.send(server, "GET", &back, "").await
+    }
+
+    /// The same browser once its person has signed in with the password, if that is theirs.
+    async fn with_password(mut self, server: &TestControl, email: &str) -> Option<Self> {
+        let body = json!({"email": email, "password": PASSWORD}).to_string();
+        let headers = [("Content-Type", "application/json")];
+        let answer = server
+            .send("POST", "/api/v1/session", &headers, body.as_bytes())
+            .await;
+        let host = ISSUER.split("://").nth(1).unwrap();
+        for set in answer.all("set-cookie") {
+            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
+            self.cookies
+                .insert((host.to_owned(), name.to_owned()), value.to_owned());
+        }
+        (answer.status == 201).then_some(self)
     }
 
     /// Whom the server takes this browser's person for.
@@ -436,4 +454,105 @@ async fn domains_that_are_listed_are_the_only_ones() {
         .sign_on(&server, "ada-2|ada@elsewhere.test")
         .await;
     refused(&answer, 403, "invite");
+}
+
+/// Somebody is invited to the workspace; the secret that they are sent.
+async fn invited(server: &TestControl, workspace: &WorkspaceId, email: &str) -> String {
+    let new = NewMember {
+        email: email.to_owned(),
+        roles: vec![NewGrant {
+            role: "workspace_member".to_owned(),
+            resources: None,
+        }],
+    };
+    let invited = server.control.invite_member(&OPERATOR, workspace, &new).await;
+    invited.unwrap().expose().to_owned()
+}
+
+async fn accept(server: &TestControl, secret: &str) -> Answer {
+    let body = json!({"secret": secret, "password": PASSWORD}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    server
+        .send("POST", "/api/v1/invitations/accept", &headers, body.as_bytes())
+        .await
+}
+
+/// Whether the browser's person may open the workspace.
+async fn opens(browser: &mut Browser, server: &TestControl, workspace: &WorkspaceId) -> bool {
+    let url = format!("{ISSUER}/api/v1/workspaces/{}", workspace.as_str());
+    browser.send(server, "GET", &url, "").await.status == 200
+}
+
+#[tokio::test]
+async fn invitation_sets_no_password_for_who_signs_on_and_is_accepted_by_signing_on() {
+    let provider = Provider::start(true);
+    let dir = TempDir::new();
+    let server = server(&dir, provider.settings()).await;
+    let own = workspace(&server, EMAIL).await;
+    let other = workspace(&server, "eve@example.com").await;
+    let mut ada = Browser::default();
+    assert_eq!(ada.sign_on(&server, "ada-1|ada@example.com").await.status, 303);
+    // Eve owns the other workspace, and so sees the secret.
+    let secret = invited(&server, &other, EMAIL).await;
+    let answer = accept(&server, &secret).await;
+    assert_eq!(
+        (answer.status, answer.json()["field"].clone()),
+        (422, json!("password")),
+        "{answer:?}"
+    );
+    assert!(Browser::default().with_password(&server, EMAIL).await.is_none());
+    assert!(opens(&mut ada, &server, &own).await && !opens(&mut ada, &server, &other).await);
+    assert_eq!(ada.sign_on(&server, "ada-1|ada@example.com").await.status, 303);
+    assert!(opens(&mut ada, &server, &own).await && opens(&mut ada, &server, &other).await);
+    let joined: Vec<String> = sqlx::query_scalar(
+        "SELECT resource_name FROM audit_events WHERE workspace = $1 AND action = 'member.joined'",
+    )
+    .bind(other.as_str())
+    .fetch_all(&mut dir.sql().await)
+    .await
+    .unwrap();
+    assert_eq!(joined, [EMAIL]);
+}
+
+#[tokio::test]
+async fn password_that_somebody_chose_first_opens_nothing_that_the_person_signs_on_to() {
+    let provider = Provider::start(true);
+    let dir = TempDir::new();
+    let server = server(&dir, provider.settings()).await;
+    let theirs = workspace(&server, "eve@example.com").await;
+    let real = workspace(&server, "owner@example.com").await;
+    // Eve invites the address of somebody who has not come yet, and takes the invitation herself.
+    let secret = invited(&server, &theirs, EMAIL).await;
+    assert_eq!(accept(&server, &secret).await.status, 200);
+    let mut eve = Browser::default().with_password(&server, EMAIL).await.unwrap();
+    invited(&server, &real, EMAIL).await;
+    let mut ada = Browser::default();
+    refused(
+        &ada.sign_on(&server, "ada-1|ada@example.com").await,
+        403,
+        "sign in with the password",
+    );
+    assert!(opens(&mut eve, &server, &theirs).await && !opens(&mut eve, &server, &real).await);
+    // Who knows the password and signs on in one browser is one person.
+    assert_eq!(eve.sign_on(&server, "ada-1|ada@example.com").await.status, 303);
+    assert_eq!(ada.sign_on(&server, "ada-1|ada@example.com").await.status, 303);
+    assert!(opens(&mut ada, &server, &real).await);
+}
+
+#[tokio::test]
+async fn invitation_that_is_over_is_not_accepted_by_signing_on() {
+    let provider = Provider::start(true);
+    let dir = TempDir::new();
+    let server = server(&dir, provider.settings()).await;
+    let own = workspace(&server, "owner@example.com").await;
+    invited(&server, &own, EMAIL).await;
+    sqlx::query("UPDATE invitations SET expires_at = 1")
+        .execute(&mut dir.sql().await)
+        .await
+        .unwrap();
+    refused(
+        &Browser::default().sign_on(&server, "ada-1|ada@example.com").await,
+        403,
+        "invite",
+    );
 }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Creation, Tagged};
-use super::request::{InWorkspace, Json, List, PageQuery, address};
+use super::request::{InWorkspace, Json, List, PageQuery};
 use super::{Shared, at_text, moment};
 use crate::control::error::ControlError;
 use crate::control::invitations::{Invited, NewMember};
@@ -169,14 +169,13 @@ pub async fn accept(
     parts: Parts,
     Json(body): Json<Acceptance>,
 ) -> Result<Tagged<MemberJson>, ControlError> {
+    let from = ClientAddress::in_extensions(&parts.extensions);
     let joined = control
-        .accept_invitation(address(&parts), &body.secret, &body.password)
+        .accept_invitation(from.0, &body.secret, &body.password)
         .await;
     // Nobody tries secrets as fast as they like.
-    if let (Err(ControlError::Invalid { .. }), Some(from)) =
-        (&joined, parts.extensions.get::<ClientAddress>())
-    {
-        control.limits.failed_authentication(*from)?;
+    if let Err(ControlError::Invalid { .. }) = &joined {
+        control.limits.failed_authentication(from)?;
     }
     let joined = joined?;
     Ok(Tagged::shown(joined.revision, joined.into()))

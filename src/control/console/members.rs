@@ -330,13 +330,16 @@ pub(super) async fn join_form() -> Page {
 
 /// `POST /console/join`.
 pub(super) async fn join(State(control): State<Arc<Control>>, request: Request) -> Page {
-    let from = request.extensions().get::<ClientAddress>().map(|from| from.0);
+    let from = ClientAddress::in_extensions(request.extensions());
     let fields = Fields::read(request).await?;
     let password = Zeroizing::new(fields.raw("password").to_owned());
-    match control
-        .accept_invitation(from, fields.text("secret"), &password)
-        .await
-    {
+    let joined = control
+        .accept_invitation(from.0, fields.text("secret"), &password)
+        .await;
+    if let Err(ControlError::Invalid { .. }) = &joined {
+        control.limits.failed_authentication(from)?;
+    }
+    match joined {
         Ok(member) => {
             let next = format!("/console/w/{}?done=welcome", member.workspace);
             let next = super::parts::encoded(inside(&next));
