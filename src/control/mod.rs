@@ -233,7 +233,7 @@ impl Control {
             store,
             audit_retention: settings.audit_retention,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
-            hashing: Hashing::default(),
+            hashing: Hashing::new()?,
             refusals: Refusals::default(),
             cookies: Cookies::of(&settings.public_url),
             session_lifetime_s: settings.login.session_lifetime.as_secs(),
@@ -291,6 +291,7 @@ impl Control {
     /// A name is taken there.
     pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(self.tokens_issued.clone()))?;
+        registry.register(Box::new(self.hashing.computed().clone()))?;
         registry.register(Box::new(self.store_failures.clone()))
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use argon2::password_hash::{PasswordHash, SaltString};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use aws_lc_rs::rand;
+use prometheus::IntCounter;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -54,6 +55,8 @@ const NOBODYS: &str =
 pub struct Hashing {
     turns: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    /// Hashes computed so far, each some tens of milliseconds of a core.
+    computed: IntCounter,
 }
 
 /// What a check found.
@@ -63,16 +66,22 @@ pub struct Checked {
     pub upgraded: Option<String>,
 }
 
-impl Default for Hashing {
-    fn default() -> Self {
-        Self {
+impl Hashing {
+    pub fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
             turns: Arc::new(Semaphore::new(AT_ONCE)),
             places: Arc::new(Semaphore::new(WAITING_MAX)),
-        }
+            computed: IntCounter::new(
+                "portcullis_password_hashes_total",
+                "Password hashes computed, for sign-ins that succeed or not.",
+            )?,
+        })
     }
-}
 
-impl Hashing {
+    pub fn computed(&self) -> &IntCounter {
+        &self.computed
+    }
+
     /// The hash that is kept of a password.
     pub async fn hash(&self, password: Zeroizing<String>) -> Result<String, ControlError> {
         self.run(move || hash(&password)).await
@@ -97,6 +106,7 @@ impl Hashing {
             .map_err(|_| ControlError::TooMany(Wait::SHORTEST))?;
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         let turn = turn.map_err(|_| ended())?;
+        self.computed.inc();
         let task = tokio::task::spawn_blocking(move || {
             // Held until the work is done, even if nobody waits for it any more.
             let _held = (place, turn);

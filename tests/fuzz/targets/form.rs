@@ -53,5 +53,5 @@ fn decoded(bytes: &[u8]) -> Option<String> {
         out.push(byte);
         at += length;
     }
-    String::from_utf8(out).ok()
+    String::from_utf8(out).ok().filter(|text| !text.contains('\0'))
 }
