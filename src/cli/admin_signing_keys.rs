@@ -11,10 +11,10 @@ use crate::domain::ids::KeyId;
 use crate::domain::time::UnixSeconds;
 
 pub(super) const ROTATION: &str = "\
-Without --emergency no token ends: the next key is published now, signs once nobody keeps a key set without it
+Without --emergency no token ends: the next key is published now, signs once nobody keeps a key set without it \
 (signing.publish_ahead in the config), and the key before it is kept until its last token has expired.
 
-With --emergency all tokens of a key end at once, at the bundled gateway within seconds; clients fetch new ones. A
+With --emergency all tokens of a key end at once, at the bundled gateway within seconds; clients fetch new ones. A \
 gateway that fetches the key set by its URL goes by the one that it has, for five minutes at most.";
 
 /// How long a process that serves takes to see what was changed beside it, as people are told.
