@@ -57,7 +57,7 @@ use prometheus::{IntCounterVec, Opts, Registry};
 use thiserror::Error;
 use tokio::sync::watch;
 
-pub use crate::store::search::{AppSummary, SourceFilter, SourceSummary};
+pub use crate::store::search::{AppSummary, Found, LOOKED_AT, SourceFilter, SourceSummary};
 pub use actor::{Actor, Who};
 pub use api_tokens::ApiToken;
 pub use apps::{AppChange, AppDetails, NewApp, NewAppKey};

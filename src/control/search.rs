@@ -8,7 +8,7 @@ use crate::domain::policy::Enforcement;
 use crate::domain::role::{Action, View};
 use crate::domain::source_kind::SourceKind;
 use crate::store::directory::{App, Page};
-use crate::store::search::{AppSummary, SourceFilter, SourceSummary};
+use crate::store::search::{AppSummary, Found, SourceFilter, SourceSummary};
 use crate::store::sources::Source;
 
 /// Owners whom somebody without rights is told to ask.
@@ -32,7 +32,8 @@ pub struct SourceCounts {
 }
 
 impl Control {
-    /// One page of the workspace's apps with `text` in their names.
+    /// One page of the workspace's apps with `text` in their names. It may stop before it is full: see
+    /// [`Found::looked_to`].
     ///
     /// # Errors
     /// [`ControlError::Forbidden`] or [`ControlError::Store`].
@@ -42,21 +43,26 @@ impl Control {
         workspace: &WorkspaceId,
         text: &str,
         page: Page<'_>,
-    ) -> Result<Vec<AppSummary>, ControlError> {
+    ) -> Result<Found<AppSummary>, ControlError> {
         actor.must(workspace, Action::ViewApp)?;
         let mut tx = self.store.read().await?;
-        let mut found = Vec::new();
-        for app in tx.find_apps(workspace, text, page).await? {
-            found.push(AppSummary {
+        let found = tx.find_apps(workspace, text, page).await?;
+        let mut items = Vec::new();
+        for app in found.items {
+            items.push(AppSummary {
                 keys: tx.app_keys(&app.id).await?,
                 sources: tx.sources_connected(&app.id).await?,
                 app,
             });
         }
-        Ok(found)
+        Ok(Found {
+            items,
+            looked_to: found.looked_to,
+        })
     }
 
-    /// One page of the sources that the filter finds, of those that the actor may view.
+    /// One page of the sources that the filter finds, of those that the actor may view. It may stop before it is
+    /// full: see [`Found::looked_to`].
     ///
     /// # Errors
     /// [`ControlError::Forbidden`] or [`ControlError::Store`].
@@ -66,11 +72,16 @@ impl Control {
         workspace: &WorkspaceId,
         filter: &SourceFilter<'_>,
         page: Page<'_>,
-    ) -> Result<Vec<SourceSummary>, ControlError> {
+    ) -> Result<Found<SourceSummary>, ControlError> {
         actor.must(workspace, Action::ViewWorkspace)?;
         let mut tx = self.store.read().await?;
-        let Some(member) = actor.as_member().filter(|member| !member.grants.is_owner()) else {
-            return Ok(tx.find_sources(workspace, filter, None, page).await?);
+        let limited = actor.as_member().filter(|member| !member.grants.is_owner());
+        let range = tx
+            .sources_looked_to(workspace, filter, page.after, limited.is_some())
+            .await?;
+        let Some(member) = limited else {
+            let found = tx.find_sources(workspace, filter, None, page, &range.to).await?;
+            return Ok(range.found(found, page));
         };
         let mut found = Vec::new();
         let wanted = |kind: &SourceKind| {
@@ -86,12 +97,15 @@ impl Control {
                 View::All => None,
                 View::Listed => Some(&member.id),
             };
-            found.extend(tx.find_sources(workspace, &of_kind, listed, page).await?);
+            found.extend(
+                tx.find_sources(workspace, &of_kind, listed, page, &range.to)
+                    .await?,
+            );
         }
         // Each kind gave its next page; together they begin with the next page of all.
         found.sort_by(|one, other| one.source.id.as_str().cmp(other.source.id.as_str()));
         found.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX));
-        Ok(found)
+        Ok(range.found(found, page))
     }
 
     /// One app by itself, without its keys and its sources, of which there may be many.
@@ -133,7 +147,7 @@ impl Control {
             .ok_or(ControlError::NotFound("OAuth app"))?;
         Ok(Connected {
             total: tx.sources_connected(app).await?,
-            shown: shown.into_iter().map(|found| found.source).collect(),
+            shown: shown.items.into_iter().map(|found| found.source).collect(),
         })
     }
 

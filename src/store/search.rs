@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::directory::{AppKey, Page};
+use super::directory::{App, AppKey, AppRow, Page, all};
 use super::sources::{Source, SourceRow};
 use super::{ReadTx, StoreError, number};
 use crate::domain::ids::{AppId, MemberId, WorkspaceId};
@@ -58,6 +58,56 @@ fn pattern(text: &str) -> String {
     pattern
 }
 
+/// Names that one search looks at. It is some twenty milliseconds of the database's work; whoever has more names
+/// than that searches on from where it stopped.
+pub const LOOKED_AT: u32 = 100_000;
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    pub items: Vec<T>,
+    /// The id that the search came to and did not go beyond, where it has looked at [`LOOKED_AT`] names. To search
+    /// on is to ask for the page after it.
+    pub looked_to: Option<String>,
+}
+
+/// The ids among which one search looks.
+pub(crate) struct Range {
+    /// The last of them.
+    pub to: String,
+    /// Whether there may be names after it.
+    is_cut: bool,
+}
+
+impl Range {
+    /// What was found in it for a page.
+    pub(crate) fn found<T>(self, items: Vec<T>, page: Page<'_>) -> Found<T> {
+        let has_room = u32::try_from(items.len()).is_ok_and(|held| held < page.limit);
+        Found {
+            items,
+            looked_to: (self.is_cut && has_room).then_some(self.to),
+        }
+    }
+}
+
+/// How the end of a search is found.
+struct Ends {
+    /// The id that is so many after another.
+    stop: &'static str,
+    /// The last id of all.
+    last: &'static str,
+}
+
+const OF_SOURCES: Ends = Ends {
+    stop: "SELECT id FROM sources WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT 1 OFFSET $3",
+    last: "SELECT MAX(id) FROM sources WHERE workspace = $1",
+};
+
+const OF_APPS: Ends = Ends {
+    stop: "SELECT id FROM apps WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT 1 OFFSET $3",
+    last: "SELECT MAX(id) FROM apps WHERE workspace = $1",
+};
+
 macro_rules! find {
     ($driver:literal) => {
         concat!(
@@ -65,64 +115,131 @@ macro_rules! find {
              a.name AS app_name FROM sources s LEFT JOIN apps a ON a.id = s.app \
              WHERE s.workspace = $1 AND s.id IN (SELECT f.id FROM sources f WHERE ",
             $driver,
-            " AND f.id > $2 AND ($3 = '' OR f.search LIKE $3 ESCAPE '\\') AND ($4 = '' OR f.kind = $4) AND f.kind <> $11 \
-             AND ($5 = '' OR f.app = $5) AND ($6 = '' OR f.enforcement = $6) \
-             AND ($7 = '' OR f.id IN (SELECT resource FROM grants WHERE member = $7 AND role IN ($8, $9))) \
-             ORDER BY f.id LIMIT $10) ORDER BY s.id"
+            " AND ($3 = '' OR f.search LIKE $3 ESCAPE '\\') AND ($4 = '' OR f.kind = $4) \
+             AND f.kind <> $8 AND ($5 = '' OR f.app = $5) AND ($6 = '' OR f.enforcement = $6) \
+             ORDER BY f.id LIMIT $7) ORDER BY s.id"
         )
     };
 }
 
 /// Finds sources by the index that holds all that they are filtered by; the rows of one page alone are read.
-const FIND: &str = find!("f.workspace = $1");
+const FIND: &str = find!("f.workspace = $1 AND f.id > $2 AND f.id <= $9");
 
 /// The same by the index of an app's sources, which may be few among many.
-const FIND_OF_APP: &str = find!("f.app = $5");
+const FIND_OF_APP: &str = find!("f.app = $5 AND f.id > $2 AND f.id <= $9");
 
 /// The same by the index of a kind, which few sources may have. Every revision is above 0: that it is asked for keeps
 /// `SQLite` from going through the index that holds everything else, from its beginning to its end.
-const FIND_OF_KIND: &str = find!("f.workspace = $1 AND f.kind = $4 AND f.revision > 0");
+const FIND_OF_KIND: &str =
+    find!("f.workspace = $1 AND f.kind = $4 AND f.id > $2 AND f.id <= $9 AND f.revision > 0");
 
 /// The same by the index of an enforcement.
-const FIND_OF_ENFORCEMENT: &str = find!("f.workspace = $1 AND f.enforcement = $6 AND f.revision > 0");
+const FIND_OF_ENFORCEMENT: &str =
+    find!("f.workspace = $1 AND f.enforcement = $6 AND f.id > $2 AND f.id <= $9 AND f.revision > 0");
+
+/// The same among those that a member's grants list one by one. The range is asked of the grants: asked of the
+/// sources, all of them would be gone through.
+const FIND_LISTED: &str = find!(
+    "f.workspace = $1 AND f.id IN (SELECT resource FROM grants \
+     WHERE member = $10 AND role IN ($11, $12) AND resource > $2 AND resource <= $9)"
+);
 
 impl ReadTx {
-    /// One page of the sources that the filter finds. With `listed`, of those alone that the member's grants
-    /// list one by one; the filter names one kind then.
+    /// Where a search of the workspace's sources for what the filter says ends, if it begins after an id.
+    ///
+    /// It is the last source, but for a search that has to look at more than [`LOOKED_AT`] of them one by one. With
+    /// `by_kind`, the kinds are searched one after the other.
+    pub(crate) async fn sources_looked_to(
+        &mut self,
+        workspace: &WorkspaceId,
+        filter: &SourceFilter<'_>,
+        after: &str,
+        by_kind: bool,
+    ) -> Result<Range, StoreError> {
+        // What an app is connected to is few enough to be looked at for its kind.
+        let of_kind = filter.kind.is_some() || (by_kind && filter.app.is_none());
+        let chosen = [of_kind, filter.enforcement.is_some(), filter.app.is_some()];
+        let has_index = filter.text.is_empty()
+            && filter.but_kind.is_none()
+            && chosen.into_iter().filter(|is_chosen| *is_chosen).count() < 2;
+        let is_long = !has_index && self.count_of_sources(workspace).await? > u64::from(LOOKED_AT);
+        self.looked_to(&OF_SOURCES, workspace, after, is_long).await
+    }
+
+    async fn looked_to(
+        &mut self,
+        ends: &Ends,
+        workspace: &WorkspaceId,
+        after: &str,
+        is_long: bool,
+    ) -> Result<Range, StoreError> {
+        if is_long {
+            let stop: Option<String> = sqlx::query_scalar(ends.stop)
+                .bind(workspace.as_str())
+                .bind(after)
+                .bind(i64::from(LOOKED_AT) - 1)
+                .fetch_optional(self.connection())
+                .await?;
+            if let Some(to) = stop {
+                return Ok(Range { to, is_cut: true });
+            }
+        }
+        let last: Option<String> = sqlx::query_scalar(ends.last)
+            .bind(workspace.as_str())
+            .fetch_one(self.connection())
+            .await?;
+        Ok(Range {
+            to: last.unwrap_or_default(),
+            is_cut: false,
+        })
+    }
+
+    async fn count_of_sources(&mut self, workspace: &WorkspaceId) -> Result<u64, StoreError> {
+        let counts = self.enforcement_counts(workspace).await?;
+        Ok(counts.into_iter().map(|(_, count)| count).sum())
+    }
+
+    /// One page of the sources that the filter finds, up to the end of the search. With `listed`, of those alone that
+    /// the member's grants list one by one; the filter names one kind then.
     pub(crate) async fn find_sources(
         &mut self,
         workspace: &WorkspaceId,
         filter: &SourceFilter<'_>,
         listed: Option<&MemberId>,
         page: Page<'_>,
+        to: &str,
     ) -> Result<Vec<SourceSummary>, StoreError> {
-        let (admin, read_only) = if filter.kind == Some(SourceKind::SourceFunction) {
-            (Role::FunctionAdmin, Role::FunctionReadOnly)
-        } else {
-            (Role::SourceAdmin, Role::SourceReadOnly)
-        };
         // A text may be in no name at all: the index that holds the names is the quickest to go through.
         let of_any_name = filter.text.is_empty();
-        let statement = match (&filter.app, filter.enforcement, filter.kind) {
-            (Some(_), _, _) => FIND_OF_APP,
-            (None, Some(_), _) if of_any_name => FIND_OF_ENFORCEMENT,
-            (None, None, Some(_)) if of_any_name => FIND_OF_KIND,
-            (None, _, _) => FIND,
+        let statement = match (listed, &filter.app, filter.enforcement, filter.kind) {
+            (Some(_), _, _, _) => FIND_LISTED,
+            (None, Some(_), _, _) => FIND_OF_APP,
+            (None, None, Some(_), None) if of_any_name => FIND_OF_ENFORCEMENT,
+            (None, None, None, Some(_)) if of_any_name => FIND_OF_KIND,
+            (None, None, _, _) => FIND,
         };
-        let rows = sqlx::query_as::<_, SummaryRow>(statement)
+        let mut query = sqlx::query_as::<_, SummaryRow>(statement)
             .bind(workspace.as_str())
             .bind(page.after)
             .bind(pattern(filter.text))
             .bind(filter.kind.map_or("", SourceKind::as_str))
             .bind(filter.app.as_ref().map_or("", AppId::as_str))
             .bind(filter.enforcement.map_or("", Enforcement::as_str))
-            .bind(listed.map_or("", MemberId::as_str))
-            .bind(admin.as_str())
-            .bind(read_only.as_str())
             .bind(i64::from(page.limit))
             .bind(filter.but_kind.map_or("", SourceKind::as_str))
-            .fetch_all(self.connection())
-            .await?;
+            .bind(to);
+        if let Some(member) = listed {
+            let (admin, read_only) = if filter.kind == Some(SourceKind::SourceFunction) {
+                (Role::FunctionAdmin, Role::FunctionReadOnly)
+            } else {
+                (Role::SourceAdmin, Role::SourceReadOnly)
+            };
+            query = query
+                .bind(member.as_str())
+                .bind(admin.as_str())
+                .bind(read_only.as_str());
+        }
+        let rows = query.fetch_all(self.connection()).await?;
         rows.into_iter()
             .map(|row| {
                 Ok(SourceSummary {
@@ -133,25 +250,29 @@ impl ReadTx {
             .collect()
     }
 
-    /// Ids of one page of the apps with this text in their names.
+    /// One page of the apps with this text in their names.
     pub(crate) async fn find_apps(
         &mut self,
         workspace: &WorkspaceId,
         text: &str,
         page: Page<'_>,
-    ) -> Result<Vec<super::directory::App>, StoreError> {
-        let rows = sqlx::query_as::<_, super::directory::AppRow>(
+    ) -> Result<Found<App>, StoreError> {
+        let range = self
+            .looked_to(&OF_APPS, workspace, page.after, !text.is_empty())
+            .await?;
+        let rows = sqlx::query_as::<_, AppRow>(
             "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
-             FROM apps WHERE workspace = $1 AND id > $2 \
+             FROM apps WHERE workspace = $1 AND id > $2 AND id <= $5 \
              AND ($3 = '' OR search LIKE $3 ESCAPE '\\') ORDER BY id LIMIT $4",
         )
         .bind(workspace.as_str())
         .bind(page.after)
         .bind(pattern(text))
         .bind(i64::from(page.limit))
+        .bind(range.to.as_str())
         .fetch_all(self.connection())
         .await?;
-        super::directory::all(rows)
+        Ok(range.found(all(rows)?, page))
     }
 
     /// How many sources are connected to the app, whoever may view them.
@@ -168,12 +289,11 @@ impl ReadTx {
         &mut self,
         workspace: &WorkspaceId,
     ) -> Result<Vec<(Enforcement, u64)>, StoreError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT enforcement, COUNT(*) FROM sources WHERE workspace = $1 GROUP BY enforcement",
-        )
-        .bind(workspace.as_str())
-        .fetch_all(self.connection())
-        .await?;
+        let rows: Vec<(String, i64)> =
+            sqlx::query_as("SELECT enforcement, sources FROM source_counts WHERE workspace = $1")
+                .bind(workspace.as_str())
+                .fetch_all(self.connection())
+                .await?;
         rows.into_iter()
             .map(|(word, count)| {
                 let mode = Enforcement::parse(&word).ok_or(StoreError::Damaged("sources"))?;
@@ -204,7 +324,7 @@ impl ReadTx {
 /// An app in a list.
 #[derive(Clone, Debug)]
 pub struct AppSummary {
-    pub app: super::directory::App,
+    pub app: App,
     pub keys: Vec<AppKey>,
     /// Sources connected to it.
     pub sources: u64,

@@ -339,11 +339,19 @@ impl WriteTx {
         .bind(folded(source.name.as_str()))
         .execute(self.connection())
         .await?;
-        Ok(())
+        self.count_sources(source.workspace.as_str(), source.enforcement.as_str(), 1)
+            .await
     }
 
     /// Stores what may change of a source.
     pub(crate) async fn update_source(&mut self, source: &Source) -> Result<(), StoreError> {
+        if let Some((workspace, before)) = self.counted_under(&source.id).await?
+            && before != source.enforcement.as_str()
+        {
+            self.count_sources(&workspace, &before, -1).await?;
+            self.count_sources(&workspace, source.enforcement.as_str(), 1)
+                .await?;
+        }
         sqlx::query(
             "UPDATE sources SET name = $2, enforcement = $3, app = $4, search = $5, revision = revision + 1 \
              WHERE id = $1",
@@ -359,10 +367,42 @@ impl WriteTx {
     }
 
     pub(crate) async fn delete_source(&mut self, id: &SourceId) -> Result<(), StoreError> {
+        if let Some((workspace, enforcement)) = self.counted_under(id).await? {
+            self.count_sources(&workspace, &enforcement, -1).await?;
+        }
         sqlx::query("DELETE FROM sources WHERE id = $1")
             .bind(id.as_str())
             .execute(self.connection())
             .await?;
+        Ok(())
+    }
+
+    /// The workspace and the enforcement under which a source is counted now.
+    async fn counted_under(&mut self, id: &SourceId) -> Result<Option<(String, String)>, StoreError> {
+        Ok(
+            sqlx::query_as("SELECT workspace, enforcement FROM sources WHERE id = $1")
+                .bind(id.as_str())
+                .fetch_optional(self.connection())
+                .await?,
+        )
+    }
+
+    /// Counts so many more sources, or fewer, under an enforcement.
+    async fn count_sources(
+        &mut self,
+        workspace: &str,
+        enforcement: &str,
+        more: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO source_counts (workspace, enforcement, sources) VALUES ($1, $2, $3) \
+             ON CONFLICT (workspace, enforcement) DO UPDATE SET sources = source_counts.sources + excluded.sources",
+        )
+        .bind(workspace)
+        .bind(enforcement)
+        .bind(more)
+        .execute(self.connection())
+        .await?;
         Ok(())
     }
 }

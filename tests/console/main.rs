@@ -28,5 +28,6 @@ mod many;
 mod picker;
 mod roles;
 mod samples;
+mod search;
 mod store;
 mod visitor;

@@ -20,14 +20,8 @@ const NOTICES: u32 = 200;
 /// as many of them as a role may, and notices of leaked tokens.
 fn additions(env: &Env) -> Vec<String> {
     let workspace = env.get("WORKSPACE_ID");
-    let mut added = vec![
-        format!(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {SOURCES}) \
-             INSERT INTO sources (id, workspace, name, kind, write_key, write_key_digest, enforcement, app, created_at, search) \
-             SELECT printf('src_%032x', i), '{workspace}', 'Source number ' || i, 'nodejs', 'many' || i, printf('%021xA', i), \
-             CASE i % 3 WHEN 0 THEN 'on' WHEN 1 THEN 'observe' ELSE 'off' END, '{}', 1, 'source number ' || i FROM n",
-            env.get("CLIENT_ID")
-        ),
+    let mut added = store::sources(env, SOURCES);
+    added.extend([
         "INSERT INTO accounts (id, email, created_at) VALUES ('acc_many', 'many@roles.example', 1)"
             .to_owned(),
         format!(
@@ -37,7 +31,7 @@ fn additions(env: &Env) -> Vec<String> {
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {LISTED_MAX}) \
              INSERT INTO grants (member, role, resource) SELECT 'mem_many', 'source_admin', printf('src_%032x', i * 7) FROM n"
         ),
-    ];
+    ]);
     added
         .extend((1..=NOTICES).map(|number| store::notice(env, number, "https://example.com/repo", "commit")));
     added

@@ -38,3 +38,23 @@ pub fn notice(env: &Env, number: u32, url: &str, source: &str) -> String {
         source.replace('\'', "''")
     )
 }
+
+/// So many more sources of the sample workspace, all connected to the sample app: a third of them enforced, a third
+/// observed. Their names are numbered.
+pub fn sources(env: &Env, count: u32) -> Vec<String> {
+    let workspace = env.get("WORKSPACE_ID");
+    vec![
+        format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+             INSERT INTO sources (id, workspace, name, kind, write_key, write_key_digest, enforcement, app, created_at, search) \
+             SELECT printf('src_%032x', i), '{workspace}', 'Source number ' || i, 'nodejs', 'many' || i, printf('%021xA', i), \
+             CASE i % 3 WHEN 0 THEN 'on' WHEN 1 THEN 'observe' ELSE 'off' END, '{}', 1, 'source number ' || i FROM n",
+            env.get("CLIENT_ID")
+        ),
+        format!("DELETE FROM source_counts WHERE workspace = '{workspace}'"),
+        format!(
+            "INSERT INTO source_counts (workspace, enforcement, sources) \
+             SELECT workspace, enforcement, COUNT(*) FROM sources WHERE workspace = '{workspace}' GROUP BY workspace, enforcement"
+        ),
+    ]
+}

@@ -1,7 +1,7 @@
 //! Searching sources and apps, and the figures shown beside them.
 
 use portcullis::control::{Actor, SourceFilter};
-use portcullis::domain::ids::AppId;
+use portcullis::domain::ids::{AppId, MemberId};
 use portcullis::domain::policy::Enforcement;
 use portcullis::domain::source_kind::SourceKind;
 use portcullis::domain::time::UnixSeconds;
@@ -23,12 +23,24 @@ async fn names(
     filter: SourceFilter<'_>,
     page: Page<'_>,
 ) -> Vec<String> {
+    names_for(server, &OPERATOR, tenant, filter, page).await
+}
+
+async fn names_for(
+    server: &TestControl,
+    actor: &Actor,
+    tenant: &Tenant<'_>,
+    filter: SourceFilter<'_>,
+    page: Page<'_>,
+) -> Vec<String> {
     let control = &server.control;
     let found = control
-        .find_sources(&OPERATOR, &tenant.id, &filter, page)
+        .find_sources(actor, &tenant.id, &filter, page)
         .await
         .unwrap();
+    assert_eq!(found.looked_to, None, "few names are all looked at");
     found
+        .items
         .into_iter()
         .map(|found| found.source.name.to_string())
         .collect()
@@ -115,20 +127,111 @@ async fn sources_are_found_by_kind_enforcement_and_app_page_by_page() {
         ..of_app
     };
     assert_eq!(names(&server, &tenant, observed, FIRST_PAGE).await, ["c"]);
-    let counts = server.control.source_counts(&OPERATOR, &tenant.id).await.unwrap();
-    assert_eq!((counts.off, counts.observe, counts.on), (3, 1, 0));
     let apps = server
         .control
         .find_apps(&OPERATOR, &tenant.id, "", FIRST_PAGE)
         .await
         .unwrap();
-    assert_eq!(apps.iter().map(|found| found.sources).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        apps.items.iter().map(|found| found.sources).collect::<Vec<_>>(),
+        [2]
+    );
     let none = server
         .control
         .find_apps(&OPERATOR, &tenant.id, "nothing like it", FIRST_PAGE)
         .await
         .unwrap();
-    assert!(none.is_empty());
+    assert!(none.items.is_empty() && none.looked_to.is_none());
+}
+
+#[tokio::test]
+async fn a_member_finds_the_sources_of_their_roles_page_by_page() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let mut ids = Vec::new();
+    for name in ["web one", "web two", "other", "web three", "not theirs, web"] {
+        ids.push(make(&tenant, name, "nodejs").await);
+    }
+    make(&tenant, "web function", "source_function").await;
+    let roles = serde_json::json!([{"role": "source_read_only", "resources": &ids[..4]}]);
+    let body = serde_json::json!({"email": "reader@example.com", "roles": roles});
+    let invited = tenant.call("POST", "/members", Some(body)).await;
+    let id = MemberId::parse(invited.json()["id"].as_str().unwrap()).unwrap();
+    let control = &server.control;
+    // Who they are is who they were invited as; how they got in is not what this is about.
+    let invited = control.member(&OPERATOR, &tenant.id, &id).await.unwrap();
+    let mut member = control.authenticate(&tenant.api_token).await.unwrap();
+    (member.id, member.grants) = (id, invited.grants);
+    let reader = Actor::member(member, None);
+    let by = async |filter: SourceFilter<'_>, after: &str, limit: u32| {
+        names_for(&server, &reader, &tenant, filter, Page { after, limit }).await
+    };
+    let web = SourceFilter {
+        text: "WEB",
+        ..SourceFilter::default()
+    };
+    assert_eq!(by(web.clone(), "", 2).await, ["web one", "web two"]);
+    assert_eq!(by(web.clone(), &ids[1], 2).await, ["web three"]);
+    assert!(by(web, &ids[3], 2).await.is_empty());
+    let all = by(SourceFilter::default(), "", 50).await;
+    assert_eq!(all, ["web one", "web two", "other", "web three"]);
+    let enforced = SourceFilter {
+        enforcement: Some(Enforcement::On),
+        ..SourceFilter::default()
+    };
+    assert!(by(enforced, "", 50).await.is_empty());
+}
+
+#[tokio::test]
+async fn sources_are_counted_by_their_enforcement_through_every_change() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let (tenant, elsewhere) = (server.workspace().await, server.workspace().await);
+    let counts = async |tenant: &Tenant<'_>| {
+        let counts = server.control.source_counts(&OPERATOR, &tenant.id).await.unwrap();
+        (counts.off, counts.observe, counts.on)
+    };
+    assert_eq!(counts(&tenant).await, (0, 0, 0));
+    let app = tenant.app().await;
+    let first = make(&tenant, "first", "nodejs").await;
+    let second = make(&tenant, "second", "nodejs").await;
+    make(&elsewhere, "not ours", "nodejs").await;
+    assert_eq!(counts(&tenant).await, (2, 0, 0));
+    let put = async |path: String, body: serde_json::Value| {
+        let answer = tenant.call("PUT", &path, Some(body)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    put(
+        format!("/sources/{first}/app"),
+        serde_json::json!({"app_id": app.id()}),
+    )
+    .await;
+    for (mode, expected) in [
+        ("observe", (1, 1, 0)),
+        ("on", (1, 0, 1)),
+        ("on", (1, 0, 1)),
+        ("off", (2, 0, 0)),
+    ] {
+        let path = format!("/sources/{first}/enforcement");
+        put(path, serde_json::json!({"mode": mode})).await;
+        assert_eq!(counts(&tenant).await, expected, "{mode}");
+    }
+    let renamed = serde_json::json!({"name": "another name"});
+    tenant
+        .call("PATCH", &format!("/sources/{second}"), Some(renamed))
+        .await;
+    assert_eq!(counts(&tenant).await, (2, 0, 0));
+    let deleted = tenant.call("DELETE", &format!("/sources/{second}"), None).await;
+    assert_eq!(deleted.status, 204, "{deleted:?}");
+    assert_eq!(counts(&tenant).await, (1, 0, 0));
+    // What was refused is not counted.
+    let path = format!("/sources/{second}/enforcement");
+    tenant
+        .call("PUT", &path, Some(serde_json::json!({"mode": "observe"})))
+        .await;
+    assert_eq!(counts(&tenant).await, (1, 0, 0));
+    assert_eq!(counts(&elsewhere).await, (1, 0, 0));
 }
 
 #[tokio::test]

@@ -196,7 +196,7 @@ impl Before {
         } else {
             ("", String::new(), String::new())
         };
-        vec![
+        let mut rows = vec![
             "UPDATE policy_version SET version = 3".to_owned(),
             format!("INSERT INTO policy_changes (version, body, at) VALUES (3, '[]', {NOW})"),
             format!(
@@ -220,7 +220,11 @@ impl Before {
                  VALUES ('src_1', 'ws_1', 'Web Site', 'python', '{WRITE_KEY}', '{digest}', 'on', 'app_1', {}{web})",
                 NOW - 800
             ),
-        ]
+        ];
+        if steps >= 13 {
+            rows.push("INSERT INTO source_counts VALUES ('ws_1', 'on', 1)".to_owned());
+        }
+        rows
     }
 
     fn signing_keys(&self, steps: i64) -> Vec<String> {
@@ -481,6 +485,11 @@ async fn check_ledger(server: &TestControl, dir: &TempDir, steps: i64) {
     );
     assert_eq!(count("SELECT count(*) FROM known_browsers").await, of(5, 1));
     assert_eq!(count("SELECT count(*) FROM identities").await, of(5, 1));
+    assert_eq!(
+        count("SELECT sources FROM source_counts WHERE workspace = 'ws_1' AND enforcement = 'on'").await,
+        1,
+        "step {steps}"
+    );
 }
 
 /// Which tokens are still good, and which are still not.

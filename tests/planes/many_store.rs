@@ -136,12 +136,15 @@ impl Filling {
         self.fill_trail(&mut connection, workspace, now).await;
         if !is_file {
             // As its server does by itself before long.
-            sqlx::raw_sql("VACUUM ANALYZE")
-                .execute(&mut connection)
-                .await
-                .unwrap();
+            for text in ["VACUUM ANALYZE", "CHECKPOINT"] {
+                sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+            }
         }
         connection.close().await.unwrap();
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            // The rows of a store that has grown are on its disk: the first change is not to wait for all of them.
+            std::fs::File::open(path).unwrap().sync_all().unwrap();
+        }
     }
 
     async fn fill_policy(
@@ -192,6 +195,10 @@ impl Filling {
             )
         })
         .await;
+        let counted = "DELETE FROM source_counts; \
+             INSERT INTO source_counts (workspace, enforcement, sources) \
+             SELECT workspace, enforcement, COUNT(*) FROM sources GROUP BY workspace, enforcement";
+        sqlx::raw_sql(counted).execute(&mut *connection).await.unwrap();
         let revocations = "revocations (issuer, token_id, expires_at, app, at, reason)";
         insert(connection, revocations, self.revocations, |at| {
             format!(

@@ -43,13 +43,11 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         after,
         limit: PAGE_ITEMS + 1,
     };
-    let mut found = control
+    let found = control
         .find_apps(&visit.actor, &visit.workspace.id, q, span)
         .await?;
     let path = format!("{}/apps?q={}", visit.at, encoded(q));
-    let pager = Pager::cut(&mut found, "OAuth apps", &path, after, |item| {
-        item.app.id.as_str()
-    });
+    let (found, pager) = Pager::of_search(found, "OAuth apps", &path, after, |item| item.app.id.as_str());
     let row = |item: crate::control::AppSummary| AppRow {
         id: item.app.id.to_string(),
         name: item.app.name.to_string(),

@@ -7,7 +7,7 @@ use super::posted::Fields;
 use super::sources::kind_words;
 use super::visit::Visit;
 use crate::control::error::ControlError;
-use crate::control::{Control, NewGrant, NewResources, SourceFilter};
+use crate::control::{Control, Found, NewGrant, NewResources, SourceFilter};
 use crate::domain::ids::SourceId;
 use crate::domain::role::{Assigned, Grants, Role};
 use crate::domain::source_kind::SourceKind;
@@ -48,6 +48,8 @@ pub(super) struct Picker {
     pub found: Vec<Pick>,
     /// Where the next page of what was found begins, if there is one.
     pub last: Option<String>,
+    /// Whether the search stopped before it had looked at every name.
+    pub stopped: bool,
 }
 
 /// A source with a box.
@@ -194,8 +196,17 @@ async fn picker(
     let turned = text("more") == name;
     let last = text(&format!("last.{name}"));
     let after = if turned { last } else { "" };
-    let (mut sources, last) = find(control, visit, role, &q, after).await?;
+    let Found {
+        items: mut sources,
+        looked_to,
+    } = find(control, visit, role, &q, after).await?;
+    let is_more = sources.len() > FOUND_SHOWN;
     sources.truncate(FOUND_SHOWN);
+    let stopped = looked_to.is_some();
+    let last = sources
+        .last()
+        .filter(|_| is_more)
+        .map(|source| source.id.to_string());
     let is_chosen = |source: &Source| choice.ids.iter().any(|id| id == source.id.as_str());
     let found: Vec<Pick> = sources
         .iter()
@@ -224,18 +235,19 @@ async fn picker(
         asked: turned || text("find") == name,
         q,
         found,
-        last,
+        last: last.or(looked_to),
+        stopped,
     })
 }
 
-/// The sources of a page that a role reaches, and the last of them where there are more.
+/// The sources that a role reaches, and one more where there are more than are shown.
 async fn find(
     control: &Control,
     visit: &Visit,
     role: Role,
     text: &str,
     after: &str,
-) -> Result<(Vec<Source>, Option<String>), Fault> {
+) -> Result<Found<Source>, Fault> {
     let functions = role.reaches(SourceKind::SourceFunction);
     let filter = SourceFilter {
         text,
@@ -248,10 +260,10 @@ async fn find(
     let found = control
         .find_sources(&visit.actor, &visit.workspace.id, &filter, span)
         .await?;
-    let is_more = found.len() > FOUND_SHOWN;
-    let last = found.get(FOUND_SHOWN - 1).filter(|_| is_more);
-    let last = last.map(|item| item.source.id.to_string());
-    Ok((found.into_iter().map(|item| item.source).collect(), last))
+    Ok(Found {
+        items: found.items.into_iter().map(|item| item.source).collect(),
+        looked_to: found.looked_to,
+    })
 }
 
 /// A source that was chosen. What is none of the workspace keeps its id for a name: saving says what is wrong.

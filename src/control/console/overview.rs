@@ -78,6 +78,7 @@ pub(super) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
         Some(counts) if counts.on == 0 && visit.may(Action::CreateApp) => {
             let one = Span { after: "", limit: 1 };
             let apps = control.find_apps(&visit.actor, workspace, "", one).await?;
+            let apps = apps.items;
             let connected = apps.iter().any(|app| app.sources > 0);
             Some(steps(!apps.is_empty(), connected, counts, &visit.at))
         }

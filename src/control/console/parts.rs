@@ -3,7 +3,7 @@
 use askama::Template;
 use askama::filters::HtmlSafe;
 
-use crate::control::KeyState;
+use crate::control::{Found, KeyState, LOOKED_AT};
 use crate::domain::policy::Enforcement;
 use crate::domain::time::UnixSeconds;
 
@@ -280,6 +280,8 @@ pub(super) struct Pager {
     things: &'static str,
     first: Option<String>,
     next: Option<String>,
+    /// Whether a search stopped before it had looked at everything.
+    stopped: bool,
 }
 
 impl HtmlSafe for Pager {}
@@ -305,8 +307,36 @@ impl Pager {
             things,
             first: (!after.is_empty()).then(|| path.to_owned()),
             next: last.map(|item| format!("{path}&after={}", encoded(id(item)))),
+            stopped: false,
         }
     }
+
+    /// What stands behind "none found".
+    pub fn so_far(&self) -> &'static str {
+        if self.stopped { " so far" } else { "" }
+    }
+
+    /// The same for what a search found, which may have stopped before it had looked at everything.
+    pub fn of_search<T>(
+        found: Found<T>,
+        things: &'static str,
+        path: &str,
+        after: &str,
+        id: impl Fn(&T) -> &str,
+    ) -> (Vec<T>, Self) {
+        let mut items = found.items;
+        let mut pager = Self::cut(&mut items, things, path, after, id);
+        if let Some(to) = found.looked_to {
+            pager.next = Some(format!("{path}&after={}", encoded(&to)));
+            pager.stopped = true;
+        }
+        (items, pager)
+    }
+}
+
+/// Names that one search looks at, as people write the number.
+fn looked_at() -> String {
+    format!("{},{:03}", LOOKED_AT / 1_000, LOOKED_AT % 1_000)
 }
 
 /// A value for a query.

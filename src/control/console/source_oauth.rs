@@ -97,7 +97,7 @@ async fn connect_page<'a>(
         after,
         limit: PAGE_ITEMS + 1,
     };
-    let mut found = control
+    let found = control
         .find_apps(&visit.actor, &visit.workspace.id, q, span)
         .await?;
     let path = format!(
@@ -106,9 +106,7 @@ async fn connect_page<'a>(
         source.id,
         encoded(q)
     );
-    let pager = Pager::cut(&mut found, "OAuth apps", &path, after, |item| {
-        item.app.id.as_str()
-    });
+    let (found, pager) = Pager::of_search(found, "OAuth apps", &path, after, |item| item.app.id.as_str());
     let scope = source.kind.scope();
     let replaces = match &source.app {
         Some(app) => {

@@ -100,7 +100,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         after,
         limit: PAGE_ITEMS + 1,
     };
-    let mut found = control
+    let found = control
         .find_sources(&visit.actor, workspace, &filter, span)
         .await?;
     let (kind_word, mode_word) = (
@@ -113,9 +113,7 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         encoded(q),
         encoded(app)
     );
-    let pager = Pager::cut(&mut found, "sources", &path, after, |item| {
-        item.source.id.as_str()
-    });
+    let (found, pager) = Pager::of_search(found, "sources", &path, after, |item| item.source.id.as_str());
     let app_name = match &filter.app {
         Some(id) => control
             .app_alone(&visit.actor, workspace, id)
