@@ -76,13 +76,15 @@ impl Control {
         actor.must(workspace, Action::ViewWorkspace)?;
         let mut tx = self.store.read().await?;
         let limited = actor.as_member().filter(|member| !member.grants.is_owner());
+        // Each kind is in an index; all but one are not.
+        let by_kind = limited.is_some() || (filter.text.is_empty() && filter.but_kind.is_some());
         let range = tx
-            .sources_looked_to(workspace, filter, page.after, limited.is_some())
+            .sources_looked_to(workspace, filter, page.after, by_kind)
             .await?;
-        let Some(member) = limited else {
+        if !by_kind {
             let found = tx.find_sources(workspace, filter, None, page, &range.to).await?;
             return Ok(range.found(found, page));
-        };
+        }
         let mut found = Vec::new();
         let wanted = |kind: &SourceKind| {
             filter.kind.is_none_or(|wanted| wanted == *kind) && filter.but_kind != Some(*kind)
@@ -92,10 +94,10 @@ impl Control {
                 kind: Some(kind),
                 ..filter.clone()
             };
-            let listed = match member.grants.view_of(kind) {
-                View::None => continue,
-                View::All => None,
-                View::Listed => Some(&member.id),
+            let listed = match limited.map(|member| (member.grants.view_of(kind), &member.id)) {
+                Some((View::None, _)) => continue,
+                Some((View::Listed, id)) => Some(id),
+                Some((View::All, _)) | None => None,
             };
             found.extend(
                 tx.find_sources(workspace, &of_kind, listed, page, &range.to)

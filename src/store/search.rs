@@ -62,6 +62,9 @@ fn pattern(text: &str) -> String {
 /// than that searches on from where it stopped.
 pub const LOOKED_AT: u32 = 100_000;
 
+/// Names that are gone through in one search: nobody is asked to search on for the last few.
+const GONE_THROUGH: u64 = LOOKED_AT as u64 * 3 / 2;
+
 /// What a search found.
 #[derive(Clone, Debug)]
 pub struct Found<T> {
@@ -159,10 +162,9 @@ impl ReadTx {
         // What an app is connected to is few enough to be looked at for its kind.
         let of_kind = filter.kind.is_some() || (by_kind && filter.app.is_none());
         let chosen = [of_kind, filter.enforcement.is_some(), filter.app.is_some()];
-        let has_index = filter.text.is_empty()
-            && filter.but_kind.is_none()
-            && chosen.into_iter().filter(|is_chosen| *is_chosen).count() < 2;
-        let is_long = !has_index && self.count_of_sources(workspace).await? > u64::from(LOOKED_AT);
+        let has_index =
+            filter.text.is_empty() && chosen.into_iter().filter(|is_chosen| *is_chosen).count() < 2;
+        let is_long = !has_index && self.count_of_sources(workspace).await? > GONE_THROUGH;
         self.looked_to(&OF_SOURCES, workspace, after, is_long).await
     }
 

@@ -1,7 +1,10 @@
 //! What gateways counted: how many requests of each source were let through, refused, or would have been.
 
-use sqlx::FromRow;
+use std::collections::{BTreeMap, HashMap};
 
+use sqlx::{AnyConnection, AssertSqlSafe, FromRow};
+
+use super::sources::parameters;
 use super::{ReadTx, Store, StoreError, number, seconds};
 use crate::domain::ids::{SourceId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
@@ -64,6 +67,24 @@ fn verdict(word: &str) -> Result<Verdict, StoreError> {
     Verdict::parse(word).ok_or(StoreError::Damaged("traffic"))
 }
 
+/// The workspaces of the sources that were counted, by the source's id.
+async fn workspaces_of(
+    connection: &mut AnyConnection,
+    counts: &[&Count],
+) -> Result<HashMap<String, String>, StoreError> {
+    let mut ids: Vec<&str> = counts.iter().map(|count| count.source.as_str()).collect();
+    ids.dedup();
+    let text = format!(
+        "SELECT id, workspace FROM sources WHERE id IN ({})",
+        parameters(1, ids.len())
+    );
+    let mut query = sqlx::query_as::<_, (String, String)>(AssertSqlSafe(text)).persistent(false);
+    for id in ids {
+        query = query.bind(id);
+    }
+    Ok(query.fetch_all(connection).await?.into_iter().collect())
+}
+
 impl Store {
     /// Adds what a gateway counted up to `now`. Counts of sources that are gone are left out.
     pub(crate) async fn add_traffic(&self, counts: &[Count], now: UnixSeconds) -> Result<(), StoreError> {
@@ -82,8 +103,14 @@ impl Store {
         for some in counts.chunks(ROWS_AT_ONCE) {
             let _turn = self.ledger_turn().await;
             let mut tx = self.begin_ledger().await?;
+            let workspaces = workspaces_of(&mut tx, some).await?;
+            let mut sums = BTreeMap::<_, i64>::new();
             for count in some {
                 let requests = i64::try_from(count.requests).unwrap_or(i64::MAX);
+                if let Some(workspace) = workspaces.get(count.source.as_str()) {
+                    let sum = sums.entry((workspace, count.verdict)).or_default();
+                    *sum = sum.saturating_add(requests);
+                }
                 // A new kind of client has a row of its own while there is room.
                 let mut client = (count.agent.as_str(), count.address.as_str());
                 for _ in 0..2 {
@@ -112,6 +139,19 @@ impl Store {
                     client = ("", "");
                 }
             }
+            for ((workspace, verdict), requests) in sums {
+                sqlx::query(
+                    "INSERT INTO workspace_traffic (workspace, span, verdict, requests) VALUES ($1, $2, $3, $4) \
+                     ON CONFLICT (workspace, span, verdict) \
+                     DO UPDATE SET requests = workspace_traffic.requests + excluded.requests",
+                )
+                .bind(workspace)
+                .bind(span)
+                .bind(verdict.as_str())
+                .bind(requests)
+                .execute(&mut *tx)
+                .await?;
+            }
             tx.commit().await?;
         }
         Ok(())
@@ -121,16 +161,26 @@ impl Store {
     pub(crate) async fn purge_traffic(&self, now: UnixSeconds) -> Result<bool, StoreError> {
         let _turn = self.ledger_turn().await;
         let mut tx = self.begin_ledger().await?;
+        let before = seconds(now.minus(KEPT_S));
+        let of_workspaces = sqlx::query(
+            "DELETE FROM workspace_traffic WHERE (workspace, span, verdict) IN \
+             (SELECT workspace, span, verdict FROM workspace_traffic WHERE span < $1 LIMIT $2)",
+        )
+        .bind(before)
+        .bind(PURGE_ROWS)
+        .execute(&mut *tx)
+        .await?;
         let removed = sqlx::query(
             "DELETE FROM traffic WHERE (source, span, verdict, reason, agent, address) IN \
              (SELECT source, span, verdict, reason, agent, address FROM traffic WHERE span < $1 LIMIT $2)",
         )
-        .bind(seconds(now.minus(KEPT_S)))
+        .bind(before)
         .bind(PURGE_ROWS)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(removed.rows_affected() >= PURGE_ROWS.unsigned_abs())
+        let most = removed.rows_affected().max(of_workspaces.rows_affected());
+        Ok(most >= PURGE_ROWS.unsigned_abs())
     }
 }
 
@@ -174,9 +224,8 @@ impl ReadTx {
         now: UnixSeconds,
     ) -> Result<Vec<SpanTraffic>, StoreError> {
         let rows: Vec<(i64, String, i64)> = sqlx::query_as(
-            "SELECT t.span, t.verdict, CAST(sum(t.requests) AS BIGINT) AS requests \
-             FROM traffic t JOIN sources s ON s.id = t.source WHERE s.workspace = $1 AND t.span > $2 \
-             GROUP BY t.span, t.verdict ORDER BY t.span, t.verdict",
+            "SELECT span, verdict, requests FROM workspace_traffic WHERE workspace = $1 AND span > $2 \
+             ORDER BY span, verdict",
         )
         .bind(workspace.as_str())
         .bind(seconds(now.minus(KEPT_S)))

@@ -180,5 +180,20 @@ async fn counts_are_forgotten_after_a_day() {
         .await
         .unwrap();
     assert_eq!(traffic.in_day(Verdict::Allow), 0);
+    let of_all = async || {
+        server
+            .control
+            .workspace_traffic(&OPERATOR, &tenant.id)
+            .await
+            .unwrap()
+    };
+    assert!(of_all().await.is_empty());
+    server.control.purge().await;
+    let mut sql = dir.sql().await;
+    for table in ["traffic", "workspace_traffic"] {
+        let text = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+        let rows: i64 = sqlx::query_scalar(text).fetch_one(&mut sql).await.unwrap();
+        assert_eq!(rows, 0, "{table}");
+    }
     server.stop().await;
 }

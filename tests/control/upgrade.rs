@@ -322,8 +322,12 @@ impl Before {
         if steps >= 2 {
             rows.push(format!(
                 "INSERT INTO traffic (source, span, verdict, reason, agent, address, requests) \
-                 VALUES ('src_1', {}, 'deny', 'token_missing', '', '', 7)",
-                NOW
+                 VALUES ('src_1', {NOW}, 'deny', 'token_missing', '', '', 7)",
+            ));
+        }
+        if steps >= 14 {
+            rows.push(format!(
+                "INSERT INTO workspace_traffic VALUES ('ws_1', {NOW}, 'deny', 7)"
             ));
         }
         if steps >= 3 {
@@ -447,6 +451,12 @@ async fn check_ledger(server: &TestControl, dir: &TempDir, steps: i64) {
             .await
             .unwrap();
         assert_eq!(traffic.day[0].requests, 7, "step {steps}");
+        let of_all = server
+            .control
+            .workspace_traffic(&OPERATOR, &workspace)
+            .await
+            .unwrap();
+        assert_eq!(of_all[0].requests, 7, "step {steps}");
     }
     if steps >= 3 {
         let store = Store::open_to_read(&dir.store()).await.unwrap();
