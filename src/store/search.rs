@@ -58,12 +58,12 @@ fn pattern(text: &str) -> String {
     pattern
 }
 
-/// Names that one search looks at. It is some twenty milliseconds of the database's work; whoever has more names
-/// than that searches on from where it stopped.
-pub const LOOKED_AT: u32 = 100_000;
+/// Names that one search looks at in a workspace that has more than [`GONE_THROUGH`]. It is some thirty milliseconds of
+/// the database's work; whoever wants more searches on from where it stopped.
+pub const LOOKED_AT: u32 = 50_000;
 
-/// Names that are gone through in one search: nobody is asked to search on for the last few.
-const GONE_THROUGH: u64 = LOOKED_AT as u64 * 3 / 2;
+/// Sources that are gone through in one search: a workspace has to be large before anybody is asked to search on.
+const GONE_THROUGH: u64 = 120_000;
 
 /// What a search found.
 #[derive(Clone, Debug)]
@@ -150,7 +150,7 @@ const FIND_LISTED: &str = find!(
 impl ReadTx {
     /// Where a search of the workspace's sources for what the filter says ends, if it begins after an id.
     ///
-    /// It is the last source, but for a search that has to look at more than [`LOOKED_AT`] of them one by one. With
+    /// It is the last source, but for a search that has to look at more than [`GONE_THROUGH`] of them one by one. With
     /// `by_kind`, the kinds are searched one after the other.
     pub(crate) async fn sources_looked_to(
         &mut self,

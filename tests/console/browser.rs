@@ -20,6 +20,8 @@ const CHROMIUM: &str = "/usr/bin/chromium";
 struct Outcome {
     flow: String,
     problem: Option<String>,
+    /// What was measured on the way.
+    said: Option<String>,
     ms: u64,
 }
 
@@ -171,6 +173,9 @@ fn everything_works_in_a_browser() {
             break;
         };
         println!("{}: {} ms", outcome.flow, outcome.ms);
+        if let Some(said) = outcome.said {
+            println!("{}: {said}", outcome.flow);
+        }
         failed.extend(
             outcome
                 .problem

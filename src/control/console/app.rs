@@ -15,7 +15,7 @@ use super::posted::{Fields, Posted};
 use super::sources::kind_words;
 use super::visit::{Here, Visit};
 use crate::control::error::{Conflict, ControlError};
-use crate::control::{AppChange, AppDetails, Control, Revoked};
+use crate::control::{AppChange, AppDetails, Control, Revoked, SourceFilter};
 use crate::domain::ids::AppId;
 use crate::domain::role::Action;
 use crate::store::audit::AuditFilter;
@@ -88,6 +88,8 @@ struct AppPage {
     sources_total: u64,
     more_sources: bool,
     hidden_sources: bool,
+    /// Whether there is no source yet to connect it to.
+    first_source: bool,
     activity: Option<Vec<Event>>,
     may_edit: bool,
 }
@@ -124,6 +126,13 @@ pub(super) async fn overview(State(control): State<Arc<Control>>, Here(visit): H
         None
     };
     let live = live_tokens(&control, &visit, &id).await?;
+    let first_source = visit.may(Action::CreateSource) && {
+        let one = Span { after: "", limit: 1 };
+        let any = control
+            .find_sources(&visit.actor, workspace, &SourceFilter::default(), one)
+            .await?;
+        any.items.is_empty()
+    };
     let shown = u64::try_from(connected.shown.len()).unwrap_or(u64::MAX);
     Ok(page(
         StatusCode::OK,
@@ -145,6 +154,7 @@ pub(super) async fn overview(State(control): State<Arc<Control>>, Here(visit): H
             hidden_sources: shown == 0 && connected.total > 0,
             sources_total: connected.total,
             sources: connected.shown.iter().map(SourceRow::from).collect(),
+            first_source,
             activity,
             may_edit: visit.may(Action::EditApp),
         },

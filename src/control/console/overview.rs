@@ -43,7 +43,8 @@ struct GatewayRow {
     version: u64,
     /// The newest version there is.
     newest: u64,
-    confirmed: When,
+    /// None before its first policy.
+    confirmed: Option<When>,
     heard: When,
     silent: bool,
 }
@@ -162,7 +163,7 @@ fn gateway(control: &Control, newest: u64, now: UnixSeconds) -> Option<GatewayRo
     Some(GatewayRow {
         version: state.policy_version,
         newest,
-        confirmed: When::ago(state.confirmed_at, now),
+        confirmed: (state.policy_version > 0).then(|| When::ago(state.confirmed_at, now)),
         heard: When::ago(state.heard_at, now),
         silent: now.since(state.heard_at) > SILENT_AFTER_S,
     })

@@ -53,14 +53,15 @@ async function worker(flows) {
   for (let next = flows.shift(); next; next = flows.shift()) {
     const began = Date.now()
     let problem = null
+    let said = null
     try {
-      await next.run()
+      said = (await next.run()) ?? null
     } catch (error) {
       // Playwright's log of a failed step repeats what was typed; its first line does not.
       problem = String(error?.message ?? error).split('\n')[0].slice(0, 600)
       if (!(error?.constructor?.name === 'Failed')) problem += ` at ${String(error?.stack).split('\n').find((line) => line.includes('flows/'))?.trim() ?? '?'}`
     }
-    process.stdout.write(`${JSON.stringify({ flow: next.name, problem, ms: Date.now() - began })}\n`)
+    process.stdout.write(`${JSON.stringify({ flow: next.name, problem, said, ms: Date.now() - began })}\n`)
   }
 }
 
