@@ -16,6 +16,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::Control;
 use super::actor::{Actor, Who};
@@ -33,11 +34,14 @@ use crate::domain::token_id;
 use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord, WorkspaceRecord};
 use crate::store::WriteTx;
 use crate::store::directory::App;
-use crate::store::revocation::Revocation;
+use crate::store::revocation::{Proof, Revocation};
 
 /// Live revocations that every app may have, however few tokens it was issued. How many it was issued is known only
 /// a few seconds later.
 const REVOKED_IDS_MIN: u64 = 1_000;
+
+/// What stands before a token in a request (RFC 6750 section 2.1).
+const BEARER: &str = "Bearer ";
 
 /// How far ahead of now the latest moment may lie for a further one to be set behind it: farther the more is ended, so
 /// that nobody holds up who ends more than they do. A token then says at most four seconds too late a moment of
@@ -74,6 +78,8 @@ pub(super) struct OwnToken {
     pub workspace: WorkspaceId,
     pub token_id: String,
     pub expires_at: UnixSeconds,
+    /// Unknown where the token itself was not at hand.
+    pub proof: Option<Proof>,
 }
 
 impl OwnToken {
@@ -90,10 +96,24 @@ impl OwnToken {
             token_id: self.token_id.clone(),
             expires_at: self.over_at(),
             app: self.app.clone(),
+            proof: self.proof.clone(),
             at: now,
             reason,
         }
     }
+}
+
+/// A token as it was pasted: perhaps with the word before it that a request has, or broken into lines on the way.
+fn pasted(text: &str) -> Zeroizing<String> {
+    let text = text.trim_start();
+    let rest = match text.split_at_checked(BEARER.len()) {
+        Some((word, rest)) if word.eq_ignore_ascii_case(BEARER) => rest,
+        _ => text,
+    };
+    // Room for all of it, so that no part is left behind in memory that grew.
+    let mut token = Zeroizing::new(String::with_capacity(rest.len()));
+    token.extend(rest.chars().filter(|letter| !letter.is_ascii_whitespace()));
+    token
 }
 
 /// The latest moment at which tokens of an app, or of one of its keys, were ended.
@@ -126,13 +146,47 @@ impl Control {
     ) -> Result<Revoked, ControlError> {
         actor.must(workspace, Action::EditApp)?;
         let found = self.app(actor, workspace, app).await?.app;
-        let token = self.own_token(token.trim());
-        let token = token.filter(|token| token.app == *app && token.workspace == *workspace);
+        let token = self.pasted_token(workspace, token)?;
+        let token = token.filter(|token| token.app == *app);
         let token = token.ok_or_else(|| {
             let problem = "this is not an access token of this OAuth app; paste the complete token";
             ControlError::invalid("token", problem)
         })?;
         self.end_token(actor, &found, &token, "revoked by a member").await
+    }
+
+    /// Revokes one access token of any app of a workspace, given the complete token.
+    ///
+    /// # Errors
+    /// As [`Control::revoke_token`].
+    pub async fn revoke_token_of_any_app(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        token: &str,
+    ) -> Result<Revoked, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let unknown = || {
+            let problem =
+                "this is not an access token of an OAuth app of this workspace; paste the complete token";
+            ControlError::invalid("token", problem)
+        };
+        let token = self.pasted_token(workspace, token)?.ok_or_else(unknown)?;
+        let found = match self.app_alone(actor, workspace, &token.app).await {
+            Err(ControlError::NotFound(_)) => return Err(unknown()),
+            found => found?,
+        };
+        self.end_token(actor, &found, &token, "revoked by a member").await
+    }
+
+    /// What a pasted token says about itself, if it is one of ours for the workspace.
+    fn pasted_token(&self, workspace: &WorkspaceId, token: &str) -> Result<Option<OwnToken>, ControlError> {
+        let token = pasted(token);
+        if token.is_empty() {
+            return Err(ControlError::invalid("token", "paste the token that is to end"));
+        }
+        let token = self.own_token(&token);
+        Ok(token.filter(|token| token.workspace == *workspace))
     }
 
     /// Revokes one access token of an app, given its id (`jti`).
@@ -164,6 +218,7 @@ impl Control {
             workspace: workspace.clone(),
             token_id: token_id.to_owned(),
             expires_at,
+            proof: None,
         };
         self.end_token(actor, &found, &token, "revoked by a member").await
     }
@@ -364,11 +419,18 @@ impl Control {
         let token_id = claims.text("jti").ok()?;
         let plain = (1..=TOKEN_ID_BYTES_MAX).contains(&token_id.len());
         (plain && claims.text("iss") == Ok(self.issuer())).then_some(())?;
+        let proof = || {
+            Some(Proof {
+                key: KeyId::parse(claims.text("client_key_id").ok()?).ok()?,
+                issued_at: UnixSeconds(claims.integer("iat").ok()?),
+            })
+        };
         Some(OwnToken {
             app: AppId::parse(claims.text("client_id").ok()?).ok()?,
             workspace: WorkspaceId::parse(claims.text("workspace_id").ok()?).ok()?,
             token_id: token_id.to_owned(),
             expires_at: UnixSeconds(claims.integer("exp").ok()?),
+            proof: proof(),
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::policy::Enforcement;
 use crate::domain::role::{Action, View};
 use crate::domain::source_kind::SourceKind;
+use crate::snapshot::OWN_LEEWAY_S;
 use crate::store::directory::{App, Page};
 use crate::store::search::{AppSummary, Found, SourceFilter, SourceSummary};
 use crate::store::sources::Source;
@@ -208,6 +209,6 @@ impl Control {
             .app(workspace, app)
             .await?
             .ok_or(ControlError::NotFound("OAuth app"))?;
-        Ok(tx.live_tokens(&app, key, self.now()).await?)
+        Ok(tx.live_tokens(&app, key, self.now(), OWN_LEEWAY_S).await?)
     }
 }

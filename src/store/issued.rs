@@ -2,7 +2,7 @@
 //! hold.
 
 use super::directory::App;
-use super::{ReadTx, Store, StoreError, number, seconds};
+use super::{ReadTx, Store, StoreError, number};
 use crate::domain::ids::{AppId, KeyId};
 use crate::domain::time::UnixSeconds;
 
@@ -42,8 +42,13 @@ impl IssuedKey {
     }
 }
 
-fn hour(at: u64) -> i64 {
-    i64::try_from(at).unwrap_or(i64::MAX)
+/// The hour that a moment is in.
+pub(super) fn hour(at: UnixSeconds) -> i64 {
+    counted(at.0 / HOUR)
+}
+
+fn counted(hour: u64) -> i64 {
+    i64::try_from(hour).unwrap_or(i64::MAX)
 }
 
 impl Store {
@@ -75,8 +80,8 @@ impl Store {
             )
             .bind(key.app.as_str())
             .bind(key.key.as_str())
-            .bind(hour(key.issued_hour))
-            .bind(hour(key.expires_hour))
+            .bind(counted(key.issued_hour))
+            .bind(counted(key.expires_hour))
             .bind(i64::try_from(*count).unwrap_or(i64::MAX))
             .bind(key.signing_key.as_str())
             .execute(&mut *tx)
@@ -87,7 +92,7 @@ impl Store {
              (SELECT app, app_key, signing_key, issued_hour, expires_hour FROM issued_tokens \
              WHERE expires_hour < $1 LIMIT $2)",
         )
-        .bind(hour(now.0 / HOUR))
+        .bind(hour(now))
         .bind(i64::from(PURGE_ROWS))
         .execute(&mut *tx)
         .await?;
@@ -103,44 +108,50 @@ impl ReadTx {
             "SELECT CAST(SUM(issued) AS BIGINT) FROM issued_tokens WHERE app = $1 AND expires_hour >= $2",
         )
         .bind(app.as_str())
-        .bind(hour(now.0 / HOUR))
+        .bind(hour(now))
         .fetch_one(self.connection())
         .await?;
         number(issued.unwrap_or_default(), "issued_tokens")
     }
 
-    /// Tokens of the app, proved by `key` or any key it still has, that have neither expired nor been revoked.
+    /// Tokens of the app, proved by `key` or any key it still has, that have neither expired nor been revoked. A few
+    /// too many, never too few: hours are counted, and a token that was revoked by its id alone stays in the count.
+    /// A revoked token is on the list for `leeway_s` longer than it says of itself.
     pub(crate) async fn live_tokens(
         &mut self,
         app: &App,
         key: Option<&KeyId>,
         now: UnixSeconds,
+        leeway_s: u64,
     ) -> Result<u64, StoreError> {
         // The keys are asked for again: a deleted one has taken its tokens with it.
         let issued: Option<i64> = sqlx::query_scalar(
-            "SELECT CAST(SUM(i.issued) AS BIGINT) FROM issued_tokens i JOIN app_keys k ON k.id = i.app_key \
-             WHERE i.app = $1 AND ($2 = '' OR i.app_key = $2) AND i.expires_hour >= $3 AND i.issued_hour >= $4",
+            "SELECT CAST(SUM(i.issued) AS BIGINT) FROM issued_tokens i \
+             JOIN app_keys k ON k.id = i.app_key JOIN apps a ON a.id = i.app JOIN workspaces w ON w.id = a.workspace \
+             WHERE i.app = $1 AND ($2 = '' OR i.app_key = $2) AND i.expires_hour >= $3 \
+             AND i.issued_hour >= k.not_issued_before / 3600 AND i.issued_hour >= a.not_issued_before / 3600 \
+             AND i.issued_hour >= w.not_issued_before / 3600",
         )
         .bind(app.id.as_str())
         .bind(key.map_or("", KeyId::as_str))
-        .bind(hour(now.0 / HOUR))
-        .bind(hour(app.not_issued_before.0 / HOUR))
+        .bind(hour(now))
         .fetch_one(self.connection())
         .await?;
-        let revoked: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM revocations WHERE app = $1 AND expires_at > $2")
-                .bind(app.id.as_str())
-                .bind(seconds(now))
-                .fetch_one(self.connection())
-                .await?;
+        // Those alone that are among the issued: whatever else is on the list would hide tokens that live.
+        let revoked: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM revocations r \
+             JOIN app_keys k ON k.id = r.app_key JOIN apps a ON a.id = r.app JOIN workspaces w ON w.id = a.workspace \
+             WHERE r.app = $1 AND ($2 = '' OR r.app_key = $2) AND r.expires_at >= $3 \
+             AND r.issued_hour >= k.not_issued_before / 3600 AND r.issued_hour >= a.not_issued_before / 3600 \
+             AND r.issued_hour >= w.not_issued_before / 3600",
+        )
+        .bind(app.id.as_str())
+        .bind(key.map_or("", KeyId::as_str))
+        .bind(hour(now) * counted(HOUR) + counted(leeway_s))
+        .fetch_one(self.connection())
+        .await?;
         let issued = number(issued.unwrap_or_default(), "issued_tokens")?;
-        // Which key a revoked token was proved with is not kept: of one key they may be a few too many.
-        let revoked = if key.is_some() {
-            0
-        } else {
-            number(revoked, "revocations")?
-        };
-        Ok(issued.saturating_sub(revoked))
+        Ok(issued.saturating_sub(number(revoked, "revocations")?))
     }
 
     /// Of each signing key, the tokens that have not expired and were not ended with others of their app, its key
@@ -157,7 +168,7 @@ impl ReadTx {
              AND i.issued_hour >= a.not_issued_before / 3600 AND i.issued_hour >= w.not_issued_before / 3600 \
              GROUP BY i.signing_key",
         )
-        .bind(hour(now.0 / HOUR))
+        .bind(hour(now))
         .fetch_all(self.connection())
         .await?;
         rows.into_iter()

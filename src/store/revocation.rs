@@ -1,5 +1,6 @@
 //! What ended tokens before their time: entries for single tokens, moments for all of a key, an app or a workspace.
 
+use super::issued::hour;
 use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
@@ -11,8 +12,18 @@ pub struct Revocation {
     pub token_id: String,
     pub expires_at: UnixSeconds,
     pub app: AppId,
+    /// Unknown where the id alone was said.
+    pub proof: Option<Proof>,
     pub at: UnixSeconds,
     pub reason: &'static str,
+}
+
+/// What a token was issued for.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The app's key that proved the request.
+    pub key: KeyId,
+    pub issued_at: UnixSeconds,
 }
 
 impl ReadTx {
@@ -78,9 +89,10 @@ impl ReadTx {
 impl WriteTx {
     /// Puts a token on the list. Answers whether it was not there before.
     pub(crate) async fn insert_revocation(&mut self, revocation: &Revocation) -> Result<bool, StoreError> {
+        let proof = revocation.proof.as_ref();
         let inserted = sqlx::query(
-            "INSERT INTO revocations (issuer, token_id, expires_at, app, at, reason) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (issuer, token_id) DO NOTHING",
+            "INSERT INTO revocations (issuer, token_id, expires_at, app, at, reason, app_key, issued_hour) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (issuer, token_id) DO NOTHING",
         )
         .bind(revocation.issuer.as_str())
         .bind(revocation.token_id.as_str())
@@ -88,6 +100,8 @@ impl WriteTx {
         .bind(revocation.app.as_str())
         .bind(seconds(revocation.at))
         .bind(revocation.reason)
+        .bind(proof.map(|proof| proof.key.as_str()))
+        .bind(proof.map(|proof| hour(proof.issued_at)))
         .execute(self.connection())
         .await?;
         Ok(inserted.rows_affected() == 1)

@@ -1,13 +1,13 @@
 //! Searching sources and apps, and the figures shown beside them.
 
 use portcullis::control::{Actor, SourceFilter};
-use portcullis::domain::ids::{AppId, MemberId};
+use portcullis::domain::ids::{AppId, KeyId, MemberId};
 use portcullis::domain::policy::Enforcement;
 use portcullis::domain::source_kind::SourceKind;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::store::directory::Page;
 
-use super::support::{NOW, OPERATOR, TempDir, Tenant, TestControl, TestKey};
+use super::support::{NOW, OPERATOR, TempDir, Tenant, TestControl, TestKey, claims_of};
 
 const FIRST_PAGE: Page<'_> = Page { after: "", limit: 50 };
 
@@ -286,6 +286,56 @@ async fn tokens_of_a_deleted_key_are_not_live() {
         .call("DELETE", &format!("/apps/{id}/keys/{key}"), None)
         .await;
     assert_eq!(of_key().await, 0);
+}
+
+#[tokio::test]
+async fn tokens_revoked_with_a_deleted_key_hide_none_of_another() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let mut app = tenant.app().await;
+    let id = AppId::parse(app.id()).unwrap();
+    let first = server.control.app(&OPERATOR, &tenant.id, &id).await.unwrap().keys[0]
+        .id
+        .clone();
+    let live = async |key: Option<&KeyId>| {
+        server
+            .control
+            .live_tokens(&OPERATOR, &tenant.id, &id, key)
+            .await
+            .unwrap()
+    };
+    let revoke = async |body: serde_json::Value| {
+        let answer = tenant
+            .call("POST", &format!("/apps/{id}/tokens/revoke"), Some(body))
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    let token = app.token().await;
+    let other = app.token().await;
+    revoke(serde_json::json!({"token": token})).await;
+    assert_eq!((live(None).await, live(Some(&first)).await), (1, 1));
+
+    let second = TestKey::p256();
+    let body = serde_json::json!({"name": "second", "pem": second.public_pem});
+    tenant.call("POST", &format!("/apps/{id}/keys"), Some(body)).await;
+    let deleted = tenant
+        .call("DELETE", &format!("/apps/{id}/keys/{first}"), None)
+        .await;
+    assert_eq!(deleted.status, 204, "{deleted:?}");
+    assert_eq!(live(None).await, 0);
+    let keys = server.control.app(&OPERATOR, &tenant.id, &id).await.unwrap().keys;
+    (app.key, app.key_id) = (second, keys[0].id.to_string());
+    app.token().await;
+    assert_eq!(
+        live(None).await,
+        1,
+        "what the deleted key proved is not taken off again"
+    );
+    // An id says nothing of the key: the token stays in the count, and hides none.
+    let jti = claims_of(&other)["jti"].clone();
+    revoke(serde_json::json!({"jti": jti})).await;
+    assert_eq!(live(None).await, 1);
 }
 
 #[tokio::test]
