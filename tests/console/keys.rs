@@ -141,3 +141,31 @@ fn notices_of_leaked_tokens_are_told_as_text_and_dismissed_one_by_one() {
     assert!(text(&owner.get(&at(env))).contains("3 found in public"));
     product.stop();
 }
+
+#[test]
+fn a_token_that_somebody_has_found_ends_whichever_app_it_is_of() {
+    let data = quickstart_data();
+    let product = Quickstart::start(data.path());
+    let env = &product.env;
+    let mut owner = Visitor::owner(env);
+    let path = format!("/console/w/{}/leaked-tokens", env.get("WORKSPACE_ID"));
+    let csrf = owner.csrf(&path);
+    let token = env.token("", "tracking_api:write");
+    assert_eq!(env.event("WRITE_KEY").bearer(&token).send().status(), 200);
+
+    let refused = owner.post(&path, &[("csrf", &csrf), ("token", &token[..token.len() - 3])]);
+    assert_eq!(refused.status(), 422);
+    let page = text(&refused);
+    assert!(
+        page.contains("This is not an access token of an OAuth app of this workspace"),
+        "{page}"
+    );
+    assert!(!page.contains(&token[..40]), "what was pasted comes back");
+    assert_eq!(env.event("WRITE_KEY").bearer(&token).send().status(), 200);
+
+    let ended = owner.post(&path, &[("csrf", &csrf), ("token", &format!("Bearer {token}"))]);
+    assert_eq!(ended.status(), 303);
+    let refused = env.event("WRITE_KEY").bearer(&token).send();
+    assert_eq!(refused.status(), 401);
+    product.stop();
+}

@@ -29,6 +29,7 @@ fn the_sample_for_curl_fetches_a_token() {
         .replace("&#62;", ">")
         .replace("&#38;", "&");
     fs::copy(env.get("PRIVATE_KEY_FILE"), data.join("private.pem")).unwrap();
+    let sample = format!("{sample}\nprintf '%s' \"$ACCESS_TOKEN\"");
     fs::write(data.join("sample.sh"), sample).unwrap();
     let mut shell = Command::new("sh");
     shell
@@ -37,10 +38,9 @@ fn the_sample_for_curl_fetches_a_token() {
         .env("no_proxy", "*");
     let finished = Process::run(&mut shell);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    let answer: serde_json::Value = serde_json::from_str(&finished.stdout).expect("the endpoint's answer");
-    let token = answer["access_token"].as_str().expect("a token");
+    let token = finished.stdout.as_str();
     secrets::note([token]);
-    assert_eq!(answer["expires_in"], 86_400);
+    assert_eq!(token.split('.').count(), 3, "no token");
     assert_eq!(env.event("WRITE_KEY").bearer(token).send().status(), 200);
     product.stop();
 }

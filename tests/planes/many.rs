@@ -72,10 +72,17 @@ impl World {
         let mut times = Vec::new();
         let mut last = Value::Null;
         for at in 0..self.samples {
-            let request = request(self, at);
-            let began = Instant::now();
-            let answer = request.send();
-            times.push(began.elapsed());
+            let (answer, time) = loop {
+                let request = request(self, at);
+                let began = Instant::now();
+                let answer = request.send();
+                let time = began.elapsed();
+                // What has a limit for each second is asked again until it is answered.
+                if answer.status() != 429 {
+                    break (answer, time);
+                }
+            };
+            times.push(time);
             last = answer.json();
             if !(200..300).contains(&answer.status()) {
                 self.faults
@@ -305,9 +312,9 @@ fn changes_of_tokens(world: &mut World, app: &str) {
             json!({"token": tokens[at as usize]}),
         )
     });
-    // Of these a minute has a limit.
+    // About one of these is taken in a second.
     let samples = world.samples;
-    world.samples = samples.min(60);
+    world.samples = samples.min(30);
     world.change("POST tokens/revoke-all", "POST", |_| {
         ("/tokens/revoke-all".to_owned(), json!({}))
     });

@@ -41,7 +41,10 @@ async fn new_key_page(
         app_id: id.to_string(),
         app_name: found.app.name.to_string(),
         problem: problems.of_form(&["pem", "name"]),
-        key: KeyFields::new(fields, problems, ""),
+        key: KeyFields {
+            file: "new-",
+            ..KeyFields::new(fields, problems, "")
+        },
     })
 }
 
@@ -95,12 +98,15 @@ async fn delete_page(control: &Control, visit: &Visit, problems: &Problems) -> R
             stop_accepting(connected.total, live)
         ),
     ];
-    will.push(if found.keys.len() == 1 {
+    let mut others = found.keys.iter().filter(|key| key.id != key_id).peekable();
+    let rest = if others.peek().is_none() {
         "It is the last key of this OAuth app: until you add another one, it gets no tokens at all."
-            .to_owned()
+    } else if others.all(|key| key.last_used_at.is_none()) {
+        "No client has used the other key yet: whoever signs with this one gets no tokens until it is moved to the other."
     } else {
-        "Clients that sign with the other key notice nothing.".to_owned()
-    });
+        "Clients that sign with the other key notice nothing."
+    };
+    will.push(rest.to_owned());
     Ok(Confirm {
         frame: visit.frame("Delete public key", Section::Apps),
         crumbs: crumbs(visit, &found),

@@ -86,6 +86,9 @@ struct NewAppPage {
 
 /// What a public key is given with.
 pub(super) struct KeyFields {
+    /// What the files of a new key pair are called before `private.pem` and `public.pem`: the client's present ones
+    /// are not to be written over.
+    pub file: &'static str,
     pub pem: Field,
     pub name: Field,
 }
@@ -98,6 +101,7 @@ impl KeyFields {
         let shown = if typed.contains("PRIVATE") { "" } else { typed };
         let key_name = fields.map(|fields| fields.text("key_name")).unwrap_or_default();
         Self {
+            file: "",
             pem: Field::area("pem", "Public key")
                 .hint("Begins with -----BEGIN PUBLIC KEY-----. RSA of at least 2048 bits, P-256 or Ed25519.")
                 .value(shown)

@@ -25,6 +25,9 @@ struct ClientPage<'a> {
     issuer: &'a str,
     scope: String,
     scopes: String,
+    /// The first connected source that the reader may view, and its write key.
+    source_name: Option<String>,
+    write_key: String,
     /// Whether openssl's plain signature is the one that the key's algorithm takes.
     by_openssl: bool,
 }
@@ -34,6 +37,10 @@ pub(super) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
     let found = control
         .app(&visit.actor, &visit.workspace.id, &visit.app()?)
         .await?;
+    let connected = control
+        .connected(&visit.actor, &visit.workspace.id, &found.app.id, 1)
+        .await?;
+    let source = connected.shown.first();
     let key = found.keys.last();
     let tracking = found
         .app
@@ -53,6 +60,10 @@ pub(super) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
             issuer: control.issuer(),
             scope: first.map(ToString::to_string).unwrap_or_default(),
             scopes: found.app.scopes.to_string(),
+            source_name: source.map(|source| source.name.to_string()),
+            write_key: source
+                .map_or("WRITE_KEY", |source| source.write_key.expose())
+                .to_owned(),
             by_openssl: key.is_none_or(|key| key.algorithm == Algorithm::Rs256),
         },
     ))

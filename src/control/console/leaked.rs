@@ -6,13 +6,13 @@ use askama::Template;
 use axum::extract::State;
 use http::StatusCode;
 
-use super::fault::{Fault, Page};
+use super::fault::{Fault, Page, Problems};
 use super::frame::{Frame, Section, page};
-use super::parts::{PAGE_ITEMS, Pager, When};
+use super::parts::{Field, PAGE_ITEMS, Pager, When};
 use super::posted::Posted;
 use super::visit::{Here, Visit};
-use crate::control::Control;
 use crate::control::error::ControlError;
+use crate::control::{Control, Revoked};
 use crate::domain::ids::{AppId, MemberId};
 use crate::store::directory::Page as Span;
 use crate::store::leaked::LeakNotice;
@@ -26,6 +26,9 @@ struct LeakedPage {
     frame: Frame,
     notices: Vec<Row>,
     pager: Pager,
+    problem: String,
+    /// What was pasted is a credential: it is not sent back.
+    token: Field,
 }
 
 /// A notice. What its finder says of the place is anybody's text.
@@ -113,8 +116,7 @@ pub(super) async fn count(control: &Control, visit: &Visit) -> Result<String, Fa
     })
 }
 
-/// `GET leaked-tokens`.
-pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+async fn list_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<LeakedPage, Fault> {
     let after = visit.query("after");
     let span = Span {
         after,
@@ -127,16 +129,44 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
     let pager = Pager::cut(&mut found, "notices", &path, after, |notice| notice.id.as_str());
     let mut notices = Vec::with_capacity(found.len());
     for notice in found {
-        notices.push(Row::of(&control, &visit, notice).await?);
+        notices.push(Row::of(control, visit, notice).await?);
     }
-    Ok(page(
-        StatusCode::OK,
-        &LeakedPage {
-            frame: visit.frame("Leaked tokens", Section::Overview),
-            notices,
-            pager,
-        },
-    ))
+    Ok(LeakedPage {
+        frame: visit.frame("Leaked tokens", Section::Overview),
+        notices,
+        pager,
+        problem: problems.of_form(&["token"]),
+        token: Field::area("token", "Access token")
+            .short()
+            .hint("Of any OAuth app of this workspace. Paste the complete token, from the first letter to the last.")
+            .problem(problems.of_field("token")),
+    })
+}
+
+/// `GET leaked-tokens`.
+pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+    let list = list_page(&control, &visit, &Problems::none()).await?;
+    Ok(page(StatusCode::OK, &list))
+}
+
+/// `POST leaked-tokens`: a token that somebody has in their hands ends.
+pub(super) async fn revoke(
+    State(control): State<Arc<Control>>,
+    Here(visit): Here,
+    Posted(fields): Posted,
+) -> Page {
+    let revoked = control
+        .revoke_token_of_any_app(&visit.actor, &visit.workspace.id, fields.text("token"))
+        .await;
+    match revoked {
+        Ok(Revoked::Now { .. }) => Ok(visit.done("/leaked-tokens", "token-revoked")),
+        Ok(Revoked::Expired { .. }) => Ok(visit.done("/leaked-tokens", "token-expired")),
+        Err(error) => {
+            let problems = Problems::of(error)?;
+            let list = list_page(&control, &visit, &problems).await?;
+            Ok(page(problems.status, &list))
+        }
+    }
 }
 
 /// `POST leaked-tokens/{id}/dismiss`.

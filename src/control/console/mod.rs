@@ -149,7 +149,7 @@ fn keys_and_leaks() -> Router<Arc<Control>> {
             "/signing-keys/{kid}/end",
             get(signing_keys::end_form).post(signing_keys::end),
         )
-        .route("/leaked-tokens", get(leaked::list))
+        .route("/leaked-tokens", get(leaked::list).post(leaked::revoke))
         .route("/leaked-tokens/{id}/dismiss", post(leaked::dismiss))
 }
 
