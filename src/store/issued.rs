@@ -51,6 +51,28 @@ fn counted(hour: u64) -> i64 {
     i64::try_from(hour).unwrap_or(i64::MAX)
 }
 
+/// Joins a table of tokens to their app's key, app and workspace, and keeps those that were not ended with others of
+/// one of these. A deleted key has taken its tokens with it.
+macro_rules! not_ended {
+    ($tokens:literal) => {
+        concat!(
+            " JOIN app_keys k ON k.id = ",
+            $tokens,
+            ".app_key AND ",
+            $tokens,
+            ".issued_hour >= k.not_issued_before / 3600 \
+             JOIN apps a ON a.id = ",
+            $tokens,
+            ".app AND ",
+            $tokens,
+            ".issued_hour >= a.not_issued_before / 3600 \
+             JOIN workspaces w ON w.id = a.workspace AND ",
+            $tokens,
+            ".issued_hour >= w.not_issued_before / 3600 "
+        )
+    };
+}
+
 impl Store {
     /// Adds to the counts, and drops those of tokens that have all expired.
     pub(crate) async fn note_issued(
@@ -124,27 +146,22 @@ impl ReadTx {
         now: UnixSeconds,
         leeway_s: u64,
     ) -> Result<u64, StoreError> {
-        // The keys are asked for again: a deleted one has taken its tokens with it.
-        let issued: Option<i64> = sqlx::query_scalar(
-            "SELECT CAST(SUM(i.issued) AS BIGINT) FROM issued_tokens i \
-             JOIN app_keys k ON k.id = i.app_key JOIN apps a ON a.id = i.app JOIN workspaces w ON w.id = a.workspace \
-             WHERE i.app = $1 AND ($2 = '' OR i.app_key = $2) AND i.expires_hour >= $3 \
-             AND i.issued_hour >= k.not_issued_before / 3600 AND i.issued_hour >= a.not_issued_before / 3600 \
-             AND i.issued_hour >= w.not_issued_before / 3600",
-        )
+        let issued: Option<i64> = sqlx::query_scalar(concat!(
+            "SELECT CAST(SUM(i.issued) AS BIGINT) FROM issued_tokens i",
+            not_ended!("i"),
+            "WHERE i.app = $1 AND ($2 = '' OR i.app_key = $2) AND i.expires_hour >= $3",
+        ))
         .bind(app.id.as_str())
         .bind(key.map_or("", KeyId::as_str))
         .bind(hour(now))
         .fetch_one(self.connection())
         .await?;
         // Those alone that are among the issued: whatever else is on the list would hide tokens that live.
-        let revoked: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM revocations r \
-             JOIN app_keys k ON k.id = r.app_key JOIN apps a ON a.id = r.app JOIN workspaces w ON w.id = a.workspace \
-             WHERE r.app = $1 AND ($2 = '' OR r.app_key = $2) AND r.expires_at >= $3 \
-             AND r.issued_hour >= k.not_issued_before / 3600 AND r.issued_hour >= a.not_issued_before / 3600 \
-             AND r.issued_hour >= w.not_issued_before / 3600",
-        )
+        let revoked: i64 = sqlx::query_scalar(concat!(
+            "SELECT COUNT(*) FROM revocations r",
+            not_ended!("r"),
+            "WHERE r.app = $1 AND ($2 = '' OR r.app_key = $2) AND r.expires_at >= $3",
+        ))
         .bind(app.id.as_str())
         .bind(key.map_or("", KeyId::as_str))
         .bind(hour(now) * counted(HOUR) + counted(leeway_s))
@@ -160,14 +177,11 @@ impl ReadTx {
         &mut self,
         now: UnixSeconds,
     ) -> Result<Vec<(String, u64)>, StoreError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT i.signing_key, CAST(SUM(i.issued) AS BIGINT) FROM issued_tokens i \
-             JOIN app_keys k ON k.id = i.app_key JOIN apps a ON a.id = i.app \
-             JOIN workspaces w ON w.id = a.workspace \
-             WHERE i.expires_hour >= $1 AND i.issued_hour >= k.not_issued_before / 3600 \
-             AND i.issued_hour >= a.not_issued_before / 3600 AND i.issued_hour >= w.not_issued_before / 3600 \
-             GROUP BY i.signing_key",
-        )
+        let rows: Vec<(String, i64)> = sqlx::query_as(concat!(
+            "SELECT i.signing_key, CAST(SUM(i.issued) AS BIGINT) FROM issued_tokens i",
+            not_ended!("i"),
+            "WHERE i.expires_hour >= $1 GROUP BY i.signing_key",
+        ))
         .bind(hour(now))
         .fetch_all(self.connection())
         .await?;

@@ -126,7 +126,7 @@ pub(super) async fn overview(State(control): State<Arc<Control>>, Here(visit): H
         None
     };
     let live = live_tokens(&control, &visit, &id).await?;
-    let first_source = visit.may(Action::CreateSource) && {
+    let first_source = connected.total == 0 && visit.may(Action::CreateSource) && {
         let one = Span { after: "", limit: 1 };
         let any = control
             .find_sources(&visit.actor, workspace, &SourceFilter::default(), one)
