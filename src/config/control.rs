@@ -7,7 +7,7 @@ use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 
 use super::ControlPlane;
-use super::file::{self, AuditFile, ControlLimitsFile, RateFile};
+use super::file::{self, AuditFile, ControlLimitsFile, RateFile, Size};
 use super::load::{Check, read};
 use crate::domain::network::Network;
 use crate::store_location::StoreLocation;
@@ -17,6 +17,10 @@ const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// A burst that released SDKs make at once; no limit may be set below it.
 const BURST_MIN: u32 = 16;
+
+/// The least that all requests, or those of one client, may hold: a JSON body of 64 KiB takes a megabyte while it is
+/// handled, and an export as much.
+const HELD_BYTES_MIN: usize = 4 << 20;
 
 /// How often something may happen: `burst` times at once, then `per_second`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +40,10 @@ pub struct ControlLimits {
     pub api_account: Rate,
     /// Management requests of one address without good credentials.
     pub api_address: Rate,
+    /// Bytes that all requests in progress and responses not yet read hold together.
+    pub held_bytes: usize,
+    /// Of them those of one client: an address, or an IPv6 network of 64 bits.
+    pub held_bytes_per_client: usize,
 }
 
 impl Default for ControlLimits {
@@ -46,6 +54,8 @@ impl Default for ControlLimits {
             token_address: rate(500, 20),
             api_account: rate(2_000, 200),
             api_address: rate(500, 20),
+            held_bytes: 128 << 20,
+            held_bytes_per_client: 32 << 20,
         }
     }
 }
@@ -145,12 +155,29 @@ impl Check<'_> {
 
     fn control_limits(&mut self, file: &ControlLimitsFile) -> ControlLimits {
         let default = ControlLimits::default();
+        let held_bytes = self.held_bytes(file.held_bytes.as_ref(), default.held_bytes);
+        // A quarter, and always room for the largest requests.
+        let share = (held_bytes / 4).max(HELD_BYTES_MIN);
         ControlLimits {
+            held_bytes,
+            held_bytes_per_client: self.held_bytes(file.held_bytes_per_client.as_ref(), share),
             token_app: self.rate(file.token_app.as_ref(), default.token_app),
             token_address: self.rate(file.token_address.as_ref(), default.token_address),
             api_account: self.rate(file.api_account.as_ref(), default.api_account),
             api_address: self.rate(file.api_address.as_ref(), default.api_address),
         }
+    }
+
+    fn held_bytes(&mut self, file: Option<&Spanned<Size>>, default: usize) -> usize {
+        let Some(raw) = file else { return default };
+        if raw.value.0 < HELD_BYTES_MIN {
+            self.problem(
+                raw.referenced,
+                "is too small for the largest requests",
+                format!("write {}MiB or more", HELD_BYTES_MIN >> 20),
+            );
+        }
+        raw.value.0
     }
 
     fn rate(&mut self, file: Option<&RateFile>, default: Rate) -> Rate {

@@ -239,6 +239,8 @@ pub struct ControlLimitsFile {
     pub token_address: Option<RateFile>,
     pub api_account: Option<RateFile>,
     pub api_address: Option<RateFile>,
+    pub held_bytes: Option<Spanned<Size>>,
+    pub held_bytes_per_client: Option<Spanned<Size>>,
 }
 
 #[derive(Debug, Deserialize)]

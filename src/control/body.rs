@@ -1,9 +1,12 @@
 //! Bodies of requests: their bound and their media type.
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
+use bytes::BytesMut;
 use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
 
 use super::error::BadRequest;
+use super::memory::Exhausted;
 
 /// The longest body read, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -15,16 +18,34 @@ pub(super) async fn read_body(body: Body) -> Result<Bytes, BadRequest> {
 
 /// Reads a body whole, up to a bound of its own.
 pub(super) async fn read_body_up_to(body: Body, bytes_max: usize) -> Result<Bytes, BadRequest> {
-    axum::body::to_bytes(body, bytes_max).await.map_err(|error| {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(error) = cause {
-            if error.is::<http_body_util::LengthLimitError>() {
-                return BadRequest::TooLarge;
-            }
-            cause = error.source();
+    let promised = body.size_hint().lower();
+    if usize::try_from(promised).map_or(true, |promised| promised > bytes_max) {
+        return Err(BadRequest::TooLarge);
+    }
+    let mut body = body;
+    // Copied as it arrives: a small part would keep all that was read together with it.
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| unreadable(&error))?;
+        let Some(part) = frame.data_ref() else { continue };
+        if part.len() > bytes_max - whole.len() {
+            return Err(BadRequest::TooLarge);
         }
-        BadRequest::Broken
-    })
+        whole.extend_from_slice(part);
+    }
+    Ok(whole.freeze())
+}
+
+/// Why a body ended early.
+fn unreadable(error: &axum::Error) -> BadRequest {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(bound) = error.downcast_ref::<Exhausted>() {
+            return BadRequest::Exhausted(*bound);
+        }
+        cause = error.source();
+    }
+    BadRequest::Broken
 }
 
 /// Whether a JSON text escapes a NUL character. No text here has one, and not every store can hold one; unescaped,

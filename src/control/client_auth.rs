@@ -9,7 +9,7 @@ use http::{HeaderMap, header};
 
 use super::Control;
 use super::body::{has_media_type, read_body};
-use super::error::TokenError;
+use super::error::{BadRequest, TokenError};
 use super::form::Form;
 use super::limits::ClientAddress;
 use super::provers::Prover;
@@ -147,7 +147,12 @@ impl Control {
 
     /// Counts a request that proved no app, and asks its sender to wait where there were too many of them.
     pub(super) fn slow_down(&self, from: ClientAddress, error: TokenError) -> TokenError {
-        if matches!(error, TokenError::TooMany(_) | TokenError::Control(_)) {
+        if matches!(
+            error,
+            TokenError::TooMany(_)
+                | TokenError::Control(_)
+                | TokenError::Unreadable(BadRequest::Exhausted(_))
+        ) {
             return error;
         }
         match self.limits.unproven_token_request(from) {

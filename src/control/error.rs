@@ -12,6 +12,7 @@ use thiserror::Error;
 pub use super::conflict::Conflict;
 use super::keys::UnreadableKey;
 use super::limits::Wait;
+use super::memory::Exhausted;
 use crate::domain::client_assertion::AssertionError;
 use crate::domain::issue::IssueError;
 use crate::domain::role::Action;
@@ -149,6 +150,9 @@ pub enum BadRequest {
     IdempotencyKey,
     #[error("this path does not serve the request's method")]
     Method,
+    /// There is no memory for the request or its response.
+    #[error("{0}")]
+    Exhausted(Exhausted),
 }
 
 /// An RFC 9457 problem document.
@@ -224,8 +228,10 @@ impl IntoResponse for ControlError {
         };
         let mut response = json(status, "application/problem+json", &problem);
         note_failure(&mut response, &self);
-        if let Self::TooMany(wait) = self {
-            say_when(&mut response, wait);
+        match self {
+            Self::TooMany(wait) => say_when(&mut response, wait),
+            Self::Request(fault) => fault.say_when(&mut response),
+            _ => {}
         }
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"portcullis\"");
@@ -236,7 +242,14 @@ impl IntoResponse for ControlError {
 }
 
 impl BadRequest {
-    const fn status(self) -> (StatusCode, &'static str, &'static str) {
+    /// Says in a response when to try again, where that helps.
+    pub(super) fn say_when(self, response: &mut Response) {
+        if let Self::Exhausted(_) = self {
+            say_when(response, Exhausted::RETRY_AFTER);
+        }
+    }
+
+    pub(super) const fn status(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::TooLarge | Self::ReportTooLarge => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large")
@@ -253,6 +266,14 @@ impl BadRequest {
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
                 "Method not allowed",
+            ),
+            Self::Exhausted(Exhausted::Server) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded")
+            }
+            Self::Exhausted(Exhausted::Client) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "Too many requests",
             ),
         }
     }
@@ -356,6 +377,12 @@ impl TokenError {
             }
             Self::Bearer => (StatusCode::UNAUTHORIZED, "invalid_token"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
+            Self::Unreadable(BadRequest::Exhausted(Exhausted::Server)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
+            }
+            Self::Unreadable(BadRequest::Exhausted(Exhausted::Client)) => {
+                (StatusCode::TOO_MANY_REQUESTS, "slow_down")
+            }
             Self::Unreadable(fault) => (fault.status().0, "invalid_request"),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request"),
             Self::Control(_) => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
@@ -384,8 +411,10 @@ impl IntoResponse for TokenError {
         if let Self::Control(fault) = &self {
             note_failure(&mut response, fault);
         }
-        if let Self::TooMany(wait) = self {
-            say_when(&mut response, wait);
+        match self {
+            Self::TooMany(wait) => say_when(&mut response, wait),
+            Self::Unreadable(fault) => fault.say_when(&mut response),
+            _ => {}
         }
         let challenge = match self {
             Self::Authorization => Some(HeaderValue::from_static("Basic realm=\"portcullis\"")),

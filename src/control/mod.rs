@@ -26,7 +26,9 @@ mod leaked;
 pub mod limits;
 mod login;
 mod members;
+mod memory;
 mod metadata;
+mod metered;
 pub mod oidc;
 mod passwords;
 mod pending;
@@ -49,7 +51,7 @@ mod trail;
 mod uses;
 mod workspaces;
 
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -85,6 +87,7 @@ use cookies::Cookies;
 use github::Github;
 use keys::{KeyRing, UnreadableKey};
 use limits::Limits;
+use memory::MemoryBudget;
 use oidc::Provider;
 use passwords::Hashing;
 use provers::Provers;
@@ -169,6 +172,7 @@ pub struct Control {
     provers: Provers,
     uses: Uses,
     limits: Limits,
+    memory: Arc<MemoryBudget>,
     audit_retention: Duration,
     hashing: Hashing,
     refusals: Refusals,
@@ -232,6 +236,7 @@ impl Control {
         Ok(Self {
             store,
             audit_retention: settings.audit_retention,
+            memory: MemoryBudget::new(&settings.limits)?,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
             hashing: Hashing::new()?,
             refusals: Refusals::default(),
@@ -292,6 +297,9 @@ impl Control {
     pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(self.tokens_issued.clone()))?;
         registry.register(Box::new(self.hashing.computed().clone()))?;
+        let (held_bytes, rejections) = self.memory.metrics();
+        registry.register(Box::new(held_bytes))?;
+        registry.register(Box::new(rejections))?;
         registry.register(Box::new(self.store_failures.clone()))
     }
 

@@ -1,6 +1,5 @@
 //! The listener: connections in, bounded in number, time and size; the background work beside them.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,10 +21,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::Control;
-use super::api::{is_for_clients, routes};
+use super::api::routes;
 pub use super::connections::Bounds;
 use super::connections::{Places, Pulse, Taken};
-use super::error::{BadRequest, ControlError, StoreFailure, TokenError};
+use super::error::{BadRequest, StoreFailure};
+use super::metered::{self, Unanswered, refusal};
 
 /// How long a whole request may take, its body and our answer included.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
@@ -35,7 +35,23 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 100;
-const STREAMS_MAX: u32 = 128;
+
+/// Requests that an HTTP/2 connection may have in progress.
+const STREAMS_MAX: u32 = 32;
+
+/// The longest header list over HTTP/2, in bytes: decoded, a list of short fields takes many times as much.
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+
+/// What an HTTP/2 client may send before anything of it is read: on one stream, and on all of a connection (no
+/// less is possible there, RFC 9113 section 6.9.2).
+const STREAM_WINDOW_BYTES: u32 = 32 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 65_535;
+
+/// The most of a response that waits in an HTTP/2 stream before the next part is asked for.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Stream errors by the client until its connection is closed.
+const STREAM_ERRORS_MAX: usize = 64;
 
 /// Serves the token endpoint, the key set and the management API on `listener` until `shutdown`, then lets the
 /// requests under way finish. Kept connections may send one more within `grace`: its answer is their last.
@@ -80,11 +96,13 @@ pub async fn serve_within(
                 beating.beat();
                 let from = control.limits.client_address(peer.ip(), request.headers());
                 request.extensions_mut().insert(from);
-                let (answer, pulse) = (service.call(request), Arc::clone(&beating));
+                let (service, pulse) = (service.clone(), Arc::clone(&beating));
+                let memory = Arc::clone(&control.memory);
                 async move {
-                    let answer = answer.await?;
+                    let routed = async |request| service.call(request).await.unwrap_or_else(|never| match never {});
+                    let answer = metered::serve(&memory, from.0, request, routed).await?;
                     pulse.beat();
-                    Ok::<_, Infallible>(answer.map(|body| Taken::body(body, pulse)))
+                    Ok::<_, Unanswered>(answer.map(|body| Taken::body(body, pulse)))
                 }
             });
             let connection = builder(&bounds)
@@ -171,8 +189,12 @@ fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(bounds.head)
-        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-        .max_concurrent_streams(STREAMS_MAX);
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_local_error_reset_streams(STREAM_ERRORS_MAX);
     builder
 }
 
@@ -198,10 +220,9 @@ async fn count_failures(State(control): State<Arc<Control>>, request: Request, n
 
 /// Ends a request that takes too long, in the form that its path answers in.
 async fn deadline(request: Request, next: Next) -> Response {
-    let for_clients = is_for_clients(request.uri().path());
+    let path = request.uri().path().to_owned();
     match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
         Ok(response) => response,
-        Err(_) if for_clients => TokenError::Unreadable(BadRequest::Timeout).into_response(),
-        Err(_) => ControlError::Request(BadRequest::Timeout).into_response(),
+        Err(_) => refusal(&path, BadRequest::Timeout).await,
     }
 }

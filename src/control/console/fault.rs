@@ -74,12 +74,29 @@ impl Fault {
                     "Nothing was changed. You may have signed in again since it was opened: go back, reload the page and send it once more.",
                 ),
             ),
+            Self::Unreadable(error @ BadRequest::Exhausted(_)) => {
+                let (status, _, title) = error.status();
+                (
+                    status,
+                    title,
+                    format!("{} Nothing was changed.", sentence(&error.to_string())),
+                )
+            }
             Self::Unreadable(error) => (
                 StatusCode::BAD_REQUEST,
                 "What you sent could not be read",
                 format!("{} Nothing was changed.", sentence(&error.to_string())),
             ),
             Self::Control(error) => of_control(error),
+        }
+    }
+}
+
+impl Fault {
+    /// Says in an answer when to try again, where that helps.
+    fn say_when(&self, answer: &mut Response) {
+        if let Self::Unreadable(fault) = self {
+            fault.say_when(answer);
         }
     }
 }
@@ -150,6 +167,7 @@ impl IntoResponse for Fault {
                 do_next,
             },
         );
+        self.say_when(&mut answer);
         answer.extensions_mut().insert(Arc::new(self));
         answer
     }
@@ -165,7 +183,7 @@ pub(super) async fn explain(control: &Control, visit: &Visit, fault: &Fault) -> 
             .unwrap_or_default(),
         _ => Vec::new(),
     };
-    page(
+    let mut answer = page(
         status,
         &FaultPage {
             frame: visit.frame(what, Section::None),
@@ -173,7 +191,9 @@ pub(super) async fn explain(control: &Control, visit: &Visit, fault: &Fault) -> 
             do_next,
             owners,
         },
-    )
+    );
+    fault.say_when(&mut answer);
+    answer
 }
 
 /// A path or a method that the console does not serve.

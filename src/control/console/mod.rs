@@ -42,6 +42,8 @@ use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, header};
 
 use super::Control;
+use super::error::BadRequest;
+use fault::Fault;
 
 /// Nothing but what this server sends is run, shown, sent to or framed, and nobody frames it.
 const CONTENT_SECURITY_POLICY: &str =
@@ -174,6 +176,11 @@ async fn guarded(mut response: Response) -> Response {
             .insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// A page for a request that is refused before anything looks at it.
+pub(super) async fn refusal(fault: BadRequest) -> Response {
+    guarded(Fault::Unreadable(fault).into_response()).await
 }
 
 /// An answer that sends the browser to another page, by GET whatever the request was.
