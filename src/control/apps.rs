@@ -323,7 +323,10 @@ impl Control {
             id: self.ids.make("key", KeyId::parse, now)?,
             app: app.clone(),
             name: name(&new.name, &format!("{field}name"))?,
-            pem: new.pem.trim().to_owned(),
+            // The key, and nothing that was pasted around it.
+            pem: public
+                .to_pem()
+                .map_err(|error| ControlError::invalid(format!("{field}pem"), error.to_string()))?,
             thumbprint: public.thumbprint().to_string(),
             algorithm,
             created_at: now,

@@ -31,7 +31,7 @@ const KEPT_FOR: Duration = Duration::from_secs(3_600);
 const REPORTS_AT_ONCE: usize = 2;
 
 /// Large reports held at once, each of another sender.
-const LARGE_AT_ONCE: usize = 4;
+const LARGE_AT_ONCE: usize = 2;
 
 /// What GitHub publishes.
 #[derive(Deserialize)]

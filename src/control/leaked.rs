@@ -26,6 +26,7 @@ use super::connections::Place;
 use super::error::{BadRequest, ControlError, json};
 use super::github::Github;
 use super::limits::ClientAddress;
+use super::memory::Reservation;
 use super::revoke::{OwnToken, revoke_change};
 use crate::domain::digest::sha256;
 use crate::domain::ids::WorkspaceId;
@@ -244,7 +245,12 @@ async fn receive(
             .ok()
             .flatten()
             .and_then(|free| github.large.seat(free, from.0));
-        (Some(place.ok_or(ControlError::Busy)?), REPORT_BYTES_MAX)
+        let place = place.ok_or(ControlError::Busy)?;
+        // It may be larger than a client's share, and places of its own bound it.
+        if let Some(reservation) = request.extensions().get::<Arc<Reservation>>() {
+            reservation.leave_client_share();
+        }
+        (Some(place), REPORT_BYTES_MAX)
     };
     let body = read_body_up_to(request.into_body(), bytes_max);
     let body = tokio::time::timeout(BODY_WITHIN, body)

@@ -156,7 +156,10 @@ impl MemoryBudget {
     pub fn reserve_rejection(self: &Arc<Self>, client: IpAddr) -> Result<Reservation, Exhausted> {
         let rejection = self.empty(client);
         let with_rejections = |bytes: usize| bytes.saturating_add(bytes / REJECTIONS_PART);
-        let (bytes, own) = (with_rejections(self.bytes), with_rejections(self.bytes_per_client));
+        let (bytes, own) = (
+            with_rejections(self.bytes),
+            with_rejections(self.bytes_per_client),
+        );
         rejection.grow_within(REJECTION_BYTES, |all, of_client| {
             if of_client > own {
                 Err(Exhausted::Client)
@@ -222,7 +225,11 @@ impl Reservation {
         if self.is_shared() {
             let most = self.budget.bytes;
             return self.grow_within(bytes, |all, _| {
-                if all > most { Err(Exhausted::Server) } else { Ok(()) }
+                if all > most {
+                    Err(Exhausted::Server)
+                } else {
+                    Ok(())
+                }
             });
         }
         self.grow_within(bytes, |all, own| self.budget.admit(all, own))
@@ -369,10 +376,7 @@ mod tests {
             }
         }
         assert!(budget.reserve(client(99), 12 * KIB).is_ok());
-        assert_eq!(
-            budget.reserve(client(0), 4 * KIB).err(),
-            Some(Exhausted::Server)
-        );
+        assert_eq!(budget.reserve(client(0), 4 * KIB).err(), Some(Exhausted::Server));
     }
 
     #[test]

@@ -99,7 +99,8 @@ pub async fn serve_within(
                 let (service, pulse) = (service.clone(), Arc::clone(&beating));
                 let memory = Arc::clone(&control.memory);
                 async move {
-                    let routed = async |request| service.call(request).await.unwrap_or_else(|never| match never {});
+                    let routed =
+                        async |request| service.call(request).await.unwrap_or_else(|never| match never {});
                     let answer = metered::serve(&memory, from.0, request, routed).await?;
                     pulse.beat();
                     Ok::<_, Unanswered>(answer.map(|body| Taken::body(body, pulse)))

@@ -11,6 +11,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use pkcs1::der::asn1::{AnyRef, BitStringRef};
 use pkcs1::der::{Decode as _, Encode as _};
 use spki::ObjectIdentifier;
 use thiserror::Error;
@@ -164,6 +165,27 @@ impl PublicKey {
         }
     }
 
+    /// The key as a PEM block of its `SubjectPublicKeyInfo` (RFC 7468 section 13), without a line's end after it. Two
+    /// texts of one key have one such form, and nothing that stood around them.
+    ///
+    /// # Errors
+    /// [`InvalidPublicKey::Numbers`] where the key cannot be encoded.
+    pub fn to_pem(&self) -> Result<String, InvalidPublicKey> {
+        let numbers = |_| InvalidPublicKey::Numbers;
+        let (oid, parameters) = match self {
+            Self::Rsa { .. } => (OID_RSA, Some(AnyRef::NULL)),
+            Self::P256 { .. } => (OID_EC, Some(AnyRef::from(&OID_P256))),
+            Self::Ed25519 { .. } => (OID_ED25519, None),
+        };
+        let bits = self.bits().ok_or(InvalidPublicKey::Numbers)?;
+        let info = spki::SubjectPublicKeyInfo {
+            algorithm: spki::AlgorithmIdentifier { oid, parameters },
+            subject_public_key: BitStringRef::from_bytes(&bits).map_err(numbers)?,
+        };
+        let der = info.to_der().map_err(numbers)?;
+        Ok(pem_text("PUBLIC KEY", &STANDARD.encode(der)))
+    }
+
     /// Reads a DER `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7).
     ///
     /// # Errors
@@ -309,7 +331,12 @@ impl PublicKey {
         if !self.fits(algorithm) {
             return None;
         }
-        let bytes = match self {
+        ParsedPublicKey::new(algorithm.verification(), self.bits()?).ok()
+    }
+
+    /// The key's own bytes, as they stand in its `SubjectPublicKeyInfo`.
+    fn bits(&self) -> Option<Vec<u8>> {
+        Some(match self {
             Self::Rsa { n, e } => pkcs1::RsaPublicKey {
                 modulus: pkcs1::UintRef::new(n).ok()?,
                 public_exponent: pkcs1::UintRef::new(e).ok()?,
@@ -318,9 +345,36 @@ impl PublicKey {
             .ok()?,
             Self::P256 { x, y } => [&[0x04], &x[..], &y[..]].concat(),
             Self::Ed25519 { x } => x.to_vec(),
-        };
-        ParsedPublicKey::new(algorithm.verification(), bytes).ok()
+        })
     }
+}
+
+/// A PEM text without what stands around its first block, in lines of 64 letters. A text without a block stays.
+#[must_use]
+pub fn pem_block(text: &str) -> String {
+    let block = || {
+        let (_, after) = text.split_once("-----BEGIN ")?;
+        let (label, after) = after.split_once("-----")?;
+        let (body, _) = after.split_once("-----END ")?;
+        let letters: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+        Some(pem_text(label, &letters))
+    };
+    block().unwrap_or_else(|| text.to_owned())
+}
+
+/// A PEM block of these letters of base64 (RFC 7468 section 3).
+fn pem_text(label: &str, letters: &str) -> String {
+    let mut text = format!("-----BEGIN {label}-----\n");
+    for (at, letter) in letters.chars().enumerate() {
+        if at > 0 && at % 64 == 0 {
+            text.push('\n');
+        }
+        text.push(letter);
+    }
+    text.push_str("\n-----END ");
+    text.push_str(label);
+    text.push_str("-----");
+    text
 }
 
 fn strip_zeros(bytes: &[u8]) -> &[u8] {

@@ -5,6 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use futures::TryStreamExt as _;
 use sqlx::FromRow;
 
 use super::{ReadTx, Store, StoreError, WriteTx, moment, seconds};
@@ -15,6 +16,9 @@ use crate::domain::time::UnixSeconds;
 /// All that a row says, in the order of the table.
 const COLUMNS: &str = "position, id, workspace, at, action, actor_type, actor_id, actor_name, address, \
      resource_type, resource_id, resource_name, changed_from, changed_to, hash";
+
+/// Events are read until they take this many bytes. The change of a member's roles has a hundred kilobytes.
+const BYTES_AT_ONCE: usize = 128 << 10;
 
 /// One row of the trail as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +138,35 @@ impl KeptRow {
     }
 }
 
+/// Whether there may be more events behind these, of which up to `limit` were asked for.
+pub fn may_go_on(found: &[AuditRow], limit: u32) -> bool {
+    let is_full = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+    is_full || found.iter().map(AuditRow::bytes).sum::<usize>() >= BYTES_AT_ONCE
+}
+
 impl AuditRow {
+    /// What the row takes, in bytes.
+    fn bytes(&self) -> usize {
+        let texts = [
+            &self.id,
+            &self.action,
+            &self.actor_type,
+            &self.actor_id,
+            &self.actor_name,
+            &self.resource_type,
+            &self.resource_id,
+            &self.resource_name,
+        ];
+        let optional = [
+            &self.workspace,
+            &self.address,
+            &self.changed_from,
+            &self.changed_to,
+        ];
+        let optional = optional.into_iter().flatten();
+        size_of::<Self>() + texts.into_iter().chain(optional).map(String::len).sum::<usize>()
+    }
+
     /// The hash of this row at `position`, after a row whose hash is `before`.
     fn hash(&self, position: i64, before: &str) -> String {
         let mut chain = Chain::new("portcullis audit event, first form");
@@ -199,7 +231,8 @@ impl WriteTx {
 }
 
 impl ReadTx {
-    /// Up to `limit` events of a workspace, the newest first, older than the event `after` where it is not empty.
+    /// Up to `limit` events of a workspace, the newest first, older than the event `after` where it is not empty. Fewer
+    /// where they are large: [`may_go_on`] tells whether there may be more.
     pub(crate) async fn audit_events(
         &mut self,
         workspace: &WorkspaceId,
@@ -248,10 +281,16 @@ impl ReadTx {
         for number in numbers {
             query = query.bind(number);
         }
-        let rows = query.fetch_all(self.connection()).await?;
-        rows.into_iter()
-            .map(|row| Ok(KeptRow::try_from(row)?.row))
-            .collect()
+        let mut rows = query.fetch(self.connection());
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        while bytes < BYTES_AT_ONCE
+            && let Some(row) = rows.try_next().await?
+        {
+            let row = KeptRow::try_from(row)?.row;
+            bytes += row.bytes();
+            found.push(row);
+        }
+        Ok(found)
     }
 
     /// Up to `limit` rows after a position, in the order of the chain.

@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, FromRow};
 use super::search::folded;
 use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
-use crate::domain::key::Algorithm;
+use crate::domain::key::{Algorithm, pem_block};
 use crate::domain::name::Name;
 use crate::domain::scope::ScopeSet;
 use crate::domain::time::{TokenLifetime, UnixSeconds};
@@ -132,7 +132,8 @@ impl TryFrom<AppKeyRow> for AppKey {
             id: KeyId::parse(&row.id).map_err(|_| damaged())?,
             app: AppId::parse(&row.app).map_err(|_| damaged())?,
             name: Name::kept(&row.name).map_err(|_| damaged())?,
-            pem: row.pem,
+            // Earlier builds stored what was pasted, with everything around the key.
+            pem: pem_block(&row.pem),
             thumbprint: row.thumbprint,
             algorithm: Algorithm::parse(&row.algorithm).ok_or_else(damaged)?,
             created_at: moment(row.created_at, "app_keys")?,

@@ -1,14 +1,14 @@
 //! OAuth apps and their keys in the API's form.
 
 use axum::extract::{FromRequestParts, State};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Begun, Creation, Tagged, still_there};
-use super::request::{InWorkspace, Json, List, PageQuery, flag};
+use super::request::{InWorkspace, Json, PageQuery, flag};
 use super::{Shared, at_text};
 use crate::control::apps::{AppChange, AppDetails, NewApp, NewAppKey};
 use crate::control::error::ControlError;
@@ -71,13 +71,13 @@ pub async fn list(
     State(control): Shared,
     at: InWorkspace,
     query: PageQuery,
-) -> Result<axum::Json<List<AppJson>>, ControlError> {
-    let found = control.apps(&at.actor, &at.workspace, query.page()).await?;
-    Ok(axum::Json(query.list(
-        found,
-        |item| item.app.id.as_str(),
-        AppJson::from,
-    )))
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.apps(&at.actor, &at.workspace, part).await?;
+        page.add(found, |item| item.app.id.as_str(), AppJson::from)?;
+    }
+    page.finish()
 }
 
 pub async fn create(

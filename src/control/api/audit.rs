@@ -12,13 +12,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::request::{InWorkspace, List, PageQuery, query};
+use super::request::{InWorkspace, PageQuery, query};
 use super::{Shared, at_text, moment};
 use crate::control::Control;
 use crate::control::error::ControlError;
 use crate::control::form::Form;
 use crate::domain::ids::ID_BYTES_MAX;
-use crate::store::audit::{AuditFilter, AuditRow};
+use crate::store::audit::{AuditFilter, AuditRow, may_go_on};
 use crate::store::directory::Page;
 
 /// Events read at once for an export.
@@ -134,7 +134,7 @@ impl<S: Sync> FromRequestParts<S> for EventsQuery {
         let query = query(parts, &known)?;
         Ok(Self {
             filter: filter(&query)?,
-            page: PageQuery::of(&query)?,
+            page: PageQuery::of(&query, parts)?,
         })
     }
 }
@@ -143,15 +143,17 @@ pub async fn list(
     State(control): Shared,
     at: InWorkspace,
     query: EventsQuery,
-) -> Result<axum::Json<List<EventJson>>, ControlError> {
-    let found = control
-        .audit_events(&at.actor, &at.workspace, &query.filter, query.page.page())
-        .await?;
-    Ok(axum::Json(query.page.list(
-        found,
-        |event| event.id.as_str(),
-        EventJson::from,
-    )))
+) -> Result<Response, ControlError> {
+    let mut page = query.page.page();
+    while let Some(part) = page.next_part() {
+        let asked = part.limit;
+        let found = control
+            .audit_events(&at.actor, &at.workspace, &query.filter, part)
+            .await?;
+        let goes_on = may_go_on(&found, asked);
+        page.add_part(found, goes_on, |event| event.id.as_str(), EventJson::from)?;
+    }
+    page.finish()
 }
 
 /// Which events, and in which form.
@@ -254,7 +256,7 @@ impl Export {
             .control
             .audit_events(&self.at.actor, &self.at.workspace, &self.query.filter, page)
             .await?;
-        self.ended = found.len() < usize::try_from(EXPORTED_AT_ONCE).unwrap_or(usize::MAX);
+        self.ended = !may_go_on(&found, EXPORTED_AT_ONCE);
         if let Some(last) = found.last() {
             self.after = last.id.chars().take(ID_BYTES_MAX).collect();
         }

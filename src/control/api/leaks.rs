@@ -1,11 +1,12 @@
 //! Notices of leaked tokens in the API's form.
 
 use axum::extract::State;
+use axum::response::Response;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::request::{InWorkspace, List, PageQuery};
+use super::request::{InWorkspace, PageQuery};
 use super::{Shared, at_text};
 use crate::control::error::ControlError;
 use crate::store::leaked::LeakNotice;
@@ -45,15 +46,13 @@ pub async fn list(
     State(control): Shared,
     at: InWorkspace,
     query: PageQuery,
-) -> Result<axum::Json<List<LeakJson>>, ControlError> {
-    let found = control
-        .leaked_tokens(&at.actor, &at.workspace, query.page())
-        .await?;
-    Ok(axum::Json(query.list(
-        found,
-        |item| item.id.as_str(),
-        LeakJson::from,
-    )))
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.leaked_tokens(&at.actor, &at.workspace, part).await?;
+        page.add(found, |item| item.id.as_str(), LeakJson::from)?;
+    }
+    page.finish()
 }
 
 pub async fn dismiss(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {

@@ -1,14 +1,14 @@
 //! Members, invitations and API tokens in the API's form.
 
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Creation, Tagged};
-use super::request::{InWorkspace, Json, List, PageQuery};
+use super::request::{InWorkspace, Json, PageQuery};
 use super::{Shared, at_text, moment};
 use crate::control::error::ControlError;
 use crate::control::invitations::{Invited, NewMember};
@@ -107,13 +107,13 @@ pub async fn list(
     State(control): Shared,
     at: InWorkspace,
     query: PageQuery,
-) -> Result<axum::Json<List<MemberJson>>, ControlError> {
-    let found = control.members(&at.actor, &at.workspace, query.page()).await?;
-    Ok(axum::Json(query.list(
-        found,
-        |member| member.id.as_str(),
-        MemberJson::from,
-    )))
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.members(&at.actor, &at.workspace, part).await?;
+        page.add(found, |member| member.id.as_str(), MemberJson::from)?;
+    }
+    page.finish()
 }
 
 pub async fn invite(
@@ -227,13 +227,13 @@ pub async fn list_tokens(
     State(control): Shared,
     at: InWorkspace,
     query: PageQuery,
-) -> Result<axum::Json<List<ApiTokenJson>>, ControlError> {
-    let found = control.api_tokens(&at.actor, &at.workspace, query.page()).await?;
-    Ok(axum::Json(query.list(
-        found,
-        |token| token.id.as_str(),
-        ApiTokenJson::from,
-    )))
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.api_tokens(&at.actor, &at.workspace, part).await?;
+        page.add(found, |token| token.id.as_str(), ApiTokenJson::from)?;
+    }
+    page.finish()
 }
 
 pub async fn create_token(

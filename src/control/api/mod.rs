@@ -4,6 +4,7 @@ mod apps;
 mod audit;
 mod conditions;
 mod leaks;
+mod list;
 mod members;
 mod openapi;
 mod request;

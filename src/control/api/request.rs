@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::conditions::if_match;
+use super::list::ListPage;
 use super::session::in_session;
 use crate::control::Control;
 use crate::control::actor::Actor;
@@ -20,8 +21,8 @@ use crate::control::body::{has_media_type, has_nul_escape, read_body};
 use crate::control::error::{BadRequest, ControlError};
 use crate::control::form::Form;
 use crate::control::limits::ClientAddress;
+use crate::control::memory::Reservation;
 use crate::domain::ids::{AppId, ID_BYTES_MAX, KeyId, MemberId, SourceId, WorkspaceId};
-use crate::store::directory::Page;
 use crate::store::members::Member;
 use crate::store::standing::Credential;
 
@@ -117,19 +118,21 @@ fn json_error(path: &str, error: &serde_json::Error) -> ControlError {
 pub struct PageQuery {
     limit: u32,
     after: String,
+    /// What the request may hold, its page too.
+    reservation: Option<Arc<Reservation>>,
 }
 
 impl<S: Sync> FromRequestParts<S> for PageQuery {
     type Rejection = ControlError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
-        Self::of(&query(parts, &["limit", "after"])?)
+        Self::of(&query(parts, &["limit", "after"])?, parts)
     }
 }
 
 impl PageQuery {
     /// The page that a query asks for.
-    pub fn of(query: &Form) -> Result<Self, ControlError> {
+    pub fn of(query: &Form, parts: &Parts) -> Result<Self, ControlError> {
         let limit = query
             .get("limit")
             .map_or(Some(PAGE_ITEMS), |text| text.parse().ok());
@@ -148,27 +151,13 @@ impl PageQuery {
         Ok(Self {
             limit,
             after: after.to_owned(),
+            reservation: parts.extensions.get().cloned(),
         })
     }
 
-    /// The page, and one item more: its presence says that there is a next page.
-    pub fn page(&self) -> Page<'_> {
-        Page {
-            after: &self.after,
-            limit: self.limit + 1,
-        }
-    }
-
-    /// The page's JSON form. `id` is the cursor of an item.
-    pub fn list<T, J>(&self, mut items: Vec<T>, id: impl Fn(&T) -> &str, json: impl Fn(T) -> J) -> List<J> {
-        let kept = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let more = items.len() > kept;
-        items.truncate(kept);
-        let next = items.last().filter(|_| more).map(|item| id(item).to_owned());
-        List {
-            items: items.into_iter().map(json).collect(),
-            next,
-        }
+    /// The page, to be written.
+    pub fn page(&self) -> ListPage {
+        ListPage::new(self.limit, &self.after, self.reservation.clone())
     }
 }
 

@@ -1,13 +1,14 @@
 //! Sources, their connections and their enforcement in the API's form.
 
 use axum::extract::{FromRequestParts, State};
+use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Begun, Creation, Tagged, still_there};
-use super::request::{InWorkspace, Json, List, NewName, PageQuery, flag};
+use super::request::{InWorkspace, Json, NewName, PageQuery, flag};
 use super::{Shared, at_text};
 use crate::control::error::ControlError;
 use crate::control::sources::NewSource;
@@ -54,13 +55,13 @@ pub async fn list(
     State(control): Shared,
     at: InWorkspace,
     query: PageQuery,
-) -> Result<axum::Json<List<SourceJson>>, ControlError> {
-    let found = control.sources(&at.actor, &at.workspace, query.page()).await?;
-    Ok(axum::Json(query.list(
-        found,
-        |source| source.id.as_str(),
-        SourceJson::from,
-    )))
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.sources(&at.actor, &at.workspace, part).await?;
+        page.add(found, |source| source.id.as_str(), SourceJson::from)?;
+    }
+    page.finish()
 }
 
 pub async fn create(State(control): Shared, at: InWorkspace, new: Creation<NewSource>) -> Shown {

@@ -1,11 +1,12 @@
 //! Workspaces in the API's form.
 
 use axum::extract::State;
+use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::conditions::{Begun, Creation, Tagged, still_there};
-use super::request::{Caller, InWorkspace, Json, List, NewName, PageQuery};
+use super::request::{Caller, InWorkspace, Json, NewName, PageQuery};
 use super::{Shared, at_text};
 use crate::control::error::ControlError;
 use crate::domain::ids::WorkspaceId;
@@ -33,13 +34,13 @@ pub async fn list(
     State(control): Shared,
     Caller(caller): Caller,
     query: PageQuery,
-) -> Result<axum::Json<List<WorkspaceJson>>, ControlError> {
-    let found = control.workspaces_of(&caller, query.page()).await?;
-    Ok(axum::Json(query.list(
-        found,
-        |workspace| workspace.id.as_str(),
-        WorkspaceJson::from,
-    )))
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.workspaces_of(&caller, part).await?;
+        page.add(found, |workspace| workspace.id.as_str(), WorkspaceJson::from)?;
+    }
+    page.finish()
 }
 
 pub async fn create(

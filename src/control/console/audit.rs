@@ -14,7 +14,7 @@ use super::visit::{Here, Visit};
 use crate::control::Control;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
-use crate::store::audit::{AuditFilter, AuditRow};
+use crate::store::audit::{AuditFilter, AuditRow, may_go_on};
 use crate::store::directory::Page as Span;
 
 /// An event in a few words.
@@ -128,7 +128,11 @@ pub(super) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         encoded(since),
         encoded(until)
     );
-    let pager = Pager::cut(&mut found, "events", &path, after, |row| row.id.as_str());
+    let goes_on = may_go_on(&found, span.limit);
+    let mut pager = Pager::cut(&mut found, "events", &path, after, |row| row.id.as_str());
+    if let Some(last) = found.last().filter(|_| goes_on) {
+        pager.go_on(&path, &last.id);
+    }
     Ok(page(
         StatusCode::OK,
         &AuditPage {

@@ -311,6 +311,11 @@ impl Pager {
         }
     }
 
+    /// Says that the list goes on behind this item, although the page has room for more.
+    pub fn go_on(&mut self, path: &str, last: &str) {
+        self.next = Some(format!("{path}&after={}", encoded(last)));
+    }
+
     /// What stands behind "none found".
     pub fn so_far(&self) -> &'static str {
         if self.stopped { " so far" } else { "" }
