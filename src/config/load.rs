@@ -575,6 +575,28 @@ issuers:
     }
 
     #[test]
+    fn control_plane_memory_budget_has_a_minimum() {
+        let read = |limits: &str| {
+            let listen = r#"listen: "127.0.0.1:8081", store: "sqlite:x.db""#;
+            loaded(&format!(
+                "version: 1\ncontrol_plane: {{{listen}, limits: {limits}}}\n"
+            ))
+        };
+        let held = |limits: &str| {
+            let limits = read(limits).unwrap().control_plane.unwrap().limits;
+            (limits.held_bytes >> 20, limits.held_bytes_per_client >> 20)
+        };
+        assert_eq!(held("{}"), (128, 32));
+        assert_eq!(held("{held_bytes: 64MiB}"), (64, 16));
+        assert_eq!(held("{held_bytes: 8MiB}"), (8, 4));
+        assert_eq!(held("{held_bytes_per_client: 128MiB}"), (128, 128));
+        for small in ["{held_bytes: 1MiB}", "{held_bytes_per_client: 100KiB}"] {
+            let error = read(small).unwrap_err().to_string();
+            assert!(error.contains("hint: write 4MiB or more"), "{error}");
+        }
+    }
+
+    #[test]
     fn several_problems_are_reported_together() {
         let text = GOOD
             .replace("upstream: tracking", "upstream: other")

@@ -40,8 +40,8 @@ const REJECTIONS_PART: usize = 8;
 #[cfg(test)]
 const CONNECTION_BYTES: usize = 216 << 10;
 
-/// The most that work takes that no request holds for long, in bytes: two password hashes (19 MiB each) and the
-/// rows that ten readers of a database have in hand (4 MiB each).
+/// The most that work takes that no request holds for long, in bytes: two password hashes (19 MiB each), and what six
+/// readers of the database have in hand (6 MiB each: 32 apps with a thousand connected sources each).
 #[cfg(test)]
 const WORK_BYTES: usize = 80 << 20;
 

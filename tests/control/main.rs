@@ -24,6 +24,7 @@ mod leaked;
 mod limits;
 mod management;
 mod members;
+mod memory;
 mod on_postgres;
 mod openapi;
 #[path = "../support/postgres.rs"]
