@@ -17,7 +17,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
-use self::config::config;
+use self::config::{PUBLIC_HOST, config};
 use super::Failure;
 use super::planes::Planes;
 use super::sample_upstream;
@@ -167,7 +167,10 @@ impl Addresses {
         vec![
             ("GATEWAY_URL", format!("http://{gateway}")),
             ("FUNCTIONS_URL", format!("http://{gateway}")),
-            ("PUBLIC_API_URL", format!("http://{gateway}")),
+            (
+                "PUBLIC_API_URL",
+                format!("http://{PUBLIC_HOST}:{}", gateway.port()),
+            ),
             ("TOKEN_URL", format!("http://{control}/token")),
             ("AUTH_SERVER", format!("http://{control}")),
             ("JWKS_URL", format!("http://{control}/.well-known/jwks.json")),
@@ -466,6 +469,7 @@ fn print_what_to_paste(
         r#"portcullis is ready after {:.0} ms. Ctrl-C ends it; the data stays in {dir}.
 
   gateway         http://{gateway}
+  Public API      http://{PUBLIC_HOST}:{}   (the same gateway, under a host of its own)
   console         http://{control}/   (sign in as {OWNER_EMAIL}; the password is OWNER_PASSWORD in {env})
   control plane   http://{control}   (token endpoint, management API)
   metrics         http://{observability}/metrics
@@ -494,6 +498,7 @@ event | curl -sSi -w '\n' "$GATEWAY_URL/v1/track" -H @{dir}/token.header -H 'Con
 # 5. The same and more in a browser: the page, and what to sign in with.
 printf '%s\n' "$CONSOLE_URL" "$OWNER_EMAIL" "$OWNER_PASSWORD"
 "#,
-        took.as_secs_f64() * 1_000.0
+        took.as_secs_f64() * 1_000.0,
+        gateway.port()
     );
 }

@@ -85,6 +85,9 @@ pub struct ApiFile {
     pub upstream: Spanned<String>,
     pub unknown_sources: Option<Spanned<String>>,
     pub without_token: Option<Spanned<String>>,
+    /// Accepts that requests without a token reach servers which another API guards.
+    #[serde(default)]
+    pub shares_upstream: bool,
     pub reauthenticate_status: Option<Spanned<u16>>,
     #[serde(default)]
     pub forward_token: bool,

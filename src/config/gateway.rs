@@ -8,6 +8,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::file;
 use super::load::Check;
+use super::overlap::Placed;
 use super::{
     Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, PathPattern, Timeouts,
     Upstream, UpstreamTls,
@@ -59,6 +60,11 @@ impl Check<'_> {
                 upstreams.insert(name.clone(), upstream);
             }
         }
+        let placed = apis.iter().filter_map(|api| {
+            let file = file.apis.value.get(&api.name)?;
+            Some(Placed { api, file })
+        });
+        self.overlaps(&placed.collect::<Vec<_>>(), &upstreams);
         Some(Gateway {
             workers: self.workers(file.workers.as_ref()),
             listeners,

@@ -10,6 +10,7 @@ mod gateway;
 mod keys;
 mod load;
 mod login;
+mod overlap;
 mod policy_file;
 mod signing;
 mod watch;

@@ -3,13 +3,15 @@
 //! The order of the checks is part of the contract: the first that fails gives the reason.
 //!
 //! 1. one credential at most
-//! 2. the source is known (and if its enforcement is off, the write key alone permits)
+//! 2. the source is known (and if its enforcement is off, the write key alone permits); on a route that
+//!    identifies by token, a known write key is no credential
 //! 3. the policy is fresh
 //! 4. the token is there and verified
 //! 5. its issuer and its key are still trusted, its audience is ours
 //! 6. it is within its time
 //! 7. it is not revoked
-//! 8. its app exists, is the issuer's, and is connected to the source
+//! 8. its app exists, is the issuer's, and is connected to the source (on a route that identifies by token: to
+//!    the enforced source whose write key the request carries, too)
 //! 9. the scope covers the route
 //!
 //! With enforcement on `observe` the checks from 3 on run alike, and the first failure becomes a permit
@@ -32,7 +34,12 @@ pub fn decide(policy: &Policy, facts: &RequestFacts<'_>, now: UnixSeconds) -> De
     }
     match facts.source {
         SourceFact::Unreadable(reason) => Decision::Deny(reason),
-        SourceFact::ByToken => decide_by_token(policy, facts, now),
+        SourceFact::ByToken => decide_by_token(policy, facts, None, now),
+        SourceFact::ByTokenBeside { key, is_credential } => match policy.source(&key) {
+            // A write key proves nothing, so on this route it is no credential of anybody.
+            Some(_) if is_credential => Decision::Deny(DenyReason::TokenMissing),
+            source => decide_by_token(policy, facts, source, now),
+        },
         SourceFact::WriteKey(key) => match policy.source(&key) {
             Some(source) => decide_for_source(policy, facts, source, now),
             None => match facts.route.unknown_sources {
@@ -43,12 +50,29 @@ pub fn decide(policy: &Policy, facts: &RequestFacts<'_>, now: UnixSeconds) -> De
     }
 }
 
-fn decide_by_token(policy: &Policy, facts: &RequestFacts<'_>, now: UnixSeconds) -> Decision {
+/// `beside` is the source whose write key the request carries although the route does not ask for one.
+///
+/// INVARIANT: an enforced source is enforced on every route. Its key without a token of the connected app is
+/// refused here as on the routes that identify sources.
+fn decide_by_token(
+    policy: &Policy,
+    facts: &RequestFacts<'_>,
+    beside: Option<&Arc<Source>>,
+    now: UnixSeconds,
+) -> Decision {
+    let enforced = beside.filter(|source| source.enforcement == Enforcement::On);
     let none_of_ours = matches!(facts.credential, CredentialFact::Missing | CredentialFact::Opaque);
-    if none_of_ours && facts.route.without_token == WithoutToken::Forward {
-        return Decision::Allow(unenforced(None));
+    if enforced.is_none() && none_of_ours && facts.route.without_token == WithoutToken::Forward {
+        return Decision::Allow(match beside {
+            Some(source) if source.enforcement == Enforcement::Observe => Permit {
+                mode: Mode::Observed,
+                would_deny: authorize(policy, facts, Some(source), now).err(),
+                ..unenforced(Some(source))
+            },
+            _ => unenforced(None),
+        });
     }
-    match authorize(policy, facts, None, now) {
+    match authorize(policy, facts, enforced.map(AsRef::as_ref), now) {
         Ok(app) => Decision::Allow(Permit {
             mode: Mode::Enforced,
             source: None,

@@ -47,6 +47,13 @@ pub enum WithoutToken {
 pub enum SourceFact {
     /// The route identifies by token alone; no source is looked for.
     ByToken,
+    /// The route identifies by token, and the request also carries this write key, which a server behind the
+    /// gateway may read.
+    ByTokenBeside {
+        key: WriteKeyDigest,
+        /// The key stands in `Authorization`, where a token of the route's upstream would.
+        is_credential: bool,
+    },
     /// Every place that names a source names this one.
     WriteKey(WriteKeyDigest),
     /// The source cannot be told: missing, contradictory, or the body could not be read. The reason is

@@ -294,11 +294,7 @@ pub fn write_keys(
 /// Whether a form carries an access token, as RFC 6750 section 2.2 knows it.
 #[must_use]
 pub fn has_token_in_form(headers: &http::HeaderMap, held: &Held) -> bool {
-    let is_form = headers
-        .get_all(http::header::CONTENT_TYPE)
-        .iter()
-        .any(|kind| extract::is_form(kind.as_bytes()));
-    is_form && query::has_token_parameter(&held.bytes)
+    extract::has_form(headers) && query::has_token_parameter(&held.bytes)
 }
 
 /// Inflates one gzip member within bounds of size and ratio. Several members, or bytes after the end,

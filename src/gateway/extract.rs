@@ -231,20 +231,22 @@ fn is_canonically_encoded(path: &str) -> bool {
     true
 }
 
-/// The API that a request belongs to: its host fits, and of the paths that fit the most specific wins.
+/// The API that a request belongs to: its host fits, and of the paths that fit the most specific wins; of two that
+/// claim the same path, the one that names the host. Two that claim the same host and path are no valid config.
 ///
 /// # Errors
 /// Compared without letter case, another API's path would fit more specifically. A server behind us that
 /// compares so would do there what was decided for here.
 pub fn route<'a>(apis: &'a [Api], head: &Head<'_>) -> Result<Option<(usize, &'a Api)>, DenyReason> {
-    let fits_host = |api: &Api| api.hosts.iter().any(|host| host == "*" || *host == head.host);
+    let names_host = |api: &Api| api.hosts.contains(&head.host);
+    let fits_host = |api: &Api| names_host(api) || api.hosts.iter().any(|host| host == "*");
     let best = |fit: fn(&PathPattern, &str) -> Option<usize>| {
         let fit = move |api: &Api| api.paths.iter().filter_map(|path| fit(path, head.path)).max();
         apis.iter()
             .enumerate()
             .filter(|(_, api)| fits_host(api))
             .filter_map(|(at, api)| fit(api).map(|specific| (specific, at, api)))
-            .max_by_key(|(specific, at, _)| (*specific, usize::MAX - at))
+            .max_by_key(|(specific, at, api)| (*specific, names_host(api), usize::MAX - at))
     };
     let found = best(PathPattern::matches);
     let in_any_case = best(PathPattern::matches_in_any_case);
@@ -392,7 +394,8 @@ pub fn is_spelt_alike(one: &str, other: &str) -> bool {
 }
 
 /// The query of a request whose head was found canonical.
-fn query_of(request: &RequestHeader) -> Option<&str> {
+#[must_use]
+pub fn query_of(request: &RequestHeader) -> Option<&str> {
     let target = std::str::from_utf8(request.raw_path()).ok()?;
     target.split_once('?').map(|(_, query)| query)
 }
@@ -401,6 +404,13 @@ fn query_of(request: &RequestHeader) -> Option<&str> {
 #[must_use]
 pub fn is_form(kind: &[u8]) -> bool {
     starts_with(kind, b"application/x-www-form-urlencoded")
+}
+
+/// Whether the headers say that the body is a form.
+#[must_use]
+pub fn has_form(headers: &HeaderMap) -> bool {
+    let kinds = headers.get_all(CONTENT_TYPE);
+    kinds.iter().any(|kind| is_form(kind.as_bytes()))
 }
 
 fn starts_with(text: &[u8], lower_case: &[u8]) -> bool {

@@ -3,7 +3,7 @@
 //! `listener` accepts its connection and gives it one of the `seats`, `tls` and `certificates` agree on keys,
 //! `connection` hears which HTTP it speaks, `http1` reads its head as bytes (`raw_head`) and `http2` takes it off
 //! its connection, `proxy` leads it through, `extract` checks its head and reads it (`query` its parameters), `body` holds what follows
-//! (`chunks` watches how it is framed) and `scan` finds the write keys in it,
+//! (`chunks` watches how it is framed) and `scan` finds the write keys in it (`stray_keys` those that an API did not ask for),
 //! `token_cache` knows its token, `decide` decides, `own_answers` and `respond` refuse or `forward` sends
 //! it to one of `upstream`'s servers. Beside them `subscribe` and `jwks` keep the policy in `policy_cell`
 //! current, and `tally` tells the control plane what became of each source's requests. `service` starts all of it
@@ -38,6 +38,7 @@ pub mod service;
 mod settings;
 mod socket;
 pub mod sockets;
+mod stray_keys;
 pub mod subscribe;
 mod tally;
 pub mod tls;

@@ -17,6 +17,7 @@ use super::forward::{self, Answered, Failed, Origin};
 use super::jwks::KeyFetcher;
 use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
+use super::stray_keys::{Named, StrayKeys};
 use super::tally::{Client, Tally};
 use super::token_cache::TokenCache;
 use super::upstream::Pool;
@@ -78,6 +79,9 @@ pub(super) struct Outcome {
     /// Whether the connection may serve another request.
     pub(super) reusable: bool,
 }
+
+/// Said of a write key on an API that identifies by token.
+const KEY_IS_NO_TOKEN: &str = "a write key is no credential of this API; send events to the host and path of the API that takes them, or send an access token";
 
 /// Where a request belongs.
 enum Route<'g> {
@@ -188,8 +192,14 @@ impl Gateway {
         let early = match extract::needs_body(api) {
             true => None,
             false => {
-                let source = extract::source(api, session.req_header(), &credential, None);
-                Some((source, self.judge(session, api, source, &credential).await?))
+                let named = match extract::source(api, session.req_header(), &credential, None) {
+                    SourceFact::ByToken => {
+                        Named::ByToken(StrayKeys::in_head(&self.apis, session.req_header()))
+                    }
+                    source => Named::Source(source),
+                };
+                let judged = self.judge(session, api, &named, &credential).await?;
+                Some((named, judged))
             }
         };
         let client = client_ip(session);
@@ -203,14 +213,18 @@ impl Gateway {
             Some((_, judged)) if body.bytes().is_empty() => judged,
             // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
             // moment; a revocation that arrives while a body trickles in counts.
-            Some((source, _)) => self.judge(session, api, source, &credential).await?,
+            Some((mut named, _)) => {
+                named.add_body(&session.req_header().headers, &body, &self.limits);
+                self.judge(session, api, &named, &credential).await?
+            }
             None => {
                 let request = session.req_header();
                 let source = match body::write_keys(&request.headers, &body, &self.limits) {
                     Ok(keys) => extract::source(api, request, &credential, keys.as_ref()),
                     Err(reason) => SourceFact::Unreadable(reason),
                 };
-                self.judge(session, api, source, &credential).await?
+                self.judge(session, api, &Named::Source(source), &credential)
+                    .await?
             }
         };
         // An upstream's own credential goes on; a token of ours only where the operator wants that.
@@ -246,7 +260,7 @@ impl Gateway {
         &self,
         session: &ServerSession,
         api: &Api,
-        source: SourceFact,
+        named: &Named,
         credential: &Credential,
     ) -> Result<(Permit, Option<Arc<VerifiedToken>>), (DenyReason, Option<String>)> {
         let began = instant();
@@ -283,7 +297,7 @@ impl Gateway {
         };
         let facts = RequestFacts {
             route,
-            source,
+            source: named.fact(policy),
             credential,
         };
         let decision = decide(policy, &facts, self.clock.now());
@@ -291,14 +305,18 @@ impl Gateway {
         match decision {
             Decision::Allow(permit) => Ok((permit, looked.and_then(Result::ok))),
             Decision::Deny(reason) => {
-                if let SourceFact::WriteKey(key) = &facts.source
+                if let SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } = &facts.source
                     && let Some(source) = policy.source(key)
                 {
                     self.tally
                         .refused(source, Verdict::Deny, reason, counted(session));
                 }
+                let of_key = matches!(
+                    (facts.source, reason),
+                    (SourceFact::ByTokenBeside { .. }, DenyReason::TokenMissing)
+                );
                 let detail = looked.and_then(Result::err).map(|fault| fault.to_string());
-                Err((reason, detail))
+                Err((reason, detail.or(of_key.then(|| KEY_IS_NO_TOKEN.to_owned()))))
             }
         }
     }

@@ -27,6 +27,30 @@ pub(super) fn values<'q>(
     })
 }
 
+/// Every value that some server takes for one of a parameter, percent-decoded and without white space around it:
+/// under any spelling of its name, between `&` or `;`.
+pub(super) fn values_to_somebody<'q>(
+    pairs: &'q [u8],
+    name: &'q str,
+) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + 'q {
+    let name = name.as_bytes();
+    pairs
+        .split(|byte| matches!(byte, b'&' | b';'))
+        .filter_map(move |pair| {
+            let at = pair.iter().position(|byte| *byte == b'=')?;
+            let (spelt, value) = pair.split_at_checked(at)?;
+            // Most names are of plain letters, and nothing has to be decoded to compare them.
+            let is_it = match spelt.iter().all(u8::is_ascii_alphanumeric) {
+                true => spelt.eq_ignore_ascii_case(name),
+                false => is_it_to_somebody(spelt, name),
+            };
+            let decoded =
+                is_it.then(|| Zeroizing::new(percent_decode(value.get(1..).unwrap_or_default())))?;
+            let before_nul = decoded.split(|byte| *byte == 0).next().unwrap_or_default();
+            Some(Zeroizing::new(trimmed(before_nul).to_vec()))
+        })
+}
+
 /// Whether some servers find a parameter where others do not: behind a `;`, or under a name that is not
 /// exactly this one and is read as it.
 pub(super) fn has_odd_spelling(query: Option<&str>, name: &str) -> bool {
@@ -134,6 +158,29 @@ mod tests {
             "", "b=x", "%62=x", "a=b", "bb=x", "a;c", "c=b;d", "b", "%2bb=x", ".b=x", "b_=x",
         ] {
             assert!(!has_odd_spelling(Some(plain), "b"), "{plain}");
+        }
+    }
+
+    #[test]
+    fn values_under_any_spelling_are_found() {
+        for query in [
+            "writeKey=k",
+            "a=b&WRITEKEY=k",
+            "a=b;writekey=k",
+            "%77riteKey=%6b",
+            "writeKey[]=k",
+            "+writeKey=%20k%0d",
+            "writeKey=k%00more",
+        ] {
+            let found: Vec<_> = values_to_somebody(query.as_bytes(), "writeKey").collect();
+            assert!(found.iter().any(|value| value.as_slice() == b"k"), "{query}");
+        }
+        for query in ["", "writeKey", "writeKeys=k", "write-key=k", "a=writeKey=k"] {
+            assert_eq!(
+                values_to_somebody(query.as_bytes(), "writeKey").count(),
+                0,
+                "{query}"
+            );
         }
     }
 

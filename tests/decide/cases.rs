@@ -60,6 +60,10 @@ struct Request {
 enum SourceBy {
     WriteKey,
     Token,
+    /// By token, with the write key beside it.
+    TokenBesideKey,
+    /// By token, with the write key where a token would stand.
+    KeyAsCredential,
     Unreadable,
 }
 
@@ -111,9 +115,14 @@ impl Case {
                 Word::Forward => WithoutToken::Forward,
             },
         };
+        let key = WriteKeyDigest::of(self.request.write_key.as_bytes());
         let source = match self.request.source {
-            SourceBy::WriteKey => SourceFact::WriteKey(WriteKeyDigest::of(self.request.write_key.as_bytes())),
+            SourceBy::WriteKey => SourceFact::WriteKey(key),
             SourceBy::Token => SourceFact::ByToken,
+            SourceBy::TokenBesideKey | SourceBy::KeyAsCredential => SourceFact::ByTokenBeside {
+                key,
+                is_credential: matches!(self.request.source, SourceBy::KeyAsCredential),
+            },
             SourceBy::Unreadable => SourceFact::Unreadable(reason(&self.request.unreadable)),
         };
         let verified = VerifiedToken::verify(&self.token.text(), &policy);

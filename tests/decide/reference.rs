@@ -21,6 +21,21 @@ pub fn decide(world: &World, request: &Request) -> Answer {
             }
             None
         }
+        Named::ByTokenBeside(key, is_credential) => {
+            let source = world.sources.get(key);
+            if source.is_some() && *is_credential {
+                return Answer::Deny(DenyReason::TokenMissing);
+            }
+            let has_token_of_ours =
+                matches!(request.credential, Credential::Token(_) | Credential::Faulty(_));
+            let is_forwarded = !has_token_of_ours && request.forward_without_token;
+            match source {
+                Some(source) if source.enforcement == "on" => Some(source),
+                Some(source) if source.enforcement == "observe" && is_forwarded => Some(source),
+                _ if is_forwarded => return unenforced(None),
+                _ => None,
+            }
+        }
         Named::WriteKey(key) => match world.sources.get(key) {
             None if request.forward_unknown_sources => return unenforced(None),
             None => return Answer::Deny(DenyReason::SourceUnknown),

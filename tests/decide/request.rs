@@ -30,6 +30,8 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub enum Named {
     ByToken,
+    /// By token, with this write key beside it; whether that stands where a credential does.
+    ByTokenBeside(String, bool),
     WriteKey(String),
     Unreadable(DenyReason),
 }
@@ -87,6 +89,10 @@ impl Request {
         };
         let source = match &self.source {
             Named::ByToken => SourceFact::ByToken,
+            Named::ByTokenBeside(key, is_credential) => SourceFact::ByTokenBeside {
+                key: WriteKeyDigest::of(key.as_bytes()),
+                is_credential: *is_credential,
+            },
             Named::WriteKey(key) => SourceFact::WriteKey(WriteKeyDigest::of(key.as_bytes())),
             Named::Unreadable(reason) => SourceFact::Unreadable(*reason),
         };

@@ -218,6 +218,8 @@ pub fn request() -> impl Strategy<Value = Request> {
     let named = prop_oneof![
         6 => one_of(&WRITE_KEYS).prop_map(Named::WriteKey),
         3 => Just(Named::ByToken),
+        3 => (one_of(&WRITE_KEYS), any::<bool>())
+            .prop_map(|(key, is_credential)| Named::ByTokenBeside(key, is_credential)),
         1 => select(DenyReason::ALL).prop_map(Named::Unreadable),
     ];
     let now = prop_oneof![8 => moment(), 1 => Just(0), 1 => Just(u64::MAX)];

@@ -44,6 +44,7 @@ mod limits;
 mod panics;
 mod policy;
 mod rows;
+mod stray_keys;
 mod strictness;
 mod tally;
 mod tls;

@@ -30,6 +30,7 @@ mod admin;
 mod app_keys;
 mod cli;
 mod descriptors;
+mod enforced_everywhere;
 mod kills;
 mod lifecycle;
 mod many;

@@ -404,6 +404,7 @@ gateway:
       scope: "public_api:read_write"
       identify: [token]
       without_token: forward
+      shares_upstream: true
       upstream: api
   upstreams:
     api: {{servers: ["{server}"]}}

@@ -106,7 +106,9 @@ fn read_chunks(from: &mut impl BufRead, to: &mut Vec<u8>) -> Option<()> {
 /// A request in the making.
 pub struct Request {
     method: &'static str,
+    /// Where it goes, and what `Host` says unless told otherwise.
     host: String,
+    named_host: Option<String>,
     target: String,
     headers: String,
     body: Vec<u8>,
@@ -129,10 +131,17 @@ impl Request {
         Self {
             method,
             host: host.to_owned(),
+            named_host: None,
             target: target.to_owned(),
             headers: String::new(),
             body: Vec::new(),
         }
+    }
+
+    /// Says another host than the one it goes to.
+    pub fn host(mut self, name: &str) -> Self {
+        self.named_host = Some(name.to_owned());
+        self
     }
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -167,10 +176,12 @@ impl Request {
         let Self {
             method,
             host,
+            named_host,
             target,
             headers,
             body,
         } = self;
+        let host = named_host.unwrap_or(host);
         let length = match (method, body.len()) {
             ("GET", 0) => String::new(),
             (_, length) => format!("Content-Length: {length}\r\n"),

@@ -1,7 +1,7 @@
 //! The quickstart's config: both planes and three APIs on this machine, in front of one sample upstream.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ use crate::store_location::StoreLocation;
 /// The name of the one upstream.
 const UPSTREAM: &str = "sample";
 
+/// The host of the Public API.
+pub(super) const PUBLIC_HOST: &str = "localhost";
+
 pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Config, Failure> {
     let sample = Upstream {
         servers: vec![upstream.to_string()],
@@ -46,7 +49,7 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
                 address: args.gateway.clone(),
                 tls: None,
             }],
-            apis: apis(args.reauthenticate_status)?,
+            apis: apis(&args.gateway, args.reauthenticate_status)?,
             upstreams: BTreeMap::from([(UPSTREAM.to_owned(), sample)]),
             limits: Limits::default(),
             token_cache_entries: 10_000,
@@ -104,11 +107,29 @@ fn encryption_key(dir: &Path) -> Result<EncryptionKey, Failure> {
         .map_err(|error| Failure::input(format_args!("the key in {} {error}", path.display())))
 }
 
-fn apis(reauthenticate_status: u16) -> Result<Vec<Api>, Failure> {
+/// The hosts of the APIs for events, when the gateway listens on `address`. `localhost` is the Public API's alone,
+/// which takes every path and forwards what carries no token. A listener on all addresses of the machine can be
+/// reached by names that nobody knows here; the paths for events are then taken on each of them.
+fn event_hosts(address: &str) -> Vec<String> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() => vec!["*".to_owned()],
+        Ok(_) => vec![host.to_ascii_lowercase()],
+        Err(_) if bare.eq_ignore_ascii_case(PUBLIC_HOST) => vec!["127.0.0.1".to_owned(), "[::1]".to_owned()],
+        Err(_) => vec![
+            bare.to_ascii_lowercase(),
+            "127.0.0.1".to_owned(),
+            "[::1]".to_owned(),
+        ],
+    }
+}
+
+fn apis(address: &str, reauthenticate_status: u16) -> Result<Vec<Api>, Failure> {
     let api = |name: &str, path, scope: &str, identify| {
         Ok::<_, Failure>(Api {
             name: name.to_owned(),
-            hosts: vec!["*".to_owned()],
+            hosts: event_hosts(address),
             paths: vec![path],
             scope: Scope::parse(scope).map_err(Failure::internal)?,
             identify,
@@ -127,6 +148,7 @@ fn apis(reauthenticate_status: u16) -> Result<Vec<Api>, Failure> {
         Identify::Header("x-segment-source-function-token".to_owned()),
     ];
     let public = Api {
+        hosts: vec![PUBLIC_HOST.to_owned()],
         without_token: WithoutToken::Forward,
         error_form: ErrorForm::PublicApi,
         ..api("public", below("/"), public, vec![Identify::Token])?
