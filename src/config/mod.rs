@@ -19,6 +19,8 @@ pub use control::{ControlLimits, Rate};
 #[cfg(feature = "test-util")]
 pub use environment::falling_task;
 pub use environment::notify_socket;
+#[cfg(feature = "test-util")]
+pub use file::File as RawFile;
 pub use keys::{KeyChanges, Keys};
 pub use load::{load, load_text};
 pub use login::{ClientSecret, Login, Oidc};

@@ -64,8 +64,6 @@ pub use actor::{Actor, Who};
 pub use api_tokens::ApiToken;
 pub use apps::{AppChange, AppDetails, NewApp, NewAppKey};
 pub use error::{BadRequest, Conflict, ControlError};
-#[cfg(feature = "test-util")]
-pub use form::Form;
 pub use invitations::{Invited, NewMember};
 pub use members::{NewGrant, NewResources};
 pub use revoke::Revoked;
@@ -74,6 +72,8 @@ pub use search::{Connected, SourceCounts};
 pub use sources::NewSource;
 pub use traffic::{GatewayState, SourceTraffic};
 pub use trail::{TrailReport, verify_trail};
+#[cfg(feature = "test-util")]
+pub use {audit::Deed, error::TokenError, form::Form};
 
 use crate::clock::Clock;
 use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
@@ -295,6 +295,9 @@ impl Control {
     /// # Errors
     /// A name is taken there.
     pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        for kind in StoreError::FAILURES {
+            self.store_failures.with_label_values(&[kind]);
+        }
         registry.register(Box::new(self.tokens_issued.clone()))?;
         registry.register(Box::new(self.hashing.computed().clone()))?;
         let (held_bytes, rejections) = self.memory.metrics();

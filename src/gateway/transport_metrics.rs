@@ -46,8 +46,12 @@ impl Transport {
             )?,
             certificate_expiry: IntGaugeVec::new(expiry, &["listener", "certificate"])?,
         };
+        // A counter of failures is there with 0 before the first failure.
         for result in ["ok", "error"] {
             metrics.tls_reload.with_label_values(&[result]);
+        }
+        for result in ["ok", "error", "timeout"] {
+            metrics.handshakes.with_label_values(&[result]);
         }
         for collector in [
             Box::new(metrics.connections.clone()) as Box<dyn Collector>,

@@ -125,6 +125,9 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    /// Every word of [`Self::failure`].
+    pub const FAILURES: [&'static str; 3] = ["full", "unavailable", "unconfirmed"];
+
     /// What kind of failure it is, in one word, where it is not about what the store holds.
     #[must_use]
     pub const fn failure(&self) -> Option<&'static str> {
