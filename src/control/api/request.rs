@@ -20,6 +20,7 @@ use crate::control::body::{has_media_type, has_nul_escape, read_body};
 use crate::control::error::{BadRequest, ControlError};
 use crate::control::form::Form;
 use crate::control::limits::ClientAddress;
+use crate::domain::decimal::digits;
 use crate::domain::ids::{AppId, ID_BYTES_MAX, KeyId, MemberId, SourceId, WorkspaceId};
 use crate::store::directory::Page;
 use crate::store::members::Member;
@@ -130,9 +131,7 @@ impl<S: Sync> FromRequestParts<S> for PageQuery {
 impl PageQuery {
     /// The page that a query asks for.
     pub fn of(query: &Form) -> Result<Self, ControlError> {
-        let limit = query
-            .get("limit")
-            .map_or(Some(PAGE_ITEMS), |text| text.parse().ok());
+        let limit = query.get("limit").map_or(Some(PAGE_ITEMS), digits);
         let limit = limit
             .filter(|limit| (1..=PAGE_ITEMS_MAX).contains(limit))
             .ok_or_else(|| {
