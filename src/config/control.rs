@@ -36,6 +36,10 @@ pub struct ControlLimits {
     pub api_account: Rate,
     /// Management requests of one address without good credentials.
     pub api_address: Rate,
+    /// Changes of one person whose roles let them change apps, sources or members, or of one app.
+    pub changes_manager: Rate,
+    /// Changes of one person who may change only their own API tokens and sessions.
+    pub changes_member: Rate,
 }
 
 impl Default for ControlLimits {
@@ -46,6 +50,8 @@ impl Default for ControlLimits {
             token_address: rate(500, 20),
             api_account: rate(2_000, 200),
             api_address: rate(500, 20),
+            changes_manager: rate(2_000, 50),
+            changes_member: rate(60, 1),
         }
     }
 }
@@ -150,6 +156,8 @@ impl Check<'_> {
             token_address: self.rate(file.token_address.as_ref(), default.token_address),
             api_account: self.rate(file.api_account.as_ref(), default.api_account),
             api_address: self.rate(file.api_address.as_ref(), default.api_address),
+            changes_manager: self.rate(file.changes_manager.as_ref(), default.changes_manager),
+            changes_member: self.rate(file.changes_member.as_ref(), default.changes_member),
         }
     }
 

@@ -17,6 +17,7 @@ mod connections;
 mod console;
 mod cookies;
 mod error;
+mod fair_queue;
 mod form;
 mod github;
 mod introspect;
@@ -27,6 +28,7 @@ pub mod limits;
 mod login;
 mod members;
 mod metadata;
+mod network_limiter;
 pub mod oidc;
 mod passwords;
 mod pending;
@@ -82,6 +84,7 @@ use crate::feed::Publisher;
 use crate::store::{Store, StoreError};
 use crate::store_location::StoreLocation;
 use cookies::Cookies;
+use fair_queue::Turns;
 use github::Github;
 use keys::{KeyRing, UnreadableKey};
 use limits::Limits;
@@ -91,6 +94,9 @@ use provers::Provers;
 use random::Ids;
 use refusals::Refusals;
 use uses::Uses;
+
+/// Changes that wait for their turn: in all, then of one workspace, then of one person.
+const CHANGES_WAITING: &[usize] = &[512, 256, 128];
 
 /// How often uses of keys and tokens are written down.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
@@ -171,6 +177,8 @@ pub struct Control {
     limits: Limits,
     audit_retention: Duration,
     hashing: Hashing,
+    /// Whose turn it is to make a change.
+    changing: Turns,
     refusals: Refusals,
     cookies: Cookies,
     /// How long sessions last.
@@ -234,6 +242,7 @@ impl Control {
             audit_retention: settings.audit_retention,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
             hashing: Hashing::new()?,
+            changing: Turns::new(1, &[], CHANGES_WAITING),
             refusals: Refusals::default(),
             cookies: Cookies::of(&settings.public_url),
             session_lifetime_s: settings.login.session_lifetime.as_secs(),

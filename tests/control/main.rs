@@ -14,6 +14,7 @@
 
 mod apps;
 mod audit;
+mod changes;
 mod client_endpoints;
 mod conditions;
 mod connections;
@@ -38,6 +39,7 @@ mod secrets;
 mod service;
 mod sessions;
 mod shared;
+mod sign_in_flood;
 mod sign_on;
 mod signing_keys;
 mod sources;
