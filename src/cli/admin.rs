@@ -12,6 +12,7 @@ use super::{Failure, planes};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control::{Actor, Control, ControlError, OpenError, verify_trail};
+use crate::domain::decimal::canonical;
 use crate::store::audit::ChainEnd;
 use crate::store::{Store, StoreError};
 
@@ -98,9 +99,7 @@ struct VerifyArgs {
 
 fn chain_end(text: &str) -> Result<ChainEnd, String> {
     let (position, hash) = text.split_once(':').ok_or("write it as POSITION:HASH")?;
-    let position = position
-        .parse()
-        .map_err(|_| "the position before the colon is a number")?;
+    let position = canonical(position).ok_or("the position before the colon is a number")?;
     Ok(ChainEnd {
         position,
         hash: hash.to_owned(),

@@ -44,6 +44,10 @@ pub struct ControlLimits {
     pub held_bytes: usize,
     /// Of them those of one client: an address, or an IPv6 network of 64 bits.
     pub held_bytes_per_client: usize,
+    /// Changes of one person whose roles let them change apps, sources or members, or of one app.
+    pub changes_manager: Rate,
+    /// Changes of one person who may change only their own API tokens and sessions.
+    pub changes_member: Rate,
 }
 
 impl Default for ControlLimits {
@@ -56,6 +60,8 @@ impl Default for ControlLimits {
             api_address: rate(500, 20),
             held_bytes: 128 << 20,
             held_bytes_per_client: 32 << 20,
+            changes_manager: rate(2_000, 50),
+            changes_member: rate(60, 1),
         }
     }
 }
@@ -165,6 +171,8 @@ impl Check<'_> {
             token_address: self.rate(file.token_address.as_ref(), default.token_address),
             api_account: self.rate(file.api_account.as_ref(), default.api_account),
             api_address: self.rate(file.api_address.as_ref(), default.api_address),
+            changes_manager: self.rate(file.changes_manager.as_ref(), default.changes_manager),
+            changes_member: self.rate(file.changes_member.as_ref(), default.changes_member),
         }
     }
 

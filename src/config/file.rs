@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use serde_saphyr::Spanned;
 
+use crate::domain::decimal::digits;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
@@ -244,6 +246,8 @@ pub struct ControlLimitsFile {
     pub api_address: Option<RateFile>,
     pub held_bytes: Option<Spanned<Size>>,
     pub held_bytes_per_client: Option<Spanned<Size>>,
+    pub changes_manager: Option<RateFile>,
+    pub changes_member: Option<RateFile>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -364,7 +368,7 @@ impl Duration {
     fn parse(text: &str) -> Option<Self> {
         let split = text.find(|c: char| !c.is_ascii_digit())?;
         let (number, unit) = text.split_at_checked(split)?;
-        let number: u64 = number.parse().ok()?;
+        let number: u64 = digits(number)?;
         let milliseconds = match unit {
             "ms" => 1,
             "s" => 1_000,
@@ -405,7 +409,7 @@ impl Size {
     fn parse(text: &str) -> Option<Self> {
         let split = text.find(|c: char| !c.is_ascii_digit())?;
         let (number, unit) = text.split_at_checked(split)?;
-        let number: usize = number.parse().ok()?;
+        let number: usize = digits(number)?;
         let unit = match unit {
             "B" => 1,
             "KiB" => 1 << 10,

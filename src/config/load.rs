@@ -12,6 +12,7 @@ use super::{
     Config, ConfigError, JwksUri, KeyOrigin, Keys, Observability, OutsideIssuer, PolicyOrigin, Problem,
     Shutdown,
 };
+use crate::domain::decimal::digits;
 use crate::domain::key::Algorithm;
 use crate::domain::policy::{AcceptedTypes, Freshness, WhenStale};
 
@@ -418,7 +419,7 @@ impl<'p> Check<'p> {
         let text = self.text(raw)?;
         let port = text
             .rsplit_once(':')
-            .map(|(host, port)| (!host.is_empty(), port.parse::<u16>().is_ok()));
+            .map(|(host, port)| (!host.is_empty(), digits::<u16>(port).is_some()));
         if port == Some((true, true)) {
             return Some(text);
         }
@@ -512,6 +513,11 @@ issuers:
                 "version: 1",
                 "version: 2",
                 "conf/test.yaml:1:10: this build reads version 1\n  hint: write `version: 1`",
+            ),
+            (
+                "127.0.0.1:8080",
+                "127.0.0.1:+8080",
+                "conf/test.yaml:3:25: `127.0.0.1:+8080` is not an address\n  hint: write host:port, such as 127.0.0.1:8080",
             ),
             (
                 "127.0.0.1:8080",

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use super::Control;
 use super::error::ControlError;
+use super::fair_queue::{self, Lane};
+use super::limits::Wait;
 use crate::domain::ids::{AppId, SourceId, WorkspaceId};
 use crate::domain::role::{Action, Resource, may};
 use crate::domain::source_kind::SourceKind;
@@ -153,14 +155,39 @@ impl Actor {
 }
 
 impl Control {
-    /// Begins a change for somebody. A request's body may take half a minute to arrive, and what it was let in by
+    /// Begins a change for somebody, when it is their turn: members and apps have one each, workspace by workspace, so
+    /// that nobody's changes wait for all that somebody else asks for. A request's body may take half a minute to arrive, and what it was let in by
     /// was read before that: whatever ended meanwhile counts.
     ///
     /// # Errors
     /// [`ControlError::Unauthenticated`] where the membership or the credential has ended,
-    /// [`ControlError::RolesChanged`] where the member is granted something else than was judged.
+    /// [`ControlError::RolesChanged`] where the member is granted something else than was judged,
+    /// [`ControlError::TooMany`] where they changed too much of late.
     pub(super) async fn change(&self, actor: &Actor) -> Result<WriteTx, ControlError> {
+        let path = match &actor.who {
+            Who::Member(member) => {
+                self.limits.change_by_member(member, actor.from)?;
+                Some(vec![
+                    fair_queue::name(member.workspace.as_str()),
+                    fair_queue::name(member.account.as_str()),
+                ])
+            }
+            Who::App(app) => {
+                self.limits.change_by_app(app)?;
+                Some(vec![fair_queue::name(app.as_str())])
+            }
+            Who::System(_) => None,
+        };
+        let turn = match path {
+            None => None,
+            Some(path) => {
+                let turn = self.changing.take(Lane::Open, path).await;
+                Some(turn.map_err(|_| ControlError::TooMany(Wait::SHORTEST))?)
+            }
+        };
         let mut tx = self.store.write().await?;
+        // The next in turn waits for this change, and nobody else for the two of them.
+        drop(turn);
         self.must_stand(&mut tx, actor).await?;
         Ok(tx)
     }

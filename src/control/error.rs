@@ -58,6 +58,9 @@ pub enum ControlError {
     Request(#[from] BadRequest),
     #[error("too many requests; try again in {} s", .0.seconds())]
     TooMany(Wait),
+    /// Sign-ins that failed are the cause.
+    #[error("too many failed attempts; try again in {} seconds", .0.seconds())]
+    TooManyFailures(Wait),
     #[error(
         "the change is stored as version {version} and will take effect, but the gateway did not confirm it in time"
     )]
@@ -190,7 +193,7 @@ impl IntoResponse for ControlError {
             }
             Self::RolesChanged => (StatusCode::FORBIDDEN, "roles-changed", "Roles changed"),
             Self::Request(fault) => fault.status(),
-            Self::TooMany(_) => (
+            Self::TooMany(_) | Self::TooManyFailures(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too-many-requests",
                 "Too many requests",
@@ -229,7 +232,7 @@ impl IntoResponse for ControlError {
         let mut response = json(status, "application/problem+json", &problem);
         note_failure(&mut response, &self);
         match self {
-            Self::TooMany(wait) => say_when(&mut response, wait),
+            Self::TooMany(wait) | Self::TooManyFailures(wait) => say_when(&mut response, wait),
             Self::Request(fault) => fault.say_when(&mut response),
             _ => {}
         }

@@ -19,7 +19,9 @@ use zeroize::Zeroizing;
 use super::actor::Actor;
 use super::audit::Deed;
 use super::error::ControlError;
+use super::fair_queue::Turn;
 use super::members::{NewGrant, member_event, member_in, member_value};
+use super::passwords::Asker;
 use super::{Control, passwords, random};
 use crate::domain::digest::sha256;
 use crate::domain::ids::WorkspaceId;
@@ -133,19 +135,27 @@ impl Control {
         let new = match &held {
             Some(held) => {
                 // Invitations are no second door: a password is tried here as often as at the sign-in.
-                let attempt = self.limits.sign_in(&member.email, from, None)?;
-                if !self.fits(password, held).await? {
+                let attempt = self.limits.sign_in(&member.email, from, None);
+                let attempt = attempt.map_err(ControlError::TooManyFailures)?;
+                let turn = match self.hashing.turn(Asker::Stranger(from)).await {
+                    Ok(turn) => turn,
+                    Err(error) => {
+                        attempt.not_made();
+                        return Err(error);
+                    }
+                };
+                if !self.fits(turn, password, held).await? {
                     let tx = self.store.write().await?;
                     return self.refuse_proof(tx, from, member).await;
                 }
                 attempt.succeeded();
                 None
             }
-            None => Some(
-                self.hashing
-                    .hash(passwords::chosen(password, &member.email)?)
-                    .await?,
-            ),
+            None => {
+                let password = passwords::chosen(password, &member.email)?;
+                let turn = self.hashing.turn(Asker::Stranger(from)).await?;
+                Some(self.hashing.hash(turn, password).await?)
+            }
         };
         let mut tx = self.store.write().await?;
         // Whatever happened meanwhile counts.
@@ -172,9 +182,9 @@ impl Control {
         Ok(member)
     }
 
-    async fn fits(&self, password: &str, held: &str) -> Result<bool, ControlError> {
+    async fn fits(&self, turn: Turn, password: &str, held: &str) -> Result<bool, ControlError> {
         let typed = passwords::typed(password).unwrap_or_default();
-        Ok(self.hashing.check(typed, Some(held.to_owned())).await?.fits)
+        Ok(self.hashing.check(turn, typed, Some(held.to_owned())).await?.fits)
     }
 
     async fn refuse_proof(

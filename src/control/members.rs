@@ -10,6 +10,7 @@ use super::actor::Actor;
 use super::apps::name;
 use super::audit::{Deed, Event, grants_value};
 use super::error::{Conflict, ControlError};
+use super::passwords::Asker;
 use super::workspaces::workspace_event;
 use super::{Control, passwords};
 use crate::domain::ids::{AccountId, MemberId, SourceId, WorkspaceId};
@@ -219,7 +220,9 @@ impl Control {
             revision: 1,
             created_at: now,
         };
-        let hash = self.hashing.hash(passwords::chosen(password, &email)?).await?;
+        let password = passwords::chosen(password, &email)?;
+        let turn = self.hashing.turn(Asker::Operator).await?;
+        let hash = self.hashing.hash(turn, password).await?;
         let mut tx = self.store.write().await?;
         if !tx.is_without_members().await? {
             return Err(Conflict::NotEmpty.into());

@@ -17,6 +17,7 @@ mod connections;
 mod console;
 mod cookies;
 mod error;
+mod fair_queue;
 mod form;
 mod github;
 mod introspect;
@@ -29,6 +30,7 @@ mod members;
 mod memory;
 mod metadata;
 mod metered;
+mod network_limiter;
 pub mod oidc;
 mod passwords;
 mod pending;
@@ -84,6 +86,7 @@ use crate::feed::Publisher;
 use crate::store::{Store, StoreError};
 use crate::store_location::StoreLocation;
 use cookies::Cookies;
+use fair_queue::Turns;
 use github::Github;
 use keys::{KeyRing, UnreadableKey};
 use limits::Limits;
@@ -94,6 +97,9 @@ use provers::Provers;
 use random::Ids;
 use refusals::Refusals;
 use uses::Uses;
+
+/// Changes that wait for their turn: in all, then of one workspace, then of one person.
+const CHANGES_WAITING: &[usize] = &[512, 256, 128];
 
 /// How often uses of keys and tokens are written down.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
@@ -175,6 +181,8 @@ pub struct Control {
     memory: Arc<MemoryBudget>,
     audit_retention: Duration,
     hashing: Hashing,
+    /// Whose turn it is to make a change.
+    changing: Turns,
     refusals: Refusals,
     cookies: Cookies,
     /// How long sessions last.
@@ -239,6 +247,7 @@ impl Control {
             memory: MemoryBudget::new(&settings.limits)?,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
             hashing: Hashing::new()?,
+            changing: Turns::new(1, &[], CHANGES_WAITING),
             refusals: Refusals::default(),
             cookies: Cookies::of(&settings.public_url),
             session_lifetime_s: settings.login.session_lifetime.as_secs(),

@@ -1,20 +1,21 @@
 //! Passwords of people: how they are kept, and how one is checked without telling who has one.
 //!
 //! Argon2id with 19 MiB, two passes, one lane. A check takes tens of milliseconds of CPU and those 19 MiB, so
-//! checks run beside the async threads and a few at a time; who finds the queue full is asked to come again.
+//! checks run beside the async threads and a few at a time. The queue for them is fair by network, and people who
+//! are known have one of their own: who floods it waits for their own requests.
 
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use argon2::password_hash::{PasswordHash, SaltString};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use aws_lc_rs::rand;
 use prometheus::IntCounter;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::actor::Actor;
 use super::audit::{Deed, Event};
 use super::error::ControlError;
+use super::fair_queue::{self, Lane, Turn, Turns};
 use super::limits::Wait;
 use super::members::email_address;
 use super::sessions::{Browser, Method, SignedIn};
@@ -32,8 +33,12 @@ const PASSES: u32 = 2;
 /// Hashes computed at one moment.
 const AT_ONCE: usize = 2;
 
-/// Hashes computed or waited for. Each waits at most for the others before it, about a second.
-const WAITING_MAX: usize = 32;
+/// Places to wait at for people who are known: in all, then in one /32, /48, /56 and /64 (/8, /16, /24 and address of
+/// IPv4), then for one person. Who finds no place there waits with everybody else.
+const KNOWN_PLACES: &[usize] = &[32, 32, 24, 16, 12, 4];
+
+/// The same for everybody else. Each waits at most for the others before it, about two seconds.
+const OPEN_PLACES: &[usize] = &[64, 48, 32, 24, 16];
 
 /// The shortest password taken, in characters.
 pub const PASSWORD_CHARS_MIN: usize = 12;
@@ -51,10 +56,20 @@ const SALT_BYTES: usize = 16;
 const NOBODYS: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// For whom a hash is computed. It says nothing of whether there is such an account: neither does how long they wait.
+pub enum Asker<'a> {
+    /// The operator, with the command line.
+    Operator,
+    /// A person, by their e-mail address, who has proved that they were here before: with a session that lives, or
+    /// with the secret of a browser that they have signed in from. To name a person proves nothing.
+    Known { email: &'a str, from: IpAddr },
+    /// Anybody else.
+    Stranger(IpAddr),
+}
+
 /// Computes hashes, a bounded number at a time.
 pub struct Hashing {
-    turns: Arc<Semaphore>,
-    places: Arc<Semaphore>,
+    turns: Turns,
     /// Hashes computed so far, each some tens of milliseconds of a core.
     computed: IntCounter,
 }
@@ -69,8 +84,7 @@ pub struct Checked {
 impl Hashing {
     pub fn new() -> Result<Self, prometheus::Error> {
         Ok(Self {
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
-            places: Arc::new(Semaphore::new(WAITING_MAX)),
+            turns: Turns::new(AT_ONCE, KNOWN_PLACES, OPEN_PLACES),
             computed: IntCounter::new(
                 "portcullis_password_hashes_total",
                 "Password hashes computed, for sign-ins that succeed or not.",
@@ -82,37 +96,54 @@ impl Hashing {
         &self.computed
     }
 
+    /// Waits for a turn at computing a hash.
+    ///
+    /// # Errors
+    /// [`ControlError::TooMany`] where too many wait already. No hash was computed then.
+    pub async fn turn(&self, asker: Asker<'_>) -> Result<Turn, ControlError> {
+        let turn = match asker {
+            Asker::Operator => self.turns.take(Lane::Known, vec![0]).await,
+            Asker::Stranger(from) => self.turns.take(Lane::Open, fair_queue::networks(from)).await,
+            Asker::Known { email, from } => {
+                let mut path = fair_queue::networks(from);
+                path.push(fair_queue::name(email));
+                match self.turns.take(Lane::Known, path).await {
+                    Ok(turn) => Ok(turn),
+                    Err(_) => self.turns.take(Lane::Open, fair_queue::networks(from)).await,
+                }
+            }
+        };
+        turn.map_err(|_| ControlError::TooMany(Wait::SHORTEST))
+    }
+
     /// The hash that is kept of a password.
-    pub async fn hash(&self, password: Zeroizing<String>) -> Result<String, ControlError> {
-        self.run(move || hash(&password)).await
+    pub async fn hash(&self, turn: Turn, password: Zeroizing<String>) -> Result<String, ControlError> {
+        self.run(turn, move || hash(&password)).await
     }
 
     /// Checks a password against the hash that is kept of it, or against nobody's where there is none.
     pub async fn check(
         &self,
+        turn: Turn,
         password: Zeroizing<String>,
         kept: Option<String>,
     ) -> Result<Checked, ControlError> {
-        self.run(move || check(&password, kept.as_deref())).await
+        self.run(turn, move || check(&password, kept.as_deref())).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
+        turn: Turn,
         work: impl FnOnce() -> Result<T, ControlError> + Send + 'static,
     ) -> Result<T, ControlError> {
-        let ended = || ControlError::Crypto("hashing a password");
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| ControlError::TooMany(Wait::SHORTEST))?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(|_| ended())?;
         self.computed.inc();
         let task = tokio::task::spawn_blocking(move || {
             // Held until the work is done, even if nobody waits for it any more.
-            let _held = (place, turn);
+            let _held = turn;
             work()
         });
-        task.await.map_err(|_| ended())?
+        task.await
+            .map_err(|_| ControlError::Crypto("hashing a password"))?
     }
 }
 
@@ -213,7 +244,9 @@ impl Control {
     ) -> Result<(), ControlError> {
         actor.must_be_system()?;
         let email = email_address(email)?;
-        let hash = self.hashing.hash(chosen(password, &email)?).await?;
+        let password = chosen(password, &email)?;
+        let turn = self.hashing.turn(Asker::Operator).await?;
+        let hash = self.hashing.hash(turn, password).await?;
         let mut tx = self.store.write().await?;
         let person = tx.account_with_email(&email).await?;
         let person = person.ok_or(ControlError::NotFound("person"))?;
@@ -241,8 +274,16 @@ impl Control {
         browser: &Browser,
     ) -> Result<SignedIn, ControlError> {
         let new = chosen(new, &session.email)?;
-        let kept = self.prove_password(&session.email, current, browser).await?;
-        let hash = self.hashing.hash(new).await?;
+        let kept = self
+            .prove_password(&session.email, current, browser, Some(&session.id))
+            .await?;
+        // Counted before the sessions end, so that nobody is left without one.
+        self.limits.session_opened(&session.account)?;
+        let turn = self
+            .hashing
+            .turn(self.asker(&session.email, browser, true))
+            .await?;
+        let hash = self.hashing.hash(turn, new).await?;
         let mut tx = self.store.write().await?;
         if !tx.replace_password_hash(&session.account, &kept, &hash).await? {
             return Err(ControlError::SignInRefused);

@@ -8,6 +8,8 @@
 //!   first two hold up whoever guesses; the third holds up guessers who have many addresses.
 //! - A browser that the person has signed in from has a secret of its own, and with it a count of its own, so
 //!   that nobody is locked out by what others try. One address alone cannot exhaust an account's count.
+//! - Hashes are computed in turn: for known browsers and sessions apart from everybody else, and in either lane for
+//!   each network in turn. A flood of attempts makes those wait who send it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,7 +22,7 @@ use zeroize::Zeroizing;
 use super::actor::Actor;
 use super::audit::{Deed, Event};
 use super::error::ControlError;
-use super::passwords;
+use super::passwords::{self, Asker};
 use super::{Control, random};
 use crate::domain::digest::sha256;
 use crate::domain::ids::AccountId;
@@ -139,26 +141,39 @@ impl Control {
         browser: &Browser,
     ) -> Result<SignedIn, ControlError> {
         let email: String = email.trim().to_lowercase().chars().take(EMAIL_CHARS).collect();
-        let proved_by = self.prove_password(&email, password, browser).await?;
+        let proved_by = self.prove_password(&email, password, browser, None).await?;
         let credentials = self.store.credentials(&email).await?;
         let account = credentials.ok_or(ControlError::SignInRefused)?.account;
+        self.limits.session_opened(&account)?;
         self.open_session(&account, email, Method::Password, browser, Some(&proved_by))
             .await
     }
 
-    /// Checks a person's password. Answers the hash that it fits.
+    /// Checks a person's password. Answers the hash that it fits. `session` is the id of a session of theirs that the
+    /// request came with.
     pub(super) async fn prove_password(
         &self,
         email: &str,
         password: &str,
         browser: &Browser,
+        session: Option<&str>,
     ) -> Result<String, ControlError> {
         let known = self.known(browser, email).await?;
-        let attempt = self.limits.sign_in(email, browser.address, known.as_deref())?;
+        let known = known.as_deref().or(session);
+        let attempt = self.limits.sign_in(email, browser.address, known);
+        let attempt = attempt.map_err(ControlError::TooManyFailures)?;
         let credentials = self.store.credentials(email).await?;
         let kept = credentials.as_ref().and_then(|held| held.password_hash.clone());
         let password = passwords::typed(password).unwrap_or_default();
-        let checked = self.hashing.check(password, kept.clone()).await?;
+        let asker = self.asker(email, browser, known.is_some());
+        let turn = match self.hashing.turn(asker).await {
+            Ok(turn) => turn,
+            Err(error) => {
+                attempt.not_made();
+                return Err(error);
+            }
+        };
+        let checked = self.hashing.check(turn, password, kept.clone()).await?;
         let (Some(credentials), Some(kept), true) = (&credentials, kept, checked.fits) else {
             tracing::info!(address = %browser.address, "a sign-in was refused");
             let account = credentials.map(|held| held.account);
@@ -173,6 +188,17 @@ impl Control {
             .upgrade_password_hash(&credentials.account, &kept, &upgraded)
             .await?;
         Ok(upgraded)
+    }
+
+    /// Whose turn it is to have a password hashed. `is_known` says that the request proved it: by a browser that this
+    /// person has signed in from, or a session of theirs.
+    pub(super) fn asker<'a>(&self, email: &'a str, browser: &Browser, is_known: bool) -> Asker<'a> {
+        let from = browser.address;
+        if is_known && self.limits.has_known_place(email) {
+            Asker::Known { email, from }
+        } else {
+            Asker::Stranger(from)
+        }
     }
 
     /// The hash of the secret that the browser is known by to this person, if it is.
@@ -273,7 +299,8 @@ impl Control {
         Ok(self.store.sessions_of(&session.account, now, seen_after).await?)
     }
 
-    /// Ends one of the person's sessions, their own or another one.
+    /// Ends one of the person's sessions, their own or another one. Looked up first: an id that names none costs no
+    /// turn among the changes.
     ///
     /// # Errors
     /// [`ControlError::NotFound`] where the person has no such session.
@@ -290,8 +317,7 @@ impl Control {
         };
         let event = account_event(Deed::SignedOut, session).removed(json!({"session": which}));
         let event = self.audit_row(&person(from), event);
-        // No id is one that nobody has.
-        let has_ended = !id.is_empty()
+        let has_ended = self.sessions(session).await?.iter().any(|held| held.id == id)
             && self
                 .store
                 .delete_sessions(&session.account, Some(id), &event)

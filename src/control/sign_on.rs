@@ -99,6 +99,7 @@ impl Control {
         };
         let identity = provider.exchange(&metadata, code, &pending, now).await?;
         let (account, email) = self.account_of(provider, &identity, browser, signed_in).await?;
+        self.limits.session_opened(&account).map_err(ControlError::from)?;
         let signed_in = self
             .open_session(&account, email, Method::Oidc, browser, None)
             .await

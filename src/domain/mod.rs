@@ -9,6 +9,7 @@
 pub mod access_token;
 pub mod client_assertion;
 pub mod decide;
+pub mod decimal;
 pub mod decision;
 pub mod digest;
 pub mod digest_map;

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use thiserror::Error;
 
+use super::decimal::canonical;
+
 /// The prefix of an IPv6 address that is one customer: within it, whoever holds an address may take any other.
 const IPV6_CUSTOMER_BITS: u8 = 64;
 
@@ -40,7 +42,7 @@ impl Network {
         let bits = width(first);
         let prefix = match prefix {
             None => bits,
-            Some(text) => text.parse().map_err(|_| InvalidNetwork::Form)?,
+            Some(text) => canonical(text).ok_or(InvalidNetwork::Form)?,
         };
         if prefix > bits {
             return Err(InvalidNetwork::Prefix);
@@ -72,6 +74,25 @@ pub fn neighbourhood(address: IpAddr) -> IpAddr {
         address @ IpAddr::V4(_) => address,
         address @ IpAddr::V6(_) => masked(address, IPV6_CUSTOMER_BITS),
     }
+}
+
+/// Prefixes of the blocks that a queue is shared out by, from wide to narrow. Providers give IPv6 customers a /48, /56
+/// or /64; a /32 is one provider.
+const IPV6_BLOCKS: [u8; 4] = [32, 48, 56, 64];
+
+/// The same of IPv4.
+const IPV4_BLOCKS: [u8; 4] = [8, 16, 24, 32];
+
+/// The blocks that an address is in, from the widest to its [`neighbourhood`]: /32, /48, /56 and /64 of IPv6; /8, /16,
+/// /24 and /32 of IPv4.
+#[must_use]
+pub fn blocks(address: IpAddr) -> [IpAddr; 4] {
+    let address = address.to_canonical();
+    let prefixes = match address {
+        IpAddr::V4(_) => IPV4_BLOCKS,
+        IpAddr::V6(_) => IPV6_BLOCKS,
+    };
+    prefixes.map(|prefix| masked(address, prefix))
 }
 
 /// Whether anybody on the internet could have this address: not loopback, private, link-local, shared,
@@ -156,6 +177,8 @@ mod tests {
             ("10.0.0", InvalidNetwork::Form),
             ("10.0.0.0/", InvalidNetwork::Form),
             ("10.0.0.0/-1", InvalidNetwork::Form),
+            ("10.0.0.0/+8", InvalidNetwork::Form),
+            ("10.0.0.0/08", InvalidNetwork::Form),
             ("10.0.0.0/33", InvalidNetwork::Prefix),
             ("::/129", InvalidNetwork::Prefix),
             ("10.0.0.1/8", InvalidNetwork::HostBits),
@@ -172,6 +195,30 @@ mod tests {
         );
         assert_eq!(neighbourhood(address("::ffff:192.0.2.1")), address("192.0.2.1"));
         assert_eq!(neighbourhood(address("192.0.2.1")), address("192.0.2.1"));
+    }
+
+    #[test]
+    fn blocks_go_from_the_provider_to_the_customer() {
+        for (text, expected) in [
+            (
+                "2001:db8:1:2ff:4:5:6:7",
+                [
+                    "2001:db8::",
+                    "2001:db8:1::",
+                    "2001:db8:1:200::",
+                    "2001:db8:1:2ff::",
+                ],
+            ),
+            ("192.0.2.1", ["192.0.0.0", "192.0.0.0", "192.0.2.0", "192.0.2.1"]),
+            (
+                "::ffff:192.0.2.1",
+                ["192.0.0.0", "192.0.0.0", "192.0.2.0", "192.0.2.1"],
+            ),
+        ] {
+            assert_eq!(blocks(address(text)), expected.map(address), "{text}");
+        }
+        let narrow = neighbourhood(address("2001:db8::7"));
+        assert_eq!(blocks(address("2001:db8::7")).last(), Some(&narrow));
     }
 
     #[test]

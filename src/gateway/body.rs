@@ -19,6 +19,7 @@ use super::extract::{self, Coding};
 use super::query;
 use super::scan::{self, BodyKeys, ScanError};
 use crate::config::Limits;
+use crate::domain::decimal::digits;
 use crate::domain::decision::DenyReason;
 
 /// The most that a compressed body may grow, as a multiple of the body limit.
@@ -207,12 +208,7 @@ async fn invite(session: &mut ServerSession) -> Result<(), DenyReason> {
 
 /// The declared length. More than digits was refused with the head.
 fn content_length(session: &ServerSession) -> Option<usize> {
-    session
-        .get_header(http::header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
+    digits(session.get_header(http::header::CONTENT_LENGTH)?.to_str().ok()?)
 }
 
 async fn read_whole(

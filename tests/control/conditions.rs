@@ -71,6 +71,20 @@ async fn change_of_what_has_changed_meanwhile_is_refused() {
 }
 
 #[tokio::test]
+async fn entity_tag_matches_only_to_the_letter() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let tenant = server.workspace().await;
+    let seen = tenant.call("GET", "", None).await;
+    let revision = seen.header("etag").unwrap().trim_matches('"').to_owned();
+    for other in [format!("\"+{revision}\""), format!("\"0{revision}\"")] {
+        let name = json!({"name": "New"});
+        let answer = call(&tenant, "PATCH", "", ("If-Match", &other), name).await;
+        assert_eq!(answer.status, 412, "{other}");
+    }
+}
+
+#[tokio::test]
 async fn request_sent_twice_makes_one_thing() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;

@@ -14,6 +14,7 @@
 
 mod apps;
 mod audit;
+mod changes;
 mod client_endpoints;
 mod conditions;
 mod connections;
@@ -39,6 +40,7 @@ mod secrets;
 mod service;
 mod sessions;
 mod shared;
+mod sign_in_flood;
 mod sign_on;
 mod signing_keys;
 mod sources;

@@ -187,6 +187,10 @@ async fn lists_page_through_everything_once() {
         "limit=201",
         "limit=x",
         "limit=-1",
+        "limit=%2B5",
+        "limit=+5",
+        "limit=%205",
+        "limit=",
         "limit=1&limit=2",
         "page=1",
         "after=%",
@@ -196,6 +200,10 @@ async fn lists_page_through_everything_once() {
             422,
             "{query}"
         );
+    }
+    for moment in ["%2B002030-01-31T12:00:00Z", "2030", "1896134400"] {
+        let path = format!("/audit-events?since={moment}");
+        assert_eq!(tenant.call("GET", &path, None).await.status, 422, "{moment}");
     }
 }
 

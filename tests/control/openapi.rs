@@ -89,6 +89,7 @@ async fn schemathesis_finds_no_contradiction() {
         settings.limits = ControlLimits {
             api_account: plenty,
             api_address: plenty,
+            changes_manager: plenty,
             ..ControlLimits::default()
         };
     })

@@ -475,13 +475,13 @@ async fn guesser_is_held_up_and_the_person_is_not() {
     for _ in 0..12 {
         match world.try_from(EMAIL, "a guess", "198.51.100.1").await {
             Err(ControlError::SignInRefused) => refused += 1,
-            Err(ControlError::TooMany(wait)) => assert!(wait.seconds() <= 60),
+            Err(ControlError::TooManyFailures(wait)) => assert!(wait.seconds() <= 60),
             other => panic!("{other:?}"),
         }
     }
     assert_eq!(refused, 10);
     let right = world.try_from(EMAIL, &world.password, "198.51.100.1").await;
-    assert!(matches!(right, Err(ControlError::TooMany(_))));
+    assert!(matches!(right, Err(ControlError::TooManyFailures(_))));
     // From anywhere else the person comes in, with a new browser, too.
     assert!(
         world
@@ -499,14 +499,14 @@ async fn guesser_is_held_up_and_the_person_is_not() {
                 .await
             {
                 Err(ControlError::SignInRefused) => guessed += 1,
-                Err(ControlError::TooMany(_)) => break 'guessing,
+                Err(ControlError::TooManyFailures(_)) => break 'guessing,
                 other => panic!("{other:?}"),
             }
         }
     }
     assert_eq!(guessed, 100);
     let stranger = world.try_from(EMAIL, &world.password, "203.0.113.77").await;
-    assert!(matches!(stranger, Err(ControlError::TooMany(_))));
+    assert!(matches!(stranger, Err(ControlError::TooManyFailures(_))));
     let control = &world.server.control;
     let own = control
         .sign_in(
@@ -526,7 +526,7 @@ async fn guesser_is_held_up_and_the_person_is_not() {
     let guess = control
         .sign_in(EMAIL, &world.password, &browser("192.0.2.1", Some(known)))
         .await;
-    assert!(matches!(guess, Err(ControlError::TooMany(_))));
+    assert!(matches!(guess, Err(ControlError::TooManyFailures(_))));
     // An address that does not exist is held up like one that does.
     for _ in 0..10 {
         let guess = world
@@ -537,7 +537,7 @@ async fn guesser_is_held_up_and_the_person_is_not() {
     let guess = world
         .try_from("nobody@example.com", "a guess", "192.0.2.50")
         .await;
-    assert!(matches!(guess, Err(ControlError::TooMany(_))));
+    assert!(matches!(guess, Err(ControlError::TooManyFailures(_))));
 }
 
 #[tokio::test]

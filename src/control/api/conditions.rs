@@ -14,6 +14,7 @@ use super::request::Json;
 use crate::control::Control;
 use crate::control::actor::{Actor, IfMatch, RetryKey};
 use crate::control::error::{BadRequest, Conflict, ControlError};
+use crate::domain::decimal::canonical;
 use crate::domain::digest::{Chain, sha256};
 
 /// The header that makes a repeated request known.
@@ -80,7 +81,7 @@ pub fn if_match(parts: &Parts) -> Result<IfMatch, BadRequest> {
                 return Err(BadRequest::IfMatch);
             }
             // A tag that is no number is a tag, if none of ours: it matches nothing.
-            tags.push(inner.parse().unwrap_or(0));
+            tags.push(canonical(inner).unwrap_or(0));
         }
     }
     Ok(if tags.is_empty() {

@@ -26,6 +26,7 @@ use http::{HeaderValue, header};
 
 use super::error::{BadRequest, ControlError};
 use super::{Control, console, introspect, leaked, login, metadata, revoke, token};
+use crate::domain::decimal::begins_with_year;
 use crate::domain::time::UnixSeconds;
 
 /// Where tokens are asked for. One SDK appends `/token` to a server that ends in a slash.
@@ -104,6 +105,7 @@ fn at_text(at: UnixSeconds) -> String {
 fn moment(text: &str, field: &str) -> Result<UnixSeconds, ControlError> {
     let parsed: Option<jiff::Timestamp> = text.parse().ok();
     parsed
+        .filter(|_| begins_with_year(text))
         .and_then(|moment| u64::try_from(moment.as_second()).ok())
         .map(UnixSeconds)
         .ok_or_else(|| {

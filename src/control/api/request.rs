@@ -22,6 +22,7 @@ use crate::control::error::{BadRequest, ControlError};
 use crate::control::form::Form;
 use crate::control::limits::ClientAddress;
 use crate::control::memory::Reservation;
+use crate::domain::decimal::digits;
 use crate::domain::ids::{AppId, ID_BYTES_MAX, KeyId, MemberId, SourceId, WorkspaceId};
 use crate::store::members::Member;
 use crate::store::standing::Credential;
@@ -133,9 +134,7 @@ impl<S: Sync> FromRequestParts<S> for PageQuery {
 impl PageQuery {
     /// The page that a query asks for.
     pub fn of(query: &Form, parts: &Parts) -> Result<Self, ControlError> {
-        let limit = query
-            .get("limit")
-            .map_or(Some(PAGE_ITEMS), |text| text.parse().ok());
+        let limit = query.get("limit").map_or(Some(PAGE_ITEMS), digits);
         let limit = limit
             .filter(|limit| (1..=PAGE_ITEMS_MAX).contains(limit))
             .ok_or_else(|| {

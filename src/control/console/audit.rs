@@ -12,6 +12,7 @@ use super::frame::{Frame, Section, page};
 use super::parts::{PAGE_ITEMS, Pager, When, encoded, exact};
 use super::visit::{Here, Visit};
 use crate::control::Control;
+use crate::domain::decimal::begins_with_year;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 use crate::store::audit::{AuditFilter, AuditRow, may_go_on};
@@ -94,6 +95,9 @@ fn export(workspace: &WorkspaceId, filter: &AuditFilter) -> String {
 
 /// The first moment of a day that was typed as 2026-11-22, in UTC.
 fn day(text: &str) -> Option<UnixSeconds> {
+    if !begins_with_year(text) {
+        return None;
+    }
     let moment: jiff::Timestamp = format!("{text}T00:00:00Z").parse().ok()?;
     u64::try_from(moment.as_second()).ok().map(UnixSeconds)
 }

@@ -120,7 +120,9 @@ fn of_control(error: &ControlError) -> (StatusCode, &'static str, String) {
             "That cannot be taken",
             sentence(problem),
         ),
-        ControlError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "Too many requests", told),
+        ControlError::TooMany(_) | ControlError::TooManyFailures(_) => {
+            (StatusCode::TOO_MANY_REQUESTS, "Too many requests", told)
+        }
         ControlError::Conflict(_) => (StatusCode::CONFLICT, "Something stands in the way", told),
         ControlError::NotYetInForce { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Stored, not yet in force", told)

@@ -19,6 +19,7 @@ use super::visit::{Here, Visit};
 use crate::control::error::ControlError;
 use crate::control::limits::ClientAddress;
 use crate::control::{Control, NewMember};
+use crate::domain::decimal::canonical;
 use crate::domain::ids::MemberId;
 use crate::domain::role::{Action, Assigned, Grants};
 use crate::store::directory::Page as Span;
@@ -134,7 +135,7 @@ async fn member_page(
 async fn searched(control: &Control, visit: &Visit, member: Option<&Member>, fields: &Fields) -> Page {
     let mut answer = member_page(control, visit, member, Some(fields), &Problems::none()).await?;
     // Of what they saw when they opened the page, whatever somebody else has saved since.
-    answer.revision = fields.text("revision").parse().unwrap_or(0);
+    answer.revision = canonical(fields.text("revision")).unwrap_or(0);
     Ok(page(StatusCode::OK, &answer))
 }
 

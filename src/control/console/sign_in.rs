@@ -115,10 +115,18 @@ pub(super) async fn submit(
     };
     let status = match &error {
         ControlError::SignInRefused => StatusCode::UNPROCESSABLE_ENTITY,
-        ControlError::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+        ControlError::TooMany(_) | ControlError::TooManyFailures(_) => StatusCode::TOO_MANY_REQUESTS,
         _ => return Err(error.into()),
     };
-    let problem = sentence(&error.to_string());
+    let problem = match &error {
+        ControlError::TooManyFailures(wait) => {
+            format!(
+                "Too many failed attempts. Try again in {} seconds.",
+                wait.seconds()
+            )
+        }
+        other => sentence(&other.to_string()),
+    };
     Ok(page(status, &sign_in_page(&control, &next, email, &problem)))
 }
 

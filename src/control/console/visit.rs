@@ -18,6 +18,7 @@ use crate::control::Control;
 use crate::control::actor::{Actor, IfMatch};
 use crate::control::error::ControlError;
 use crate::control::form::Form;
+use crate::domain::decimal::canonical;
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
 use crate::domain::role::{Action, Resource, View, may};
 use crate::domain::source_kind::SourceKind;
@@ -171,7 +172,7 @@ impl Visit {
     /// The actor of a form that was filled in for one revision of a thing.
     pub fn actor_who_saw(&self, fields: &Fields) -> Actor {
         // What is no number is a revision that nothing ever has.
-        let seen = fields.text("revision").parse().unwrap_or(0);
+        let seen = canonical(fields.text("revision")).unwrap_or(0);
         Actor {
             if_match: IfMatch::Revisions(vec![seen]),
             ..self.actor.clone()
