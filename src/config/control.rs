@@ -25,7 +25,7 @@ pub struct Rate {
     pub per_second: u32,
 }
 
-/// How often the control plane may be asked.
+/// How often the control plane may be asked, and over how many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControlLimits {
     /// Token requests of one app, counted once its assertion is proved.
@@ -36,6 +36,12 @@ pub struct ControlLimits {
     pub api_account: Rate,
     /// Management requests of one address without good credentials.
     pub api_address: Rate,
+    /// Connections of all clients together.
+    pub connections: usize,
+    /// Of them those of one client: an address, or the /64 of an IPv6 one.
+    pub connections_per_client: usize,
+    /// How long a request's head may take to arrive.
+    pub header_timeout: Duration,
 }
 
 impl Default for ControlLimits {
@@ -46,6 +52,9 @@ impl Default for ControlLimits {
             token_address: rate(500, 20),
             api_account: rate(2_000, 200),
             api_address: rate(500, 20),
+            connections: 1_024,
+            connections_per_client: 256,
+            header_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -145,11 +154,32 @@ impl Check<'_> {
 
     fn control_limits(&mut self, file: &ControlLimitsFile) -> ControlLimits {
         let default = ControlLimits::default();
+        let (connections, connections_per_client) = self.connection_limits(
+            file.connections.as_ref(),
+            file.connections_per_client.as_ref(),
+            default.connections,
+        );
+        let header_timeout = file
+            .header_timeout
+            .as_ref()
+            .map_or(default.header_timeout, |time| time.value.0);
+        if let Some(time) = &file.header_timeout
+            && time.value.0.is_zero()
+        {
+            self.problem(
+                time.referenced,
+                "would leave no time to send a request",
+                "write 1s or more",
+            );
+        }
         ControlLimits {
             token_app: self.rate(file.token_app.as_ref(), default.token_app),
             token_address: self.rate(file.token_address.as_ref(), default.token_address),
             api_account: self.rate(file.api_account.as_ref(), default.api_account),
             api_address: self.rate(file.api_address.as_ref(), default.api_address),
+            connections,
+            connections_per_client,
+            header_timeout,
         }
     }
 

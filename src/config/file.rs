@@ -51,6 +51,8 @@ pub struct GatewayFile {
     pub upstreams: BTreeMap<String, UpstreamFile>,
     #[serde(default)]
     pub limits: LimitsFile,
+    #[serde(default)]
+    pub trusted_proxies: Vec<Spanned<String>>,
     pub token_cache: Option<Spanned<u64>>,
 }
 
@@ -140,6 +142,7 @@ pub struct LimitsFile {
     pub held_bytes: Option<Spanned<Size>>,
     pub held_bytes_per_client: Option<Spanned<Size>>,
     pub connections: Option<Spanned<usize>>,
+    pub connections_per_client: Option<Spanned<usize>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -239,6 +242,9 @@ pub struct ControlLimitsFile {
     pub token_address: Option<RateFile>,
     pub api_account: Option<RateFile>,
     pub api_address: Option<RateFile>,
+    pub connections: Option<Spanned<usize>>,
+    pub connections_per_client: Option<Spanned<usize>>,
+    pub header_timeout: Option<Spanned<Duration>>,
 }
 
 #[derive(Debug, Deserialize)]

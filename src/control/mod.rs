@@ -75,6 +75,7 @@ pub use trail::{TrailReport, verify_trail};
 
 use crate::clock::Clock;
 use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
+use crate::connections::ConnectionMetrics;
 use crate::domain::issue::IssuerIdentity;
 use crate::domain::network::Network;
 use crate::domain::time::UnixSeconds;
@@ -169,6 +170,8 @@ pub struct Control {
     provers: Provers,
     uses: Uses,
     limits: Limits,
+    /// What is counted of refused and evicted connections.
+    connections: ConnectionMetrics,
     audit_retention: Duration,
     hashing: Hashing,
     refusals: Refusals,
@@ -233,6 +236,7 @@ impl Control {
             store,
             audit_retention: settings.audit_retention,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
+            connections: ConnectionMetrics::new("control_plane")?,
             hashing: Hashing::new()?,
             refusals: Refusals::default(),
             cookies: Cookies::of(&settings.public_url),
@@ -292,7 +296,8 @@ impl Control {
     pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(self.tokens_issued.clone()))?;
         registry.register(Box::new(self.hashing.computed().clone()))?;
-        registry.register(Box::new(self.store_failures.clone()))
+        registry.register(Box::new(self.store_failures.clone()))?;
+        self.connections.register(registry)
     }
 
     fn count_token(&self, result: &'static str) {

@@ -15,8 +15,9 @@ use super::support::{DEADLINE, TempDir, TestControl};
 /// As patient as a test can be.
 const SHORT: Bounds = Bounds {
     connections: 64,
-    of_one: 8,
-    head: Duration::from_secs(1),
+    connections_per_client: 8,
+    header_timeout: Duration::from_secs(1),
+    crowded_timeout: Duration::from_secs(1),
     idle: Duration::from_millis(1_500),
     drain: Duration::from_millis(300),
 };
@@ -101,7 +102,10 @@ async fn kept_connection_that_answers_pings_ends_when_it_asks_for_nothing() {
 #[tokio::test]
 async fn reader_who_takes_nothing_of_an_answer_loses_the_connection() {
     let dir = TempDir::new();
-    let bounds = Bounds { of_one: 1, ..SHORT };
+    let bounds = Bounds {
+        connections_per_client: 1,
+        ..SHORT
+    };
     let server = TestControl::start_within(&dir, |_| {}, bounds).await;
     let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
@@ -136,7 +140,7 @@ async fn reader_who_takes_nothing_of_an_answer_loses_the_connection() {
 async fn nobody_has_all_places() {
     let dir = TempDir::new();
     let bounds = Bounds {
-        of_one: 4,
+        connections_per_client: 4,
         ..Bounds::default()
     };
     let server = TestControl::start_within(&dir, |_| {}, bounds).await;

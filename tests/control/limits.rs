@@ -22,6 +22,7 @@ fn tight() -> ControlLimits {
         token_address: rate,
         api_account: rate,
         api_address: rate,
+        ..ControlLimits::default()
     }
 }
 
