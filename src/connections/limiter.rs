@@ -233,3 +233,146 @@ impl Drop for ConnectionPermit {
         self.group.left.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+    use std::collections::HashMap;
+
+    use super::super::phase::ActiveRequest;
+    use super::*;
+
+    fn group() -> Arc<ConnectionGroup> {
+        ConnectionLimiter::new(ConnectionMetrics::new("test").unwrap()).group()
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn ipv6_clients_count_by_their_64_bit_network() {
+        let group = group();
+        let limits = ConnectionLimits {
+            connections: 10,
+            per_client: 2,
+            exempt: &[Network::parse("2001:db8:ffff::/48").unwrap()],
+        };
+        let take = |from: &str| group.acquire(address(from), &limits);
+        let held = [take("2001:db8:1:2::1"), take("2001:db8:1:2:ffff::2")];
+        assert!(held.iter().all(Result::is_ok));
+        assert_eq!(take("2001:db8:1:2:3::3").err(), Some(Refused::ClientLimit));
+        assert!(take("2001:db8:1:3::1").is_ok(), "another network");
+        let mapped = [take("::ffff:192.0.2.1"), take("192.0.2.1")];
+        assert!(mapped.iter().all(Result::is_ok));
+        assert_eq!(take("::ffff:192.0.2.1").err(), Some(Refused::ClientLimit));
+        let exempt = [(); 3].map(|()| take("2001:db8:ffff::1"));
+        assert!(exempt.iter().all(Result::is_ok), "a listed proxy");
+        drop((held, mapped, exempt));
+        assert!(group.is_empty() && group.limiter.open() == 0);
+    }
+
+    /// xorshift64; its seed is in every message.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 % bound.max(1) as u64).unwrap()
+        }
+    }
+
+    const LIMITS: ConnectionLimits<'_> = ConnectionLimits {
+        connections: 24,
+        per_client: 8,
+        exempt: &[],
+    };
+
+    /// The open connections, searched from end to end.
+    #[derive(Default)]
+    struct Reference(HashMap<u64, (ConnectionPermit, IpAddr)>);
+
+    impl Reference {
+        fn open_of(&self, client: IpAddr) -> usize {
+            self.0.values().filter(|(_, of)| *of == client).count()
+        }
+
+        fn ids(&self) -> Vec<u64> {
+            let mut ids: Vec<u64> = self.0.keys().copied().collect();
+            ids.sort_unstable();
+            ids
+        }
+
+        /// For each connection that may be evicted: how many its client has, and since when it is idle.
+        fn idle(&self) -> HashMap<u64, (Reverse<usize>, u64)> {
+            let all = self.0.iter();
+            all.filter_map(|(id, (permit, client))| match permit.connection.phase() {
+                Phase::Idle(since) | Phase::Head(since) => {
+                    Some((*id, (Reverse(self.open_of(*client)), since)))
+                }
+                Phase::Serving { .. } | Phase::Evicted => None,
+            })
+            .collect()
+        }
+
+        fn acquire(&mut self, group: &Arc<ConnectionGroup>, client: IpAddr, context: &str) {
+            let (idle, is_full) = (self.idle(), self.0.len() == LIMITS.connections);
+            let is_at_limit = self.open_of(client) == LIMITS.per_client;
+            match group.acquire(client, &LIMITS) {
+                Ok(permit) => {
+                    assert!(!is_at_limit, "{context}");
+                    let evicted = self
+                        .0
+                        .iter()
+                        .find(|(_, (permit, _))| permit.connection.phase() == Phase::Evicted);
+                    let evicted = evicted.map(|(id, _)| *id);
+                    assert_eq!(evicted.is_some(), is_full, "{context}");
+                    if let Some(id) = evicted {
+                        assert_eq!(idle.get(&id), idle.values().min(), "{context}");
+                        self.0.remove(&id);
+                    }
+                    self.0.insert(permit.connection.id(), (permit, client));
+                }
+                Err(Refused::ClientLimit) => assert!(is_at_limit, "{context}"),
+                Err(Refused::Full) => assert!(is_full && idle.is_empty(), "{context}"),
+            }
+        }
+    }
+
+    #[test]
+    fn eviction_agrees_with_a_search_of_all_connections() {
+        for seed in 1..=12_u64 {
+            let (group, mut random) = (group(), Random(seed));
+            let (mut reference, mut requests) = (Reference::default(), Vec::<ActiveRequest>::new());
+            for step in 0..1_500 {
+                let context = format!("seed {seed}, step {step}");
+                let ids = reference.ids();
+                let any = ids.get(random.below(ids.len())).copied();
+                match (random.below(8), any) {
+                    (0..=2, _) => {
+                        let client = IpAddr::from([127, 0, 0, u8::try_from(random.below(6)).unwrap()]);
+                        reference.acquire(&group, client, &context);
+                    }
+                    // More begin than end, so that sometimes all are busy.
+                    (3 | 4, Some(id)) => requests.extend(reference.0[&id].0.connection.begin_request()),
+                    (5, Some(id)) => reference.0[&id].0.connection.head_began(),
+                    (6, _) if !requests.is_empty() => {
+                        drop(requests.swap_remove(random.below(requests.len())));
+                    }
+                    (7, Some(id)) if random.below(8) == 0 => {
+                        reference.0.remove(&id);
+                    }
+                    _ => {
+                        let now = group.limiter.now();
+                        while group.limiter.now() == now {
+                            std::hint::spin_loop();
+                        }
+                    }
+                }
+                assert_eq!(group.limiter.open(), reference.0.len(), "{context}");
+            }
+        }
+    }
+}
