@@ -18,6 +18,9 @@ pub mod control;
 pub mod store;
 pub mod store_location;
 
+// What both planes hold: their clients' connections.
+pub mod connections;
+
 // The edges: files, time, documents fetched, logs and metrics, tasks, the command line.
 pub mod cli;
 pub mod clock;

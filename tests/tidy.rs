@@ -16,13 +16,14 @@ use portcullis::domain::decision::DenyReason;
 const LINES_MAX: usize = 500;
 
 /// What each module may import of ours. A module imports itself freely.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("store_location", &[]),
     ("snapshot", &["domain"]),
     ("report", &[]),
     ("feed", &["report", "snapshot"]),
     ("clock", &["domain"]),
+    ("connections", &["clock", "domain"]),
     ("telemetry", &["domain"]),
     ("vital", &["config"]),
     ("http_client", &["domain"]),
@@ -33,6 +34,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
         &[
             "clock",
             "config",
+            "connections",
             "domain",
             "feed",
             "http_client",
@@ -47,6 +49,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
         &[
             "clock",
             "config",
+            "connections",
             "domain",
             "feed",
             "http_client",

@@ -131,7 +131,8 @@ impl Planes {
         let grace = self.config.shutdown.idle_grace.min(CONTROL_GRACE_MAX);
         self.control_tasks = Tasks::new(&self.control_tasks.vitals);
         let stopped = self.control_tasks.stopped();
-        let serving = control_service::serve(Arc::clone(&control), socket, stopped, grace);
+        let bounds = control_service::Bounds::from(&settings.limits);
+        let serving = control_service::serve_within(Arc::clone(&control), socket, stopped, grace, bounds);
         self.control_tasks.spawn("control_plane", serving);
         if self.is_bundled() {
             let stopped = self.control_tasks.stopped();

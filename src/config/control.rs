@@ -29,7 +29,7 @@ pub struct Rate {
     pub per_second: u32,
 }
 
-/// How often the control plane may be asked.
+/// How often the control plane may be asked, and over how many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControlLimits {
     /// Token requests of one app, counted once its assertion is proved.
@@ -48,6 +48,12 @@ pub struct ControlLimits {
     pub changes_manager: Rate,
     /// Changes of one person who may change only their own API tokens and sessions.
     pub changes_member: Rate,
+    /// Connections of all clients together.
+    pub connections: usize,
+    /// Of them those of one client: an address, or the /64 of an IPv6 one.
+    pub connections_per_client: usize,
+    /// How long a request's head may take to arrive.
+    pub header_timeout: Duration,
 }
 
 impl Default for ControlLimits {
@@ -62,6 +68,9 @@ impl Default for ControlLimits {
             held_bytes_per_client: 32 << 20,
             changes_manager: rate(2_000, 50),
             changes_member: rate(60, 1),
+            connections: 1_024,
+            connections_per_client: 256,
+            header_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -164,6 +173,24 @@ impl Check<'_> {
         let held_bytes = self.held_bytes(file.held_bytes.as_ref(), default.held_bytes);
         // A quarter, and always room for the largest requests.
         let share = (held_bytes / 4).max(HELD_BYTES_MIN);
+        let (connections, connections_per_client) = self.connection_limits(
+            file.connections.as_ref(),
+            file.connections_per_client.as_ref(),
+            default.connections,
+        );
+        let header_timeout = file
+            .header_timeout
+            .as_ref()
+            .map_or(default.header_timeout, |time| time.value.0);
+        if let Some(time) = &file.header_timeout
+            && time.value.0.is_zero()
+        {
+            self.problem(
+                time.referenced,
+                "would leave no time to send a request",
+                "write 1s or more",
+            );
+        }
         ControlLimits {
             held_bytes,
             held_bytes_per_client: self.held_bytes(file.held_bytes_per_client.as_ref(), share),
@@ -173,6 +200,9 @@ impl Check<'_> {
             api_address: self.rate(file.api_address.as_ref(), default.api_address),
             changes_manager: self.rate(file.changes_manager.as_ref(), default.changes_manager),
             changes_member: self.rate(file.changes_member.as_ref(), default.changes_member),
+            connections,
+            connections_per_client,
+            header_timeout,
         }
     }
 

@@ -53,6 +53,8 @@ pub struct GatewayFile {
     pub upstreams: BTreeMap<String, UpstreamFile>,
     #[serde(default)]
     pub limits: LimitsFile,
+    #[serde(default)]
+    pub trusted_proxies: Vec<Spanned<String>>,
     pub token_cache: Option<Spanned<u64>>,
 }
 
@@ -145,6 +147,7 @@ pub struct LimitsFile {
     pub held_bytes: Option<Spanned<Size>>,
     pub held_bytes_per_client: Option<Spanned<Size>>,
     pub connections: Option<Spanned<usize>>,
+    pub connections_per_client: Option<Spanned<usize>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -248,6 +251,9 @@ pub struct ControlLimitsFile {
     pub held_bytes_per_client: Option<Spanned<Size>>,
     pub changes_manager: Option<RateFile>,
     pub changes_member: Option<RateFile>,
+    pub connections: Option<Spanned<usize>>,
+    pub connections_per_client: Option<Spanned<usize>>,
+    pub header_timeout: Option<Spanned<Duration>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -71,6 +71,7 @@ impl Check<'_> {
             apis,
             upstreams,
             limits: self.limits(&file.limits),
+            trusted_proxies: self.networks(&file.trusted_proxies),
             token_cache_entries: file.token_cache.map_or(100_000, |entries| entries.value),
         })
     }
@@ -350,6 +351,26 @@ impl Check<'_> {
         }
     }
 
+    /// How many connections may be open, and how many of one client: a quarter of them unless said.
+    pub(super) fn connection_limits(
+        &mut self,
+        all: Option<&Spanned<usize>>,
+        per_client: Option<&Spanned<usize>>,
+        default: usize,
+    ) -> (usize, usize) {
+        for count in [all, per_client].into_iter().flatten() {
+            if count.value == 0 {
+                self.problem(
+                    count.referenced,
+                    "would refuse every connection",
+                    "write 1 or more, or leave it out",
+                );
+            }
+        }
+        let all = all.map_or(default, |count| count.value);
+        (all, per_client.map_or((all / 4).max(1), |count| count.value))
+    }
+
     fn limits(&mut self, file: &file::LimitsFile) -> Limits {
         let base = Limits::default();
         let time = |value: Option<file::Duration>, default| value.map_or(default, |held| held.0);
@@ -358,6 +379,11 @@ impl Check<'_> {
         };
         let body_bytes = size(&file.body_bytes, base.body_bytes);
         let held_bytes = size(&file.held_bytes, base.held_bytes);
+        let (connections, connections_per_client) = self.connection_limits(
+            file.connections.as_ref(),
+            file.connections_per_client.as_ref(),
+            base.connections,
+        );
         let limits = Limits {
             handshake_timeout: time(file.handshake_timeout, base.handshake_timeout),
             header_timeout: time(file.header_timeout, base.header_timeout),
@@ -369,10 +395,8 @@ impl Check<'_> {
             held_bytes,
             // A quarter, and always room for one body.
             held_bytes_per_client: size(&file.held_bytes_per_client, (held_bytes / 4).max(body_bytes)),
-            connections: file
-                .connections
-                .as_ref()
-                .map_or(base.connections, |count| count.value),
+            connections,
+            connections_per_client,
         };
         if let Some(held) = &file.held_bytes
             && held.value.0 < limits.body_bytes

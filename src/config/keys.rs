@@ -6,11 +6,12 @@ use std::fmt;
 use serde_json::Value;
 
 /// What a running process takes over; everything else it keeps until it is restarted or upgraded.
-const LIVE: [&str; 5] = [
+const LIVE: [&str; 6] = [
     "gateway.listeners",
     "gateway.apis",
     "gateway.upstreams",
     "gateway.limits",
+    "gateway.trusted_proxies",
     "shutdown",
 ];
 

@@ -77,6 +77,8 @@ pub struct Gateway {
     pub apis: Vec<Api>,
     pub upstreams: BTreeMap<String, Upstream>,
     pub limits: Limits,
+    /// Load balancers: peers without a connection limit of their own.
+    pub trusted_proxies: Vec<Network>,
     /// Verified signatures kept.
     pub token_cache_entries: u64,
 }
@@ -236,7 +238,10 @@ pub struct Limits {
     pub held_bytes: usize,
     /// Of them those of one client's address.
     pub held_bytes_per_client: usize,
+    /// Connections of all clients together.
     pub connections: usize,
+    /// Of them those of one client: an address, or the /64 of an IPv6 one.
+    pub connections_per_client: usize,
 }
 
 impl Default for Limits {
@@ -252,6 +257,7 @@ impl Default for Limits {
             held_bytes: 256 << 20,
             held_bytes_per_client: 64 << 20,
             connections: 10_000,
+            connections_per_client: 2_500,
         }
     }
 }

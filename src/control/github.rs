@@ -70,7 +70,7 @@ impl Github {
             client: HttpClient::new(Reach::Anywhere),
             published: Mutex::default(),
             turns: Semaphore::new(REPORTS_AT_ONCE),
-            large: Places::new(LARGE_AT_ONCE, 1, &[]),
+            large: Places::new(LARGE_AT_ONCE, 1),
         }
     }
 

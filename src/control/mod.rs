@@ -79,6 +79,7 @@ pub use {audit::Deed, error::TokenError, form::Form};
 
 use crate::clock::Clock;
 use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
+use crate::connections::ConnectionMetrics;
 use crate::domain::issue::IssuerIdentity;
 use crate::domain::network::Network;
 use crate::domain::time::UnixSeconds;
@@ -179,6 +180,8 @@ pub struct Control {
     uses: Uses,
     limits: Limits,
     memory: Arc<MemoryBudget>,
+    /// What is counted of refused and evicted connections.
+    connections: ConnectionMetrics,
     audit_retention: Duration,
     hashing: Hashing,
     /// Whose turn it is to make a change.
@@ -246,6 +249,7 @@ impl Control {
             audit_retention: settings.audit_retention,
             memory: MemoryBudget::new(&settings.limits)?,
             limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
+            connections: ConnectionMetrics::new("control_plane")?,
             hashing: Hashing::new()?,
             changing: Turns::new(1, &[], CHANGES_WAITING),
             refusals: Refusals::default(),
@@ -312,7 +316,8 @@ impl Control {
         let (held_bytes, rejections) = self.memory.metrics();
         registry.register(Box::new(held_bytes))?;
         registry.register(Box::new(rejections))?;
-        registry.register(Box::new(self.store_failures.clone()))
+        registry.register(Box::new(self.store_failures.clone()))?;
+        self.connections.register(registry)
     }
 
     fn count_token(&self, result: &'static str) {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, Version};
+use axum::http::{HeaderValue, StatusCode, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,9 +23,10 @@ use tokio::sync::watch;
 use super::Control;
 use super::api::routes;
 pub use super::connections::Bounds;
-use super::connections::{Places, Pulse, Taken};
+use super::connections::{ActivityTimer, Taken, refusal as connection_refusal};
 use super::error::{BadRequest, StoreFailure};
 use super::metered::{self, Unanswered, refusal};
+use crate::connections::{ConnectionLimiter, ConnectionLimits, RefusalAnswers};
 
 /// How long a whole request may take, its body and our answer included.
 const REQUEST_WITHIN: Duration = Duration::from_secs(30);
@@ -51,6 +52,13 @@ const CONNECTION_WINDOW_BYTES: u32 = 65_535;
 /// The most of a response that waits in an HTTP/2 stream before the next part is asked for.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Refused connections that are answered in order at once. With the default limits 300 requests at once from one
+/// address are all answered.
+const REFUSALS_AT_ONCE: usize = 256;
+
+/// How long a connection without a request may take to end.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// Serves the token endpoint, the key set and the management API on `listener` until `shutdown`, then lets the
 /// requests under way finish. Kept connections may send one more within `grace`: its answer is their last.
 pub async fn serve(
@@ -75,43 +83,51 @@ pub async fn serve_within(
     let routes = routes.layer(from_fn_with_state(Arc::clone(&control), count_failures));
     let routes = routes.layer(from_fn_with_state(Arc::clone(&ending), last_answer));
     let service = TowerToHyperService::new(routes);
-    let places = Places::new(
-        bounds.connections,
-        bounds.of_one,
-        control.limits.trusted_proxies(),
-    );
+    let limiter = ConnectionLimiter::new(control.connections.clone());
+    let (connections, refusals) = (limiter.group(), RefusalAnswers::new(REFUSALS_AT_ONCE));
+    let limits = ConnectionLimits {
+        connections: bounds.connections,
+        per_client: bounds.connections_per_client,
+        exempt: control.limits.trusted_proxies(),
+    };
     let (end, ended) = watch::channel(false);
     let accept = async {
-        while let Some(permit) = places.free().await {
+        loop {
             let (stream, peer) = accept_one(&listener).await;
-            let Some(place) = places.seat(permit, peer.ip()) else {
-                tracing::debug!(address = %peer.ip(), "an address has too many connections");
+            let Ok(permit) = connections.acquire(peer.ip(), &limits) else {
+                refusals.answer(stream, connection_refusal());
                 continue;
             };
-            let pulse = Pulse::new(&bounds);
-            let (service, control, beating) = (service.clone(), Arc::clone(&control), Arc::clone(&pulse));
+            let connection_of = Arc::clone(permit.connection());
+            let timer = ActivityTimer::new(&bounds, &limiter, &connection_of);
+            let (service, control, touching) = (service.clone(), Arc::clone(&control), Arc::clone(&timer));
             let answers = service_fn(move |mut request: http::Request<Incoming>| {
-                beating.beat();
+                let active = touching.begin_request();
                 let from = control.limits.client_address(peer.ip(), request.headers());
                 request.extensions_mut().insert(from);
-                let (service, pulse) = (service.clone(), Arc::clone(&beating));
+                let (service, timer) = (service.clone(), Arc::clone(&touching));
                 let memory = Arc::clone(&control.memory);
                 async move {
+                    let Some(active) = active else {
+                        // Evicted in this moment: the connection is being closed.
+                        return Ok(StatusCode::SERVICE_UNAVAILABLE.into_response());
+                    };
                     let routed =
                         async |request| service.call(request).await.unwrap_or_else(|never| match never {});
                     let answer = metered::serve(&memory, from.0, request, routed).await?;
-                    pulse.beat();
-                    Ok::<_, Unanswered>(answer.map(|body| Taken::body(body, pulse)))
+                    timer.touch();
+                    Ok::<_, Unanswered>(answer.map(|body| Taken::body(body, timer, active)))
                 }
             });
             let connection = builder(&bounds)
                 .serve_connection(TokioIo::new(stream), answers)
                 .into_owned();
             let ended = ended.clone();
-            tokio::spawn(async move {
-                hold(connection, &pulse, ended, bounds.drain).await;
-                drop(place);
+            let task = tokio::spawn(async move {
+                hold(connection, &timer, ended, bounds.drain).await;
+                drop(permit);
             });
+            connections.set_task(&connection_of, task.abort_handle());
         }
     };
     tokio::select! {
@@ -122,9 +138,12 @@ pub async fn serve_within(
     }
     drop(listener);
     ending.store(true, Ordering::Relaxed);
-    let _ = tokio::time::timeout(grace, places.empty()).await;
+    let _ = tokio::time::timeout(grace, connections.wait_until_empty()).await;
     end.send_replace(true);
-    if tokio::time::timeout(DRAIN_WITHIN, places.empty()).await.is_err() {
+    if tokio::time::timeout(DRAIN_WITHIN, connections.wait_until_empty())
+        .await
+        .is_err()
+    {
         tracing::warn!("requests under way did not finish in time");
     }
     control.flush_uses().await;
@@ -132,7 +151,7 @@ pub async fn serve_within(
 
 /// Serves a connection until it ends, nothing comes of it any more, or the service ends: then what is under way may
 /// finish for a while.
-async fn hold<C>(connection: C, pulse: &Pulse, ended: watch::Receiver<bool>, drain: Duration)
+async fn hold<C>(connection: C, timer: &ActivityTimer, ended: watch::Receiver<bool>, drain: Duration)
 where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
@@ -141,7 +160,14 @@ where
     let done = tokio::select! {
         biased;
         done = connection.as_mut() => done,
-        () = pulse.stopped() => finish(connection, drain).await,
+        () = timer.stopped() => {
+            connection.as_mut().graceful_shutdown();
+            match tokio::time::timeout(GOODBYE, connection.as_mut()).await {
+                Ok(done) => done,
+                Err(_) if timer.is_serving() => finish(connection, drain).await,
+                Err(_) => Ok(()),
+            }
+        }
         () = told(ended) => finish(connection, drain).await,
     };
     if let Err(error) = done {
@@ -181,13 +207,13 @@ fn builder(bounds: &Bounds) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(bounds.head)
+        .header_read_timeout(bounds.header_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(bounds.head)
+        .keep_alive_interval(bounds.header_timeout)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -13,9 +13,9 @@ use super::http1::{self, SpeaksHttp2};
 use super::http2;
 use super::metrics::Metrics;
 use super::proxy::Gateway;
-use super::seats::Seat;
 use super::socket::Socket;
 use super::tls::Acceptor;
+use crate::connections::{ConnectionLimits, ConnectionPermit};
 
 /// The gateway as it is set up now. Each request takes it once and keeps what it took.
 pub struct App {
@@ -45,9 +45,21 @@ impl App {
         self.current.store(Arc::new(gateway));
     }
 
-    /// How many connections may be open.
-    pub(super) fn connections_max(&self) -> usize {
-        self.current.load().limits.connections.min(self.descriptors_for)
+    /// Calls `take` with how many connections may be open. Where the limit of open files leaves room for fewer than
+    /// configured, a client's own limit shrinks in proportion.
+    pub(super) fn with_connection_limits<T>(&self, take: impl FnOnce(&ConnectionLimits<'_>) -> T) -> T {
+        let gateway = self.current.load();
+        let limits = &gateway.limits;
+        let connections = limits.connections.min(self.descriptors_for);
+        let per_client = match limits.connections {
+            0 => 1,
+            all => limits.connections_per_client.saturating_mul(connections) / all,
+        };
+        take(&ConnectionLimits {
+            connections,
+            per_client,
+            exempt: &gateway.trusted_proxies,
+        })
     }
 
     pub(super) fn metrics(&self) -> Arc<Metrics> {
@@ -62,7 +74,7 @@ pub(super) async fn serve(
     stream: TcpStream,
     client: SocketAddr,
     tls: Option<Arc<Acceptor>>,
-    seat: Seat,
+    permit: ConnectionPermit,
     shutdown: ShutdownWatch,
 ) {
     let stream = Buffered::new(stream);
@@ -82,7 +94,7 @@ pub(super) async fn serve(
     };
     let mut socket = Box::new(socket);
     if socket.selected_alpn_proto() != Some(ALPN::H2) {
-        match http1::serve(&app, &seat, socket, is_plain)
+        match http1::serve(&app, permit.connection(), socket, is_plain)
             .await
             .and_then(as_http2)
         {
@@ -90,9 +102,7 @@ pub(super) async fn serve(
             None => return,
         }
     }
-    // An HTTP/2 connection ends by itself when it is told to; only its bound may cut it.
-    seat.set_busy(true);
-    Box::pin(http2::serve(&app, socket, &shutdown)).await;
+    Box::pin(http2::serve(&app, socket, permit.connection(), &shutdown)).await;
 }
 
 /// The connection with what was read from it put back.

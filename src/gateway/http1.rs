@@ -1,6 +1,7 @@
 //! An HTTP/1 connection: one request after the other, each read as bytes first and served after.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -15,8 +16,8 @@ use super::connection::App;
 use super::proxy::Gateway;
 use super::raw_head::{self, Awaited, NoHead, RawHead};
 use super::respond::Answer;
-use super::seats::Seat;
 use super::socket::Socket;
+use crate::connections::Connection;
 use crate::domain::decision::DenyReason;
 
 /// How much is read away behind a refusal, so that the client gets to see it and not a reset.
@@ -34,7 +35,7 @@ pub struct SpeaksHttp2(pub Stream, pub BytesMut);
 /// Serves a connection to its end.
 pub(super) async fn serve(
     app: &App,
-    seat: &Seat,
+    connection: &Arc<Connection>,
     mut stream: Stream,
     may_be_http2: bool,
 ) -> Option<SpeaksHttp2> {
@@ -48,17 +49,28 @@ pub(super) async fn serve(
             (false, _) => Awaited::Next,
         };
         is_first = false;
-        match raw_head::read(&mut stream, deadline.as_mut(), &gateway.limits, awaited, seat).await {
+        match raw_head::read(
+            &mut stream,
+            deadline.as_mut(),
+            &gateway.limits,
+            awaited,
+            connection,
+        )
+        .await
+        {
             Ok(head) => {
-                seat.set_busy(true);
+                // None where the connection was evicted in this moment: the client hears the end, and nothing was
+                // begun.
+                let request = connection.begin_request()?;
                 // Settings may have changed while the head was waited for. From here on they stay for this
                 // request.
                 stream = Box::pin(serve_one(&app.current(), stream, head)).await?;
-                seat.set_busy(false);
+                drop(request);
             }
             Err(NoHead::Silence) => return None,
             Err(NoHead::Http2(read)) => return Some(SpeaksHttp2(stream, read)),
             Err(NoHead::Refused(reason)) => {
+                let _request = connection.begin_request()?;
                 refuse(&gateway, stream, reason).await;
                 return None;
             }

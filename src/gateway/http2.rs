@@ -22,6 +22,7 @@ use super::connection::App;
 use super::proxy::Gateway;
 use super::raw_head::TARGET_BYTES_MAX;
 use crate::config::Limits;
+use crate::connections::{ActiveRequest, Connection};
 use crate::domain::decision::DenyReason;
 
 /// Streams that a client may have open at once.
@@ -54,12 +55,18 @@ struct UnderWay {
 }
 
 /// One of them, until it is dropped.
-struct OneUnderWay(Arc<UnderWay>);
+struct OneUnderWay {
+    of: Arc<UnderWay>,
+    _request: ActiveRequest,
+}
 
 impl UnderWay {
-    fn begin(self: &Arc<Self>) -> OneUnderWay {
+    fn begin(self: &Arc<Self>, request: ActiveRequest) -> OneUnderWay {
         self.count.fetch_add(1, Ordering::Relaxed);
-        OneUnderWay(Arc::clone(self))
+        OneUnderWay {
+            of: Arc::clone(self),
+            _request: request,
+        }
     }
 
     fn now(&self) -> usize {
@@ -77,8 +84,8 @@ impl UnderWay {
 
 impl Drop for OneUnderWay {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.0.none.notify_one();
+        if self.of.count.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.of.none.notify_one();
         }
     }
 }
@@ -96,7 +103,14 @@ fn options(limits: &Limits) -> H2Options {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(app: &Arc<App>, stream: Stream, shutdown: &ShutdownWatch) {
+pub(super) async fn serve(
+    app: &Arc<App>,
+    stream: Stream,
+    connection_state: &Arc<Connection>,
+    shutdown: &ShutdownWatch,
+) {
+    // It hears of a drain by GOAWAY; only the drain's bound may cut it.
+    connection_state.ends_by_itself();
     let gateway = app.current();
     let limits = &gateway.limits;
     let digest = Arc::new(Digest {
@@ -126,8 +140,12 @@ pub(super) async fn serve(app: &Arc<App>, stream: Stream, shutdown: &ShutdownWat
         };
         match accepted {
             Ok(Some(H2Accept::Session(session))) if under_way.now() < REQUESTS_MAX => {
+                // Evicted in this moment: nothing was begun.
+                let Some(request) = connection_state.begin_request() else {
+                    return;
+                };
                 // Each request takes the settings of the moment when it begins, and keeps them.
-                let (gateway, one) = (app.current(), under_way.begin());
+                let (gateway, one) = (app.current(), under_way.begin(request));
                 pingora_runtime::current_handle().spawn(async move {
                     serve_one(&gateway, session).await;
                     drop(one);

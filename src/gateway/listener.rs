@@ -1,9 +1,8 @@
-//! Where clients connect: accepts connections, gives each its seat and its task, and ends them in order.
+//! Where clients connect: accepts connections, gives each its permit and its task, and ends them in order.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener as BoundSocket};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,9 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::connection::{self, App};
-use super::seats::Seats;
+use super::respond::Answer;
 use super::tls::Acceptor;
 use crate::config;
+use crate::connections::{ConnectionGroup, ConnectionLimiter, RefusalAnswers, Refused};
 use crate::domain::decision::DenyReason;
 use crate::vital::Vitals;
 
@@ -23,6 +23,9 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The shortest time between two looks at connections that are to end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Refused connections that are answered in order at once, by each listener.
+pub(super) const REFUSALS_AT_ONCE: usize = 64;
 
 /// How a listener's connections end.
 #[derive(Clone, Copy, Debug)]
@@ -43,24 +46,26 @@ pub(super) struct Listener {
     pub(super) tls: Option<Arc<Acceptor>>,
     /// A second handle to the socket, to hand over to the next process. The socket is closed with the last.
     socket: Mutex<Option<BoundSocket>>,
-    seats: Arc<Seats>,
+    connections: Arc<ConnectionGroup>,
+    refusals: RefusalAnswers,
     stop: watch::Sender<bool>,
 }
 
 impl Listener {
-    /// A listener on `socket` that does not accept yet. `open` counts the connections of all listeners.
+    /// A listener on `socket` that does not accept yet. `limiter` has the connections of all listeners.
     pub(super) fn new(
         config: config::Listener,
         socket: BoundSocket,
         tls: Option<Arc<Acceptor>>,
-        open: Arc<AtomicUsize>,
+        limiter: &Arc<ConnectionLimiter>,
     ) -> std::io::Result<Self> {
         Ok(Self {
             address: socket.local_addr()?,
             config,
             tls,
             socket: Mutex::new(Some(socket)),
-            seats: Seats::new(open),
+            connections: limiter.group(),
+            refusals: RefusalAnswers::new(REFUSALS_AT_ONCE),
             stop: watch::channel(false).0,
         })
     }
@@ -86,7 +91,7 @@ impl Listener {
 
     /// Whether no connection is open.
     pub(super) fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+        self.connections.is_empty()
     }
 
     /// A further handle to the socket; none once it has stopped.
@@ -122,17 +127,39 @@ impl Listener {
     }
 
     fn serve(&self, app: &Arc<App>, stream: TcpStream, client: SocketAddr, stop: &watch::Receiver<bool>) {
-        let Some(seat) = self.seats.take(app.connections_max()) else {
-            app.metrics().denied(None, DenyReason::Overloaded);
-            return;
+        let acquired = app.with_connection_limits(|limits| self.connections.acquire(client.ip(), limits));
+        let permit = match acquired {
+            Ok(permit) => permit,
+            Err(refused) => return self.refuse(app, stream, refused),
         };
-        let id = seat.id();
-        // A request that panics ends this task alone: the connection is closed, its seat and what it held are
+        let connection = Arc::clone(permit.connection());
+        // A request that panics ends this task alone: the connection is closed, its permit and what it held are
         // given back.
         // A clone of the receiver that saw no stop: one that comes from now on is news to the connection.
         let (app, tls, stop) = (Arc::clone(app), self.tls.clone(), stop.clone());
-        let task = current_handle().spawn(connection::serve(app, stream, client, tls, seat, stop));
-        self.seats.remember(id, task.abort_handle());
+        let task = current_handle().spawn(connection::serve(app, stream, client, tls, permit, stop));
+        self.connections.set_task(&connection, task.abort_handle());
+    }
+
+    /// Tells a client that there is no connection for it. Over TLS there is nothing to tell it in.
+    fn refuse(&self, app: &App, stream: TcpStream, refused: Refused) {
+        let gateway = app.current();
+        gateway.metrics.denied(None, DenyReason::Overloaded);
+        if self.tls.is_some() {
+            return;
+        }
+        let detail = match refused {
+            Refused::ClientLimit => "too many connections from this address; close some and retry",
+            Refused::Full => "too many connections are open; retry later",
+        };
+        let answer = Answer {
+            reason: DenyReason::Overloaded,
+            api: None,
+            request_id: &gateway.request_ids.next(),
+            metadata_url: None,
+            detail: Some(detail.to_owned()),
+        };
+        self.refusals.answer(stream, answer.to_http1().into());
     }
 
     /// Stops accepting; from now on every answer is the last of its connection.
@@ -145,13 +172,13 @@ impl Listener {
     pub(super) async fn drain(&self, drain: Drain) {
         self.stop();
         let ended = tokio::time::timeout(drain.within, async {
-            while !self.seats.is_empty() {
-                let next = self.seats.end_idle(drain.idle_grace).max(LOOK_EVERY);
-                let _ = tokio::time::timeout(next, self.seats.are_empty()).await;
+            while !self.connections.is_empty() {
+                let next = self.connections.end_idle(drain.idle_grace).max(LOOK_EVERY);
+                let _ = tokio::time::timeout(next, self.connections.wait_until_empty()).await;
             }
         });
         if ended.await.is_err() {
-            let cut = self.seats.end_all();
+            let cut = self.connections.end_all();
             if cut > 0 {
                 tracing::warn!(address = %self.address, connections = cut, "not ended in time; cut");
             }
@@ -161,7 +188,7 @@ impl Listener {
     /// Stops and ends every connection now.
     pub(super) fn cut(&self) {
         self.stop();
-        self.seats.end_all();
+        self.connections.end_all();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The data plane: a shell around `decide`. The life of a request, file by file:
 //!
-//! `listener` accepts its connection and gives it one of the `seats`, `tls` and `certificates` agree on keys,
+//! `listener` accepts its connection and gives it a permit, `tls` and `certificates` agree on keys,
 //! `connection` hears which HTTP it speaks, `http1` reads its head as bytes (`raw_head`) and `http2` takes it off
 //! its connection, `proxy` leads it through, `extract` checks its head and reads it (`query` its parameters), `body` holds what follows
 //! (`chunks` watches how it is framed) and `scan` finds the write keys in it (`stray_keys` those that an API did not ask for),
@@ -33,7 +33,6 @@ mod query;
 mod raw_head;
 pub mod respond;
 pub mod scan;
-mod seats;
 pub mod service;
 mod settings;
 mod socket;

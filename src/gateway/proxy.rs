@@ -27,6 +27,7 @@ use crate::domain::access_token::{TokenFault, VerifiedToken};
 use crate::domain::decide::decide;
 use crate::domain::decision::{Decision, DenyReason, Permit};
 use crate::domain::facts::{CredentialFact, RequestFacts, RouteFacts, SourceFact, WithoutToken};
+use crate::domain::network::Network;
 use crate::report::{self, Verdict};
 
 /// Everything that requests share, as one config says it. It never changes: a reload makes the next one.
@@ -36,6 +37,8 @@ pub struct Gateway {
     /// By the index of the API.
     pub pools: Vec<Arc<Pool>>,
     pub limits: Limits,
+    /// Load balancers: peers without a connection limit of their own.
+    pub trusted_proxies: Arc<[Network]>,
     pub policy: Arc<PolicyCell>,
     pub tokens: Arc<TokenCache>,
     pub fetchers: Vec<Arc<KeyFetcher>>,

@@ -15,9 +15,9 @@ use pingora_core::protocols::Stream;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use super::seats::Seat;
 use crate::clock::instant;
 use crate::config::Limits;
+use crate::connections::Connection;
 use crate::domain::decision::DenyReason;
 
 /// The longest request target accepted, in bytes.
@@ -58,7 +58,7 @@ pub enum NoHead {
     Refused(DenyReason),
 }
 
-/// Reads one head. `deadline` is the connection's one timer. From the first byte on its seat is busy.
+/// Reads one head. `deadline` is the connection's one timer. The connection is told of the first byte.
 ///
 /// # Errors
 /// [`NoHead`], with nothing written to the client yet.
@@ -67,7 +67,7 @@ pub async fn read(
     mut deadline: Pin<&mut Sleep>,
     limits: &Limits,
     awaited: Awaited,
-    seat: &Seat,
+    connection: &Connection,
 ) -> Result<RawHead, NoHead> {
     let silent_for = match awaited {
         Awaited::First | Awaited::FirstOrHttp2 => limits.header_timeout,
@@ -101,7 +101,7 @@ pub async fn read(
         }
         if !began {
             set(deadline.as_mut(), limits.header_timeout);
-            seat.set_busy(true);
+            connection.head_began();
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -24,6 +24,7 @@ use super::tls::Acceptor;
 use super::upstream::{Pool, PoolError};
 use crate::clock::Clock;
 use crate::config::{self, ConfigError, OutsideIssuer, PolicyOrigin};
+use crate::connections::{ConnectionLimiter, ConnectionMetrics};
 use crate::domain::policy::{Freshness, Policy};
 use crate::feed::{Reporter, Subscriber};
 use crate::vital::Vitals;
@@ -69,7 +70,7 @@ pub struct Prepared {
     config: config::Gateway,
     pools: Pools,
     listeners: Vec<Arc<Listener>>,
-    open: Arc<AtomicUsize>,
+    limiter: Arc<ConnectionLimiter>,
     issuers: Vec<OutsideIssuer>,
     freshness: Freshness,
     vitals: Vitals,
@@ -85,7 +86,7 @@ pub struct Running {
     leaving: Vec<Arc<Listener>>,
     pools: Pools,
     pool_tasks: Vec<Tended<Pool>>,
-    open: Arc<AtomicUsize>,
+    limiter: Arc<ConnectionLimiter>,
     ending: Arc<AtomicBool>,
     /// Never dropped. pingora-runtime keeps the handles of a runtime in a slot of each of its threads, and
     /// a later thread of the process that inherits the slot of one that ended would spawn its connections
@@ -117,11 +118,13 @@ impl Prepared {
     pub fn new(parts: Parts<'_>) -> Result<Self, StartError> {
         let config = parts.config;
         let pools = settings::pools(config, &Pools::new())?;
-        let open = Arc::new(AtomicUsize::new(0));
+        let connections = ConnectionMetrics::new("gateway")?;
+        connections.register(parts.registry)?;
+        let limiter = ConnectionLimiter::new(connections);
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             let socket = parts.sockets.take_or_bind(&listener.address)?;
-            listeners.push(Arc::new(new_listener(listener, socket, &open)?));
+            listeners.push(Arc::new(new_listener(listener, socket, &limiter)?));
         }
         Ok(Self {
             gateway: settings::gateway(
@@ -136,7 +139,7 @@ impl Prepared {
             config: config.clone(),
             pools,
             listeners,
-            open,
+            limiter,
             issuers: parts.issuers.to_vec(),
             freshness: parts.freshness,
             vitals: parts.vitals.clone(),
@@ -199,7 +202,7 @@ impl Prepared {
             leaving: Vec::new(),
             pools: self.pools,
             pool_tasks: Vec::new(),
-            open: self.open,
+            limiter: self.limiter,
             ending: Arc::default(),
             runtime: ManuallyDrop::new(Runtime::new_no_steal(self.config.workers, "gateway")),
             background,
@@ -278,7 +281,7 @@ impl Running {
     pub fn probe(&self) -> Probe {
         Probe {
             app: Arc::clone(&self.app),
-            open: Arc::clone(&self.open),
+            limiter: Arc::clone(&self.limiter),
             ending: Arc::clone(&self.ending),
         }
     }
@@ -331,7 +334,7 @@ impl Running {
                         Some(socket) => socket,
                         None => Sockets::default().take_or_bind(&listener.address)?,
                     };
-                    let new = Arc::new(new_listener(listener, socket, &self.open)?);
+                    let new = Arc::new(new_listener(listener, socket, &self.limiter)?);
                     let socket = new.register(&self.runtime)?;
                     Wanted::New(new, socket)
                 }
@@ -417,13 +420,13 @@ enum Wanted {
 fn new_listener(
     config: &config::Listener,
     socket: TcpListener,
-    open: &Arc<AtomicUsize>,
+    limiter: &Arc<ConnectionLimiter>,
 ) -> Result<Listener, StartError> {
     let tls = match &config.tls {
         None => None,
         Some(tls) => Some(Arc::new(Acceptor::new(&config.address, tls)?)),
     };
-    Ok(Listener::new(config.clone(), socket, tls, Arc::clone(open))?)
+    Ok(Listener::new(config.clone(), socket, tls, limiter)?)
 }
 
 fn tend_pool(pool: &Arc<Pool>, vitals: &Vitals) -> Tended<Pool> {
@@ -447,7 +450,7 @@ impl Drop for Running {
 #[derive(Clone)]
 pub struct Probe {
     app: Arc<App>,
-    open: Arc<AtomicUsize>,
+    limiter: Arc<ConnectionLimiter>,
     ending: Arc<AtomicBool>,
 }
 
@@ -455,10 +458,7 @@ impl Probe {
     /// Brings the gauges up to date.
     pub fn refresh(&self) {
         let gateway = self.app.current();
-        gateway
-            .metrics
-            .transport
-            .set_connections(self.open.load(Ordering::Relaxed));
+        gateway.metrics.transport.set_connections(self.limiter.open());
         gateway
             .metrics
             .refresh(&gateway.policy, &gateway.held, &gateway.clock);

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::access_log::AccessLog;
 use super::body::HeldBytes;
 use super::jwks::{self, KeyFetcher};
+use super::listener::REFUSALS_AT_ONCE;
 use super::metrics::Metrics;
 use super::policy_cell::PolicyCell;
 use super::proxy::{Gateway, RequestIds};
@@ -21,8 +22,9 @@ use crate::clock::Clock;
 use crate::config::{self, OutsideIssuer};
 use crate::vital::Vitals;
 
-/// Descriptors for everything but connections: the store, logs, listeners, files that are read now and then.
-const DESCRIPTORS_KEPT: u64 = 32;
+/// Descriptors for everything but connections: the store, logs, listeners, files that are read now and then, and
+/// refused connections that are being answered.
+const DESCRIPTORS_KEPT: u64 = 32 + REFUSALS_AT_ONCE as u64;
 
 /// The pools by name.
 pub(super) type Pools = BTreeMap<String, Arc<Pool>>;
@@ -70,6 +72,7 @@ pub(super) fn gateway(
         apis: config.apis.clone(),
         pools: by_api(config, pools),
         limits: config.limits,
+        trusted_proxies: config.trusted_proxies.clone().into(),
         policy: Arc::new(PolicyCell::new(trusted)),
         tokens: Arc::new(TokenCache::new(config.token_cache_entries)),
         fetchers: issuers.iter().filter_map(KeyFetcher::new).map(Arc::new).collect(),
@@ -92,6 +95,7 @@ pub(super) fn next(before: &Gateway, config: &config::Gateway, pools: &Pools) ->
         apis: config.apis.clone(),
         pools: by_api(config, pools),
         limits: config.limits,
+        trusted_proxies: config.trusted_proxies.clone().into(),
         metrics: Arc::new(before.metrics.with_apis(&names(config))),
         ..before.clone()
     }

@@ -15,8 +15,9 @@ use super::support::{DEADLINE, TempDir, TestControl};
 /// As patient as a test can be.
 const SHORT: Bounds = Bounds {
     connections: 64,
-    of_one: 8,
-    head: Duration::from_secs(1),
+    connections_per_client: 8,
+    header_timeout: Duration::from_secs(1),
+    crowded_timeout: Duration::from_secs(1),
     idle: Duration::from_millis(1_500),
     drain: Duration::from_millis(300),
 };
@@ -101,7 +102,10 @@ async fn kept_connection_that_answers_pings_ends_when_it_asks_for_nothing() {
 #[tokio::test]
 async fn reader_who_takes_nothing_of_an_answer_loses_the_connection() {
     let dir = TempDir::new();
-    let bounds = Bounds { of_one: 1, ..SHORT };
+    let bounds = Bounds {
+        connections_per_client: 1,
+        ..SHORT
+    };
     let server = TestControl::start_within(&dir, |_| {}, bounds).await;
     let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
@@ -136,7 +140,7 @@ async fn reader_who_takes_nothing_of_an_answer_loses_the_connection() {
 async fn nobody_has_all_places() {
     let dir = TempDir::new();
     let bounds = Bounds {
-        of_one: 4,
+        connections_per_client: 4,
         ..Bounds::default()
     };
     let server = TestControl::start_within(&dir, |_| {}, bounds).await;
@@ -151,4 +155,182 @@ async fn nobody_has_all_places() {
     );
     held.pop();
     until_served("127.0.0.1", server.address).await;
+}
+
+/// Counters of refused and evicted connections.
+fn metric(server: &TestControl, name: &str) -> f64 {
+    let registry = prometheus::Registry::new();
+    server.control.register_metrics(&registry).unwrap();
+    let families = registry.gather();
+    let held = families.iter().filter(|family| family.name() == name);
+    held.flat_map(|family| family.get_metric())
+        .map(|metric| metric.get_counter().get_value())
+        .sum()
+}
+
+const EVICTED: &str = "portcullis_connections_evicted_total";
+const REFUSED: &str = "portcullis_connections_refused_total";
+
+#[tokio::test]
+async fn refused_connection_is_answered_503_with_retry_after() {
+    let dir = TempDir::new();
+    let bounds = Bounds {
+        connections_per_client: 1,
+        ..Bounds::default()
+    };
+    let server = TestControl::start_within(&dir, |_| {}, bounds).await;
+    assert_eq!((metric(&server, REFUSED), metric(&server, EVICTED)), (0.0, 0.0));
+    let _held = until_served("127.0.0.1", server.address).await;
+    let mut refused = connect("127.0.0.1", server.address).await;
+    refused.write_all(REQUEST).await.unwrap();
+    let mut answer = String::new();
+    within("the end", refused.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 503 ") && head.contains("\r\nRetry-After: 1\r\n"),
+        "{head}"
+    );
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(body["error"], "temporarily_unavailable");
+    assert_eq!(metric(&server, REFUSED), 1.0);
+}
+
+#[tokio::test]
+async fn refused_http2_client_is_told_to_retry_by_goaway() {
+    let dir = TempDir::new();
+    let bounds = Bounds {
+        connections_per_client: 1,
+        ..Bounds::default()
+    };
+    let server = TestControl::start_within(&dir, |_| {}, bounds).await;
+    let _held = until_served("127.0.0.1", server.address).await;
+    let stream = TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("http://x/.well-known/jwks.json");
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let answer = within("a refusal", sender.send_request(request)).await;
+    assert!(answer.is_err());
+    let ended = within("the end", connection).await.unwrap();
+    if let Err(error) = ended {
+        assert!(format!("{error:?}").contains("ENHANCE_YOUR_CALM"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn unfinished_heads_of_many_addresses_leave_room() {
+    let dir = TempDir::new();
+    let bounds = Bounds {
+        connections: 40,
+        connections_per_client: 10,
+        ..Bounds::default()
+    };
+    let server = TestControl::start_within(&dir, |_| {}, bounds).await;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        for from in ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"] {
+            let mut stream = connect(from, server.address).await;
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await;
+            held.push(stream);
+        }
+        assert!(
+            served("127.0.0.9", server.address).await.is_some(),
+            "another address"
+        );
+    }
+    assert!(metric(&server, EVICTED) > 0.0 && metric(&server, REFUSED) > 0.0);
+}
+
+#[tokio::test]
+async fn request_under_way_is_never_evicted() {
+    let dir = TempDir::new();
+    let bounds = Bounds {
+        connections: 1,
+        ..Bounds::default()
+    };
+    let server = TestControl::start_within(&dir, |_| {}, bounds).await;
+    let mut busy = connect("127.0.0.1", server.address).await;
+    let head = b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    busy.write_all(head).await.unwrap();
+    let mut begin = [0; 25];
+    within("it is asked for its body", busy.read_exact(&mut begin))
+        .await
+        .unwrap();
+    assert!(begin.starts_with(b"HTTP/1.1 100 "));
+    assert!(
+        served("127.0.0.2", server.address).await.is_none(),
+        "there is no room"
+    );
+    busy.write_all(b"a=b").await.unwrap();
+    within("its answer", busy.read_exact(&mut begin)).await.unwrap();
+    assert!(
+        begin.starts_with(b"HTTP/1.1 40"),
+        "{}",
+        String::from_utf8_lossy(&begin)
+    );
+    until_served("127.0.0.2", server.address).await;
+}
+
+#[tokio::test]
+async fn head_timeout_shrinks_when_half_full() {
+    let dir = TempDir::new();
+    let bounds = Bounds {
+        connections: 8,
+        connections_per_client: 8,
+        header_timeout: Duration::from_secs(600),
+        crowded_timeout: Duration::from_millis(100),
+        ..Bounds::default()
+    };
+    let server = TestControl::start_within(&dir, |_| {}, bounds).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        let mut stream = connect("127.0.0.1", server.address).await;
+        stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        held.push(stream);
+    }
+    let mut ends: tokio::task::JoinSet<_> = held
+        .into_iter()
+        .map(|mut stream| async move {
+            let _ = stream.read(&mut [0]).await;
+        })
+        .collect();
+    within("the end of one", ends.join_next()).await;
+    until_served("127.0.0.2", server.address).await;
+    assert_eq!(metric(&server, EVICTED), 0.0);
+}
+
+#[tokio::test]
+async fn three_hundred_requests_at_once_are_all_answered() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let body = "grant_type=client_credentials";
+    let request = format!(
+        "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut streams = Vec::new();
+    for _ in 0..300 {
+        streams.push(connect("127.0.0.1", server.address).await);
+    }
+    for stream in &mut streams {
+        stream.write_all(request.as_bytes()).await.unwrap();
+    }
+    let mut refused = 0;
+    for mut stream in streams {
+        let mut begin = [0; 12];
+        within("an answer", stream.read_exact(&mut begin)).await.unwrap();
+        match &begin {
+            b"HTTP/1.1 503" => refused += 1,
+            other => assert!(
+                other.starts_with(b"HTTP/1.1 4"),
+                "{}",
+                String::from_utf8_lossy(other)
+            ),
+        }
+    }
+    assert_eq!(refused, 300 - 256);
 }

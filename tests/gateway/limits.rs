@@ -201,37 +201,6 @@ async fn heads_over_http2_count_among_what_is_held() {
 }
 
 #[tokio::test]
-async fn connection_beyond_the_limit_is_closed_and_room_comes_back() {
-    let upstream = StubUpstream::start();
-    let mut setup = Setup::new(&upstream);
-    setup.config.limits.connections = 2;
-    let gateway = setup.start().await;
-    let mut first = H1::connect(gateway.address()).await;
-    let mut second = H1::connect(gateway.address()).await;
-    for client in [&mut first, &mut second] {
-        client.send(&Http::good_batch(ENFORCED).bytes()).await;
-        client.answer().await.assert_ok();
-    }
-    let mut third = H1::connect(gateway.address()).await;
-    third.send(&Http::good_batch(ENFORCED).bytes()).await;
-    assert!(third.try_answer_to("POST").await.is_none());
-    // Those inside are served on.
-    first.send(&Http::good_batch(ENFORCED).bytes()).await;
-    first.answer().await.assert_ok();
-    drop(second);
-    let room = async {
-        loop {
-            let mut client = H1::connect(gateway.address()).await;
-            client.send(&Http::good_batch(ENFORCED).bytes()).await;
-            if let Some(answer) = client.try_answer_to("POST").await {
-                return answer;
-            }
-        }
-    };
-    crate::wait::within("there is room again", room).await.assert_ok();
-}
-
-#[tokio::test]
 async fn bodies_held_together_are_bounded_and_the_room_comes_back() {
     let upstream = StubUpstream::start();
     let mut setup = Setup::new(&upstream);

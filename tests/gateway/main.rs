@@ -33,6 +33,7 @@ mod wire;
 
 mod bodies;
 mod canonical;
+mod connections;
 mod denials;
 mod draining;
 mod forwarding;

@@ -353,21 +353,6 @@ async fn silent_client_is_let_go_when_its_handshake_time_is_over() {
 }
 
 #[tokio::test]
-async fn connection_counts_before_its_handshake() {
-    let authority = Authority::new();
-    let upstream = StubUpstream::start();
-    let mut setup = Setup::new(&upstream);
-    setup.config.limits.connections = 1;
-    let gateway = start_with(setup, &[&authority.issue("tracking.test")], None).await;
-    let first = TcpStream::connect(gateway.address()).await.unwrap();
-    // Accepted in this order, so the second one finds no seat.
-    H1::connect(gateway.address()).await.assert_closed().await;
-    drop(first);
-    until("the seat is free again", || gateway.open_connections() == 0.0).await;
-    assert_served(connect(&gateway, &authority.client(&[], None)).await).await;
-}
-
-#[tokio::test]
 async fn expiry_of_each_certificate_is_a_metric() {
     let authority = Authority::new();
     let upstream = StubUpstream::start();

@@ -91,6 +91,7 @@ impl Setup {
                 idle_timeout: Duration::from_secs(30),
                 ..Limits::default()
             },
+            trusted_proxies: Vec::new(),
             token_cache_entries: 1_000,
         };
         Self {

@@ -52,6 +52,7 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             apis: apis(&args.gateway, args.reauthenticate_status)?,
             upstreams: BTreeMap::from([(UPSTREAM.to_owned(), sample)]),
             limits: Limits::default(),
+            trusted_proxies: Vec::new(),
             token_cache_entries: 10_000,
         }),
         policy: PolicyOrigin::Bundled,

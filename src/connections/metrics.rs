@@ -1,0 +1,143 @@
+//! What the connection limiter refuses and evicts, counted, and logged at most once in ten seconds each.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+use super::limiter::Refused;
+
+/// The shortest time between two log lines of one kind, in milliseconds.
+const LOG_EVERY_MS: u64 = 10_000;
+
+/// The counters of one plane.
+#[derive(Clone)]
+pub struct ConnectionMetrics {
+    plane: &'static str,
+    refused: IntCounterVec,
+    client_limit: IntCounter,
+    full: IntCounter,
+    evicted: IntCounter,
+    throttles: Arc<Throttles>,
+}
+
+#[derive(Default)]
+struct Throttles {
+    client_limit: Throttle,
+    full: Throttle,
+    evicted: Throttle,
+}
+
+/// Lets one log line through at a time, with the number of events since the line before.
+#[derive(Default)]
+struct Throttle {
+    next_ms: AtomicU64,
+    events: AtomicU64,
+}
+
+impl Throttle {
+    fn count(&self, now_ms: u64) -> Option<u64> {
+        self.events.fetch_add(1, Ordering::Relaxed);
+        let next = self.next_ms.load(Ordering::Relaxed);
+        if now_ms < next {
+            return None;
+        }
+        let won = self.next_ms.compare_exchange(
+            next,
+            now_ms.saturating_add(LOG_EVERY_MS),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        won.is_ok().then(|| self.events.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl ConnectionMetrics {
+    /// The counters of `plane`, each 0.
+    ///
+    /// # Errors
+    /// A name is malformed.
+    pub fn new(plane: &'static str) -> Result<Self, prometheus::Error> {
+        let opts = |name: &str, help: &str| Opts::new(name, help).const_label("plane", plane);
+        let refused = IntCounterVec::new(
+            opts(
+                "portcullis_connections_refused_total",
+                "Connections refused: the client had reached its own limit, or every connection was serving a request.",
+            ),
+            &["reason"],
+        )?;
+        Ok(Self {
+            plane,
+            client_limit: refused.with_label_values(&["client_limit"]),
+            full: refused.with_label_values(&["full"]),
+            refused,
+            evicted: IntCounter::with_opts(opts(
+                "portcullis_connections_evicted_total",
+                "Idle connections closed to make room for new ones.",
+            ))?,
+            throttles: Arc::default(),
+        })
+    }
+
+    /// Adds the counters to a registry.
+    ///
+    /// # Errors
+    /// A name is taken there.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.refused.clone()))?;
+        registry.register(Box::new(self.evicted.clone()))
+    }
+
+    pub(super) fn refused(&self, why: Refused, peer: IpAddr, now_ms: u64) {
+        let plane = self.plane;
+        match why {
+            Refused::ClientLimit => {
+                self.client_limit.inc();
+                if let Some(connections) = self.throttles.client_limit.count(now_ms) {
+                    tracing::warn!(
+                        plane,
+                        connections,
+                        client = %peer,
+                        "connections refused: a client has reached `limits.connections_per_client`"
+                    );
+                }
+            }
+            Refused::Full => {
+                self.full.inc();
+                if let Some(connections) = self.throttles.full.count(now_ms) {
+                    tracing::warn!(
+                        plane,
+                        connections,
+                        "connections refused: all of `limits.connections` are serving requests"
+                    );
+                }
+            }
+        }
+    }
+
+    pub(super) fn evicted(&self, now_ms: u64) {
+        self.evicted.inc();
+        if let Some(connections) = self.throttles.evicted.count(now_ms) {
+            tracing::warn!(
+                plane = self.plane,
+                connections,
+                "idle connections evicted: all of `limits.connections` are taken"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Throttle;
+
+    #[test]
+    fn log_lines_are_throttled_and_lose_no_count() {
+        let throttle = Throttle::default();
+        assert_eq!(throttle.count(5), Some(1));
+        assert_eq!(throttle.count(6), None);
+        assert_eq!(throttle.count(10_004), None);
+        assert_eq!(throttle.count(10_005), Some(3));
+    }
+}

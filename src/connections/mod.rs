@@ -1,0 +1,16 @@
+//! Connection limits of both planes: how many clients may connect, and whose connection ends when there is no room.
+//!
+//! Every accepted connection holds a [`ConnectionPermit`]. A client at its own limit is refused. When all permits
+//! are taken, the connection that has been idle for longest ends in place of the new one being refused: first
+//! among those of the client that has the most. A connection whose request is being served is never evicted.
+
+mod limiter;
+mod metrics;
+mod order;
+mod phase;
+mod refusal;
+
+pub use limiter::{ConnectionGroup, ConnectionLimiter, ConnectionLimits, ConnectionPermit, Refused};
+pub use metrics::ConnectionMetrics;
+pub use phase::{ActiveRequest, Connection};
+pub use refusal::RefusalAnswers;
