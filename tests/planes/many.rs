@@ -402,7 +402,7 @@ fn config(dir: &Scratch, upstream: &Recorder, store: &str) -> PathBuf {
     write!(
         text,
         "control_plane:\n  listen: \"127.0.0.1:0\"\n  public_url: \"{ISSUER}\"\n  store: \"{store}\"\n  \
-         limits: {{token_app: {rate}, api_account: {rate}}}\n"
+         limits: {{token_app: {rate}, api_account: {rate}, changes_manager: {rate}}}\n"
     )
     .unwrap();
     dir.write("portcullis.yaml", &text)
