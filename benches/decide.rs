@@ -26,7 +26,8 @@ use portcullis::domain::ids::WriteKeyDigest;
 use portcullis::domain::policy::Policy;
 use portcullis::domain::scope::Scope;
 use portcullis::domain::time::UnixSeconds;
-use portcullis::snapshot::{self, Change, Changes, RevocationRecord};
+use portcullis::snapshot;
+use portcullis::snapshot::{Change, Changes, RevocationRecord};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

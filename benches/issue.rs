@@ -32,7 +32,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portcullis::clock::Clock;
 use portcullis::config::{ControlLimits, LeakedTokens, Login, Rate, Signing};
-use portcullis::control::{Actor, Control, ControlSettings, NewApp, NewAppKey, service};
+use portcullis::control::http::server;
+use portcullis::control::{Actor, Control, ControlSettings, NewApp, NewAppKey};
 use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::{Algorithm, PublicKey, VerifyingKey};
 
@@ -147,7 +148,7 @@ async fn measure(dir: &std::path::Path) {
     let (app, kid) = make_app(&control, &key).await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let serving = tokio::spawn(service::serve(
+    let serving = tokio::spawn(server::serve(
         Arc::clone(&control),
         listener,
         std::future::pending(),

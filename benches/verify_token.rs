@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::domain::access_token::VerifiedToken;
 use portcullis::domain::key::Algorithm;
-use portcullis::gateway::token_cache::TokenCache;
+use portcullis::gateway::state::token_cache::TokenCache;
 
 #[path = "../tests/support/forge.rs"]
 mod forge;

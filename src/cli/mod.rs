@@ -1,8 +1,6 @@
 //! Commands: parse the command line, wire the planes, decide nothing.
 
 mod admin;
-mod admin_backup;
-mod admin_signing_keys;
 mod notify;
 mod planes;
 mod quickstart;
@@ -23,7 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use futures::FutureExt as _;
 
 use crate::config;
-use crate::gateway::certificates::inspect;
+use crate::gateway::wire::certificates::inspect;
 use crate::telemetry;
 
 /// An OAuth 2.0 enforcement gateway with a bundled control plane.
@@ -49,7 +47,7 @@ enum Command {
     /// Check a config file and report every problem with its place
     Check(CheckArgs),
     /// Look after the store: first owner, passwords, audit trail, copies, signing keys
-    Admin(admin::AdminArgs),
+    Admin(admin::admin::AdminArgs),
     /// Make a client assertion and fetch an access token, as a client would
     Token(token::TokenArgs),
 }
@@ -117,7 +115,7 @@ pub fn main() -> ExitCode {
         }
         Command::Admin(args) => {
             telemetry::init_log(true);
-            on_runtime(admin::admin(args))
+            on_runtime(admin::admin::admin(args))
         }
         Command::Token(args) => on_runtime(token::token(args)),
     };

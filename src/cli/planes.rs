@@ -13,13 +13,18 @@ use super::Failure;
 use super::signals::End;
 use super::upgrade::Predecessor;
 use crate::clock::Clock;
-use crate::config::{self, Config};
-use crate::control::{Control, ControlSettings, publish, service as control_service};
-use crate::feed::{self, Publisher};
-use crate::gateway::listener::Drain;
-use crate::gateway::service::{Origin, Parts, Prepared, Probe, Running, StartError};
-use crate::gateway::sockets::Sockets;
-use crate::telemetry::{self, Health};
+use crate::config;
+use crate::config::Config;
+use crate::control::fleet::publish;
+use crate::control::http::server as control_service;
+use crate::control::{Control, ControlSettings};
+use crate::feed;
+use crate::feed::Publisher;
+use crate::gateway::listen::listener::Drain;
+use crate::gateway::listen::sockets::Sockets;
+use crate::gateway::server::{Origin, Parts, Prepared, Probe, Running, StartError};
+use crate::telemetry;
+use crate::telemetry::Health;
 use crate::vital::Vitals;
 
 /// How long the control plane and the metrics may take to end, after the gateway has.

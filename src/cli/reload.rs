@@ -8,7 +8,8 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use super::Failure;
 use super::planes::Planes;
 use crate::clock::Clock;
-use crate::config::{self, Config, FileWatch, KeyChanges, Keys};
+use crate::config;
+use crate::config::{Config, FileWatch, KeyChanges, Keys};
 
 /// How often the file is looked at where its folder cannot be watched.
 const LOOK_EVERY: Duration = Duration::from_secs(5);

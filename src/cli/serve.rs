@@ -10,8 +10,9 @@ use super::planes::Planes;
 use super::reload::Reloader;
 use super::signals::{Asked, Ending, Signals};
 use super::upgrade::{Door, Predecessor, Step, Successor, start_successor};
-use crate::config::{self, Config};
-use crate::gateway::sockets::Sockets;
+use crate::config;
+use crate::config::Config;
+use crate::gateway::listen::sockets::Sockets;
 use crate::vital::Vitals;
 
 /// What is logged while nobody can sign in.

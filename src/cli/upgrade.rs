@@ -30,7 +30,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::Failure;
-use crate::gateway::sockets::Sockets;
+use crate::gateway::listen::sockets::Sockets;
 
 /// The most sockets handed over, and the bytes that name them.
 const SOCKETS_MAX: usize = 64;

@@ -7,7 +7,8 @@ use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 
 use super::ControlPlane;
-use super::file::{self, AuditFile, ControlLimitsFile, RateFile, Size};
+use super::file;
+use super::file::{AuditFile, ControlLimitsFile, RateFile, Size};
 use super::load::{Check, read};
 use crate::domain::network::Network;
 use crate::store_location::StoreLocation;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::file::{self, File};
+use super::file;
+use super::file::File;
+use super::keys::Keys;
 use super::{
-    Config, ConfigError, JwksUri, KeyOrigin, Keys, Observability, OutsideIssuer, PolicyOrigin, Problem,
-    Shutdown,
+    Config, ConfigError, JwksUri, KeyOrigin, Observability, OutsideIssuer, PolicyOrigin, Problem, Shutdown,
 };
 use crate::domain::decimal::digits;
 use crate::domain::key::Algorithm;

@@ -15,18 +15,18 @@ mod policy_file;
 mod signing;
 mod watch;
 
-pub use control::{ControlLimits, Rate};
+pub use crate::config::control::{ControlLimits, Rate};
 #[cfg(feature = "test-util")]
-pub use environment::falling_task;
-pub use environment::notify_socket;
+pub use crate::config::environment::falling_task;
+pub use crate::config::environment::notify_socket;
 #[cfg(feature = "test-util")]
-pub use file::File as RawFile;
-pub use keys::{KeyChanges, Keys};
-pub use load::{load, load_text};
-pub use login::{ClientSecret, Login, Oidc};
-pub use policy_file::load_policy;
-pub use signing::{LeakedTokens, Signing};
-pub use watch::FileWatch;
+pub use crate::config::file::File as RawFile;
+pub use crate::config::keys::{KeyChanges, Keys};
+pub use crate::config::load::{load, load_text};
+pub use crate::config::login::{ClientSecret, Login, Oidc};
+pub use crate::config::policy_file::load_policy;
+pub use crate::config::signing::{LeakedTokens, Signing};
+pub use crate::config::watch::FileWatch;
 
 use std::collections::BTreeMap;
 use std::fmt;

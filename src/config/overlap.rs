@@ -139,7 +139,7 @@ fn shares_server(one: &Api, other: &Api, upstreams: &BTreeMap<String, Upstream>)
 mod tests {
     use std::path::Path;
 
-    use crate::config::load_text;
+    use crate::config::load::load_text;
 
     /// The problems of two APIs on upstreams `a` and `b`.
     fn problems(one: &str, two: &str) -> Vec<String> {

@@ -239,8 +239,8 @@ mod tests {
     use std::cmp::Reverse;
     use std::collections::HashMap;
 
-    use super::super::phase::ActiveRequest;
     use super::*;
+    use crate::connections::phase::ActiveRequest;
 
     fn group() -> Arc<ConnectionGroup> {
         ConnectionLimiter::new(ConnectionMetrics::new("test").unwrap()).group()

@@ -10,7 +10,9 @@ mod order;
 mod phase;
 mod refusal;
 
-pub use limiter::{ConnectionGroup, ConnectionLimiter, ConnectionLimits, ConnectionPermit, Refused};
-pub use metrics::ConnectionMetrics;
-pub use phase::{ActiveRequest, Connection};
-pub use refusal::RefusalAnswers;
+pub use crate::connections::limiter::{
+    ConnectionGroup, ConnectionLimiter, ConnectionLimits, ConnectionPermit, Refused,
+};
+pub use crate::connections::metrics::ConnectionMetrics;
+pub use crate::connections::phase::{ActiveRequest, Connection};
+pub use crate::connections::refusal::RefusalAnswers;

@@ -1,11 +1,12 @@
-//! Who asks: every function of [`Control`](super::Control) that reads or changes something is told.
+//! Who asks: every function of [`Control`](super::plane::Control) that reads or changes something is told.
 
 use std::net::IpAddr;
 
-use super::Control;
 use super::error::ControlError;
-use super::fair_queue::{self, Lane};
-use super::limits::Wait;
+use super::fair_queue;
+use super::fair_queue::Lane;
+use super::plane::Control;
+use super::rate_limits::Wait;
 use crate::domain::ids::{AppId, SourceId, WorkspaceId};
 use crate::domain::role::{Action, Resource, may};
 use crate::domain::source_kind::SourceKind;

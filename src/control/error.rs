@@ -9,10 +9,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
 
-pub use super::conflict::Conflict;
-use super::keys::UnreadableKey;
-use super::limits::Wait;
-use super::memory::Exhausted;
+use super::conflict::Conflict;
+use super::http::memory::Exhausted;
+use super::rate_limits::Wait;
+use super::signing_keys::key_ring::UnreadableKey;
 use crate::domain::client_assertion::AssertionError;
 use crate::domain::issue::IssueError;
 use crate::domain::role::Action;
@@ -133,7 +133,7 @@ pub(super) fn note_failure(response: &mut Response, error: &ControlError) {
 /// A request that cannot be read, whatever it asks for.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum BadRequest {
-    #[error("the body is larger than {} bytes", super::body::BODY_BYTES_MAX)]
+    #[error("the body is larger than {} bytes", super::http::body::BODY_BYTES_MAX)]
     TooLarge,
     #[error("the report has more than 10000 tokens or 24 MiB; send it in parts")]
     ReportTooLarge,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::limits::{Limiter, Wait};
+use super::rate_limits::{Limiter, Wait};
 use crate::config::Rate;
 use crate::domain::network::blocks;
 

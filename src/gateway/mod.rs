@@ -12,38 +12,16 @@
 //! What is absent: this folder does not know the control plane or its store; all it learns comes through
 //! the snapshot.
 
-pub mod access_log;
-pub mod body;
-mod buffered;
-pub mod certificates;
-mod chunks;
-pub mod connection;
-pub mod extract;
+pub(crate) mod build;
 pub mod forward;
-mod http1;
-mod http2;
-mod json_blocks;
-pub mod jwks;
-pub mod listener;
-pub mod metrics;
-mod own_answers;
-pub mod policy_cell;
-pub mod proxy;
-mod query;
-mod raw_head;
-pub mod respond;
-pub mod scan;
-pub mod service;
-mod settings;
-mod socket;
-pub mod sockets;
-mod stray_keys;
-pub mod subscribe;
-mod tally;
-pub mod tls;
-pub mod token_cache;
-pub mod transport_metrics;
-pub mod upstream;
+pub mod link;
+pub mod listen;
+pub mod observe;
+pub mod read;
+pub mod serve;
+pub mod server;
+pub mod state;
+pub mod wire;
 
 /// Where the protected resource's metadata is (RFC 9728 section 3.1).
 pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::key_set::verifying_keys;
 use super::{
     AppRecord, InvalidSnapshot, IssuerRecord, OWN_LEEWAY_S, RevocationRecord, SourceRecord, WorkspaceRecord,
-    invalid, parse_digest, verifying_keys,
+    invalid, parse_digest,
 };
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::ids::{

@@ -49,11 +49,11 @@ use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::domain::time::UnixSeconds;
+use crate::store::replay::Replays;
 use crate::store_location::{DatabaseUrl, StoreLocation};
-use replay::Replays;
 
-pub use postgres::Notices;
-pub use sqlite::backup;
+pub use crate::store::postgres::Notices;
+pub use crate::store::sqlite::backup;
 
 /// Changes kept for gateways that resume. One that was away for longer gets a snapshot.
 pub const CHANGES_KEPT: u64 = 10_000;

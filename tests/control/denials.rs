@@ -367,7 +367,7 @@ async fn routes_served(server: &TestControl) -> Vec<(String, String)> {
         let methods = operations.as_object().unwrap().keys();
         found.extend(methods.map(|method| (method.to_uppercase(), path.to_owned())));
     }
-    let text = include_str!("../../src/control/api/mod.rs");
+    let text = include_str!("../../src/control/http/routes.rs");
     for route in text.split(".route(").skip(1) {
         let route: String = route.chars().filter(|c| !c.is_whitespace()).collect();
         // The token endpoint's two paths are named by a constant.

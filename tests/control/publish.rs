@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use portcullis::control::{AppChange, Control, NewSource, publish};
+use portcullis::control::fleet::publish;
+use portcullis::control::{AppChange, Control, NewSource};
 use portcullis::domain::ids::{AppId, KeyId, WriteKeyDigest};
 use portcullis::domain::policy::{Enforcement, Freshness, Policy, WhenStale};
 use portcullis::domain::time::UnixSeconds;
 use portcullis::feed::{Subscriber, feed};
-use portcullis::snapshot::{self, Update};
+use portcullis::snapshot;
+use portcullis::snapshot::Update;
 use portcullis::store::sources::Source;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

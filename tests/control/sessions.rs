@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use portcullis::control::sessions::{Browser, Secret, SignedIn};
+use portcullis::control::accounts::sessions::{Browser, Secret, SignedIn};
 use portcullis::control::{ControlError, verify_trail};
 use portcullis::domain::time::UnixSeconds;
 use portcullis::store::Store;

@@ -18,8 +18,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use portcullis::clock::{Clock, ManualClock};
 use portcullis::config::{ControlLimits, LeakedTokens, Login, Signing};
+use portcullis::control::http::server;
 use portcullis::control::{
-    Actor, AppDetails, Control, ControlSettings, NewApp, NewAppKey, NewSource, OpenError, service,
+    Actor, AppDetails, Control, ControlSettings, NewApp, NewAppKey, NewSource, OpenError,
 };
 use portcullis::domain::ids::WorkspaceId;
 use portcullis::domain::key::Algorithm;
@@ -130,14 +131,14 @@ impl TestControl {
 
     /// With settings that differ from the usual ones.
     pub async fn start_with(dir: &TempDir, differ: impl FnOnce(&mut ControlSettings)) -> Self {
-        Self::start_within(dir, differ, service::Bounds::default()).await
+        Self::start_within(dir, differ, server::Bounds::default()).await
     }
 
     /// The same, with other bounds on connections.
     pub async fn start_within(
         dir: &TempDir,
         differ: impl FnOnce(&mut ControlSettings),
-        bounds: service::Bounds,
+        bounds: server::Bounds,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -152,7 +153,7 @@ impl TestControl {
         let stopped = async {
             let _ = stopped.await;
         };
-        let serve = service::serve_within(Arc::clone(&control), listener, stopped, Duration::ZERO, bounds);
+        let serve = server::serve_within(Arc::clone(&control), listener, stopped, Duration::ZERO, bounds);
         Self {
             control,
             address,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis::control::publish;
+use portcullis::control::fleet::publish;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::feed::{Subscriber, feed};
 use portcullis::report::{Count, Report, Verdict};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use portcullis::domain::policy::{Freshness, Policy};
-use portcullis::snapshot::{self, Change, Changes, InvalidSnapshot};
+use portcullis::snapshot;
+use portcullis::snapshot::{Change, Changes, InvalidSnapshot};
 
 use crate::model::{Issuer, World};
 

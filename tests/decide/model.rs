@@ -7,9 +7,10 @@ use portcullis::domain::decision::{Decision, DenyReason, Mode};
 use portcullis::domain::ids::{Audience, WriteKeyDigest};
 use portcullis::domain::policy::{AcceptedTypes, Freshness, Policy, TrustedIssuer, WhenStale};
 use portcullis::domain::time::UnixSeconds;
+use portcullis::snapshot;
 use portcullis::snapshot::{
-    self, AppRecord, FORMAT, IssuerRecord, OWN_LEEWAY_S, RevocationRecord, Snapshot, SourceRecord,
-    WorkspaceRecord, digest_text,
+    AppRecord, FORMAT, IssuerRecord, OWN_LEEWAY_S, RevocationRecord, Snapshot, SourceRecord, WorkspaceRecord,
+    digest_text,
 };
 use serde::Deserialize;
 

@@ -3,7 +3,8 @@
 use portcullis::domain::decision::{DenyReason, Mode};
 use portcullis::domain::policy::Policy;
 use portcullis::domain::time::UnixSeconds;
-use portcullis::snapshot::{self, Change, Changes, digest_text};
+use portcullis::snapshot;
+use portcullis::snapshot::{Change, Changes, digest_text};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

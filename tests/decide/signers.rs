@@ -8,7 +8,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::{Algorithm, PublicKey, VerifyingKey};
-use portcullis::snapshot::{self, Jwk};
+use portcullis::snapshot;
+use portcullis::snapshot::Jwk;
 use serde_json::Value;
 
 use super::forge::SigningKey;

@@ -7,7 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use portcullis::config::{self, Keys, RawFile};
+use portcullis::config;
+use portcullis::config::{Keys, RawFile};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

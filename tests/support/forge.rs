@@ -16,8 +16,9 @@ use portcullis::domain::ids::{KeyId, WriteKeyDigest};
 use portcullis::domain::key::{Algorithm, PublicKey};
 use portcullis::domain::policy::{Freshness, Policy, WhenStale};
 use portcullis::domain::time::UnixSeconds;
+use portcullis::snapshot;
 use portcullis::snapshot::{
-    self, AppRecord, FORMAT, IssuerRecord, Jwk, RevocationRecord, Snapshot, SourceRecord, digest_text,
+    AppRecord, FORMAT, IssuerRecord, Jwk, RevocationRecord, Snapshot, SourceRecord, digest_text,
 };
 use serde_json::{Value, json};
 

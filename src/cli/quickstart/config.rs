@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::super::Failure;
 use super::{ALL_SCOPES, QuickstartArgs, write_secret};
+use crate::cli::Failure;
 use crate::config::{
     Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, LeakedTokens, Limits,
     Listener, Login, Observability, PathPattern, PolicyOrigin, Shutdown, Signing, Timeouts, Upstream,

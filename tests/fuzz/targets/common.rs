@@ -7,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::{Algorithm, PublicKey, VerifyingKey};
 use portcullis::domain::policy::{Freshness, Policy, TrustedIssuer, WhenStale};
-use portcullis::snapshot::{self, FORMAT, Snapshot};
+use portcullis::snapshot;
+use portcullis::snapshot::{FORMAT, Snapshot};
 
 pub const KEY_ID: &str = "fuzz-key";
 

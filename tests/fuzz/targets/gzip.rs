@@ -8,8 +8,8 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use portcullis::config::Limits;
-use portcullis::gateway::body::{Held, HeldBytes, write_keys};
-use portcullis::gateway::scan::scan;
+use portcullis::gateway::read::body::{Held, HeldBytes, write_keys};
+use portcullis::gateway::read::scan::scan;
 
 /// So small that the bounds are met.
 const BODY_BYTES_MAX: usize = 2_048;

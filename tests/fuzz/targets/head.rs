@@ -12,13 +12,14 @@ use portcullis::config::{Api, ErrorForm, Identify, Limits, PathPattern};
 use portcullis::domain::facts::{SourceFact, UnknownSources, WithoutToken};
 use portcullis::domain::ids::WriteKeyDigest;
 use portcullis::domain::scope::Scope;
-use portcullis::gateway::extract::{self, Credential};
+use portcullis::gateway::read::head;
+use portcullis::gateway::read::head::Credential;
 
 pub fn run(data: &[u8]) {
     let Some(request) = request(data) else { return };
-    let _ = extract::coding(&request.headers);
+    let _ = head::coding(&request.headers);
     check_credential(&request);
-    let Ok(head) = extract::head(&request, &Limits::default()) else {
+    let Ok(head) = head::head(&request, &Limits::default()) else {
         return;
     };
     let hosts: Vec<_> = request.headers.get_all(HOST).iter().collect();
@@ -33,7 +34,7 @@ pub fn run(data: &[u8]) {
         assert!(length.as_bytes().iter().all(u8::is_ascii_digit));
     }
     let api = api();
-    if let Ok(Some((_, held))) = extract::route(std::slice::from_ref(&api), &head) {
+    if let Ok(Some((_, held))) = head::route(std::slice::from_ref(&api), &head) {
         check_source(held, &request);
     }
 }
@@ -83,7 +84,7 @@ fn check_credential(request: &RequestHeader) {
         assert!(!rest.contains([' ', '\t', ',']), "a second credential");
         assert_eq!(all.len(), 1);
     };
-    match extract::credential(&request.headers) {
+    match head::credential(&request.headers) {
         Credential::Missing => assert!(all.is_empty()),
         Credential::Token(text) => {
             assert_eq!(text.split('.').count(), 3);
@@ -128,8 +129,8 @@ fn lenient_users(value: &HeaderValue) -> Vec<Vec<u8>> {
 
 /// Every key that some server could find must be the one that was found.
 fn check_source(api: &Api, request: &RequestHeader) {
-    let credential = extract::credential(&request.headers);
-    let SourceFact::WriteKey(found) = extract::source(api, request, &credential, None) else {
+    let credential = head::credential(&request.headers);
+    let SourceFact::WriteKey(found) = head::source(api, request, &credential, None) else {
         return;
     };
     if let Credential::Basic(user) = &credential {

@@ -3,14 +3,14 @@
 use http::header::HOST;
 use pingora_http::RequestHeader;
 use portcullis::config::Limits;
-use portcullis::gateway::extract;
+use portcullis::gateway::read::head;
 
 pub fn run(data: &[u8]) {
     let Ok(mut request) = RequestHeader::build("GET", data, None) else {
         return;
     };
     request.insert_header(HOST, "a.test").unwrap();
-    let Ok(head) = extract::head(&request, &Limits::default()) else {
+    let Ok(head) = head::head(&request, &Limits::default()) else {
         return;
     };
     let target = std::str::from_utf8(request.raw_path()).unwrap();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use portcullis::domain::ids::WriteKeyDigest;
-use portcullis::gateway::scan::{BodyKeys, DEPTH_MAX, scan};
+use portcullis::gateway::read::scan::{BodyKeys, DEPTH_MAX, scan};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 

@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use portcullis::domain::policy::Policy;
 use portcullis::domain::time::UnixSeconds;
-use portcullis::snapshot::{self, Update};
+use portcullis::snapshot;
+use portcullis::snapshot::Update;
 
 use super::common::{FRESHNESS, policy_of};
 

@@ -1,0 +1,219 @@
+//! `portcullis admin`: what the operator does to the store itself: the first owner, a new password, the check of
+//! the audit trail, a copy, another signing key.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use super::backup::{BackupArgs, backup};
+use super::signing_keys::{ROTATION, RotateArgs, SigningKeysArgs, rotate, signing_keys};
+use crate::cli::secret_input::{Secret, secret};
+use crate::cli::{Failure, planes};
+use crate::clock::Clock;
+use crate::config;
+use crate::config::Config;
+use crate::control::{Actor, Control, ControlError, OpenError, verify_trail};
+use crate::domain::decimal::canonical;
+use crate::store::audit::ChainEnd;
+use crate::store::{Store, StoreError};
+
+/// Who the trail says it was.
+pub(crate) static OPERATOR: Actor = Actor::system("admin");
+
+#[derive(Args)]
+pub(crate) struct AdminArgs {
+    #[command(subcommand)]
+    command: AdminCommand,
+}
+
+#[derive(Subcommand)]
+enum AdminCommand {
+    /// Make the first workspace and its owner, on a store that has none
+    Owner(OwnerArgs),
+    /// Give a person another password
+    ResetPassword(ResetArgs),
+    /// Copy the store into a file, also while it is in use
+    Backup(BackupArgs),
+    /// Show the keys that access tokens are signed with, also while they are in use
+    SigningKeys(SigningKeysArgs),
+    /// Sign tokens with a new key, also while `portcullis serve` runs
+    #[command(after_help = ROTATION)]
+    RotateSigningKey(RotateArgs),
+    /// Look after the audit trail
+    #[command(subcommand)]
+    Audit(AuditCommand),
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Find events that were edited, removed, moved or added behind our back
+    Verify(VerifyArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct ConfigArgs {
+    /// The config file (YAML) that names the store
+    #[arg(long, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
+    pub config: PathBuf,
+}
+
+#[derive(Args)]
+struct PasswordArgs {
+    /// A file that holds the password; otherwise it is asked for, or read from the standard input
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct OwnerArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The e-mail address that the owner will sign in with
+    #[arg(long)]
+    email: String,
+    /// The name of the workspace
+    #[arg(long, value_name = "NAME", default_value = "Main")]
+    workspace: String,
+    #[command(flatten)]
+    password: PasswordArgs,
+}
+
+#[derive(Args)]
+struct ResetArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The person's e-mail address
+    #[arg(long)]
+    email: String,
+    #[command(flatten)]
+    password: PasswordArgs,
+}
+
+#[derive(Args)]
+struct VerifyArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The end of the trail as an earlier check printed it: says whether that past is still the past
+    #[arg(long, value_name = "POSITION:HASH", value_parser = chain_end)]
+    expect: Option<ChainEnd>,
+}
+
+fn chain_end(text: &str) -> Result<ChainEnd, String> {
+    let (position, hash) = text.split_once(':').ok_or("write it as POSITION:HASH")?;
+    let position = canonical(position).ok_or("the position before the colon is a number")?;
+    Ok(ChainEnd {
+        position,
+        hash: hash.to_owned(),
+    })
+}
+
+/// Does what the command line says, and ends.
+pub(crate) async fn admin(args: AdminArgs) -> Result<(), Failure> {
+    match args.command {
+        AdminCommand::Owner(args) => owner(&args).await,
+        AdminCommand::ResetPassword(args) => reset_password(&args).await,
+        AdminCommand::Backup(args) => backup(&args).await,
+        AdminCommand::SigningKeys(args) => signing_keys(&args).await,
+        AdminCommand::RotateSigningKey(args) => rotate(&args).await,
+        AdminCommand::Audit(AuditCommand::Verify(args)) => verify(&args).await,
+    }
+}
+
+async fn owner(args: &OwnerArgs) -> Result<(), Failure> {
+    let password = password(&args.password, "Password for the owner")?;
+    let control = open(&args.config.config).await?;
+    let made = control
+        .create_first_owner(&OPERATOR, &args.email, &args.workspace, password.expose())
+        .await;
+    control.close().await;
+    let (workspace, member) = made.map_err(refused)?;
+    println!(
+        "{} owns the workspace `{}` ({}).",
+        member.email, workspace.name, workspace.id
+    );
+    println!(
+        "Next: run `portcullis serve --config {}`, and sign in at {} with this address and password.",
+        args.config.config.display(),
+        control.issuer()
+    );
+    Ok(())
+}
+
+async fn reset_password(args: &ResetArgs) -> Result<(), Failure> {
+    let password = password(&args.password, "New password")?;
+    let control = open(&args.config.config).await?;
+    let reset = control
+        .reset_password(&OPERATOR, &args.email, password.expose())
+        .await;
+    control.close().await;
+    reset.map_err(refused)?;
+    println!(
+        "{} signs in with the new password from now on.",
+        args.email.trim()
+    );
+    Ok(())
+}
+
+async fn verify(args: &VerifyArgs) -> Result<(), Failure> {
+    let config = control_config(&args.config.config)?;
+    // A check only reads: it can be made while `serve` runs.
+    let store = Store::open_to_read(&config.store).await.map_err(Failure::input)?;
+    let report = verify_trail(&store, args.expect.as_ref()).await;
+    store.close().await;
+    let report = report.map_err(Failure::internal)?;
+    for fault in &report.faults {
+        println!("{fault}");
+    }
+    if report.more_faults > 0 {
+        println!("and {} more", report.more_faults);
+    }
+    println!(
+        "{} events, ending with {}:{}",
+        report.events, report.end.position, report.end.hash
+    );
+    if report.faults.is_empty() {
+        println!("The trail is whole. Keep its end elsewhere, and pass it to --expect next time.");
+        Ok(())
+    } else {
+        Err(Failure::Input(
+            "the audit trail is not what was written; see above".to_owned(),
+        ))
+    }
+}
+
+/// Opens the control plane that the config names, with nothing served.
+async fn open(path: &Path) -> Result<Control, Failure> {
+    let config = control_config(path)?;
+    let settings = planes::control_settings(&config, &config.listen);
+    Control::open(settings, Clock::System).await.map_err(|error| {
+        if matches!(error, OpenError::Store(StoreError::Locked(_))) {
+            Failure::Input(format!(
+                "{error}; a SQLite store is for one process: stop `portcullis serve`, run this again, then start it"
+            ))
+        } else {
+            Failure::input(error)
+        }
+    })
+}
+
+pub(crate) fn control_config(path: &Path) -> Result<config::ControlPlane, Failure> {
+    let Config { control_plane, .. } = config::load(path).map_err(Failure::input)?;
+    control_plane.ok_or_else(|| {
+        Failure::Input(format!(
+            "{} has no control_plane section, and so names no store",
+            path.display()
+        ))
+    })
+}
+
+fn password(args: &PasswordArgs, prompt: &str) -> Result<Secret, Failure> {
+    secret(args.password_file.as_deref(), prompt)
+}
+
+/// What the user can mend is theirs; the rest is ours.
+pub(crate) fn refused(error: ControlError) -> Failure {
+    match error {
+        ControlError::Store(_) | ControlError::Crypto(_) => Failure::internal(error),
+        other => Failure::input(other),
+    }
+}

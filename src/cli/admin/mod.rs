@@ -1,0 +1,5 @@
+//! `portcullis admin`: bootstrap and recovery on the store.
+
+pub(crate) mod admin;
+pub(crate) mod backup;
+pub(crate) mod signing_keys;

@@ -1,0 +1,279 @@
+//! API tokens: what scripts sign in with. Each speaks for one member and is shown once.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::control::actor::{Actor, Who};
+use crate::control::apps::app::name;
+use crate::control::audit_event::{Deed, Event};
+use crate::control::conflict::Conflict;
+use crate::control::error::ControlError;
+use crate::control::ids;
+use crate::control::plane::Control;
+use crate::domain::digest::sha256;
+use crate::domain::ids::{MemberId, WorkspaceId};
+use crate::domain::role::Action;
+use crate::domain::time::UnixSeconds;
+use crate::store::api_tokens::{ApiTokenDetails, ApiTokenRecord};
+use crate::store::directory::Page;
+use crate::store::members::Member;
+use crate::store::standing::Credential;
+
+/// What every API token begins with, so that scanners find leaked ones.
+const API_TOKEN_PREFIX: &str = "pcl_";
+
+/// Random letters and digits after the prefix: 202 bits.
+const RANDOM_CHARS: usize = 34;
+
+/// Letters and digits after those: a checksum of them, by which a scanner tells a token from a text that only
+/// begins like one.
+const CHECKSUM_CHARS: usize = 6;
+
+/// Characters of a token that are kept readable.
+const SHOWN_CHARS: usize = 8;
+
+/// API tokens that one member may have.
+const TOKENS_MAX: u64 = 100;
+
+/// How far ahead the end of an API token may lie, in seconds: a year and a day.
+const LIFETIME_MAX_S: u64 = 366 * 86_400;
+
+/// When an API token ends where nobody says: after 90 days, in seconds.
+const LIFETIME_S: u64 = 90 * 86_400;
+
+/// A new API token. It is shown once, by [`ApiToken::expose`], and kept as a hash.
+pub struct ApiToken {
+    secret: Zeroizing<String>,
+    pub details: ApiTokenDetails,
+}
+
+impl ApiToken {
+    /// The token itself, for its owner.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.secret
+    }
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiToken(..)")
+    }
+}
+
+impl Control {
+    /// Makes an API token for the member who asks. It ends after 90 days where `expires_at` says nothing else.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for a name that cannot be taken and an end that has passed or is more than 366
+    /// days away, [`Conflict::ApiTokens`] where there are 100 already.
+    pub async fn create_own_api_token(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        token_name: &str,
+        expires_at: Option<UnixSeconds>,
+    ) -> Result<ApiToken, ControlError> {
+        let member = own(actor, workspace)?;
+        let now = self.now();
+        let expires_at = expires_at.unwrap_or(now.plus(LIFETIME_S));
+        if expires_at <= now || expires_at > now.plus(LIFETIME_MAX_S) {
+            let problem = "an API token ends in the future, at most 366 days from now";
+            return Err(ControlError::invalid("expires_at", problem));
+        }
+        self.create_api_token(actor, &member.id, token_name, Some(expires_at))
+            .await
+    }
+
+    /// Makes an API token that speaks for a member: for whoever asks, or, where the server itself asks, for
+    /// anybody.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::NotFound`] for the member,
+    /// [`Conflict::ApiTokens`].
+    pub async fn create_api_token(
+        &self,
+        actor: &Actor,
+        member: &MemberId,
+        token_name: &str,
+        expires_at: Option<UnixSeconds>,
+    ) -> Result<ApiToken, ControlError> {
+        match &actor.who {
+            Who::Member(own) if own.id == *member => actor.must(&own.workspace, Action::ManageOwnTokens)?,
+            Who::System(_) => {}
+            Who::Member(_) | Who::App(_) => return Err(ControlError::NotFound("member")),
+        }
+        let now = self.now();
+        let secret = new_token()?;
+        let details = ApiTokenDetails {
+            id: self.ids.text("tok", now),
+            name: name(token_name, "name")?,
+            prefix: secret.chars().take(SHOWN_CHARS).collect(),
+            created_at: now,
+            last_used_at: None,
+            expires_at,
+        };
+        let record = ApiTokenRecord {
+            member: member.clone(),
+            hash: hash(&secret),
+            details: details.clone(),
+        };
+        let mut tx = self.change(actor).await?;
+        let workspace = tx.workspace_of(member).await?;
+        let workspace = workspace.ok_or(ControlError::NotFound("member"))?;
+        if tx.api_token_count(member).await? >= TOKENS_MAX {
+            return Err(Conflict::ApiTokens.into());
+        }
+        tx.insert_api_token(&record).await?;
+        let event = token_event(Deed::ApiTokenCreated, &workspace, &details).made(value(member, &details));
+        self.commit(tx, actor, &[], event).await?;
+        Ok(ApiToken { secret, details })
+    }
+
+    /// One page of the API tokens of the member who asks.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] for who is no member.
+    pub async fn api_tokens(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<ApiTokenDetails>, ControlError> {
+        let member = own(actor, workspace)?;
+        Ok(self.store.read().await?.api_tokens(&member.id, page).await?)
+    }
+
+    /// One API token of the member who asks.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], also for a token of somebody else.
+    pub async fn api_token(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &str,
+    ) -> Result<ApiTokenDetails, ControlError> {
+        let member = own(actor, workspace)?;
+        let found = self.store.read().await?.api_token_of(&member.id, id).await?;
+        found.ok_or(ControlError::NotFound("API token"))
+    }
+
+    /// Ends an API token of the member who asks.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], also for a token of somebody else.
+    pub async fn delete_api_token(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &str,
+    ) -> Result<(), ControlError> {
+        let member = own(actor, workspace)?;
+        let mut tx = self.change(actor).await?;
+        let found = tx.api_token_of(&member.id, id).await?;
+        let found = found.ok_or(ControlError::NotFound("API token"))?;
+        tx.delete_api_token(id).await?;
+        let event = token_event(Deed::ApiTokenDeleted, workspace, &found).removed(value(&member.id, &found));
+        self.commit(tx, actor, &[], event).await
+    }
+
+    /// The member that an API token speaks for.
+    ///
+    /// # Errors
+    /// [`ControlError::Unauthenticated`] for anything but a live token.
+    pub async fn authenticate(&self, token: &str) -> Result<Member, ControlError> {
+        Ok(self.authenticate_by(token).await?.0)
+    }
+
+    /// The same, with what lets the member in.
+    pub(crate) async fn authenticate_by(&self, token: &str) -> Result<(Member, Credential), ControlError> {
+        // The checksum is not asked for: tokens of earlier builds have the same length and none.
+        if !is_api_token(token) {
+            return Err(ControlError::Unauthenticated);
+        }
+        let now = self.now();
+        let found = self.store.read().await?.api_token(&hash(token), now).await?;
+        let (id, member) = found.ok_or(ControlError::Unauthenticated)?;
+        self.uses.note_api_token(&id, now);
+        Ok((member, Credential::ApiToken(id)))
+    }
+}
+
+/// The member who asks about their own tokens.
+fn own<'a>(actor: &'a Actor, workspace: &WorkspaceId) -> Result<&'a Member, ControlError> {
+    actor.must(workspace, Action::ManageOwnTokens)?;
+    actor
+        .as_member()
+        .ok_or(ControlError::Forbidden(Action::ManageOwnTokens))
+}
+
+fn token_event(deed: Deed, workspace: &WorkspaceId, token: &ApiTokenDetails) -> Event {
+    Event::new(deed, workspace, "api_token", &token.id, &token.name)
+}
+
+fn value(member: &MemberId, token: &ApiTokenDetails) -> Value {
+    json!({
+        "name": token.name.as_str(),
+        "prefix": token.prefix,
+        "member_id": member.as_str(),
+        "expires_at": token.expires_at.map(|at| at.0),
+    })
+}
+
+fn new_token() -> Result<Zeroizing<String>, ControlError> {
+    let random = ids::alphanumerics(RANDOM_CHARS)?;
+    let mut token = Zeroizing::new(String::with_capacity(
+        API_TOKEN_PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS,
+    ));
+    token.push_str(API_TOKEN_PREFIX);
+    token.push_str(&random);
+    token.push_str(&checksum(&random));
+    Ok(token)
+}
+
+/// CRC-32 (the one of zip and Ethernet) as six letters and digits, the most significant first.
+fn checksum(text: &str) -> String {
+    let mut crc = u32::MAX;
+    for byte in text.bytes() {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (0_u32.wrapping_sub(crc & 1)));
+        }
+    }
+    ids::in_alphanumerics(u64::from(!crc), CHECKSUM_CHARS)
+}
+
+/// Whether a text has the form of an API token.
+pub(crate) fn is_api_token(token: &str) -> bool {
+    token.len() == API_TOKEN_PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS
+        && token.starts_with(API_TOKEN_PREFIX)
+        && token
+            .bytes()
+            .skip(API_TOKEN_PREFIX.len())
+            .all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// A token has 202 random bits: nothing is gained by a slow hash.
+pub(crate) fn hash(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(sha256(token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_end_with_a_checksum_of_what_is_random_in_them() {
+        // CRC-32 of "123456789" is cbf43926, a published check value.
+        assert_eq!(checksum("123456789"), ids::in_alphanumerics(0xcbf4_3926, 6));
+        let token = new_token().unwrap();
+        let (random, sum) = token.strip_prefix("pcl_").unwrap().split_at(RANDOM_CHARS);
+        assert_eq!(checksum(random), sum);
+        assert_eq!(token.len(), 44);
+    }
+}

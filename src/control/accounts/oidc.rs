@@ -1,0 +1,330 @@
+//! An outside provider that people sign on at: OpenID Connect, authorization code with PKCE.
+//!
+//! The browser is sent to the provider with a state that its cookie holds, too, and that counts once; it comes
+//! back with a code, which this server takes to the provider itself. What comes of it says who somebody is.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderValue, Uri, header};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::sync::Mutex;
+use zeroize::Zeroizing;
+
+use super::pending_sign_on::Pending;
+use crate::config::Oidc as OidcSettings;
+use crate::control::error::ControlError;
+use crate::control::form::{encode, escape};
+use crate::domain::digest::sha256;
+use crate::domain::id_token::{Expected, IdTokenError, Identity, key_id, user_info, verify};
+use crate::domain::key::{Algorithm, VerifyingKey};
+use crate::domain::time::UnixSeconds;
+use crate::http_client::{Bounds, FetchError, HttpClient, Reach};
+use crate::snapshot::{Jwk, verifying_keys};
+
+/// How long what the provider publishes is kept, in seconds.
+const KEPT_S: u64 = 3_600;
+
+/// The shortest time between two looks at the provider's keys, in seconds.
+const KEYS_EVERY_S: u64 = 30;
+
+/// What one fetch from the provider may take.
+const BOUNDS: Bounds = Bounds {
+    within: Duration::from_secs(5),
+    bytes_max: 256 * 1024,
+};
+
+/// Why a sign-on came to nothing. The sentences are shown to the person.
+#[derive(Debug, Error)]
+pub enum SignOnError {
+    #[error("sign-on at a provider is not set up on this server; sign in with your password")]
+    NotSetUp,
+    #[error("this sign-on was not begun in this browser, has been used, or took too long; begin again")]
+    State,
+    #[error("the provider did not sign you on ({0}); begin again")]
+    Refused(&'static str),
+    #[error("the provider does not say that it has verified your e-mail address; ask whoever runs it")]
+    Unverified,
+    #[error(
+        "nobody has made you a member here yet; ask an owner of your workspace to invite the address that you use at the provider"
+    )]
+    NotInvited,
+    #[error(
+        "this address belongs to an account that signs on as somebody else at the provider; ask an owner of your workspace"
+    )]
+    OtherSubject,
+    #[error(
+        "this address has a password here, and a provider's word does not replace it; sign in with the password, and then open /login/oidc in the same browser: from then on, either opens the account"
+    )]
+    PasswordFirst,
+    #[error("the provider could not be asked; try again shortly")]
+    Provider(#[from] ProviderError),
+    #[error("{0}")]
+    Control(#[from] ControlError),
+}
+
+/// What is wrong with a provider, for the operator's log.
+#[derive(Debug, Error)]
+pub enum ProviderError {
+    #[error("{0}: {1}")]
+    Fetch(&'static str, FetchError),
+    #[error("{0} is not what it should be: {1}")]
+    Content(&'static str, String),
+    #[error("{0}")]
+    IdToken(#[from] IdTokenError),
+}
+
+impl From<crate::store::StoreError> for SignOnError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Control(error.into())
+    }
+}
+
+/// What a provider says of itself (OpenID Connect Discovery section 3), as far as it is used.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Metadata {
+    pub(crate) issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    userinfo_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) authorization_response_iss_parameter_supported: bool,
+}
+
+#[derive(Deserialize)]
+struct JwkSet {
+    keys: Vec<serde_json::Value>,
+}
+
+/// It has no `Debug`: it holds tokens.
+#[derive(Deserialize)]
+struct Tokens {
+    id_token: String,
+    access_token: Option<String>,
+}
+
+struct Kept<T> {
+    value: T,
+    at: UnixSeconds,
+}
+
+/// The provider, and what is known of it.
+pub struct Provider {
+    pub(crate) settings: OidcSettings,
+    client: HttpClient,
+    /// Where the provider sends the browser back to.
+    redirect_uri: String,
+    metadata: Mutex<Option<Kept<Metadata>>>,
+    keys: Mutex<Option<Kept<Vec<VerifyingKey>>>>,
+}
+
+impl Provider {
+    pub fn new(settings: OidcSettings, public_url: &str) -> Self {
+        Self {
+            client: HttpClient::new(Reach::Public {
+                besides: settings.networks.clone().into(),
+            }),
+            settings,
+            redirect_uri: format!("{public_url}/login/oidc/callback"),
+            metadata: Mutex::new(None),
+            keys: Mutex::new(None),
+        }
+    }
+
+    /// What the provider says of itself, from its own well-known place and about nobody else.
+    pub(crate) async fn metadata(&self, now: UnixSeconds) -> Result<Metadata, ProviderError> {
+        const WHAT: &str = "the provider's configuration";
+        // Held while fetching: many sign-ons make one fetch.
+        let mut held = self.metadata.lock().await;
+        if let Some(kept) = held.as_ref().filter(|kept| now.since(kept.at) < KEPT_S) {
+            return Ok(kept.value.clone());
+        }
+        let issuer = self.settings.issuer.trim_end_matches('/');
+        let uri = self.endpoint(&format!("{issuer}/.well-known/openid-configuration"), WHAT)?;
+        let metadata: Metadata = self.get(&uri, HeaderMap::new(), WHAT).await?;
+        if metadata.issuer != self.settings.issuer {
+            let problem = "its issuer is not the one in the config, to the letter";
+            return Err(ProviderError::Content(WHAT, problem.to_owned()));
+        }
+        for endpoint in [
+            &metadata.authorization_endpoint,
+            &metadata.token_endpoint,
+            &metadata.jwks_uri,
+        ] {
+            self.endpoint(endpoint, WHAT)?;
+        }
+        *held = Some(Kept {
+            value: metadata.clone(),
+            at: now,
+        });
+        Ok(metadata)
+    }
+
+    /// The provider's keys. They are fetched again for a key id that is not among them, now and then.
+    async fn keys(
+        &self,
+        metadata: &Metadata,
+        token: &str,
+        now: UnixSeconds,
+    ) -> Result<Vec<VerifyingKey>, ProviderError> {
+        const WHAT: &str = "the provider's key set";
+        let wanted = key_id(token)?;
+        let mut held = self.keys.lock().await;
+        if let Some(kept) = held.as_ref() {
+            let age = now.since(kept.at);
+            let has = kept.value.iter().any(|key| *key.id() == wanted);
+            if age < KEYS_EVERY_S || (has && age < KEPT_S) {
+                return Ok(kept.value.clone());
+            }
+        }
+        let uri = self.endpoint(&metadata.jwks_uri, WHAT)?;
+        let set: JwkSet = self.get(&uri, HeaderMap::new(), WHAT).await?;
+        // One key that is odd must not take down the others.
+        let jwks: Vec<Jwk> = set
+            .keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value(key).ok())
+            .collect();
+        let keys = verifying_keys(&jwks, &Algorithm::ALL)
+            .map_err(|error| ProviderError::Content(WHAT, error.to_string()))?;
+        *held = Some(Kept {
+            value: keys.clone(),
+            at: now,
+        });
+        Ok(keys)
+    }
+
+    /// A URL of the provider. It is https unless the issuer itself is not, which the config allows on this
+    /// machine alone.
+    fn endpoint(&self, text: &str, what: &'static str) -> Result<Uri, ProviderError> {
+        let uri = text.parse::<Uri>().ok().filter(|uri| uri.host().is_some());
+        let plain_issuer = self.settings.issuer.starts_with("http://");
+        uri.filter(|uri| {
+            uri.scheme_str() == Some("https") || plain_issuer && uri.scheme_str() == Some("http")
+        })
+        .ok_or_else(|| ProviderError::Content(what, "it names an endpoint that is no https URL".to_owned()))
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        uri: &Uri,
+        headers: HeaderMap,
+        what: &'static str,
+    ) -> Result<T, ProviderError> {
+        let body = self.client.get(uri, headers, BOUNDS).await;
+        let body = body.map_err(|error| ProviderError::Fetch(what, error))?;
+        parsed(&body, what)
+    }
+
+    /// Where the browser is sent (OpenID Connect Core section 3.1.2.1, RFC 7636 section 4.3).
+    pub(crate) fn authorization_url(&self, metadata: &Metadata, pending: &Pending) -> String {
+        let challenge = URL_SAFE_NO_PAD.encode(sha256(pending.verifier.expose().as_bytes()));
+        let parameters = [
+            ("response_type", "code"),
+            ("client_id", &self.settings.client_id),
+            ("redirect_uri", &self.redirect_uri),
+            ("scope", &self.settings.scopes.join(" ")),
+            ("state", pending.state.expose()),
+            ("nonce", pending.nonce.expose()),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+        ];
+        let endpoint = &metadata.authorization_endpoint;
+        let joint = if endpoint.contains('?') { '&' } else { '?' };
+        format!("{endpoint}{joint}{}", encode(&parameters))
+    }
+
+    /// Takes the code to the provider and brings back who it is for.
+    pub(crate) async fn exchange(
+        &self,
+        metadata: &Metadata,
+        code: &str,
+        pending: &Pending,
+        now: UnixSeconds,
+    ) -> Result<Identity, SignOnError> {
+        let tokens = self.tokens(metadata, code, pending).await?;
+        let keys = self.keys(metadata, &tokens.id_token, now).await?;
+        let expected = Expected {
+            issuer: &self.settings.issuer,
+            client_id: &self.settings.client_id,
+            nonce: pending.nonce.expose(),
+        };
+        let identity = verify(&tokens.id_token, &keys, expected, now).map_err(ProviderError::IdToken)?;
+        match (&identity.email, &metadata.userinfo_endpoint, &tokens.access_token) {
+            (None, Some(endpoint), Some(token)) => {
+                Ok(self.user_info(endpoint, token, &identity.subject).await?)
+            }
+            _ => Ok(identity),
+        }
+    }
+
+    async fn tokens(
+        &self,
+        metadata: &Metadata,
+        code: &str,
+        pending: &Pending,
+    ) -> Result<Tokens, SignOnError> {
+        const WHAT: &str = "the provider's token endpoint";
+        let uri = self.endpoint(&metadata.token_endpoint, WHAT)?;
+        let (id, secret) = (&self.settings.client_id, self.settings.client_secret.expose());
+        let mut parameters = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", &self.redirect_uri),
+            ("code_verifier", pending.verifier.expose()),
+        ];
+        let mut headers = HeaderMap::new();
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        headers.insert(header::CONTENT_TYPE, form);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        // RFC 8414 section 2: where nothing is said, it is Basic.
+        let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
+        if methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic")) {
+            // RFC 6749 section 2.3.1: both are form-encoded before they are joined.
+            let pair = Zeroizing::new(format!("{}:{}", escape(id), escape(secret)));
+            let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+            let mut value = HeaderValue::from_str(&value)
+                .map_err(|_| ProviderError::Content(WHAT, "the client secret fits no header".to_owned()))?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        } else {
+            parameters.extend([("client_id", id.as_str()), ("client_secret", secret)]);
+        }
+        let answer = self.client.post(&uri, headers, encode(&parameters), BOUNDS).await;
+        let (status, body) = answer.map_err(|error| ProviderError::Fetch(WHAT, error))?;
+        if status.is_client_error() {
+            // The code was not good, or our registration there is not.
+            tracing::warn!(%status, "the sign-on provider did not take a code");
+            return Err(SignOnError::Refused("it did not take its own code back"));
+        }
+        if status != http::StatusCode::OK {
+            return Err(ProviderError::Fetch(WHAT, FetchError::Status(status.as_u16())).into());
+        }
+        Ok(parsed(&body, WHAT)?)
+    }
+
+    async fn user_info(&self, endpoint: &str, token: &str, subject: &str) -> Result<Identity, ProviderError> {
+        const WHAT: &str = "the provider's UserInfo endpoint";
+        let uri = self.endpoint(endpoint, WHAT)?;
+        let mut headers = HeaderMap::new();
+        let value = Zeroizing::new(format!("Bearer {token}"));
+        let mut value = HeaderValue::from_str(&value)
+            .map_err(|_| ProviderError::Content(WHAT, "the access token fits no header".to_owned()))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+        let body = self.client.get(&uri, headers, BOUNDS).await;
+        let body = body.map_err(|error| ProviderError::Fetch(WHAT, error))?;
+        Ok(user_info(&body, subject)?)
+    }
+}
+
+/// What a provider's answer says. What it holds stays out of the error: it may be a token.
+fn parsed<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, ProviderError> {
+    serde_json::from_slice(body)
+        .map_err(|_| ProviderError::Content(what, "it is not the JSON that belongs here".to_owned()))
+}

@@ -1,0 +1,486 @@
+//! OAuth apps and their public keys.
+
+use std::collections::HashMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::control::actor::Actor;
+use crate::control::audit_event::{Deed, Event, app_value, key_value};
+use crate::control::conflict::Conflict;
+use crate::control::error::ControlError;
+use crate::control::plane::Control;
+use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
+use crate::domain::key::{Algorithm, PublicKey};
+use crate::domain::name::{Name, composed};
+use crate::domain::role::{Action, View};
+use crate::domain::scope::{Scope, ScopeSet};
+use crate::domain::source_kind::{SUPPORTED_SCOPES, SourceKind};
+use crate::domain::time::{TokenLifetime, UnixSeconds};
+use crate::snapshot::{AppRecord, Change};
+use crate::store::directory::{App, AppKey, Page};
+use crate::store::policy::PolicyApp;
+use crate::store::{ReadTx, WriteTx};
+
+/// Keys that one app may have: the one in use, and the next one while clients move over.
+pub const APP_KEYS_MAX: usize = 2;
+
+/// Connected sources that are listed with an app.
+const SOURCES_SHOWN: u32 = 1_000;
+
+/// Connected sources that the refusal to delete an app names.
+const CONNECTED_NAMED: usize = 20;
+
+/// An app to be made.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewApp {
+    #[schemars(length(min = 1, max = 256))]
+    pub name: String,
+    #[schemars(length(min = 1))]
+    pub scopes: Vec<String>,
+    #[serde(default = "shortest_lifetime")]
+    #[schemars(extend("enum" = ["1d", "2d", "3d", "1w", "2w", "3w", "30d"]))]
+    pub token_lifetime: String,
+    pub public_key: NewAppKey,
+}
+
+fn shortest_lifetime() -> String {
+    TokenLifetime::OneDay.as_str().to_owned()
+}
+
+/// A public key to be added. It has no `Debug`: people paste private keys by mistake.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewAppKey {
+    #[schemars(length(min = 1, max = 256))]
+    pub name: String,
+    /// As `openssl rsa -in private.pem -pubout -outform PEM` writes it.
+    pub pem: String,
+    /// The one algorithm that assertions are signed with; the usual one of the key's kind unless given.
+    #[serde(default)]
+    pub algorithm: Option<String>,
+}
+
+/// What to change of an app. What is absent stays.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppChange {
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
+    #[serde(default)]
+    pub token_lifetime: Option<String>,
+}
+
+/// An app with its keys and the sources it is connected to.
+#[derive(Clone, Debug)]
+pub struct AppDetails {
+    pub app: App,
+    pub keys: Vec<AppKey>,
+    pub sources: Vec<SourceId>,
+}
+
+impl Control {
+    /// Makes an app with its first key.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] names the field that cannot be taken.
+    pub async fn create_app(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        new: NewApp,
+    ) -> Result<AppDetails, ControlError> {
+        actor.must(workspace, Action::CreateApp)?;
+        let now = self.now();
+        let app = App {
+            id: self.ids.make("app", AppId::parse, now)?,
+            workspace: workspace.clone(),
+            name: name(&new.name, "name")?,
+            scopes: scopes(&new.scopes)?,
+            token_lifetime: lifetime(&new.token_lifetime)?,
+            not_issued_before: UnixSeconds(0),
+            revision: 1,
+            created_at: now,
+        };
+        let key = self.app_key(&app.id, &new.public_key, "public_key.")?;
+        let mut tx = self.change(actor).await?;
+        tx.workspace(workspace)
+            .await?
+            .ok_or(ControlError::NotFound("workspace"))?;
+        tx.insert_app(&app).await?;
+        tx.insert_app_key(&key).await?;
+        let made = AppDetails {
+            app,
+            keys: vec![key],
+            sources: Vec::new(),
+        };
+        let event = app_event(Deed::AppCreated, &made.app).made(app_value(&made));
+        let change = Change::PutApp(self.app_record(&made.app, &made.keys));
+        self.commit(tx, actor, &[change], event).await?;
+        Ok(made)
+    }
+
+    /// One app.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub async fn app(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &AppId,
+    ) -> Result<AppDetails, ControlError> {
+        actor.must(workspace, Action::ViewApp)?;
+        details(&mut self.store.read().await?, actor, workspace, id).await
+    }
+
+    /// One page of the workspace's apps.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub async fn apps(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<AppDetails>, ControlError> {
+        actor.must(workspace, Action::ViewApp)?;
+        let mut tx = self.store.read().await?;
+        let apps = tx.apps(workspace, page).await?;
+        let mut keys = tx.keys_of_apps(workspace, page).await?;
+        let mut sources = connected_to(&mut tx, actor, workspace, page).await?;
+        let found = apps.into_iter().map(|app| AppDetails {
+            keys: keys.remove(&app.id).unwrap_or_default(),
+            sources: visible(
+                actor,
+                workspace,
+                sources.remove(app.id.as_str()).unwrap_or_default(),
+            ),
+            app,
+        });
+        Ok(found.collect())
+    }
+
+    /// Changes an app's name, scopes or token lifetime. Tokens issued already keep their lifetime; a scope
+    /// taken away is gone from them at once.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
+    pub async fn update_app(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &AppId,
+        change: AppChange,
+    ) -> Result<AppDetails, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let mut tx = self.change(actor).await?;
+        let mut found = details(&mut tx, actor, workspace, id).await?;
+        actor.expects(found.app.revision)?;
+        let before = app_value(&found);
+        if let Some(text) = &change.name {
+            found.app.name = name(text, "name")?;
+        }
+        if let Some(texts) = &change.scopes {
+            found.app.scopes = scopes(texts)?;
+        }
+        if let Some(text) = &change.token_lifetime {
+            found.app.token_lifetime = lifetime(text)?;
+        }
+        let after = app_value(&found);
+        if after == before {
+            return Ok(found);
+        }
+        let event = app_event(Deed::AppChanged, &found.app).changed(before, after);
+        self.put_app(tx, actor, &mut found, event).await?;
+        Ok(found)
+    }
+
+    /// Deletes an app, its keys and so all its tokens, if `confirm_name` is its name and no source is
+    /// connected to it.
+    ///
+    /// # Errors
+    /// [`Conflict::AppConnected`] names the sources that the actor may view, and counts the others.
+    pub async fn delete_app(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &AppId,
+        confirm_name: &str,
+    ) -> Result<(), ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let mut tx = self.change(actor).await?;
+        let found = details(&mut tx, actor, workspace, id).await?;
+        actor.expects(found.app.revision)?;
+        let connected = tx.count_sources_of(id).await?;
+        if connected > 0 {
+            return Err(Conflict::AppConnected(connected_words(connected, &found.sources)).into());
+        }
+        if found.app.name.as_str() != composed(confirm_name) {
+            return Err(ControlError::invalid(
+                "confirm_name",
+                "this is not the name of the OAuth app",
+            ));
+        }
+        tx.delete_app(id).await?;
+        let event = app_event(Deed::AppDeleted, &found.app).removed(app_value(&found));
+        let change = Change::RemoveApp {
+            id: id.as_str().to_owned(),
+        };
+        self.commit(tx, actor, &[change], event).await
+    }
+
+    /// Adds a public key to an app, which has at most two.
+    ///
+    /// # Errors
+    /// [`Conflict::TwoKeys`], [`Conflict::KeyRepeated`], or [`ControlError::Invalid`] for a key that cannot
+    /// be taken.
+    pub async fn add_app_key(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &AppId,
+        new: &NewAppKey,
+    ) -> Result<AppKey, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let key = self.app_key(id, new, "")?;
+        let mut tx = self.change(actor).await?;
+        let mut found = details(&mut tx, actor, workspace, id).await?;
+        actor.expects(found.app.revision)?;
+        if found.keys.len() >= APP_KEYS_MAX {
+            return Err(Conflict::TwoKeys.into());
+        }
+        if found.keys.iter().any(|held| held.thumbprint == key.thumbprint) {
+            return Err(Conflict::KeyRepeated.into());
+        }
+        tx.insert_app_key(&key).await?;
+        found.keys.push(key.clone());
+        let event = app_event(Deed::AppKeyAdded, &found.app)
+            .made(key_value(&key))
+            .making(&key.id);
+        self.put_app(tx, actor, &mut found, event).await?;
+        Ok(key)
+    }
+
+    /// Deletes a public key of an app. The tokens that it proved end with it. `last_too` says that the app may be
+    /// left without a key, and so without a way to get tokens.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], or [`Conflict::LastKey`] without `last_too`.
+    pub async fn delete_app_key(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &AppId,
+        key: &KeyId,
+        last_too: bool,
+    ) -> Result<(), ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let mut tx = self.change(actor).await?;
+        let mut found = details(&mut tx, actor, workspace, id).await?;
+        actor.expects(found.app.revision)?;
+        let at = found.keys.iter().position(|held| held.id == *key);
+        if at.is_some() && found.keys.len() == 1 && !last_too {
+            return Err(Conflict::LastKey.into());
+        }
+        let gone = found.keys.remove(at.ok_or(ControlError::NotFound("public key"))?);
+        tx.delete_app_key(key).await?;
+        let event = app_event(Deed::AppKeyDeleted, &found.app).removed(key_value(&gone));
+        self.put_app(tx, actor, &mut found, event).await
+    }
+
+    pub(crate) async fn put_app(
+        &self,
+        mut tx: WriteTx,
+        actor: &Actor,
+        found: &mut AppDetails,
+        event: Event,
+    ) -> Result<(), ControlError> {
+        found.app.revision += 1;
+        tx.update_app(&found.app).await?;
+        let change = Change::PutApp(self.app_record(&found.app, &found.keys));
+        self.commit(tx, actor, &[change], event).await
+    }
+
+    fn app_key(&self, app: &AppId, new: &NewAppKey, field: &str) -> Result<AppKey, ControlError> {
+        let pem_field = format!("{field}pem");
+        let public = PublicKey::from_pem(&new.pem)
+            .map_err(|error| ControlError::invalid(pem_field, error.to_string()))?;
+        let algorithm = match &new.algorithm {
+            None => public.default_algorithm(),
+            Some(text) => {
+                Algorithm::parse(text).filter(|algorithm| public.fits(*algorithm)).ok_or_else(|| {
+                    let problem = "this is not an algorithm for this kind of key; use RS256 or PS256 with RSA, \
+                                   ES256 with P-256, EdDSA with Ed25519";
+                    ControlError::invalid(format!("{field}algorithm"), problem)
+                })?
+            }
+        };
+        let now = self.now();
+        Ok(AppKey {
+            id: self.ids.make("key", KeyId::parse, now)?,
+            app: app.clone(),
+            name: name(&new.name, &format!("{field}name"))?,
+            // The key, and nothing that was pasted around it.
+            pem: public
+                .to_pem()
+                .map_err(|error| ControlError::invalid(format!("{field}pem"), error.to_string()))?,
+            thumbprint: public.thumbprint().to_string(),
+            algorithm,
+            created_at: now,
+            last_used_at: None,
+            not_issued_before: UnixSeconds(0),
+        })
+    }
+
+    /// What gateways are told of an app.
+    pub(crate) fn app_record(&self, app: &App, keys: &[AppKey]) -> AppRecord {
+        self.policy_app(PolicyApp::new(app, keys))
+    }
+
+    /// The same of an app as the store gives it for a snapshot.
+    pub(crate) fn policy_app(&self, app: PolicyApp) -> AppRecord {
+        let ended = app.keys.iter().filter(|key| key.not_issued_before > 0);
+        let keys_not_issued_before = ended.map(|key| (key.id.clone(), key.not_issued_before)).collect();
+        AppRecord {
+            id: app.id,
+            workspace: app.workspace,
+            issuer: self.issuer().to_owned(),
+            scopes: app.scopes,
+            keys: Some(app.keys.into_iter().map(|key| key.id).collect()),
+            not_issued_before: app.not_issued_before,
+            keys_not_issued_before,
+        }
+    }
+}
+
+/// The sources that an app is connected to, in words: ids of those that may be named, and the number of the rest.
+fn connected_words(connected: u64, visible: &[SourceId]) -> String {
+    let named: Vec<&str> = visible
+        .iter()
+        .take(CONNECTED_NAMED)
+        .map(SourceId::as_str)
+        .collect();
+    let others = connected.saturating_sub(u64::try_from(named.len()).unwrap_or(u64::MAX));
+    match (named.join(", "), others) {
+        (named, _) if named.is_empty() => format!("{connected} that you may not view"),
+        (named, 0) => named,
+        (named, others) => format!("{named} and {others} more"),
+    }
+}
+
+/// Something done to an app.
+pub(crate) fn app_event(deed: Deed, app: &App) -> Event {
+    Event::new(deed, &app.workspace, "app", &app.id, &app.name)
+}
+
+pub(crate) async fn details(
+    tx: &mut ReadTx,
+    actor: &Actor,
+    workspace: &WorkspaceId,
+    id: &AppId,
+) -> Result<AppDetails, ControlError> {
+    let app = tx
+        .app(workspace, id)
+        .await?
+        .ok_or(ControlError::NotFound("OAuth app"))?;
+    with_keys_and_sources(tx, actor, app).await
+}
+
+/// The app with its keys, and the sources it is connected to as far as the actor may view them.
+async fn with_keys_and_sources(tx: &mut ReadTx, actor: &Actor, app: App) -> Result<AppDetails, ControlError> {
+    let keys = tx.app_keys(&app.id).await?;
+    let sources = visible_sources(tx, actor, &app).await?;
+    Ok(AppDetails { app, keys, sources })
+}
+
+/// The sources that an app is connected to, of those that the actor may view, up to a bound.
+async fn visible_sources(tx: &mut ReadTx, actor: &Actor, app: &App) -> Result<Vec<SourceId>, ControlError> {
+    let (sources, functions) = views_all(actor);
+    let mut found = Vec::new();
+    if sources || functions {
+        found = tx
+            .sources_of_kinds(&app.id, sources, functions, SOURCES_SHOWN)
+            .await?;
+    }
+    if let Some(member) = actor.as_member().filter(|member| !member.grants.is_owner()) {
+        found.extend(tx.listed_sources_of(&app.id, &member.id, SOURCES_SHOWN).await?);
+    }
+    Ok(visible(actor, &app.workspace, found))
+}
+
+/// What may be the sources of each app of a page, by the app's id: some may be there twice, or not for the actor.
+async fn connected_to(
+    tx: &mut ReadTx,
+    actor: &Actor,
+    workspace: &WorkspaceId,
+    page: Page<'_>,
+) -> Result<HashMap<String, Vec<(SourceId, SourceKind)>>, ControlError> {
+    let views_all = views_all(actor);
+    let mut found = HashMap::new();
+    if views_all.0 || views_all.1 {
+        found = tx
+            .sources_of_apps(workspace, page, views_all, SOURCES_SHOWN)
+            .await?;
+    }
+    if let Some(member) = actor.as_member().filter(|member| !member.grants.is_owner()) {
+        for (app, listed) in tx.listed_sources_of_apps(workspace, &member.id).await? {
+            found.entry(app).or_default().extend(listed);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the actor may view every source that is no function, and every function.
+fn views_all(actor: &Actor) -> (bool, bool) {
+    match actor.as_member() {
+        // All the kinds that are no functions are viewed alike.
+        Some(member) if !member.grants.is_owner() => (
+            member.grants.view_of(SourceKind::HttpApi) == View::All,
+            member.grants.view_of(SourceKind::SourceFunction) == View::All,
+        ),
+        _ => (true, true),
+    }
+}
+
+/// Of an app's sources those that the actor may view, each once, up to a bound.
+fn visible(actor: &Actor, workspace: &WorkspaceId, mut found: Vec<(SourceId, SourceKind)>) -> Vec<SourceId> {
+    found.retain(|(id, kind)| actor.views(workspace, id, *kind));
+    let mut ids: Vec<SourceId> = found.into_iter().map(|(id, _)| id).collect();
+    ids.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    ids.dedup();
+    ids.truncate(usize::try_from(SOURCES_SHOWN).unwrap_or(usize::MAX));
+    ids
+}
+
+/// A name that a person gave.
+pub(crate) fn name(text: &str, field: &str) -> Result<Name, ControlError> {
+    Name::parse(text).map_err(|error| ControlError::invalid(field, format!("the name {error}")))
+}
+
+fn scopes(texts: &[String]) -> Result<ScopeSet, ControlError> {
+    let supported = SUPPORTED_SCOPES.join(", ");
+    if texts.is_empty() {
+        return Err(ControlError::invalid(
+            "scopes",
+            format!("name at least one scope of {supported}"),
+        ));
+    }
+    let one = |text: &String| {
+        let scope = Scope::parse(text)
+            .ok()
+            .filter(|scope| SUPPORTED_SCOPES.contains(&scope.as_str()));
+        scope.ok_or_else(|| ControlError::invalid("scopes", format!("the scopes here are {supported}")))
+    };
+    texts.iter().map(one).collect()
+}
+
+fn lifetime(text: &str) -> Result<TokenLifetime, ControlError> {
+    TokenLifetime::parse(text).ok_or_else(|| {
+        let names = TokenLifetime::ALL.map(TokenLifetime::as_str).join(", ");
+        ControlError::invalid("token_lifetime", format!("a token lifetime is one of {names}"))
+    })
+}

@@ -1,0 +1,324 @@
+//! What the audit trail says of a change: one event in the transaction of each.
+
+use serde_json::{Map, Value, json};
+
+use super::actor::{Actor, Who};
+use super::apps::app::AppDetails;
+use super::error::ControlError;
+use super::ids::Ids;
+use super::plane::Control;
+use crate::domain::ids::WorkspaceId;
+use crate::domain::role::{Assigned, Grants};
+use crate::domain::time::UnixSeconds;
+use crate::store::WriteTx;
+use crate::store::audit::AuditRow;
+use crate::store::directory::AppKey;
+use crate::store::sources::Source;
+
+/// The longest name kept with an event, in characters.
+const NAME_CHARS_MAX: usize = 256;
+
+/// What was done. The words are part of the interface: people filter by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    WorkspaceCreated,
+    WorkspaceRenamed,
+    AppCreated,
+    AppChanged,
+    AppDeleted,
+    AppKeyAdded,
+    AppKeyDeleted,
+    TokenRevoked,
+    AppTokensRevoked,
+    KeyTokensRevoked,
+    WorkspaceTokensRevoked,
+    TokenLeaked,
+    LeakDismissed,
+    SigningKeyAdded,
+    SigningKeyEnded,
+    SigningKeyDropped,
+    SourceCreated,
+    SourceRenamed,
+    SourceDeleted,
+    SourceConnected,
+    SourceDisconnected,
+    EnforcementChanged,
+    MemberAdded,
+    MemberInvited,
+    MemberJoined,
+    InvitationRefused,
+    MemberChanged,
+    MemberRemoved,
+    PasswordReset,
+    PasswordChanged,
+    SignedIn,
+    SignedOut,
+    SignInRefused,
+    IdentityLinked,
+    ApiTokenCreated,
+    ApiTokenDeleted,
+}
+
+impl Deed {
+    /// The word in the trail.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::WorkspaceCreated => "workspace.created",
+            Self::WorkspaceRenamed => "workspace.renamed",
+            Self::AppCreated => "app.created",
+            Self::AppChanged => "app.changed",
+            Self::AppDeleted => "app.deleted",
+            Self::AppKeyAdded => "app_key.added",
+            Self::AppKeyDeleted => "app_key.deleted",
+            Self::TokenRevoked => "token.revoked",
+            Self::AppTokensRevoked => "app.tokens_revoked",
+            Self::KeyTokensRevoked => "app_key.tokens_revoked",
+            Self::WorkspaceTokensRevoked => "workspace.tokens_revoked",
+            Self::TokenLeaked => "token.leaked",
+            Self::LeakDismissed => "leaked_token.dismissed",
+            Self::SigningKeyAdded => "signing_key.added",
+            Self::SigningKeyEnded => "signing_key.ended",
+            Self::SigningKeyDropped => "signing_key.dropped",
+            Self::SourceCreated => "source.created",
+            Self::SourceRenamed => "source.renamed",
+            Self::SourceDeleted => "source.deleted",
+            Self::SourceConnected => "source.connected",
+            Self::SourceDisconnected => "source.disconnected",
+            Self::EnforcementChanged => "source.enforcement_changed",
+            Self::MemberAdded => "member.added",
+            Self::MemberInvited => "member.invited",
+            Self::MemberJoined => "member.joined",
+            Self::InvitationRefused => "member.invitation_refused",
+            Self::MemberChanged => "member.changed",
+            Self::MemberRemoved => "member.removed",
+            Self::IdentityLinked => "account.identity_linked",
+            Self::PasswordChanged => "account.password_changed",
+            Self::PasswordReset => "account.password_reset",
+            Self::SignedIn => "account.signed_in",
+            Self::SignedOut => "account.signed_out",
+            Self::SignInRefused => "account.sign_in_refused",
+            Self::ApiTokenCreated => "api_token.created",
+            Self::ApiTokenDeleted => "api_token.deleted",
+        }
+    }
+}
+
+/// One event: what was done to what. Who did it is the [`Actor`]'s to say.
+pub(crate) struct Event {
+    deed: Deed,
+    workspace: Option<WorkspaceId>,
+    resource_type: &'static str,
+    resource_id: String,
+    resource_name: String,
+    before: Option<Value>,
+    after: Option<Value>,
+    /// What the change made, where that is not the resource itself.
+    made_id: Option<String>,
+}
+
+impl Event {
+    /// Something done in a workspace to the resource of this type, id and name.
+    pub(crate) fn new(
+        deed: Deed,
+        workspace: &WorkspaceId,
+        resource_type: &'static str,
+        resource_id: &impl ToString,
+        resource_name: &impl ToString,
+    ) -> Self {
+        Self {
+            deed,
+            workspace: Some(workspace.clone()),
+            resource_type,
+            resource_id: resource_id.to_string(),
+            resource_name: resource_name.to_string(),
+            before: None,
+            after: None,
+            made_id: None,
+        }
+    }
+
+    /// Something that concerns the whole server, which no workspace's owner is shown.
+    pub(crate) fn of_server(
+        deed: Deed,
+        resource_type: &'static str,
+        resource_id: &impl ToString,
+        resource_name: &impl ToString,
+    ) -> Self {
+        Self {
+            deed,
+            workspace: None,
+            resource_type,
+            resource_id: resource_id.to_string(),
+            resource_name: resource_name.to_string(),
+            before: None,
+            after: None,
+            made_id: None,
+        }
+    }
+
+    /// Says what the change makes, where that is a part of the resource.
+    pub(crate) fn making(self, id: &impl ToString) -> Self {
+        Self {
+            made_id: Some(id.to_string()),
+            ..self
+        }
+    }
+
+    /// The id of what the change makes.
+    pub(crate) fn made_id(&self) -> &str {
+        self.made_id.as_deref().unwrap_or(&self.resource_id)
+    }
+
+    /// What there is now and was not before.
+    pub(crate) fn made(self, after: Value) -> Self {
+        Self {
+            after: Some(after),
+            ..self
+        }
+    }
+
+    /// What was there before and is gone.
+    pub(crate) fn removed(self, before: Value) -> Self {
+        Self {
+            before: Some(before),
+            ..self
+        }
+    }
+
+    /// What changed: of two objects, the members that differ.
+    pub(crate) fn changed(self, before: Value, after: Value) -> Self {
+        let (before, after) = differing(before, after);
+        Self {
+            before: Some(before),
+            after: Some(after),
+            ..self
+        }
+    }
+}
+
+/// The members in which two objects differ. Anything else is kept whole.
+fn differing(before: Value, after: Value) -> (Value, Value) {
+    let (Value::Object(mut before), Value::Object(mut after)) = (before.clone(), after.clone()) else {
+        return (before, after);
+    };
+    let same: Vec<String> = before
+        .iter()
+        .filter(|(name, value)| after.get(*name) == Some(value))
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in same {
+        before.remove(&name);
+        after.remove(&name);
+    }
+    (Value::Object(before), Value::Object(after))
+}
+
+impl Control {
+    /// Writes the event into the transaction of its change.
+    pub(crate) async fn append_audit(
+        &self,
+        tx: &mut WriteTx,
+        actor: &Actor,
+        event: Event,
+    ) -> Result<(), ControlError> {
+        let row = self.audit_row(actor, event);
+        Ok(tx.append_audit(&row).await?)
+    }
+
+    /// The row of an event, of this moment.
+    pub(crate) fn audit_row(&self, actor: &Actor, event: Event) -> AuditRow {
+        event.into_row(&self.ids, self.now(), actor)
+    }
+}
+
+impl Event {
+    /// The row that the event is in the trail.
+    pub(crate) fn into_row(self, ids: &Ids, now: UnixSeconds, actor: &Actor) -> AuditRow {
+        let event = self;
+        let (actor_type, actor_id, actor_name) = match &actor.who {
+            Who::Member(member) => ("member", member.id.to_string(), member.email.clone()),
+            Who::App(app) => ("app", app.to_string(), app.to_string()),
+            Who::System(word) => ("system", (*word).to_owned(), (*word).to_owned()),
+        };
+        let text = |value: Option<Value>| value.map(|value| value.to_string());
+        AuditRow {
+            id: ids.text("evt", now),
+            workspace: event.workspace.map(|workspace| workspace.to_string()),
+            at: now,
+            action: event.deed.as_str().to_owned(),
+            actor_type: actor_type.to_owned(),
+            actor_id,
+            actor_name,
+            address: actor.from.map(|address| address.to_string()),
+            resource_type: event.resource_type.to_owned(),
+            resource_id: event.resource_id,
+            resource_name: event.resource_name.chars().take(NAME_CHARS_MAX).collect(),
+            changed_from: text(event.before),
+            changed_to: text(event.after),
+        }
+    }
+}
+
+/// An app as the trail shows it.
+pub(crate) fn app_value(found: &AppDetails) -> Value {
+    let scopes: Vec<&str> = found.app.scopes.iter().map(|scope| scope.as_str()).collect();
+    json!({
+        "name": found.app.name.as_str(),
+        "scopes": scopes,
+        "token_lifetime": found.app.token_lifetime.as_str(),
+        "keys": found.keys.iter().map(key_value).collect::<Vec<_>>(),
+    })
+}
+
+/// A public key as the trail shows it: by its thumbprint.
+pub(crate) fn key_value(key: &AppKey) -> Value {
+    json!({
+        "id": key.id.as_str(),
+        "name": key.name.as_str(),
+        "thumbprint": key.thumbprint,
+        "algorithm": key.algorithm.as_str(),
+    })
+}
+
+/// A source as the trail shows it: without its write key.
+pub(crate) fn source_value(source: &Source) -> Value {
+    json!({
+        "name": source.name.as_str(),
+        "kind": source.kind.as_str(),
+        "enforcement": source.enforcement.as_str(),
+        "app_id": source.app.as_ref().map(|app| app.as_str()),
+    })
+}
+
+/// What a member is granted, as the trail shows it.
+pub(crate) fn grants_value(grants: &Grants) -> Value {
+    let grants = grants.iter().map(|grant| {
+        let mut value = Map::new();
+        value.insert("role".to_owned(), json!(grant.role.as_str()));
+        if grant.role.is_for_sources() {
+            let resources = match &grant.resources {
+                Assigned::All => json!("all"),
+                Assigned::Listed(ids) => ids.iter().map(|id| json!(id.as_str())).collect(),
+            };
+            value.insert("resources".to_owned(), resources);
+        }
+        Value::Object(value)
+    });
+    grants.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changed_is_kept() {
+        let (before, after) = differing(
+            json!({"name": "a", "kind": "python", "app_id": null}),
+            json!({"name": "b", "kind": "python", "app_id": "app_1"}),
+        );
+        assert_eq!(before, json!({"name": "a", "app_id": null}));
+        assert_eq!(after, json!({"name": "b", "app_id": "app_1"}));
+    }
+}

@@ -1,0 +1,3 @@
+//! What gateways receive: snapshots and changes, in the order of versions.
+
+pub mod publish;

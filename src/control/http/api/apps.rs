@@ -1,0 +1,187 @@
+//! OAuth apps and their keys in the API's form.
+
+use axum::extract::{FromRequestParts, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::request::Parts;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::conditions::{Begun, Creation, Tagged, still_there};
+use super::request::{InWorkspace, Json, PageQuery, flag};
+use crate::control::apps::app::{AppChange, AppDetails, NewApp, NewAppKey};
+use crate::control::error::ControlError;
+use crate::control::http::routes::{Shared, at_text};
+use crate::domain::ids::AppId;
+use crate::store::directory::AppKey;
+
+/// A public key in the API's form.
+#[derive(Serialize, JsonSchema)]
+pub struct KeyJson {
+    id: String,
+    name: String,
+    pem: String,
+    thumbprint: String,
+    algorithm: &'static str,
+    created_at: String,
+    last_used_at: Option<String>,
+}
+
+impl From<AppKey> for KeyJson {
+    fn from(key: AppKey) -> Self {
+        Self {
+            id: key.id.as_str().to_owned(),
+            name: key.name.as_str().to_owned(),
+            pem: key.pem,
+            thumbprint: key.thumbprint,
+            algorithm: key.algorithm.as_str(),
+            created_at: at_text(key.created_at),
+            last_used_at: key.last_used_at.map(at_text),
+        }
+    }
+}
+
+/// An app in the API's form.
+#[derive(Serialize, JsonSchema)]
+pub struct AppJson {
+    id: String,
+    name: String,
+    scopes: Vec<String>,
+    token_lifetime: &'static str,
+    keys: Vec<KeyJson>,
+    sources: Vec<String>,
+    created_at: String,
+}
+
+impl From<AppDetails> for AppJson {
+    fn from(AppDetails { app, keys, sources }: AppDetails) -> Self {
+        Self {
+            id: app.id.as_str().to_owned(),
+            name: app.name.as_str().to_owned(),
+            scopes: app.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+            token_lifetime: app.token_lifetime.as_str(),
+            keys: keys.into_iter().map(KeyJson::from).collect(),
+            sources: sources.iter().map(ToString::to_string).collect(),
+            created_at: at_text(app.created_at),
+        }
+    }
+}
+
+pub async fn list(
+    State(control): Shared,
+    at: InWorkspace,
+    query: PageQuery,
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.apps(&at.actor, &at.workspace, part).await?;
+        page.add(found, |item| item.app.id.as_str(), AppJson::from)?;
+    }
+    page.finish()
+}
+
+pub async fn create(
+    State(control): Shared,
+    at: InWorkspace,
+    new: Creation<NewApp>,
+) -> Result<Tagged<AppJson>, ControlError> {
+    let made = match new.begin(&control, &at.actor).await? {
+        Begun::First(actor, new) => control.create_app(&actor, &at.workspace, new).await?,
+        Begun::Again(id) => {
+            let id = AppId::parse(&id).map_err(|_| ControlError::NotFound("OAuth app"))?;
+            still_there(control.app(&at.actor, &at.workspace, &id).await)?
+        }
+    };
+    Ok(Tagged::created(made.app.revision, made.into()))
+}
+
+pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<AppJson>, ControlError> {
+    let found = control.app(&at.actor, &at.workspace, &at.app()?).await?;
+    Ok(Tagged::shown(found.app.revision, found.into()))
+}
+
+pub async fn update(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(change): Json<AppChange>,
+) -> Result<Tagged<AppJson>, ControlError> {
+    let changed = control
+        .update_app(&at.actor, &at.workspace, &at.app()?, change)
+        .await?;
+    Ok(Tagged::shown(changed.app.revision, changed.into()))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Confirmation {
+    confirm_name: String,
+}
+
+pub async fn delete(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(body): Json<Confirmation>,
+) -> Result<StatusCode, ControlError> {
+    control
+        .delete_app(&at.actor, &at.workspace, &at.app()?, &body.confirm_name)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub async fn list_keys(
+    State(control): Shared,
+    at: InWorkspace,
+    _: PageQuery,
+) -> Result<impl IntoResponse, ControlError> {
+    #[derive(Serialize)]
+    struct Keys {
+        items: Vec<KeyJson>,
+        /// There are at most two keys, so never a second page.
+        next: Option<String>,
+    }
+    let found = control.app(&at.actor, &at.workspace, &at.app()?).await?;
+    Ok(axum::Json(Keys {
+        items: found.keys.into_iter().map(KeyJson::from).collect(),
+        next: None,
+    }))
+}
+
+pub async fn create_key(
+    State(control): Shared,
+    at: InWorkspace,
+    new: Creation<NewAppKey>,
+) -> Result<impl IntoResponse, ControlError> {
+    let app = at.app()?;
+    let made = match new.begin(&control, &at.actor).await? {
+        Begun::First(actor, new) => control.add_app_key(&actor, &at.workspace, &app, &new).await?,
+        Begun::Again(id) => {
+            let found = control.app(&at.actor, &at.workspace, &app).await;
+            let mut keys = still_there(found)?.keys.into_iter();
+            let key = keys.find(|key| key.id.as_str() == id);
+            still_there(key.ok_or(ControlError::NotFound("public key")))?
+        }
+    };
+    Ok((StatusCode::CREATED, axum::Json(KeyJson::from(made))))
+}
+
+/// `?last_key=true`.
+pub struct LastKey(bool);
+
+impl<S: Sync> FromRequestParts<S> for LastKey {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
+        flag(parts, "last_key").map(Self)
+    }
+}
+
+pub async fn delete_key(
+    State(control): Shared,
+    at: InWorkspace,
+    LastKey(last_too): LastKey,
+) -> Result<StatusCode, ControlError> {
+    control
+        .delete_app_key(&at.actor, &at.workspace, &at.app()?, &at.key()?, last_too)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,326 @@
+//! The audit trail in the API's form, by page and as a whole.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequestParts, State};
+use axum::response::{IntoResponse, Response};
+use futures::stream;
+use http::header;
+use http::request::Parts;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::request::{InWorkspace, PageQuery, query};
+use crate::control::error::ControlError;
+use crate::control::form::Form;
+use crate::control::http::routes::{Shared, at_text, moment};
+use crate::control::plane::Control;
+use crate::domain::ids::ID_BYTES_MAX;
+use crate::store::audit::{AuditFilter, AuditRow, may_go_on};
+use crate::store::directory::Page;
+
+/// Events read at once for an export.
+const EXPORTED_AT_ONCE: u32 = 500;
+
+/// The longest value of a filter, in bytes.
+const FILTER_BYTES_MAX: usize = 254;
+
+/// The columns of an export as CSV.
+const COLUMNS: &str = "id,at,action,actor_type,actor_id,actor_name,address,resource_type,resource_id,resource_name,before,after\r\n";
+
+/// An event in the API's form.
+#[derive(Serialize, JsonSchema)]
+pub struct EventJson {
+    id: String,
+    at: String,
+    action: String,
+    actor: ActorJson,
+    resource: ResourceJson,
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    before: Option<Box<RawValue>>,
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    after: Option<Box<RawValue>>,
+}
+
+/// Who did it.
+#[derive(Serialize, JsonSchema)]
+pub struct ActorJson {
+    #[serde(rename = "type")]
+    kind: String,
+    id: String,
+    /// What people knew them by then: a member's e-mail address.
+    name: String,
+    address: Option<String>,
+}
+
+/// What it was done to.
+#[derive(Serialize, JsonSchema)]
+pub struct ResourceJson {
+    #[serde(rename = "type")]
+    kind: String,
+    id: String,
+    name: String,
+}
+
+impl From<AuditRow> for EventJson {
+    fn from(row: AuditRow) -> Self {
+        // What is no JSON was not written by this program; the check of the trail says so.
+        let json = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
+        Self {
+            id: row.id,
+            at: at_text(row.at),
+            action: row.action,
+            actor: ActorJson {
+                kind: row.actor_type,
+                id: row.actor_id,
+                name: row.actor_name,
+                address: row.address,
+            },
+            resource: ResourceJson {
+                kind: row.resource_type,
+                id: row.resource_id,
+                name: row.resource_name,
+            },
+            before: json(row.changed_from),
+            after: json(row.changed_to),
+        }
+    }
+}
+
+/// The parameters that say which events.
+const FILTERS: [&str; 6] = [
+    "actor",
+    "action",
+    "resource_type",
+    "resource_id",
+    "since",
+    "until",
+];
+
+fn filter(query: &Form) -> Result<AuditFilter, ControlError> {
+    let text = |name: &str| {
+        let value = query.get(name).map(str::to_owned);
+        if value.as_ref().is_some_and(|value| value.len() > FILTER_BYTES_MAX) {
+            return Err(ControlError::invalid(name, "this is too long for any event"));
+        }
+        Ok(value)
+    };
+    let at = |name: &'static str| query.get(name).map(|text| moment(text, name)).transpose();
+    let actor = text("actor")?.unwrap_or_default();
+    Ok(AuditFilter {
+        action: text("action")?,
+        resource_type: text("resource_type")?,
+        resource_id: text("resource_id")?,
+        since: at("since")?,
+        until: at("until")?,
+        ..AuditFilter::of_actor(&actor)
+    })
+}
+
+/// Which events, and which page of them.
+pub struct EventsQuery {
+    filter: AuditFilter,
+    page: PageQuery,
+}
+
+impl<S: Sync> FromRequestParts<S> for EventsQuery {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
+        let mut known = FILTERS.to_vec();
+        known.extend(["limit", "after"]);
+        let query = query(parts, &known)?;
+        Ok(Self {
+            filter: filter(&query)?,
+            page: PageQuery::of(&query, parts)?,
+        })
+    }
+}
+
+pub async fn list(
+    State(control): Shared,
+    at: InWorkspace,
+    query: EventsQuery,
+) -> Result<Response, ControlError> {
+    let mut page = query.page.page();
+    while let Some(part) = page.next_part() {
+        let asked = part.limit;
+        let found = control
+            .audit_events(&at.actor, &at.workspace, &query.filter, part)
+            .await?;
+        let goes_on = may_go_on(&found, asked);
+        page.add_part(found, goes_on, |event| event.id.as_str(), EventJson::from)?;
+    }
+    page.finish()
+}
+
+/// Which events, and in which form.
+pub struct ExportQuery {
+    filter: AuditFilter,
+    form: ExportForm,
+}
+
+#[derive(Clone, Copy)]
+enum ExportForm {
+    /// One JSON object a line.
+    Ndjson,
+    Csv,
+}
+
+impl<S: Sync> FromRequestParts<S> for ExportQuery {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ControlError> {
+        let mut known = FILTERS.to_vec();
+        known.push("format");
+        let query = query(parts, &known)?;
+        let form = match query.get("format") {
+            Some("ndjson") => ExportForm::Ndjson,
+            Some("csv") => ExportForm::Csv,
+            _ => {
+                return Err(ControlError::invalid(
+                    "format",
+                    "the format is one of ndjson, csv",
+                ));
+            }
+        };
+        Ok(Self {
+            filter: filter(&query)?,
+            form,
+        })
+    }
+}
+
+/// An export on its way: pages are read as fast as the client takes them, and no faster.
+struct Export {
+    control: Arc<Control>,
+    at: InWorkspace,
+    query: ExportQuery,
+    after: String,
+    ended: bool,
+}
+
+pub async fn export(
+    State(control): Shared,
+    at: InWorkspace,
+    query: ExportQuery,
+) -> Result<Response, ControlError> {
+    let form = query.form;
+    let mut export = Export {
+        control,
+        at,
+        query,
+        after: String::new(),
+        ended: false,
+    };
+    // The first page is read before the answer begins: whoever may not is told so.
+    let first = export.next_piece().await?;
+    let head = match form {
+        ExportForm::Ndjson => String::new(),
+        ExportForm::Csv => COLUMNS.to_owned(),
+    };
+    let first = stream::iter([Ok(Bytes::from(head + &first))]);
+    let rest = stream::try_unfold(export, |mut export| async move {
+        if export.ended {
+            return Ok::<_, ControlError>(None);
+        }
+        let piece = export.next_piece().await?;
+        Ok(Some((Bytes::from(piece), export)))
+    });
+    let (kind, name) = match form {
+        ExportForm::Ndjson => (
+            "application/x-ndjson",
+            "attachment; filename=\"audit-events.ndjson\"",
+        ),
+        ExportForm::Csv => (
+            "text/csv; charset=utf-8; header=present",
+            "attachment; filename=\"audit-events.csv\"",
+        ),
+    };
+    let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, name)];
+    let body = Body::from_stream(futures::StreamExt::chain(first, rest));
+    Ok((headers, body).into_response())
+}
+
+impl Export {
+    async fn next_piece(&mut self) -> Result<String, ControlError> {
+        let page = Page {
+            after: &self.after,
+            limit: EXPORTED_AT_ONCE,
+        };
+        // An export goes on for as long as its reader takes it.
+        self.control.must_still_stand(&self.at.actor).await?;
+        let found = self
+            .control
+            .audit_events(&self.at.actor, &self.at.workspace, &self.query.filter, page)
+            .await?;
+        self.ended = !may_go_on(&found, EXPORTED_AT_ONCE);
+        if let Some(last) = found.last() {
+            self.after = last.id.chars().take(ID_BYTES_MAX).collect();
+        }
+        let mut text = String::new();
+        for row in found {
+            match self.query.form {
+                ExportForm::Ndjson => {
+                    let line = serde_json::to_string(&EventJson::from(row));
+                    text.push_str(&line.map_err(|_| ControlError::Crypto("writing an event"))?);
+                    text.push('\n');
+                }
+                ExportForm::Csv => csv_line(&mut text, &row),
+            }
+        }
+        Ok(text)
+    }
+}
+
+fn csv_line(text: &mut String, row: &AuditRow) {
+    let at = at_text(row.at);
+    let none = String::new();
+    let fields = [
+        &row.id,
+        &at,
+        &row.action,
+        &row.actor_type,
+        &row.actor_id,
+        &row.actor_name,
+        row.address.as_ref().unwrap_or(&none),
+        &row.resource_type,
+        &row.resource_id,
+        &row.resource_name,
+        row.changed_from.as_ref().unwrap_or(&none),
+        row.changed_to.as_ref().unwrap_or(&none),
+    ];
+    for (place, field) in fields.into_iter().enumerate() {
+        if place > 0 {
+            text.push(',');
+        }
+        text.push_str(&csv_field(field));
+    }
+    text.push_str("\r\n");
+}
+
+/// A field of CSV (RFC 4180). One that a spreadsheet would take for a formula gets an apostrophe in front.
+fn csv_field(text: &str) -> String {
+    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|', '%']);
+    let guard = if formula { "'" } else { "" };
+    format!("\"{guard}{}\"", text.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::csv_field;
+
+    #[test]
+    fn csv_is_quoted_and_never_a_formula() {
+        assert_eq!(
+            csv_field("plain, with \"quotes\""),
+            "\"plain, with \"\"quotes\"\"\""
+        );
+        assert_eq!(csv_field("=HYPERLINK(1)"), "\"'=HYPERLINK(1)\"");
+        for bad in ["+1", "-1", "@SUM(1)", "\t=1", "\r=1"] {
+            assert!(csv_field(bad).starts_with("\"'"), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What a request says besides its path and body, and what its answer says besides its body: `If-Match` and
+//! `ETag` (RFC 9110), `Idempotency-Key`.
+
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::request::Json;
+use crate::control::actor::{Actor, IfMatch, RetryKey};
+use crate::control::conflict::Conflict;
+use crate::control::error::{BadRequest, ControlError};
+use crate::control::plane::Control;
+use crate::domain::decimal::canonical;
+use crate::domain::digest::{Chain, sha256};
+
+/// The header that makes a repeated request known.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The longest key, in bytes.
+const KEY_BYTES_MAX: usize = 255;
+
+/// Entity tags that one `If-Match` may list.
+const TAGS_MAX: usize = 16;
+
+/// Something with a revision, as the body of an answer with its `ETag`.
+pub struct Tagged<T> {
+    status: StatusCode,
+    revision: u64,
+    body: T,
+}
+
+impl<T> Tagged<T> {
+    /// What there is.
+    pub const fn shown(revision: u64, body: T) -> Self {
+        Self {
+            status: StatusCode::OK,
+            revision,
+            body,
+        }
+    }
+
+    /// What there is now and was not before.
+    pub const fn created(revision: u64, body: T) -> Self {
+        Self {
+            status: StatusCode::CREATED,
+            revision,
+            body,
+        }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Tagged<T> {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, axum::Json(self.body)).into_response();
+        if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", self.revision)) {
+            response.headers_mut().insert(header::ETAG, tag);
+        }
+        response
+    }
+}
+
+/// The revisions that a request is meant for.
+pub fn if_match(parts: &Parts) -> Result<IfMatch, BadRequest> {
+    let mut tags = Vec::new();
+    for value in parts.headers.get_all(header::IF_MATCH) {
+        let text = value.to_str().map_err(|_| BadRequest::IfMatch)?.trim();
+        if text == "*" {
+            return Ok(IfMatch::Any);
+        }
+        for tag in text.split(',') {
+            let inner = tag
+                .trim()
+                .strip_prefix('"')
+                .and_then(|rest| rest.strip_suffix('"'));
+            let inner = inner.ok_or(BadRequest::IfMatch)?;
+            if tags.len() == TAGS_MAX || inner.contains('"') {
+                return Err(BadRequest::IfMatch);
+            }
+            // A tag that is no number is a tag, if none of ours: it matches nothing.
+            tags.push(canonical(inner).unwrap_or(0));
+        }
+    }
+    Ok(if tags.is_empty() {
+        IfMatch::Any
+    } else {
+        IfMatch::Revisions(tags)
+    })
+}
+
+/// A JSON body that makes something, with the `Idempotency-Key` that came with it.
+pub struct Creation<T> {
+    new: T,
+    key: Option<Key>,
+}
+
+/// What tells a repeated request from another one.
+struct Key {
+    text: String,
+    method_and_path: String,
+    body_digest: [u8; 32],
+}
+
+/// What a request to make something turns out to be.
+pub enum Begun<T> {
+    /// One to be carried out.
+    First(Actor, T),
+    /// One that was carried out: it made what has this id.
+    Again(String),
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Creation<T> {
+    type Rejection = ControlError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ControlError> {
+        let text = key_text(request.headers())?;
+        let method_and_path = format!("{} {}", request.method(), request.uri().path());
+        let (Json(new), bytes) = Json::with_bytes(request).await?;
+        Ok(Self {
+            new,
+            key: text.map(|text| Key {
+                text,
+                method_and_path,
+                body_digest: sha256(&bytes),
+            }),
+        })
+    }
+}
+
+fn key_text(headers: &HeaderMap) -> Result<Option<String>, BadRequest> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    let fits = (1..=KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits && values.next().is_none() {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(BadRequest::IdempotencyKey)
+    }
+}
+
+impl<T> Creation<T> {
+    /// Looks whether this request was carried out before.
+    pub async fn begin(self, control: &Control, actor: &Actor) -> Result<Begun<T>, ControlError> {
+        let Some(key) = self.key else {
+            return Ok(Begun::First(actor.clone(), self.new));
+        };
+        let member = actor.as_member().map(|member| member.id.as_str());
+        let mut digest = Chain::new("portcullis idempotency key");
+        digest.text(member);
+        digest.text(Some(&key.method_and_path));
+        digest.text(Some(&key.text));
+        let key = RetryKey {
+            digest: URL_SAFE_NO_PAD.encode(digest.finish()),
+            body_digest: URL_SAFE_NO_PAD.encode(key.body_digest),
+        };
+        Ok(match control.made_before(&key).await? {
+            Some(made) => Begun::Again(made),
+            None => {
+                let actor = Actor {
+                    retry_key: Some(key),
+                    ..actor.clone()
+                };
+                Begun::First(actor, self.new)
+            }
+        })
+    }
+
+    /// The same, for what holds a secret that is shown only once: it cannot be answered again.
+    pub async fn begin_once(self, control: &Control, actor: &Actor) -> Result<(Actor, T), ControlError> {
+        match self.begin(control, actor).await? {
+            Begun::First(actor, new) => Ok((actor, new)),
+            Begun::Again(_) => Err(Conflict::RetriedForSecret.into()),
+        }
+    }
+}
+
+/// What a repeated request made, where it is still there.
+pub fn still_there<T>(found: Result<T, ControlError>) -> Result<T, ControlError> {
+    found.map_err(|error| match error {
+        ControlError::NotFound(_) => Conflict::RetriedTooLate.into(),
+        other => other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(value: &str) -> Result<IfMatch, BadRequest> {
+        let request = http::Request::get("/")
+            .header("if-match", value)
+            .body(())
+            .unwrap();
+        if_match(&request.into_parts().0)
+    }
+
+    #[test]
+    fn entity_tags_are_read_as_they_are_written() {
+        assert_eq!(parsed("\"3\""), Ok(IfMatch::Revisions(vec![3])));
+        assert_eq!(parsed("\"3\", \"4\""), Ok(IfMatch::Revisions(vec![3, 4])));
+        assert_eq!(parsed("*"), Ok(IfMatch::Any));
+        assert_eq!(
+            parsed("\"abc\""),
+            Ok(IfMatch::Revisions(vec![0])),
+            "matches nothing"
+        );
+        for bad in ["3", "W/\"3\"", "\"3", "", "\"3\",", "\"3\"\"4\""] {
+            assert_eq!(parsed(bad), Err(BadRequest::IfMatch), "{bad:?}");
+        }
+    }
+}

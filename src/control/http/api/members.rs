@@ -1,0 +1,271 @@
+//! Members, invitations and API tokens in the API's form.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::request::Parts;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::conditions::{Creation, Tagged};
+use super::request::{InWorkspace, Json, PageQuery};
+use crate::control::accounts::invitations::{Invited, NewMember};
+use crate::control::error::ControlError;
+use crate::control::http::routes::{Shared, at_text, moment};
+use crate::control::rate_limits::ClientAddress;
+use crate::control::workspaces::members::NewGrant;
+use crate::domain::role::{Assigned, Grant};
+use crate::store::api_tokens::ApiTokenDetails;
+use crate::store::members::Member;
+
+/// A role with what it is for.
+#[derive(Serialize, JsonSchema)]
+pub struct RoleJson {
+    role: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<ResourcesJson>,
+}
+
+/// `"all"`, or the ids of some.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ResourcesJson {
+    Word(&'static str),
+    Listed(Vec<String>),
+}
+
+impl From<&Grant> for RoleJson {
+    fn from(grant: &Grant) -> Self {
+        let resources = match &grant.resources {
+            Assigned::All => ResourcesJson::Word("all"),
+            Assigned::Listed(ids) => ResourcesJson::Listed(ids.iter().map(ToString::to_string).collect()),
+        };
+        Self {
+            role: grant.role.as_str(),
+            resources: grant.role.is_for_sources().then_some(resources),
+        }
+    }
+}
+
+/// A member in the API's form.
+#[derive(Serialize, JsonSchema)]
+pub struct MemberJson {
+    id: String,
+    email: String,
+    roles: Vec<RoleJson>,
+    /// `invited` until the person has joined, then `joined`.
+    status: &'static str,
+    created_at: String,
+    joined_at: Option<String>,
+}
+
+impl From<Member> for MemberJson {
+    fn from(member: Member) -> Self {
+        Self {
+            id: member.id.as_str().to_owned(),
+            roles: member.grants.iter().map(RoleJson::from).collect(),
+            email: member.email,
+            status: if member.joined_at.is_some() {
+                "joined"
+            } else {
+                "invited"
+            },
+            created_at: at_text(member.created_at),
+            joined_at: member.joined_at.map(at_text),
+        }
+    }
+}
+
+/// A member who was just invited, with the secret that is shown this one time.
+#[derive(Serialize, JsonSchema)]
+pub struct InvitedJson {
+    #[serde(flatten)]
+    member: MemberJson,
+    invitation: InvitationJson,
+}
+
+/// What the invited person joins with.
+#[derive(Serialize, JsonSchema)]
+pub struct InvitationJson {
+    secret: String,
+    expires_at: String,
+}
+
+impl From<Invited> for InvitedJson {
+    fn from(invited: Invited) -> Self {
+        Self {
+            invitation: InvitationJson {
+                secret: invited.expose().to_owned(),
+                expires_at: at_text(invited.expires_at),
+            },
+            member: invited.member.into(),
+        }
+    }
+}
+
+pub async fn list(
+    State(control): Shared,
+    at: InWorkspace,
+    query: PageQuery,
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.members(&at.actor, &at.workspace, part).await?;
+        page.add(found, |member| member.id.as_str(), MemberJson::from)?;
+    }
+    page.finish()
+}
+
+pub async fn invite(
+    State(control): Shared,
+    at: InWorkspace,
+    new: Creation<NewMember>,
+) -> Result<Tagged<InvitedJson>, ControlError> {
+    let (actor, new) = new.begin_once(&control, &at.actor).await?;
+    let invited = control.invite_member(&actor, &at.workspace, &new).await?;
+    Ok(Tagged::created(invited.member.revision, invited.into()))
+}
+
+pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<MemberJson>, ControlError> {
+    let found = control.member(&at.actor, &at.workspace, &at.member()?).await?;
+    Ok(Tagged::shown(found.revision, found.into()))
+}
+
+/// What may change of a member.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemberChange {
+    roles: Vec<NewGrant>,
+}
+
+pub async fn update(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(change): Json<MemberChange>,
+) -> Result<Tagged<MemberJson>, ControlError> {
+    let changed = control
+        .update_member(&at.actor, &at.workspace, &at.member()?, &change.roles)
+        .await?;
+    Ok(Tagged::shown(changed.revision, changed.into()))
+}
+
+pub async fn remove(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
+    control
+        .remove_member(&at.actor, &at.workspace, &at.member()?)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What an invited person sends to join. It has no `Debug`: it holds secrets.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Acceptance {
+    secret: String,
+    password: String,
+}
+
+pub async fn accept(
+    State(control): Shared,
+    parts: Parts,
+    Json(body): Json<Acceptance>,
+) -> Result<Tagged<MemberJson>, ControlError> {
+    let from = ClientAddress::in_extensions(&parts.extensions);
+    let joined = control
+        .accept_invitation(from.0, &body.secret, &body.password)
+        .await;
+    // Nobody tries secrets as fast as they like.
+    if let Err(ControlError::Invalid { .. }) = &joined {
+        control.limits.failed_authentication(from)?;
+    }
+    let joined = joined?;
+    Ok(Tagged::shown(joined.revision, joined.into()))
+}
+
+/// An API token in the API's form: without the token.
+#[derive(Serialize, JsonSchema)]
+pub struct ApiTokenJson {
+    id: String,
+    name: String,
+    prefix: String,
+    created_at: String,
+    last_used_at: Option<String>,
+    expires_at: Option<String>,
+}
+
+impl From<ApiTokenDetails> for ApiTokenJson {
+    fn from(token: ApiTokenDetails) -> Self {
+        Self {
+            id: token.id,
+            name: token.name.as_str().to_owned(),
+            prefix: token.prefix,
+            created_at: at_text(token.created_at),
+            last_used_at: token.last_used_at.map(at_text),
+            expires_at: token.expires_at.map(at_text),
+        }
+    }
+}
+
+/// An API token that was just made, with the token itself, which is shown this one time.
+#[derive(Serialize, JsonSchema)]
+pub struct NewApiTokenJson {
+    #[serde(flatten)]
+    details: ApiTokenJson,
+    token: String,
+}
+
+/// An API token to be made.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewApiToken {
+    name: String,
+    /// When it ends, RFC 3339; after 90 days unless said.
+    #[serde(default)]
+    expires_at: Option<String>,
+}
+
+pub async fn list_tokens(
+    State(control): Shared,
+    at: InWorkspace,
+    query: PageQuery,
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.api_tokens(&at.actor, &at.workspace, part).await?;
+        page.add(found, |token| token.id.as_str(), ApiTokenJson::from)?;
+    }
+    page.finish()
+}
+
+pub async fn create_token(
+    State(control): Shared,
+    at: InWorkspace,
+    new: Creation<NewApiToken>,
+) -> Result<impl IntoResponse, ControlError> {
+    let (actor, new) = new.begin_once(&control, &at.actor).await?;
+    let expires_at = new.expires_at.as_deref().map(|text| moment(text, "expires_at"));
+    let made = control
+        .create_own_api_token(&actor, &at.workspace, &new.name, expires_at.transpose()?)
+        .await?;
+    let answer = NewApiTokenJson {
+        token: made.expose().to_owned(),
+        details: made.details.into(),
+    };
+    Ok((StatusCode::CREATED, axum::Json(answer)))
+}
+
+pub async fn show_token(
+    State(control): Shared,
+    at: InWorkspace,
+) -> Result<axum::Json<ApiTokenJson>, ControlError> {
+    let found = control
+        .api_token(&at.actor, &at.workspace, &at.api_token()?)
+        .await?;
+    Ok(axum::Json(found.into()))
+}
+
+pub async fn delete_token(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
+    control
+        .delete_api_token(&at.actor, &at.workspace, &at.api_token()?)
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,122 @@
+//! Revocation in the API's form.
+
+use axum::extract::State;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::request::{InWorkspace, Json};
+use crate::control::error::ControlError;
+use crate::control::http::routes::{Shared, at_text, moment_after};
+use crate::control::tokens::revoke::Revoked;
+use crate::domain::time::UnixSeconds;
+
+/// The body of a revocation: the complete token, or its id. It has no `Debug`: it holds a token.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenToRevoke {
+    #[serde(default)]
+    token: Option<String>,
+    #[serde(default)]
+    jti: Option<String>,
+}
+
+/// Which tokens of something to revoke: those issued before a moment, or all until now.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokensToRevoke {
+    #[serde(default)]
+    issued_before: Option<String>,
+}
+
+impl TokensToRevoke {
+    /// The moment, rounded up to a whole second: tokens do not say more.
+    fn moment(&self) -> Result<Option<UnixSeconds>, ControlError> {
+        let text = self.issued_before.as_deref();
+        text.map(|text| moment_after(text, "issued_before")).transpose()
+    }
+}
+
+/// A revocation's answer in the API's form.
+#[derive(Serialize, JsonSchema)]
+pub struct RevokedJson {
+    status: &'static str,
+    expires_at: String,
+}
+
+/// The answer to a revocation of several tokens.
+#[derive(Serialize, JsonSchema)]
+pub struct AllRevokedJson {
+    status: &'static str,
+    /// Tokens issued before it are over.
+    issued_before: String,
+}
+
+fn all_revoked(moment: UnixSeconds) -> axum::Json<AllRevokedJson> {
+    axum::Json(AllRevokedJson {
+        status: "revoked",
+        issued_before: at_text(moment),
+    })
+}
+
+pub async fn revoke(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(body): Json<TokenToRevoke>,
+) -> Result<axum::Json<RevokedJson>, ControlError> {
+    let app = at.app()?;
+    let revoked = match (&body.token, &body.jti) {
+        (Some(token), None) => {
+            control
+                .revoke_token(&at.actor, &at.workspace, &app, token)
+                .await?
+        }
+        (None, Some(jti)) => {
+            control
+                .revoke_token_id(&at.actor, &at.workspace, &app, jti)
+                .await?
+        }
+        (Some(_), Some(_)) => {
+            return Err(ControlError::invalid("jti", "send the token or its id, not both"));
+        }
+        (None, None) => return Err(ControlError::invalid("token", "the field is missing")),
+    };
+    let (status, expires_at) = match revoked {
+        Revoked::Now { expires_at } => ("revoked", expires_at),
+        Revoked::Expired { expires_at } => ("expired", expires_at),
+    };
+    Ok(axum::Json(RevokedJson {
+        status,
+        expires_at: at_text(expires_at),
+    }))
+}
+
+pub async fn revoke_all_of_app(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(body): Json<TokensToRevoke>,
+) -> Result<axum::Json<AllRevokedJson>, ControlError> {
+    let (app, before) = (at.app()?, body.moment()?);
+    let moment = control
+        .revoke_app_tokens(&at.actor, &at.workspace, &app, before)
+        .await?;
+    Ok(all_revoked(moment))
+}
+
+pub async fn revoke_all_of_key(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(body): Json<TokensToRevoke>,
+) -> Result<axum::Json<AllRevokedJson>, ControlError> {
+    let (app, key, before) = (at.app()?, at.key()?, body.moment()?);
+    let revoked = control.revoke_key_tokens(&at.actor, &at.workspace, &app, &key, before);
+    Ok(all_revoked(revoked.await?))
+}
+
+pub async fn revoke_all_of_workspace(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(body): Json<TokensToRevoke>,
+) -> Result<axum::Json<AllRevokedJson>, ControlError> {
+    let revoked = control.revoke_workspace_tokens(&at.actor, &at.workspace, body.moment()?);
+    Ok(all_revoked(revoked.await?))
+}

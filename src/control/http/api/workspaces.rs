@@ -1,0 +1,75 @@
+//! Workspaces in the API's form.
+
+use axum::extract::State;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::conditions::{Begun, Creation, Tagged, still_there};
+use super::request::{Caller, InWorkspace, Json, NewName, PageQuery};
+use crate::control::error::ControlError;
+use crate::control::http::routes::{Shared, at_text};
+use crate::domain::ids::WorkspaceId;
+use crate::store::directory::Workspace;
+
+/// A workspace in the API's form.
+#[derive(Serialize, JsonSchema)]
+pub struct WorkspaceJson {
+    id: String,
+    name: String,
+    created_at: String,
+}
+
+impl From<Workspace> for WorkspaceJson {
+    fn from(workspace: Workspace) -> Self {
+        Self {
+            id: workspace.id.as_str().to_owned(),
+            name: workspace.name.as_str().to_owned(),
+            created_at: at_text(workspace.created_at),
+        }
+    }
+}
+
+pub async fn list(
+    State(control): Shared,
+    Caller(caller): Caller,
+    query: PageQuery,
+) -> Result<Response, ControlError> {
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control.workspaces_of(&caller, part).await?;
+        page.add(found, |workspace| workspace.id.as_str(), WorkspaceJson::from)?;
+    }
+    page.finish()
+}
+
+pub async fn create(
+    State(control): Shared,
+    Caller(caller): Caller,
+    new: Creation<NewName>,
+) -> Result<Tagged<WorkspaceJson>, ControlError> {
+    let made = match new.begin(&control, &caller).await? {
+        Begun::First(actor, new) => control.create_workspace(&actor, &new.name).await?,
+        Begun::Again(id) => {
+            let id = WorkspaceId::parse(&id).map_err(|_| ControlError::NotFound("workspace"))?;
+            still_there(control.workspace_of(&caller, &id).await)?
+        }
+    };
+    Ok(Tagged::created(made.revision, made.into()))
+}
+
+pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<WorkspaceJson>, ControlError> {
+    let found = control.workspace(&at.actor, &at.workspace).await?;
+    Ok(Tagged::shown(found.revision, found.into()))
+}
+
+pub async fn update(
+    State(control): Shared,
+    at: InWorkspace,
+    Json(body): Json<NewName>,
+) -> Result<Tagged<WorkspaceJson>, ControlError> {
+    let changed = control
+        .rename_workspace(&at.actor, &at.workspace, &body.name)
+        .await?;
+    Ok(Tagged::shown(changed.revision, changed.into()))
+}

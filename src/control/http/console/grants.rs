@@ -1,0 +1,307 @@
+//! The roles of a form: which are given, and for which sources. Sources are found by name and ticked; a search is
+//! a way of sending the form that saves nothing, so that it works without script and loses nothing.
+
+use super::components::sentence;
+use super::fault::{Fault, Problems};
+use super::form::Fields;
+use super::pages::sources::kind_words;
+use super::visit::Visit;
+use crate::control::error::ControlError;
+use crate::control::plane::Control;
+use crate::control::workspaces::members::{NewGrant, NewResources};
+use crate::domain::ids::SourceId;
+use crate::domain::role::{Assigned, Grants, Role};
+use crate::domain::source_kind::SourceKind;
+use crate::store::directory::Page as Span;
+use crate::store::search::{Found, SourceFilter};
+use crate::store::sources::Source;
+
+/// Chosen sources that have a box each. Further ones are kept, and found like any other.
+const CHOSEN_SHOWN: usize = 30;
+
+/// Sources that one search shows.
+const FOUND_SHOWN: usize = 20;
+
+/// One role of a form: whether it is given, and for what.
+pub(crate) struct RoleChoice {
+    pub name: &'static str,
+    pub title: &'static str,
+    pub opens: &'static str,
+    pub given: bool,
+    pub error: Option<String>,
+    /// For the roles on sources and functions.
+    pub sources: Option<Picker>,
+}
+
+/// The sources of a role: those chosen, and those that were found.
+pub(crate) struct Picker {
+    /// Whether it is for these alone.
+    pub listed: bool,
+    pub things: &'static str,
+    pub chosen: usize,
+    /// Chosen ones that the search did not find.
+    pub others: Vec<Pick>,
+    /// Ids of chosen ones that have no box, and how many they are.
+    pub kept: String,
+    pub kept_count: usize,
+    pub q: String,
+    /// Whether this is the search that was asked for.
+    pub asked: bool,
+    pub found: Vec<Pick>,
+    /// Where the next page of what was found begins, if there is one.
+    pub last: Option<String>,
+    /// Whether the search stopped before it had looked at every name.
+    pub stopped: bool,
+}
+
+/// A source with a box.
+pub(crate) struct Pick {
+    pub id: String,
+    pub name: String,
+    pub kind: &'static str,
+    pub chosen: bool,
+}
+
+impl Pick {
+    fn of(source: &Source, chosen: bool) -> Self {
+        Self {
+            id: source.id.to_string(),
+            name: source.name.to_string(),
+            kind: kind_words(source.kind),
+            chosen,
+        }
+    }
+}
+
+/// What a form says of roles: as held, or as typed.
+pub(crate) struct Given<'a> {
+    pub held: Option<&'a Grants>,
+    pub typed: Option<&'a Fields>,
+    pub problems: &'a Problems,
+}
+
+/// One role of it.
+#[derive(Default)]
+struct Choice {
+    given: bool,
+    listed: bool,
+    ids: Vec<String>,
+}
+
+impl Choice {
+    fn typed(fields: &Fields, role: &str) -> Self {
+        Self {
+            given: fields.ticked(&format!("role.{role}")),
+            listed: fields.text(&format!("which.{role}")) == "listed",
+            ids: chosen_of(fields, role),
+        }
+    }
+
+    fn held(grants: Option<&Grants>, role: Role) -> Self {
+        let grant = grants.and_then(|held| held.iter().find(|grant| grant.role == role));
+        match grant.map(|grant| &grant.resources) {
+            None => Self::default(),
+            Some(Assigned::All) => Self {
+                given: true,
+                ..Self::default()
+            },
+            Some(Assigned::Listed(ids)) => Self {
+                given: true,
+                listed: true,
+                ids: ids.iter().map(ToString::to_string).collect(),
+            },
+        }
+    }
+}
+
+/// The ids of the sources that a form chose for a role: those with a ticked box, and those without a box.
+fn chosen_of(fields: &Fields, role: &str) -> Vec<String> {
+    let mut ids = fields.ticked_of(&format!("pick.{role}."));
+    let kept = fields.text(&format!("kept.{role}")).split_whitespace();
+    for id in kept {
+        if !ids.iter().any(|held| held == id) {
+            ids.push(id.to_owned());
+        }
+    }
+    ids
+}
+
+/// Whether a form asks for sources instead of being saved. The Enter key in a field sends it too: whoever has
+/// typed a name to search for means to search.
+pub(crate) fn is_search(fields: &Fields) -> bool {
+    let typed = |role: Role| !fields.text(&format!("q.{}", role.as_str())).is_empty();
+    ["find", "more"].iter().any(|name| fields.ticked(name))
+        || fields.ticked("enter") && Role::ALL.into_iter().any(typed)
+}
+
+const fn opens(role: Role) -> &'static str {
+    match role {
+        Role::WorkspaceOwner => "Everything: OAuth apps, sources, members and the audit trail.",
+        Role::WorkspaceMember => "Belongs to the workspace. Other roles say what they see.",
+        Role::SourceAdmin => "Edits OAuth apps; connects, observes and enforces the sources below.",
+        Role::SourceReadOnly => "Views OAuth apps and the sources below.",
+        Role::FunctionAdmin => {
+            "Edits OAuth apps; connects, observes and enforces the source functions below."
+        }
+        Role::FunctionReadOnly => "Views OAuth apps and the source functions below.",
+    }
+}
+
+/// The roles of a form. Problems are named `roles[n]` in the order they were sent.
+pub(crate) async fn role_choices(
+    control: &Control,
+    visit: &Visit,
+    given: &Given<'_>,
+) -> Result<Vec<RoleChoice>, Fault> {
+    let mut sent = 0;
+    let mut choices = Vec::new();
+    for role in Role::ALL {
+        let choice = match given.typed {
+            Some(fields) => Choice::typed(fields, role.as_str()),
+            None => Choice::held(given.held, role),
+        };
+        let problem = |part: &str| given.problems.of_field(&format!("roles[{sent}].{part}"));
+        let error = if choice.given {
+            problem("resources").or_else(|| problem("role"))
+        } else {
+            None
+        };
+        let error = error.map(sentence);
+        sent += usize::from(choice.given);
+        choices.push(RoleChoice {
+            name: role.as_str(),
+            title: role.title(),
+            opens: opens(role),
+            given: choice.given,
+            error,
+            sources: if role.is_for_sources() {
+                Some(picker(control, visit, role, choice, given.typed).await?)
+            } else {
+                None
+            },
+        });
+    }
+    Ok(choices)
+}
+
+/// The sources of a role, with what its search finds.
+async fn picker(
+    control: &Control,
+    visit: &Visit,
+    role: Role,
+    choice: Choice,
+    typed: Option<&Fields>,
+) -> Result<Picker, Fault> {
+    let name = role.as_str();
+    let text = |field: &str| typed.map(|fields| fields.text(field)).unwrap_or_default();
+    let q = text(&format!("q.{name}")).to_owned();
+    let turned = text("more") == name;
+    let last = text(&format!("last.{name}"));
+    let after = if turned { last } else { "" };
+    let Found {
+        items: mut sources,
+        looked_to,
+    } = find(control, visit, role, &q, after).await?;
+    let is_more = sources.len() > FOUND_SHOWN;
+    sources.truncate(FOUND_SHOWN);
+    let stopped = looked_to.is_some();
+    let last = sources
+        .last()
+        .filter(|_| is_more)
+        .map(|source| source.id.to_string());
+    let is_chosen = |source: &Source| choice.ids.iter().any(|id| id == source.id.as_str());
+    let found: Vec<Pick> = sources
+        .iter()
+        .map(|source| Pick::of(source, is_chosen(source)))
+        .collect();
+    let mut rest = choice
+        .ids
+        .iter()
+        .filter(|id| !found.iter().any(|pick| pick.id == **id));
+    let mut others = Vec::new();
+    for id in rest.by_ref().take(CHOSEN_SHOWN) {
+        others.push(chosen(control, visit, id).await?);
+    }
+    let kept: Vec<&str> = rest.map(String::as_str).collect();
+    Ok(Picker {
+        listed: choice.listed,
+        things: if role.reaches(SourceKind::SourceFunction) {
+            "source functions"
+        } else {
+            "sources"
+        },
+        chosen: choice.ids.len(),
+        others,
+        kept_count: kept.len(),
+        kept: kept.join(" "),
+        asked: turned || text("find") == name,
+        q,
+        found,
+        last: last.or(looked_to),
+        stopped,
+    })
+}
+
+/// The sources that a role reaches, and one more where there are more than are shown.
+async fn find(
+    control: &Control,
+    visit: &Visit,
+    role: Role,
+    text: &str,
+    after: &str,
+) -> Result<Found<Source>, Fault> {
+    let functions = role.reaches(SourceKind::SourceFunction);
+    let filter = SourceFilter {
+        text,
+        kind: functions.then_some(SourceKind::SourceFunction),
+        but_kind: (!functions).then_some(SourceKind::SourceFunction),
+        ..SourceFilter::default()
+    };
+    let limit = u32::try_from(FOUND_SHOWN).unwrap_or(u32::MAX) + 1;
+    let span = Span { after, limit };
+    let found = control
+        .find_sources(&visit.actor, &visit.workspace.id, &filter, span)
+        .await?;
+    Ok(Found {
+        items: found.items.into_iter().map(|item| item.source).collect(),
+        looked_to: found.looked_to,
+    })
+}
+
+/// A source that was chosen. What is none of the workspace keeps its id for a name: saving says what is wrong.
+async fn chosen(control: &Control, visit: &Visit, id: &str) -> Result<Pick, Fault> {
+    let unknown = Pick {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        kind: "no source of this workspace",
+        chosen: true,
+    };
+    let Ok(parsed) = SourceId::parse(id) else {
+        return Ok(unknown);
+    };
+    match control.source(&visit.actor, &visit.workspace.id, &parsed).await {
+        Ok(source) => Ok(Pick::of(&source, true)),
+        Err(ControlError::NotFound(_)) => Ok(unknown),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The roles that a form gives.
+pub(crate) fn grants_of(fields: &Fields) -> Vec<NewGrant> {
+    let given = Role::ALL
+        .into_iter()
+        .filter(|role| fields.ticked(&format!("role.{}", role.as_str())));
+    let grant = |role: Role| {
+        let choice = Choice::typed(fields, role.as_str());
+        let resources = if choice.listed {
+            NewResources::Listed(choice.ids)
+        } else {
+            NewResources::Word("all".to_owned())
+        };
+        NewGrant {
+            role: role.as_str().to_owned(),
+            resources: role.is_for_sources().then_some(resources),
+        }
+    };
+    given.map(grant).collect()
+}

@@ -1,0 +1,317 @@
+//! What is one's own: sessions and the password.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use http::{HeaderMap, StatusCode};
+use zeroize::Zeroizing;
+
+use super::app::{Confirm, Crumb};
+use super::sign_in::without_cookie;
+use crate::control::error::ControlError;
+use crate::control::http::api::session::{browser, give_cookies};
+use crate::control::http::console::components::{Choice, Choices, Field, When};
+use crate::control::http::console::fault::{Fault, Page, Problems};
+use crate::control::http::console::form::{Fields, Posted};
+use crate::control::http::console::frame::{Frame, Section, page};
+use crate::control::http::console::visit::{Here, Visit};
+use crate::control::plane::Control;
+use crate::control::rate_limits::ClientAddress;
+use crate::store::directory::Page as Span;
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage {
+    frame: Frame,
+    tokens: Vec<TokenRow>,
+    sessions: Vec<SessionRow>,
+}
+
+struct TokenRow {
+    id: String,
+    name: String,
+    prefix: String,
+    last_used: Option<When>,
+    ends: Option<When>,
+}
+
+/// API tokens that one member may have, and so all that are shown.
+const TOKENS_SHOWN: u32 = 100;
+
+struct SessionRow {
+    id: String,
+    current: bool,
+    method: &'static str,
+    browser: String,
+    address: String,
+    began: When,
+    seen: When,
+}
+
+/// `GET account`.
+pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+    let own = &visit.session.record;
+    let row = |session: crate::store::sessions::SessionRecord| SessionRow {
+        current: session.id == own.id,
+        method: if session.method == "oidc" {
+            "single sign-on"
+        } else {
+            "password"
+        },
+        browser: if session.user_agent.is_empty() {
+            "unknown".to_owned()
+        } else {
+            session.user_agent
+        },
+        address: session.address,
+        began: When::ago(session.created_at, visit.now),
+        seen: When::ago(session.last_seen_at, visit.now),
+        id: session.id,
+    };
+    let span = Span {
+        after: "",
+        limit: TOKENS_SHOWN,
+    };
+    let token = |token: crate::store::api_tokens::ApiTokenDetails| TokenRow {
+        name: token.name.to_string(),
+        prefix: token.prefix,
+        last_used: token.last_used_at.map(|at| When::ago(at, visit.now)),
+        ends: token.expires_at.map(|at| When::ago(at, visit.now)),
+        id: token.id,
+    };
+    let tokens = control
+        .api_tokens(&visit.actor, &visit.workspace.id, span)
+        .await?;
+    let sessions = control.sessions(own).await?.into_iter().map(row).collect();
+    Ok(page(
+        StatusCode::OK,
+        &AccountPage {
+            frame: visit.frame("Tokens and sessions", Section::Account),
+            tokens: tokens.into_iter().map(token).collect(),
+            sessions,
+        },
+    ))
+}
+
+/// `POST account/sessions/{id}/end`.
+pub(crate) async fn end_one(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    Here(visit): Here,
+    Posted(_): Posted,
+) -> Page {
+    let id = visit.in_path("id");
+    control.sign_out(&visit.session.record, id, Some(from.0)).await?;
+    if id == visit.session.record.id {
+        return Ok(without_cookie(&control, "/console/sign-in?done=signed-out"));
+    }
+    Ok(visit.done("/account", "session-ended"))
+}
+
+/// `POST account/sessions/end`: signs out everywhere, here too.
+pub(crate) async fn end_all(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    Here(visit): Here,
+    Posted(_): Posted,
+) -> Page {
+    control
+        .sign_out_everywhere(&visit.session.record, Some(from.0))
+        .await?;
+    Ok(without_cookie(&control, "/console/sign-in?done=sessions-ended"))
+}
+
+#[derive(Template)]
+#[template(path = "password.html")]
+struct PasswordPage {
+    frame: Frame,
+    problem: String,
+    current: Field,
+    password: Field,
+}
+
+fn password_page(visit: &Visit, problems: &Problems) -> PasswordPage {
+    PasswordPage {
+        frame: visit.frame("Change password", Section::Account),
+        problem: problems.of_form(&["current_password", "password"]),
+        current: Field::text("current_password", "Current password")
+            .kind("password")
+            .autocomplete("current-password")
+            .problem(problems.of_field("current_password")),
+        password: Field::text("password", "New password")
+            .kind("password")
+            .autocomplete("new-password")
+            .hint("A sentence is a good password.")
+            .problem(problems.of_field("password")),
+    }
+}
+
+/// `GET account/password`.
+pub(crate) async fn password_form(Here(visit): Here) -> Page {
+    Ok(page(StatusCode::OK, &password_page(&visit, &Problems::none())))
+}
+
+/// `POST account/password`.
+pub(crate) async fn change_password(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    Here(visit): Here,
+    headers: HeaderMap,
+    Posted(fields): Posted,
+) -> Page {
+    let typed = |name| Zeroizing::new(fields.raw(name).to_owned());
+    let (current, new) = (typed("current_password"), typed("password"));
+    let browser = browser(&control, from, &headers);
+    let problems = match control
+        .change_password(&visit.session.record, &current, &new, &browser)
+        .await
+    {
+        Ok(signed_in) => {
+            let mut answer = visit.done("/account", "password-changed");
+            give_cookies(&control, &signed_in, &mut answer);
+            return Ok(answer);
+        }
+        Err(ControlError::SignInRefused) => Problems::at("current_password", "this is not your password"),
+        Err(error) => Problems::of(error)?,
+    };
+    Ok(page(problems.status, &password_page(&visit, &problems)))
+}
+
+/// How long an API token may live, in days.
+const TOKEN_DAYS: [(&str, &str, u64); 4] = [
+    ("7", "7 days", 7),
+    ("30", "30 days", 30),
+    ("90", "90 days", 90),
+    ("365", "1 year", 365),
+];
+
+#[derive(Template)]
+#[template(path = "token_new.html")]
+struct NewTokenPage {
+    frame: Frame,
+    problem: String,
+    name: Field,
+    days: Choices,
+}
+
+fn new_token_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) -> NewTokenPage {
+    let text = |name| fields.map(|fields| fields.text(name)).unwrap_or_default();
+    let chosen = if text("days").is_empty() {
+        "90"
+    } else {
+        text("days")
+    };
+    let choice = |(value, label, _): (&str, &str, u64)| Choice {
+        name: "days".to_owned(),
+        value: value.to_owned(),
+        label: label.to_owned(),
+        hint: String::new(),
+        chosen: value == chosen,
+    };
+    NewTokenPage {
+        frame: visit.frame("Create API token", Section::Account),
+        problem: problems.of_form(&["name", "expires_at"]),
+        name: Field::text("name", "Token name")
+            .hint("What will use it, such as a script or a pipeline.")
+            .value(text("name"))
+            .problem(problems.of_field("name")),
+        days: Choices::one("days", "Expires after", TOKEN_DAYS.map(choice).into())
+            .row()
+            .problem(problems.of_field("expires_at")),
+    }
+}
+
+/// `GET account/tokens/new`.
+pub(crate) async fn token_form(Here(visit): Here) -> Page {
+    Ok(page(
+        StatusCode::OK,
+        &new_token_page(&visit, None, &Problems::none()),
+    ))
+}
+
+#[derive(Template)]
+#[template(path = "token_made.html")]
+struct MadeTokenPage {
+    frame: Frame,
+    name: String,
+    secret: Zeroizing<String>,
+}
+
+/// `POST account/tokens/new`. The token is shown in this answer and never again.
+pub(crate) async fn create_token(
+    State(control): State<Arc<Control>>,
+    Here(visit): Here,
+    Posted(fields): Posted,
+) -> Page {
+    let days = TOKEN_DAYS
+        .iter()
+        .find(|(value, _, _)| *value == fields.text("days"));
+    let ends = days.map(|(_, _, days)| visit.now.plus(days * 86_400));
+    let workspace = &visit.workspace.id;
+    match control
+        .create_own_api_token(&visit.actor, workspace, fields.text("name"), ends)
+        .await
+    {
+        Ok(made) => Ok(page(
+            StatusCode::OK,
+            &MadeTokenPage {
+                frame: visit.frame("API token made", Section::Account),
+                name: made.details.name.to_string(),
+                secret: Zeroizing::new(made.expose().to_owned()),
+            },
+        )),
+        Err(error) => {
+            let problems = Problems::of(error)?;
+            Ok(page(
+                problems.status,
+                &new_token_page(&visit, Some(&fields), &problems),
+            ))
+        }
+    }
+}
+
+/// `GET account/tokens/{id}/delete`.
+pub(crate) async fn delete_token_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+    let found = control
+        .api_token(&visit.actor, &visit.workspace.id, visit.in_path("id"))
+        .await?;
+    let used = found.last_used_at.map_or_else(
+        || "It has never been used.".to_owned(),
+        |at| format!("It was last used {}.", When::ago(at, visit.now).words()),
+    );
+    Ok(page(
+        StatusCode::OK,
+        &token_step(
+            &visit,
+            format!("The API token “{}” is refused from now on. {used}", found.name),
+        ),
+    ))
+}
+
+fn token_step(visit: &Visit, sentence: String) -> Confirm {
+    Confirm {
+        frame: visit.frame("Delete API token", Section::Account),
+        crumbs: vec![Crumb::new(format!("{}/account", visit.at), "Tokens and sessions")],
+        problem: String::new(),
+        will: vec![sentence],
+        links: Vec::new(),
+        fields: Vec::new(),
+        button: "Delete API token",
+        destroys: true,
+        back: format!("{}/account", visit.at),
+    }
+}
+
+/// `POST account/tokens/{id}/delete`.
+pub(crate) async fn delete_token(
+    State(control): State<Arc<Control>>,
+    Here(visit): Here,
+    Posted(_): Posted,
+) -> Result<axum::response::Response, Fault> {
+    control
+        .delete_api_token(&visit.actor, &visit.workspace.id, visit.in_path("id"))
+        .await?;
+    Ok(visit.done("/account", "api-token-deleted"))
+}

@@ -1,0 +1,247 @@
+//! OAuth applications: the list, and making one.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use http::StatusCode;
+
+use crate::control::apps::app::{NewApp, NewAppKey};
+use crate::control::http::console::components::{Choice, Choices, Field, PAGE_ITEMS, Pager, When, encoded};
+use crate::control::http::console::fault::{Page, Problems};
+use crate::control::http::console::form::{Fields, Posted};
+use crate::control::http::console::frame::{Frame, Section, page};
+use crate::control::http::console::visit::{Here, Visit};
+use crate::control::plane::Control;
+use crate::domain::role::Action;
+use crate::domain::source_kind::SUPPORTED_SCOPES;
+use crate::domain::time::TokenLifetime;
+use crate::store::directory::Page as Span;
+
+#[derive(Template)]
+#[template(path = "apps.html")]
+struct AppsPage<'a> {
+    frame: Frame,
+    may_create: bool,
+    q: &'a str,
+    apps: Vec<AppRow>,
+    pager: Pager,
+}
+
+struct AppRow {
+    id: String,
+    name: String,
+    scopes: Vec<String>,
+    keys: usize,
+    sources: u64,
+    last_token: Option<When>,
+}
+
+/// `GET apps`.
+pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+    let (q, after) = (visit.query("q"), visit.query("after"));
+    let span = Span {
+        after,
+        limit: PAGE_ITEMS + 1,
+    };
+    let found = control
+        .find_apps(&visit.actor, &visit.workspace.id, q, span)
+        .await?;
+    let path = format!("{}/apps?q={}", visit.at, encoded(q));
+    let (found, pager) = Pager::of_search(found, "OAuth apps", &path, after, |item| item.app.id.as_str());
+    let row = |item: crate::store::search::AppSummary| AppRow {
+        id: item.app.id.to_string(),
+        name: item.app.name.to_string(),
+        scopes: item.app.scopes.iter().map(ToString::to_string).collect(),
+        keys: item.keys.len(),
+        sources: item.sources,
+        last_token: item
+            .keys
+            .iter()
+            .filter_map(|key| key.last_used_at)
+            .max()
+            .map(|at| When::ago(at, visit.now)),
+    };
+    Ok(page(
+        StatusCode::OK,
+        &AppsPage {
+            frame: visit.frame("OAuth applications", Section::Apps),
+            may_create: visit.may(Action::CreateApp),
+            q,
+            apps: found.into_iter().map(row).collect(),
+            pager,
+        },
+    ))
+}
+
+#[derive(Template)]
+#[template(path = "app_new.html")]
+struct NewAppPage {
+    frame: Frame,
+    problem: String,
+    name: Field,
+    key: KeyFields,
+    lifetime: Choices,
+    scopes: Choices,
+}
+
+/// What a public key is given with.
+pub(crate) struct KeyFields {
+    /// What the files of a new key pair are called before `private.pem` and `public.pem`: the client's present ones
+    /// are not to be written over.
+    pub file: &'static str,
+    pub pem: Field,
+    pub name: Field,
+}
+
+impl KeyFields {
+    /// The fields as they were filled in. What looks like a private key is not sent back.
+    pub fn new(fields: Option<&Fields>, problems: &Problems, prefix: &str) -> Self {
+        let problem = |name: &str| problems.of_field(&format!("{prefix}{name}"));
+        let typed = fields.map(pem).unwrap_or_default();
+        let shown = if typed.contains("PRIVATE") { "" } else { typed };
+        let key_name = fields.map(|fields| fields.text("key_name")).unwrap_or_default();
+        Self {
+            file: "",
+            pem: Field::area("pem", "Public key")
+                .hint("Begins with -----BEGIN PUBLIC KEY-----. RSA of at least 2048 bits, P-256 or Ed25519.")
+                .value(shown)
+                .problem(problem("pem")),
+            name: Field::text("key_name", "Public key name")
+                .hint("How you will recognise this key later, such as the machine that has the private half.")
+                .value(key_name)
+                .problem(problem("name")),
+        }
+    }
+}
+
+/// The key of a form: the file where one was chosen, what was pasted otherwise.
+fn pem(fields: &Fields) -> &str {
+    let file = fields.text("pem_file");
+    if file.is_empty() { fields.text("pem") } else { file }
+}
+
+/// The public key of a form.
+pub(crate) fn new_key(fields: &Fields) -> NewAppKey {
+    NewAppKey {
+        name: fields.text("key_name").to_owned(),
+        pem: pem(fields).to_owned(),
+        algorithm: None,
+    }
+}
+
+/// What each scope opens, in a line.
+const fn opens(scope: &str) -> &'static str {
+    match scope.as_bytes() {
+        b"tracking_api:write" => {
+            "Send events to HTTP API, Node.js and Python sources through the Tracking API."
+        }
+        b"functions:write" => "Send requests to source functions.",
+        b"public_api:read_write" => "Read and change the workspace through the Public API.",
+        _ => "",
+    }
+}
+
+pub(crate) fn scope_choices(chosen: &[String], problems: &Problems) -> Choices {
+    let choice = |scope: &'static str| Choice {
+        name: format!("scope.{scope}"),
+        value: "on".to_owned(),
+        label: scope.to_owned(),
+        hint: opens(scope).to_owned(),
+        chosen: chosen.iter().any(|held| held == scope),
+    };
+    Choices::several("scopes", "Scopes", SUPPORTED_SCOPES.map(choice).into())
+        .hint("What the tokens of this OAuth app open. Give it no more than it needs.")
+        .problem(problems.of_field("scopes"))
+}
+
+pub(crate) fn lifetime_choices(chosen: &str, problems: &Problems) -> Choices {
+    let choice = |lifetime: TokenLifetime| Choice {
+        name: "token_lifetime".to_owned(),
+        value: lifetime.as_str().to_owned(),
+        label: lifetime_words(lifetime).to_owned(),
+        hint: String::new(),
+        chosen: lifetime.as_str() == chosen,
+    };
+    Choices::one(
+        "token_lifetime",
+        "Token expiration",
+        TokenLifetime::ALL.map(choice).into(),
+    )
+    .row()
+    .hint("How long a token is accepted. Clients fetch a new one by themselves, so shorter is safer.")
+    .problem(problems.of_field("token_lifetime"))
+}
+
+pub(crate) const fn lifetime_words(lifetime: TokenLifetime) -> &'static str {
+    match lifetime {
+        TokenLifetime::OneDay => "1 day",
+        TokenLifetime::TwoDays => "2 days",
+        TokenLifetime::ThreeDays => "3 days",
+        TokenLifetime::OneWeek => "1 week",
+        TokenLifetime::TwoWeeks => "2 weeks",
+        TokenLifetime::ThreeWeeks => "3 weeks",
+        TokenLifetime::ThirtyDays => "30 days",
+    }
+}
+
+fn new_app_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) -> NewAppPage {
+    let [tracking, ..] = SUPPORTED_SCOPES;
+    let scopes = fields.map_or_else(|| vec![tracking.to_owned()], |fields| fields.ticked_of("scope."));
+    let text = |name| fields.map(|fields| fields.text(name)).unwrap_or_default();
+    let lifetime = match text("token_lifetime") {
+        "" => TokenLifetime::OneDay.as_str(),
+        chosen => chosen,
+    };
+    let beside = [
+        "name",
+        "public_key.pem",
+        "public_key.name",
+        "scopes",
+        "token_lifetime",
+    ];
+    NewAppPage {
+        frame: visit.frame("Create OAuth app", Section::Apps),
+        problem: problems.of_form(&beside),
+        name: Field::text("name", "Application name")
+            .hint("What people will look for: the service or the team that sends the events.")
+            .value(text("name"))
+            .problem(problems.of_field("name")),
+        key: KeyFields::new(fields, problems, "public_key."),
+        lifetime: lifetime_choices(lifetime, problems),
+        scopes: scope_choices(&scopes, problems),
+    }
+}
+
+/// `GET apps/new`.
+pub(crate) async fn create_form(Here(visit): Here) -> Page {
+    visit.must(Action::CreateApp)?;
+    Ok(page(
+        StatusCode::OK,
+        &new_app_page(&visit, None, &Problems::none()),
+    ))
+}
+
+/// `POST apps/new`.
+pub(crate) async fn create(
+    State(control): State<Arc<Control>>,
+    Here(visit): Here,
+    Posted(fields): Posted,
+) -> Page {
+    let new = NewApp {
+        name: fields.text("name").to_owned(),
+        scopes: fields.ticked_of("scope."),
+        token_lifetime: fields.text("token_lifetime").to_owned(),
+        public_key: new_key(&fields),
+    };
+    match control.create_app(&visit.actor, &visit.workspace.id, new).await {
+        Ok(made) => Ok(visit.done(&format!("/apps/{}", made.app.id), "app-created")),
+        Err(error) => {
+            let problems = Problems::of(error)?;
+            Ok(page(
+                problems.status,
+                &new_app_page(&visit, Some(&fields), &problems),
+            ))
+        }
+    }
+}

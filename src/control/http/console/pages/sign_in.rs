@@ -1,0 +1,195 @@
+//! Signing in and out, and choosing a workspace.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::request::Parts;
+use http::{StatusCode, header};
+use zeroize::Zeroizing;
+
+use crate::control::error::ControlError;
+use crate::control::form::Form;
+use crate::control::http::api::session::{browser, give_cookies};
+use crate::control::http::console::components::{Field, encoded, sentence};
+use crate::control::http::console::fault::{Fault, Page};
+use crate::control::http::console::form::{CSRF, Fields};
+use crate::control::http::console::frame::{done, page};
+use crate::control::http::console::see_other;
+use crate::control::http::console::session::Signed;
+use crate::control::http::cookies::Cookie;
+use crate::control::plane::Control;
+use crate::control::rate_limits::ClientAddress;
+use crate::store::directory::{Page as Span, Workspace};
+
+/// Workspaces on one page.
+const WORKSPACES_SHOWN: u32 = 100;
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage {
+    notice: &'static str,
+    problem: String,
+    next: String,
+    provider: Option<String>,
+    email: Field,
+    password: Field,
+}
+
+/// Where somebody who has signed in goes: a page of this console, or its front.
+pub(crate) fn inside(next: &str) -> &str {
+    // A browser reads `//host` and `/\host` as the address of another site.
+    let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if plain && next.starts_with("/console/") && !next.contains("/..") && next.len() <= 2_048 {
+        next
+    } else {
+        "/console"
+    }
+}
+
+/// `GET /` and `GET /console`.
+pub(crate) async fn home(State(control): State<Arc<Control>>, parts: Parts) -> Page {
+    let signed = match Signed::of(&control, &parts).await {
+        Ok(signed) => signed,
+        Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
+        Err(fault) => return Err(fault),
+    };
+    match control.home(&signed.record.account).await {
+        Ok(member) => Ok(see_other(&format!("/console/w/{}", member.workspace))),
+        Err(ControlError::Unauthenticated) => Ok(see_other("/console/workspaces")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn sign_in_page(control: &Control, next: &str, email: &str, problem: &str) -> SignInPage {
+    SignInPage {
+        notice: "",
+        problem: problem.to_owned(),
+        next: next.to_owned(),
+        provider: control
+            .has_sign_on()
+            .then(|| format!("/login/oidc?next={}", encoded(next))),
+        email: Field::text("email", "E-mail address")
+            .kind("email")
+            .autocomplete("username")
+            .value(email),
+        password: Field::text("password", "Password")
+            .kind("password")
+            .autocomplete("current-password"),
+    }
+}
+
+/// `GET /console/sign-in`.
+pub(crate) async fn form(State(control): State<Arc<Control>>, parts: Parts) -> Response {
+    let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
+    let next = inside(query.get("next").unwrap_or_default());
+    let shown = SignInPage {
+        notice: done(query.get("done").unwrap_or_default()),
+        ..sign_in_page(&control, next, "", "")
+    };
+    page(StatusCode::OK, &shown)
+}
+
+/// `POST /console/sign-in`. The session is a new one, whatever the browser sent along.
+pub(crate) async fn submit(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    request: Request,
+) -> Page {
+    let browser = browser(&control, from, request.headers());
+    let fields = Fields::read(request).await?;
+    let next = inside(fields.text("next")).to_owned();
+    let (email, password) = (
+        fields.text("email"),
+        Zeroizing::new(fields.raw("password").to_owned()),
+    );
+    let error = match control.sign_in(email, &password, &browser).await {
+        Ok(signed_in) => {
+            let mut answer = see_other(&next);
+            give_cookies(&control, &signed_in, &mut answer);
+            return Ok(answer);
+        }
+        Err(error) => error,
+    };
+    let status = match &error {
+        ControlError::SignInRefused => StatusCode::UNPROCESSABLE_ENTITY,
+        ControlError::TooMany(_) | ControlError::TooManyFailures(_) => StatusCode::TOO_MANY_REQUESTS,
+        _ => return Err(error.into()),
+    };
+    let problem = match &error {
+        ControlError::TooManyFailures(wait) => {
+            format!(
+                "Too many failed attempts. Try again in {} seconds.",
+                wait.seconds()
+            )
+        }
+        other => sentence(&other.to_string()),
+    };
+    Ok(page(status, &sign_in_page(&control, &next, email, &problem)))
+}
+
+/// `POST /console/sign-out`.
+pub(crate) async fn sign_out(State(control): State<Arc<Control>>, request: Request) -> Page {
+    let (parts, body) = request.into_parts();
+    let signed = match Signed::of(&control, &parts).await {
+        Ok(signed) => signed,
+        Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
+        Err(fault) => return Err(fault),
+    };
+    let from = parts.extensions.get::<ClientAddress>().map(|from| from.0);
+    let fields = Fields::read(Request::from_parts(parts, body)).await?;
+    if !signed.is_csrf(fields.raw(CSRF)) {
+        return Err(Fault::Form);
+    }
+    control.sign_out(&signed.record, &signed.record.id, from).await?;
+    Ok(without_cookie(&control, "/console/sign-in?done=signed-out"))
+}
+
+/// A redirect that takes the session's cookie away.
+pub(crate) fn without_cookie(control: &Control, to: &str) -> Response {
+    let mut answer = see_other(to);
+    if let Some(cookie) = control.cookies.clear(Cookie::Session) {
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    answer
+}
+
+#[derive(Template)]
+#[template(path = "workspaces.html")]
+struct WorkspacesPage {
+    workspaces: Vec<Workspace>,
+    next: Option<String>,
+    csrf: String,
+}
+
+/// `GET /console/workspaces`.
+pub(crate) async fn workspaces(State(control): State<Arc<Control>>, parts: Parts) -> Page {
+    let signed = match Signed::of(&control, &parts).await {
+        Ok(signed) => signed,
+        Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
+        Err(fault) => return Err(fault),
+    };
+    let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
+    let span = Span {
+        after: query.get("after").unwrap_or_default(),
+        limit: WORKSPACES_SHOWN,
+    };
+    let workspaces = match control.home(&signed.record.account).await {
+        Ok(member) => control.workspaces_of(&signed.actor(member), span).await?,
+        Err(ControlError::Unauthenticated) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let full = workspaces.len() >= usize::try_from(WORKSPACES_SHOWN).unwrap_or(usize::MAX);
+    let next = workspaces
+        .last()
+        .filter(|_| full)
+        .map(|last| format!("/console/workspaces?after={}", encoded(last.id.as_str())));
+    let shown = WorkspacesPage {
+        workspaces,
+        next,
+        csrf: signed.csrf().to_owned(),
+    };
+    Ok(page(StatusCode::OK, &shown).into_response())
+}

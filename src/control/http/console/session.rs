@@ -1,0 +1,63 @@
+//! The session of a browser: whose it is, and what proves that a form came from one of its pages.
+
+use std::net::IpAddr;
+
+use http::request::Parts;
+
+use super::fault::Fault;
+use crate::control::accounts::sessions::Secret;
+use crate::control::actor::Actor;
+use crate::control::error::ControlError;
+use crate::control::http::cookies::Cookie;
+use crate::control::plane::Control;
+use crate::control::rate_limits::ClientAddress;
+use crate::store::members::Member;
+use crate::store::sessions::SessionRecord;
+use crate::store::standing::Credential;
+
+/// Somebody who is signed in.
+pub(crate) struct Signed {
+    pub record: SessionRecord,
+    secret: Secret,
+    from: Option<IpAddr>,
+    csrf: String,
+}
+
+impl Signed {
+    /// The session of the request's cookie.
+    pub async fn of(control: &Control, parts: &Parts) -> Result<Self, Fault> {
+        let cookie = control.cookies.get(Cookie::Session, &parts.headers);
+        let secret = cookie.and_then(Secret::parse).ok_or(Fault::NotSignedIn)?;
+        let from = parts.extensions.get::<ClientAddress>().copied();
+        let record = match control.authenticate_session(&secret).await {
+            Ok(record) => record,
+            Err(ControlError::Unauthenticated) => {
+                if let Some(from) = from {
+                    control.limits.failed_authentication(from)?;
+                }
+                return Err(Fault::NotSignedIn);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        control.limits.management_request(&record.account)?;
+        Ok(Self {
+            record,
+            csrf: secret.csrf_token(),
+            secret,
+            from: from.map(|from| from.0),
+        })
+    }
+
+    /// The session as one that acts, by one of its person's memberships.
+    pub fn actor(&self, member: Member) -> Actor {
+        Actor::member(member, self.from).let_in_by(Credential::Session(self.record.id.clone()))
+    }
+
+    pub fn csrf(&self) -> &str {
+        &self.csrf
+    }
+
+    pub fn is_csrf(&self, value: &str) -> bool {
+        self.secret.owns_csrf_token(value)
+    }
+}

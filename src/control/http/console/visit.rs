@@ -1,0 +1,228 @@
+//! Who is here: the session's member in the workspace that the path names.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::Method;
+use http::request::Parts;
+
+use super::components::encoded;
+use super::fault::{Fault, explain};
+use super::form::Fields;
+use super::frame::{Frame, Section, Sees, done};
+use super::see_other;
+use super::session::Signed;
+use crate::control::actor::{Actor, IfMatch};
+use crate::control::error::ControlError;
+use crate::control::form::Form;
+use crate::control::plane::Control;
+use crate::domain::decimal::canonical;
+use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
+use crate::domain::role::{Action, Resource, View, may};
+use crate::domain::source_kind::SourceKind;
+use crate::domain::time::UnixSeconds;
+use crate::store::directory::{Page, Workspace};
+use crate::store::members::Member;
+use crate::store::sources::Source;
+
+/// A member's request inside a workspace.
+pub(crate) struct Visit {
+    pub actor: Actor,
+    pub member: Member,
+    pub workspace: Workspace,
+    pub now: UnixSeconds,
+    pub session: Signed,
+    /// Where the pages of the workspace are.
+    pub at: String,
+    several: bool,
+    parameters: Vec<(String, String)>,
+    query: Form,
+}
+
+/// Finds out who is here before any page of a workspace is made, and dresses what a page refuses.
+pub(crate) async fn enter(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let visit = match Visit::of(&control, &mut parts).await {
+        Ok(visit) => Arc::new(visit),
+        Err(Fault::NotSignedIn) => return to_sign_in(&parts),
+        Err(fault) => return fault.into_response(),
+    };
+    parts.extensions.insert(Arc::clone(&visit));
+    let mut answer = next.run(Request::from_parts(parts, body)).await;
+    match answer.extensions_mut().remove::<Arc<Fault>>() {
+        Some(fault) => explain(&control, &visit, &fault).await,
+        None => answer,
+    }
+}
+
+/// The sign-in page, which leads back here if this was only looked at.
+fn to_sign_in(parts: &Parts) -> Response {
+    let here = parts.extensions.get::<axum::extract::OriginalUri>();
+    let here = here
+        .and_then(|uri| uri.path_and_query())
+        .map(http::uri::PathAndQuery::as_str);
+    match here {
+        Some(here) if parts.method == Method::GET => {
+            see_other(&format!("/console/sign-in?next={}", encoded(here)))
+        }
+        _ => see_other("/console/sign-in"),
+    }
+}
+
+impl Visit {
+    async fn of(control: &Control, parts: &mut Parts) -> Result<Self, Fault> {
+        let signed = Signed::of(control, parts).await?;
+        let parameters = RawPathParams::from_request_parts(parts, &()).await;
+        let parameters = parameters.map_err(|_| Fault::Control(ControlError::NotFound("page")))?;
+        let parameters: Vec<(String, String)> = parameters
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let id = parameters.iter().find(|(name, _)| name == "ws");
+        let id = id.and_then(|(_, id)| WorkspaceId::parse(id).ok());
+        let id = id.ok_or(ControlError::NotFound("workspace"))?;
+        let member = control.membership(&id, &signed.record.account).await?;
+        let actor = signed.actor(member.clone());
+        let workspace = control.workspace(&actor, &id).await?;
+        let two = Page { after: "", limit: 2 };
+        let several = control.workspaces_of(&actor, two).await?.len() > 1;
+        let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
+        Ok(Self {
+            at: format!("/console/w/{id}"),
+            several,
+            now: control.now(),
+            session: signed,
+            actor,
+            member,
+            workspace,
+            parameters,
+            query,
+        })
+    }
+
+    /// A parameter of the query, empty where it is absent. One that is absurdly long is no parameter of ours.
+    pub fn query(&self, name: &str) -> &str {
+        self.query
+            .get(name)
+            .filter(|value| value.len() <= 512)
+            .unwrap_or_default()
+    }
+
+    pub fn app(&self) -> Result<AppId, Fault> {
+        self.parameter("id", AppId::parse, "OAuth app")
+    }
+
+    pub fn source(&self) -> Result<SourceId, Fault> {
+        self.parameter("id", SourceId::parse, "source")
+    }
+
+    pub fn key(&self) -> Result<KeyId, Fault> {
+        self.parameter("kid", KeyId::parse, "public key")
+    }
+
+    /// A parameter of the path as it stands there.
+    pub fn in_path(&self, name: &str) -> &str {
+        let found = self.parameters.iter().find(|(held, _)| held == name);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
+    fn parameter<T, E>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+        what: &'static str,
+    ) -> Result<T, Fault> {
+        parse(self.in_path(name)).map_err(|_| ControlError::NotFound(what).into())
+    }
+
+    /// Whether the page may offer something that concerns the workspace as a whole. The function behind the
+    /// form asks the same question again.
+    pub fn may(&self, action: Action) -> bool {
+        may(&self.member.grants, action, Resource::Workspace)
+    }
+
+    /// The same, for one source.
+    pub fn may_for(&self, action: Action, source: &Source) -> bool {
+        let resource = Resource::Source {
+            id: &source.id,
+            kind: source.kind,
+        };
+        may(&self.member.grants, action, resource)
+    }
+
+    /// Refuses the page to whoever may not do what it offers.
+    pub fn must(&self, action: Action) -> Result<(), Fault> {
+        if self.may(action) {
+            Ok(())
+        } else {
+            Err(ControlError::Forbidden(action).into())
+        }
+    }
+
+    pub fn must_for(&self, action: Action, source: &Source) -> Result<(), Fault> {
+        if self.may_for(action, source) {
+            Ok(())
+        } else {
+            Err(ControlError::Forbidden(action).into())
+        }
+    }
+
+    /// The actor of a form that was filled in for one revision of a thing.
+    pub fn actor_who_saw(&self, fields: &Fields) -> Actor {
+        // What is no number is a revision that nothing ever has.
+        let seen = canonical(fields.text("revision")).unwrap_or(0);
+        Actor {
+            if_match: IfMatch::Revisions(vec![seen]),
+            ..self.actor.clone()
+        }
+    }
+
+    pub fn is_csrf(&self, value: &str) -> bool {
+        self.session.is_csrf(value)
+    }
+
+    /// The frame of a page of this workspace.
+    pub fn frame(&self, title: impl Into<String>, section: Section) -> Frame {
+        let sources = SourceKind::ALL
+            .iter()
+            .any(|kind| self.member.grants.view_of(*kind) != View::None);
+        Frame {
+            title: title.into(),
+            section,
+            at: self.at.clone(),
+            workspace: self.workspace.name.as_str().to_owned(),
+            several: self.several,
+            email: self.member.email.clone(),
+            csrf: self.session.csrf().to_owned(),
+            sees: Sees {
+                apps: self.may(Action::ViewApp),
+                sources,
+                owner: self.may(Action::ManageMembers),
+            },
+            done: done(self.query("done")),
+        }
+    }
+
+    /// A redirect to a page of this workspace that says what was done.
+    pub fn done(&self, path: &str, word: &str) -> Response {
+        see_other(&format!("{}{path}?done={word}", self.at))
+    }
+}
+
+/// The visit, for handlers.
+pub(crate) struct Here(pub Arc<Visit>);
+
+impl<S: Sync> FromRequestParts<S> for Here {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {
+        parts
+            .extensions
+            .get()
+            .cloned()
+            .map(Self)
+            .ok_or(Fault::NotSignedIn)
+    }
+}

@@ -1,0 +1,13 @@
+//! The HTTP form of the rules: the listener, the routes, OAuth endpoints, management API and console.
+
+pub(crate) mod api;
+pub(crate) mod body;
+pub(crate) mod connections;
+pub(crate) mod console;
+pub(crate) mod cookies;
+pub(crate) mod login;
+pub(crate) mod memory;
+pub(crate) mod metered;
+pub(crate) mod oauth;
+pub(crate) mod routes;
+pub mod server;

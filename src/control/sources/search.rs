@@ -1,0 +1,214 @@
+//! Searching lists, and the figures that a page shows beside what it lists.
+
+use crate::control::actor::Actor;
+use crate::control::error::ControlError;
+use crate::control::plane::Control;
+use crate::domain::ids::{AppId, KeyId, WorkspaceId};
+use crate::domain::policy::Enforcement;
+use crate::domain::role::{Action, View};
+use crate::domain::source_kind::SourceKind;
+use crate::snapshot::OWN_LEEWAY_S;
+use crate::store::directory::{App, Page};
+use crate::store::search::{AppSummary, Found, SourceFilter, SourceSummary};
+use crate::store::sources::Source;
+
+/// Owners whom somebody without rights is told to ask.
+const OWNERS_SHOWN: u32 = 5;
+
+/// The sources that an app is connected to.
+#[derive(Debug)]
+pub struct Connected {
+    /// All of them.
+    pub total: u64,
+    /// The first ones that the actor may view.
+    pub shown: Vec<Source>,
+}
+
+/// How many sources of a workspace have each enforcement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounts {
+    pub off: u64,
+    pub observe: u64,
+    pub on: u64,
+}
+
+impl Control {
+    /// One page of the workspace's apps with `text` in their names. It may stop before it is full: see
+    /// [`Found::looked_to`].
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] or [`ControlError::Store`].
+    pub async fn find_apps(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        text: &str,
+        page: Page<'_>,
+    ) -> Result<Found<AppSummary>, ControlError> {
+        actor.must(workspace, Action::ViewApp)?;
+        let mut tx = self.store.read().await?;
+        let found = tx.find_apps(workspace, text, page).await?;
+        let mut items = Vec::new();
+        for app in found.items {
+            items.push(AppSummary {
+                keys: tx.app_keys(&app.id).await?,
+                sources: tx.sources_connected(&app.id).await?,
+                app,
+            });
+        }
+        Ok(Found {
+            items,
+            looked_to: found.looked_to,
+        })
+    }
+
+    /// One page of the sources that the filter finds, of those that the actor may view. It may stop before it is
+    /// full: see [`Found::looked_to`].
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] or [`ControlError::Store`].
+    pub async fn find_sources(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        filter: &SourceFilter<'_>,
+        page: Page<'_>,
+    ) -> Result<Found<SourceSummary>, ControlError> {
+        actor.must(workspace, Action::ViewWorkspace)?;
+        let mut tx = self.store.read().await?;
+        let limited = actor.as_member().filter(|member| !member.grants.is_owner());
+        // Each kind is in an index; all but one are not.
+        let by_kind = limited.is_some() || (filter.text.is_empty() && filter.but_kind.is_some());
+        let range = tx
+            .sources_looked_to(workspace, filter, page.after, by_kind)
+            .await?;
+        if !by_kind {
+            let found = tx.find_sources(workspace, filter, None, page, &range.to).await?;
+            return Ok(range.found(found, page));
+        }
+        let mut found = Vec::new();
+        let wanted = |kind: &SourceKind| {
+            filter.kind.is_none_or(|wanted| wanted == *kind) && filter.but_kind != Some(*kind)
+        };
+        for kind in SourceKind::ALL.into_iter().filter(wanted) {
+            let of_kind = SourceFilter {
+                kind: Some(kind),
+                ..filter.clone()
+            };
+            let listed = match limited.map(|member| (member.grants.view_of(kind), &member.id)) {
+                Some((View::None, _)) => continue,
+                Some((View::Listed, id)) => Some(id),
+                Some((View::All, _)) | None => None,
+            };
+            found.extend(
+                tx.find_sources(workspace, &of_kind, listed, page, &range.to)
+                    .await?,
+            );
+        }
+        // Each kind gave its next page; together they begin with the next page of all.
+        found.sort_by(|one, other| one.source.id.as_str().cmp(other.source.id.as_str()));
+        found.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX));
+        Ok(range.found(found, page))
+    }
+
+    /// One app by itself, without its keys and its sources, of which there may be many.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], [`ControlError::Forbidden`] or [`ControlError::Store`].
+    pub async fn app_alone(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+    ) -> Result<App, ControlError> {
+        actor.must(workspace, Action::ViewApp)?;
+        let found = self.store.read().await?.app(workspace, app).await?;
+        found.ok_or(ControlError::NotFound("OAuth app"))
+    }
+
+    /// How many sources an app is connected to, and the first of those that the actor may view.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], [`ControlError::Forbidden`] or [`ControlError::Store`].
+    pub async fn connected(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        limit: u32,
+    ) -> Result<Connected, ControlError> {
+        actor.must(workspace, Action::ViewApp)?;
+        let filter = SourceFilter {
+            app: Some(app.clone()),
+            ..SourceFilter::default()
+        };
+        let page = Page { after: "", limit };
+        let shown = self.find_sources(actor, workspace, &filter, page).await?;
+        let mut tx = self.store.read().await?;
+        tx.app(workspace, app)
+            .await?
+            .ok_or(ControlError::NotFound("OAuth app"))?;
+        Ok(Connected {
+            total: tx.sources_connected(app).await?,
+            shown: shown.items.into_iter().map(|found| found.source).collect(),
+        })
+    }
+
+    /// How many sources of the workspace have each enforcement.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] for who is no owner: others may not view all sources.
+    pub async fn source_counts(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+    ) -> Result<SourceCounts, ControlError> {
+        actor.must(workspace, Action::ViewSource)?;
+        let mut counts = SourceCounts::default();
+        for (mode, count) in self.store.read().await?.enforcement_counts(workspace).await? {
+            match mode {
+                Enforcement::Off => counts.off = count,
+                Enforcement::Observe => counts.observe = count,
+                Enforcement::On => counts.on = count,
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The addresses of owners, for members who are told to ask one.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`] for whoever is no member, or [`ControlError::Store`].
+    pub async fn owners_to_ask(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+    ) -> Result<Vec<String>, ControlError> {
+        actor.must(workspace, Action::ViewWorkspace)?;
+        Ok(self.store.read().await?.owners(workspace, OWNERS_SHOWN).await?)
+    }
+
+    /// Tokens that the app was issued, with one of its keys or any, and that have neither expired nor been
+    /// revoked. They are counted by the hour of their issue and expiry, so it may be a few too many, never too
+    /// few.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], [`ControlError::Forbidden`] or [`ControlError::Store`].
+    pub async fn live_tokens(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        key: Option<&KeyId>,
+    ) -> Result<u64, ControlError> {
+        actor.must(workspace, Action::ViewApp)?;
+        // What was issued in the last moments is in memory still.
+        self.flush_uses().await;
+        let mut tx = self.store.read().await?;
+        let app = tx
+            .app(workspace, app)
+            .await?
+            .ok_or(ControlError::NotFound("OAuth app"))?;
+        Ok(tx.live_tokens(&app, key, self.now(), OWN_LEEWAY_S).await?)
+    }
+}

@@ -1,0 +1,336 @@
+//! Sources, the app that each is connected to, and the enforcement switch.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::control::actor::Actor;
+use crate::control::apps::app::name;
+use crate::control::audit_event::{Deed, Event, source_value};
+use crate::control::conflict::Conflict;
+use crate::control::error::ControlError;
+use crate::control::ids;
+use crate::control::plane::Control;
+use crate::domain::ids::{AppId, SourceId, WorkspaceId, WriteKey};
+use crate::domain::policy::Enforcement;
+use crate::domain::role::{Action, View};
+use crate::domain::source_kind::SourceKind;
+use crate::snapshot::{Change, SourceRecord, digest_text};
+use crate::store::directory::Page;
+use crate::store::sources::Source;
+use crate::store::{ReadTx, WriteTx};
+
+/// Letters and digits of a generated write key: 190 bits.
+const WRITE_KEY_CHARS: usize = 32;
+
+/// Letters and digits of a source function's secret. With an id in front it makes a multiple of three
+/// bytes, so its base64 needs no padding, which would need an escape in a query.
+const FUNCTION_SECRET_CHARS: usize = 34;
+
+/// A source to be made. It has no `Debug`, since it may hold a write key.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSource {
+    #[schemars(length(min = 1, max = 256))]
+    pub name: String,
+    #[schemars(extend("enum" = ["http_api", "nodejs", "python", "source_function", "public_api"]))]
+    pub kind: String,
+    /// A key that clients use already; one is made where it is absent.
+    #[serde(default)]
+    pub write_key: Option<String>,
+}
+
+impl Control {
+    /// Makes a source: connected to no app, enforcement off.
+    ///
+    /// # Errors
+    /// [`Conflict::WriteKeyTaken`], or [`ControlError::Invalid`] with the field at fault.
+    pub async fn create_source(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        new: NewSource,
+    ) -> Result<Source, ControlError> {
+        actor.must(workspace, Action::CreateSource)?;
+        let now = self.now();
+        let id = self.ids.make("src", SourceId::parse, now)?;
+        let kind = SourceKind::parse(&new.kind).ok_or_else(|| {
+            let names = SourceKind::ALL.map(SourceKind::as_str).join(", ");
+            ControlError::invalid("kind", format!("a source's kind is one of {names}"))
+        })?;
+        let write_key = match &new.write_key {
+            Some(text) => WriteKey::parse(text)
+                .map_err(|error| ControlError::invalid("write_key", format!("the write key {error}")))?,
+            None => new_write_key(kind, &id)?,
+        };
+        let source = Source {
+            id,
+            workspace: workspace.clone(),
+            name: name(&new.name, "name")?,
+            kind,
+            write_key,
+            enforcement: Enforcement::Off,
+            app: None,
+            revision: 1,
+            created_at: now,
+        };
+        let digest = digest_text(&source.write_key.digest());
+        let mut tx = self.change(actor).await?;
+        tx.workspace(workspace)
+            .await?
+            .ok_or(ControlError::NotFound("workspace"))?;
+        if tx.has_write_key(&digest).await? {
+            return Err(Conflict::WriteKeyTaken.into());
+        }
+        tx.insert_source(&source, &digest).await?;
+        let event = source_event(Deed::SourceCreated, &source).made(source_value(&source));
+        self.commit(tx, actor, &[Change::PutSource(record(&source))], event)
+            .await?;
+        Ok(source)
+    }
+
+    /// One source.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub async fn source(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+    ) -> Result<Source, ControlError> {
+        let mut tx = self.store.read().await?;
+        source_for(&mut tx, actor, workspace, id, Action::ViewSource).await
+    }
+
+    /// One page of the workspace's sources, of those that the actor may view.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub async fn sources(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<Source>, ControlError> {
+        actor.must(workspace, Action::ViewWorkspace)?;
+        let mut tx = self.store.read().await?;
+        let Some(member) = actor.as_member().filter(|member| !member.grants.is_owner()) else {
+            return Ok(tx.sources(workspace, page).await?);
+        };
+        let mut found = Vec::new();
+        for kind in SourceKind::ALL {
+            found.extend(match member.grants.view_of(kind) {
+                View::None => continue,
+                View::All => tx.sources_of_kind(workspace, kind, page).await?,
+                View::Listed => tx.listed_sources(workspace, kind, &member.id, page).await?,
+            });
+        }
+        // Each kind gave its next page; together they begin with the next page of all.
+        found.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
+        found.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX));
+        Ok(found)
+    }
+
+    /// Gives a source another name.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
+    pub async fn rename_source(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+        new_name: &str,
+    ) -> Result<Source, ControlError> {
+        let (tx, mut source) = self
+            .source_to_change(actor, workspace, id, Action::EditSource)
+            .await?;
+        let before = source_value(&source);
+        source.name = name(new_name, "name")?;
+        self.put_source(tx, actor, Deed::SourceRenamed, before, source)
+            .await
+    }
+
+    /// Deletes a source. Requests with its write key are from an unknown source from then on.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub async fn delete_source(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+    ) -> Result<(), ControlError> {
+        let (mut tx, source) = self
+            .source_to_change(actor, workspace, id, Action::EditSource)
+            .await?;
+        tx.delete_source(id).await?;
+        tx.forget_resource(id).await?;
+        let event = source_event(Deed::SourceDeleted, &source).removed(source_value(&source));
+        let write_key_digest = digest_text(&source.write_key.digest());
+        self.commit(tx, actor, &[Change::RemoveSource { write_key_digest }], event)
+            .await
+    }
+
+    /// Connects a source to an app, in place of the one it was connected to, if any.
+    ///
+    /// # Errors
+    /// [`Conflict::ScopeMissing`] when the app lacks the scope that the source's kind needs.
+    pub async fn connect(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+        app: &AppId,
+    ) -> Result<Source, ControlError> {
+        let (mut tx, mut source) = self
+            .source_to_change(actor, workspace, id, Action::ConnectSource)
+            .await?;
+        let before = source_value(&source);
+        let app = tx.app(workspace, app).await?;
+        let app = app.ok_or_else(|| ControlError::invalid("app_id", "there is no such OAuth app here"))?;
+        let scope = source.kind.scope();
+        if !app.scopes.iter().any(|held| held.as_str() == scope) {
+            return Err(Conflict::ScopeMissing {
+                kind: source.kind.as_str(),
+                scope,
+            }
+            .into());
+        }
+        source.app = Some(app.id);
+        self.put_source(tx, actor, Deed::SourceConnected, before, source)
+            .await
+    }
+
+    /// Disconnects a source from its app. With enforcement not off, `force` is needed, since every request
+    /// to the source is denied then (or would be, with `observe`).
+    ///
+    /// # Errors
+    /// [`Conflict::Enforced`] without `force`.
+    pub async fn disconnect(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+        force: bool,
+    ) -> Result<Source, ControlError> {
+        let (tx, mut source) = self
+            .source_to_change(actor, workspace, id, Action::ConnectSource)
+            .await?;
+        if source.app.is_none() {
+            return Ok(source);
+        }
+        let before = source_value(&source);
+        if source.enforcement != Enforcement::Off && !force {
+            return Err(Conflict::Enforced.into());
+        }
+        source.app = None;
+        self.put_source(tx, actor, Deed::SourceDisconnected, before, source)
+            .await
+    }
+
+    /// Sets what enforcement does with a source's requests.
+    ///
+    /// # Errors
+    /// [`Conflict::NotConnected`] when it is to be on or observed and no app is connected.
+    pub async fn set_enforcement(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+        mode: Enforcement,
+    ) -> Result<Source, ControlError> {
+        let (tx, mut source) = self
+            .source_to_change(actor, workspace, id, Action::EnforceSource)
+            .await?;
+        let before = source_value(&source);
+        if mode != Enforcement::Off && source.app.is_none() {
+            return Err(Conflict::NotConnected.into());
+        }
+        source.enforcement = mode;
+        self.put_source(tx, actor, Deed::EnforcementChanged, before, source)
+            .await
+    }
+
+    async fn source_to_change(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+        action: Action,
+    ) -> Result<(WriteTx, Source), ControlError> {
+        // Whoever may not is refused before they can hold anybody up.
+        source_for(&mut self.store.read().await?, actor, workspace, id, action).await?;
+        let mut tx = self.change(actor).await?;
+        let source = source_for(&mut tx, actor, workspace, id, action).await?;
+        actor.expects(source.revision)?;
+        Ok((tx, source))
+    }
+
+    async fn put_source(
+        &self,
+        mut tx: WriteTx,
+        actor: &Actor,
+        deed: Deed,
+        before: serde_json::Value,
+        mut source: Source,
+    ) -> Result<Source, ControlError> {
+        let after = source_value(&source);
+        if after == before {
+            drop(tx);
+            // An earlier call may have been told that its change was not in force yet.
+            self.newest_in_force().await?;
+            return Ok(source);
+        }
+        source.revision += 1;
+        tx.update_source(&source).await?;
+        let event = source_event(deed, &source).changed(before, after);
+        self.commit(tx, actor, &[Change::PutSource(record(&source))], event)
+            .await?;
+        Ok(source)
+    }
+}
+
+/// Something done to a source.
+fn source_event(deed: Deed, source: &Source) -> Event {
+    Event::new(deed, &source.workspace, "source", &source.id, &source.name)
+}
+
+/// The source, if the actor may do this to it.
+async fn source_for(
+    tx: &mut ReadTx,
+    actor: &Actor,
+    workspace: &WorkspaceId,
+    id: &SourceId,
+    action: Action,
+) -> Result<Source, ControlError> {
+    actor.must(workspace, Action::ViewWorkspace)?;
+    let source = tx.source(workspace, id).await?;
+    let source = source.ok_or(ControlError::NotFound("source"))?;
+    actor.must_for(workspace, action, id, source.kind)?;
+    Ok(source)
+}
+
+fn new_write_key(kind: SourceKind, id: &SourceId) -> Result<WriteKey, ControlError> {
+    let text = match kind {
+        SourceKind::SourceFunction => {
+            let secret = ids::alphanumerics(FUNCTION_SECRET_CHARS)?;
+            zeroize::Zeroizing::new(STANDARD.encode(format!("{id}::{}", secret.as_str())))
+        }
+        _ => ids::alphanumerics(WRITE_KEY_CHARS)?,
+    };
+    WriteKey::parse(&text).map_err(|_| ControlError::Crypto("making a write key"))
+}
+
+/// What gateways are told of a source.
+fn record(source: &Source) -> SourceRecord {
+    SourceRecord {
+        id: source.id.as_str().to_owned(),
+        workspace: source.workspace.as_str().to_owned(),
+        write_key_digest: digest_text(&source.write_key.digest()),
+        enforcement: source.enforcement.as_str().to_owned(),
+        app: source.app.as_ref().map(|app| app.as_str().to_owned()),
+    }
+}

@@ -1,0 +1,125 @@
+//! What gateways counted, for whoever thinks of enforcing a source, and for the charts.
+
+use std::sync::{Arc, PoisonError};
+
+use crate::control::actor::Actor;
+use crate::control::error::ControlError;
+use crate::control::plane::Control;
+use crate::domain::ids::{SourceId, WorkspaceId};
+use crate::domain::role::Action;
+use crate::domain::time::UnixSeconds;
+use crate::feed::Publisher;
+use crate::report::{Report, Verdict};
+use crate::store::traffic::{SpanTraffic, Traffic};
+
+const HOUR_S: u64 = 3_600;
+const DAY_S: u64 = 24 * HOUR_S;
+
+/// A source's requests of late, by verdict, reason and client. The most frequent kind stands first.
+#[derive(Clone, Debug)]
+pub struct SourceTraffic {
+    pub hour: Vec<Traffic>,
+    pub day: Vec<Traffic>,
+}
+
+impl SourceTraffic {
+    /// Requests of the last day with this verdict.
+    #[must_use]
+    pub fn in_day(&self, verdict: Verdict) -> u64 {
+        sum(&self.day, verdict)
+    }
+
+    /// Requests of the last hour with this verdict.
+    #[must_use]
+    pub fn in_hour(&self, verdict: Verdict) -> u64 {
+        sum(&self.hour, verdict)
+    }
+
+    /// Whether the source was observed, and nothing would have been denied for a day.
+    #[must_use]
+    pub fn is_ready_to_enforce(&self) -> bool {
+        self.in_day(Verdict::Allow) > 0 && self.in_day(Verdict::WouldDeny) == 0
+    }
+}
+
+fn sum(traffic: &[Traffic], verdict: Verdict) -> u64 {
+    let alike = traffic.iter().filter(|kind| kind.verdict == verdict);
+    alike.fold(0, |sum, kind| sum.saturating_add(kind.requests))
+}
+
+/// What the bundled gateway last said of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GatewayState {
+    /// The policy version in force there; 0 before the first.
+    pub policy_version: u64,
+    /// When that policy was last confirmed as current.
+    pub confirmed_at: UnixSeconds,
+    /// When the gateway last reported.
+    pub heard_at: UnixSeconds,
+}
+
+impl Control {
+    /// A source's requests of the last hour and day. Counts are of whole spans of five minutes, and a gateway reports
+    /// every few seconds.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub async fn source_traffic(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        source: &SourceId,
+    ) -> Result<SourceTraffic, ControlError> {
+        // Whoever may view the source may see what it receives.
+        self.source(actor, workspace, source).await?;
+        let now = self.now();
+        let mut tx = self.store.read().await?;
+        Ok(SourceTraffic {
+            hour: tx.source_traffic(source, now, HOUR_S).await?,
+            day: tx.source_traffic(source, now, DAY_S).await?,
+        })
+    }
+
+    /// The requests of all of a workspace's sources over the last day, span by span.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] for who is no owner: others may not view all sources.
+    pub async fn workspace_traffic(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+    ) -> Result<Vec<SpanTraffic>, ControlError> {
+        actor.must(workspace, Action::ViewSource)?;
+        let now = self.now();
+        Ok(self.store.read().await?.workspace_traffic(workspace, now).await?)
+    }
+
+    /// What the bundled gateway last said of itself; none before it did, or where there is none.
+    #[must_use]
+    pub fn gateway_state(&self) -> Option<GatewayState> {
+        *self.gateway_state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one report.
+    async fn take_report(&self, report: Report) {
+        let now = self.now();
+        *self.gateway_state.write().unwrap_or_else(PoisonError::into_inner) = Some(GatewayState {
+            policy_version: report.policy_version,
+            confirmed_at: UnixSeconds(report.confirmed_at),
+            heard_at: now,
+        });
+        if report.counts.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.add_traffic(&report.counts, now).await {
+            self.background_failure(&error, "what the gateway counted could not be written down");
+        }
+    }
+}
+
+/// Takes one gateway's reports until it has ended.
+pub(crate) async fn take_reports(control: Arc<Control>, publisher: Publisher) {
+    while let Some(report) = publisher.next_report().await {
+        control.take_report(report).await;
+    }
+}

@@ -1,0 +1,264 @@
+//! Introspection (RFC 7662): an upstream asks whether a token is good, and what it says.
+//!
+//! The answer is that of the gateways: the same evaluator, on a policy of this one app as the store has it now.
+//! Who may not see a token is told that it is not active, as for one that does not exist.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
+use serde::Serialize;
+
+use super::client_proof::{ClientCredentials, read_form};
+use super::revoke::OwnToken;
+use crate::control::actor::Actor;
+use crate::control::error::{BadRequest, ControlError, TokenError, json};
+use crate::control::form::Form;
+use crate::control::plane::Control;
+use crate::control::rate_limits::ClientAddress;
+use crate::domain::access_token::VerifiedToken;
+use crate::domain::decide::decide;
+use crate::domain::decision::Decision;
+use crate::domain::facts::{
+    CredentialFact, RequestFacts, RouteFacts, SourceFact, UnknownSources, WithoutToken,
+};
+use crate::domain::ids::WorkspaceId;
+use crate::domain::jws::CompactJws;
+use crate::domain::policy::{Freshness, Policy, WhenStale};
+use crate::domain::role::Action;
+use crate::domain::scope::Scope;
+use crate::domain::time::UnixSeconds;
+use crate::snapshot;
+use crate::snapshot::{FORMAT, RevocationRecord, Snapshot, WorkspaceRecord};
+use crate::store::members::Member;
+
+/// Who asks.
+enum Caller {
+    /// An app sees the tokens of its workspace.
+    App(WorkspaceId),
+    /// A member sees those of the workspaces in which they may see OAuth apps.
+    Member(Box<Member>),
+}
+
+/// What is said of an active token (RFC 7662 section 2.2).
+#[derive(Serialize)]
+struct Active {
+    active: bool,
+    /// What the token may do now; a scope that its app no longer has is gone from it.
+    scope: String,
+    client_id: String,
+    sub: String,
+    aud: String,
+    iss: String,
+    exp: u64,
+    iat: u64,
+    jti: String,
+    token_type: &'static str,
+    workspace_id: String,
+}
+
+/// `POST /introspect`.
+pub(crate) async fn post(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    request: Request,
+) -> Response {
+    #[derive(Serialize)]
+    struct Inactive {
+        active: bool,
+    }
+    match answer(&control, from, request).await {
+        Ok(Some(active)) => json(StatusCode::OK, "application/json", &active),
+        Ok(None) => json(StatusCode::OK, "application/json", &Inactive { active: false }),
+        Err(error) => {
+            tracing::debug!(%error, "no introspection");
+            error.into_response()
+        }
+    }
+}
+
+async fn answer(
+    control: &Control,
+    from: ClientAddress,
+    request: Request,
+) -> Result<Option<Active>, TokenError> {
+    let bearer = bearer(request.headers())?;
+    let form = read_form(request).await?;
+    let token = form
+        .get("token")
+        .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
+    let caller = match bearer {
+        Some(api_token) => control.introspecting_member(from, &form, &api_token).await?,
+        None => {
+            let proved = async { control.prove(&ClientCredentials::of(&form)?, from).await };
+            let proved = proved.await.map_err(|error| control.slow_down(from, error))?;
+            Caller::App(proved.prover.app.workspace.clone())
+        }
+    };
+    let Some(own) = control.own_token(token) else {
+        return Ok(None);
+    };
+    if !control.sees(&caller, &own.workspace).await? {
+        return Ok(None);
+    }
+    Ok(control.active(token, &own).await?)
+}
+
+/// The bearer token in the headers, if there is an `Authorization` header.
+fn bearer(headers: &HeaderMap) -> Result<Option<zeroize::Zeroizing<String>>, TokenError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let value = value.to_str().map_err(|_| TokenError::Bearer)?;
+            match value.split_once(' ') {
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                    Ok(Some(token.trim().to_owned().into()))
+                }
+                _ => Err(TokenError::Bearer),
+            }
+        }
+        (Some(_), Some(_)) => Err(TokenError::Request(
+            "there is more than one Authorization header".to_owned(),
+        )),
+    }
+}
+
+impl Control {
+    async fn introspecting_member(
+        &self,
+        from: ClientAddress,
+        form: &Form,
+        api_token: &str,
+    ) -> Result<Caller, TokenError> {
+        if form.get("client_assertion").is_some() {
+            return Err(TokenError::Request(
+                "send an API token or a client_assertion, not both".to_owned(),
+            ));
+        }
+        match self.authenticate(api_token).await {
+            Ok(member) => {
+                self.limits.management_request(&member.account)?;
+                Ok(Caller::Member(Box::new(member)))
+            }
+            Err(ControlError::Unauthenticated) => {
+                self.limits.failed_authentication(from)?;
+                Err(TokenError::Bearer)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn sees(&self, caller: &Caller, workspace: &WorkspaceId) -> Result<bool, ControlError> {
+        let member = match caller {
+            Caller::App(own) => return Ok(own == workspace),
+            Caller::Member(member) if member.workspace == *workspace => Member::clone(member),
+            Caller::Member(member) => match self.membership(workspace, &member.account).await {
+                Ok(member) => member,
+                Err(ControlError::NotFound(_)) => return Ok(false),
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Actor::member(member, None)
+            .must(workspace, Action::ViewApp)
+            .is_ok())
+    }
+
+    /// What the token says, if gateways take it now.
+    async fn active(&self, token: &str, own: &OwnToken) -> Result<Option<Active>, ControlError> {
+        let now = self.now();
+        let Some(policy) = self.policy_for(own, now).await? else {
+            return Ok(None);
+        };
+        let Ok(verified) = VerifiedToken::verify(token, &policy) else {
+            return Ok(None);
+        };
+        let scopes: Vec<&str> = verified
+            .scopes()
+            .iter()
+            .filter(|scope| is_permitted(&policy, &verified, scope, now))
+            .map(Scope::as_str)
+            .collect();
+        // Gateways allow for a clock that is behind; here both moments are ours.
+        if scopes.is_empty() || own.expires_at <= now {
+            return Ok(None);
+        }
+        Ok(active(token, own, self.issuer(), scopes.join(" ")))
+    }
+
+    /// A policy of the token's app alone.
+    async fn policy_for(&self, own: &OwnToken, now: UnixSeconds) -> Result<Option<Policy>, ControlError> {
+        let mut tx = self.store.read().await?;
+        let Some(app) = tx.app(&own.workspace, &own.app).await? else {
+            return Ok(None);
+        };
+        let keys = tx.app_keys(&own.app).await?;
+        let mut revocations = Vec::new();
+        if tx.is_revoked(self.issuer(), &own.token_id).await? {
+            revocations.push(RevocationRecord {
+                issuer: self.issuer().to_owned(),
+                token_id: own.token_id.clone(),
+                expires_at: own.over_at().0,
+            });
+        }
+        let snapshot = Snapshot {
+            format: FORMAT,
+            version: tx.policy_version().await?,
+            issued_at: now.0,
+            issuer: Some(self.issuer_in(&mut tx, now).await?),
+            apps: vec![self.app_record(&app, &keys)],
+            workspaces: vec![WorkspaceRecord {
+                id: own.workspace.as_str().to_owned(),
+                not_issued_before: tx.workspace_moment(&own.workspace).await?.0,
+            }],
+            sources: Vec::new(),
+            revocations,
+        };
+        let freshness = Freshness {
+            max_age_s: u64::MAX,
+            when_stale: WhenStale::Allow,
+        };
+        let policy = snapshot::compile(&snapshot, &[], freshness);
+        Ok(Some(
+            policy.map_err(|_| crate::store::StoreError::Damaged("apps"))?,
+        ))
+    }
+}
+
+fn is_permitted(policy: &Policy, token: &VerifiedToken, scope: &Scope, now: UnixSeconds) -> bool {
+    let facts = RequestFacts {
+        route: RouteFacts {
+            scope,
+            unknown_sources: UnknownSources::Deny,
+            without_token: WithoutToken::Deny,
+        },
+        source: SourceFact::ByToken,
+        credential: CredentialFact::Verified(token),
+    };
+    matches!(decide(policy, &facts, now), Decision::Allow(_))
+}
+
+fn active(token: &str, own: &OwnToken, issuer: &str, scope: String) -> Option<Active> {
+    let jws = CompactJws::parse(token).ok()?;
+    let claims = jws.unverified_claims().ok()?;
+    Some(Active {
+        active: true,
+        scope,
+        client_id: own.app.as_str().to_owned(),
+        sub: claims.text("sub").ok()?.to_owned(),
+        aud: claims.texts("aud").ok()?.join(" "),
+        iss: issuer.to_owned(),
+        exp: own.expires_at.0,
+        iat: claims.integer("iat").ok()?,
+        jti: own.token_id.clone(),
+        token_type: "Bearer",
+        workspace_id: own.workspace.as_str().to_owned(),
+    })
+}
+
+/// Any other method on the paths of `/revoke` and `/introspect`.
+pub(crate) async fn wrong_method() -> TokenError {
+    TokenError::Unreadable(BadRequest::Method)
+}

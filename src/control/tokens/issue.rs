@@ -1,0 +1,150 @@
+//! The token endpoint: client assertion in, access token out (RFC 6749 section 4.4, RFC 7523, RFC 9068).
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::client_proof::{ClientCredentials, Proved, check_no_authorization, read_form};
+use crate::control::error::{BadRequest, TokenError, json};
+use crate::control::ids;
+use crate::control::plane::Control;
+use crate::control::rate_limits::ClientAddress;
+use crate::domain::access_token::AccessTokenClaims;
+use crate::domain::issue::issue;
+use crate::domain::scope::ScopeSet;
+use crate::store::issued::IssuedKey;
+
+const GRANT_TYPE: &str = "client_credentials";
+
+/// A token response (RFC 6749 section 5.1). `expires_in` is a number: SDKs need it so.
+#[derive(Serialize)]
+pub struct TokenResponse {
+    pub access_token: String,
+    pub expires_in: u64,
+    pub token_type: &'static str,
+    pub scope: String,
+}
+
+/// The claims as they stand in the token (RFC 9068 section 2.2).
+#[derive(Serialize)]
+struct Claims<'a> {
+    iss: &'a str,
+    sub: &'a str,
+    client_id: &'a str,
+    aud: &'a str,
+    iat: u64,
+    exp: u64,
+    jti: &'a str,
+    scope: String,
+    workspace_id: &'a str,
+    client_key_id: &'a str,
+}
+
+impl<'a> From<&'a AccessTokenClaims> for Claims<'a> {
+    fn from(claims: &'a AccessTokenClaims) -> Self {
+        Self {
+            iss: &claims.issuer,
+            sub: claims.app.as_str(),
+            client_id: claims.app.as_str(),
+            aud: &claims.audience,
+            iat: claims.issued_at.0,
+            exp: claims.expires_at.0,
+            jti: &claims.token_id,
+            scope: claims.scopes.to_string(),
+            workspace_id: claims.workspace.as_str(),
+            client_key_id: claims.client_key.as_str(),
+        }
+    }
+}
+
+/// `POST /token` and `POST //token`.
+pub(crate) async fn post(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    request: Request,
+) -> Response {
+    match answer(&control, from, request).await {
+        Ok(token) => {
+            control.count_token("ok");
+            let mut response = json(StatusCode::OK, "application/json", &token);
+            response
+                .headers_mut()
+                .insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+            response
+        }
+        Err(error) => {
+            control.count_token(error.status().1);
+            tracing::debug!(%error, "no token issued");
+            error.into_response()
+        }
+    }
+}
+
+/// Any other method on the token endpoint's paths.
+pub(crate) async fn wrong_method() -> TokenError {
+    TokenError::Unreadable(BadRequest::Method)
+}
+
+async fn answer(
+    control: &Control,
+    from: ClientAddress,
+    request: Request,
+) -> Result<TokenResponse, TokenError> {
+    let proved = proved(control, from, request).await;
+    let (proved, scopes) = proved.map_err(|error| control.slow_down(from, error))?;
+    control.issue_token(&proved, &scopes)
+}
+
+/// Reads a request and proves who sent it.
+async fn proved(
+    control: &Control,
+    from: ClientAddress,
+    request: Request,
+) -> Result<(Proved, ScopeSet), TokenError> {
+    check_no_authorization(request.headers())?;
+    let form = read_form(request).await?;
+    match form.get("grant_type") {
+        Some(GRANT_TYPE) => {}
+        Some(_) => return Err(TokenError::GrantType),
+        None => {
+            return Err(TokenError::Request(
+                "the parameter grant_type is missing".to_owned(),
+            ));
+        }
+    }
+    let credentials = ClientCredentials::of(&form)?;
+    let scopes = ScopeSet::parse(form.get("scope").unwrap_or_default())?;
+    Ok((control.prove(&credentials, from).await?, scopes))
+}
+
+impl Control {
+    /// Issues a token to an app that proved itself.
+    fn issue_token(&self, proved: &Proved, requested: &ScopeSet) -> Result<TokenResponse, TokenError> {
+        let now = self.now();
+        let app = &proved.prover.app;
+        let token_id = ids::token_id(&app.id, now.plus(app.token_lifetime.seconds()))?;
+        let claims = issue(&self.identity, app, &proved.assertion, requested, token_id, now)?;
+        let keys = self.keys.load();
+        let signing_key = keys.active(now);
+        let access_token = signing_key.sign(&Claims::from(&claims))?;
+        self.uses.note_app_key(&claims.client_key, now);
+        self.uses.note_issued(IssuedKey::new(
+            &claims.app,
+            &claims.client_key,
+            signing_key.verifying().id(),
+            now,
+            claims.expires_at,
+        ));
+        tracing::debug!(app.id = %claims.app, key.id = %claims.client_key, "token issued");
+        Ok(TokenResponse {
+            access_token,
+            expires_in: claims.expires_at.since(now),
+            token_type: "Bearer",
+            scope: claims.scopes.to_string(),
+        })
+    }
+}

@@ -1,0 +1,10 @@
+//! Access tokens: issuing, introspection, revocation, and tokens found in public.
+
+pub(crate) mod client_cache;
+pub(crate) mod client_proof;
+pub(crate) mod github;
+pub(crate) mod introspect;
+pub(crate) mod issue;
+pub(crate) mod leaked;
+pub(crate) mod revoke;
+pub(crate) mod usage;

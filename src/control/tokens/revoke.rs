@@ -1,0 +1,484 @@
+//! Revocation: of one token by itself or by its id, and of all tokens of a key, an app or a workspace.
+//!
+//! A single token becomes an entry, which ends when the token does. All tokens of something become one moment:
+//! what was issued before it is over. Tokens say the second they were issued in, so the moment is the second
+//! after the revocation; a token issued later in that same second says that it was issued then (see
+//! [`crate::domain::issue`]), and lives. Where that has happened already, the moment is one second later still. The
+//! clocks of several control planes must agree on the second.
+//!
+//! So each further revocation of the same second puts the moment one second farther ahead, and with it what new
+//! tokens say of their issue. Gateways allow for a few seconds. Past [`Ahead`], whoever asks has to wait.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::client_proof::{ClientCredentials, check_no_authorization, read_form};
+use crate::control::actor::{Actor, Who};
+use crate::control::apps::app::{AppDetails, app_event, details};
+use crate::control::audit_event::{Deed, Event};
+use crate::control::conflict::Conflict;
+use crate::control::error::{ControlError, TokenError};
+use crate::control::plane::Control;
+use crate::control::rate_limits::{ClientAddress, Wait};
+use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
+use crate::domain::ids::{AppId, KeyId, WorkspaceId};
+use crate::domain::jws::CompactJws;
+use crate::domain::role::Action;
+use crate::domain::time::UnixSeconds;
+use crate::domain::token_id;
+use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord, WorkspaceRecord};
+use crate::store::WriteTx;
+use crate::store::directory::App;
+use crate::store::revocation::{Proof, Revocation};
+
+/// Live revocations that every app may have, however few tokens it was issued. How many it was issued is known only
+/// a few seconds later.
+const REVOKED_IDS_MIN: u64 = 1_000;
+
+/// What stands before a token in a request (RFC 6750 section 2.1).
+const BEARER: &str = "Bearer ";
+
+/// How far ahead of now the latest moment may lie for a further one to be set behind it: farther the more is ended, so
+/// that nobody holds up who ends more than they do. A token then says at most four seconds too late a moment of
+/// its issue, which is within what gateways allow for.
+#[derive(Clone, Copy)]
+enum Ahead {
+    Key,
+    App,
+    Workspace,
+}
+
+impl Ahead {
+    const fn seconds(self) -> u64 {
+        match self {
+            Self::Key => 1,
+            Self::App => 2,
+            Self::Workspace => 3,
+        }
+    }
+}
+
+/// What has become of a token that was to be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// It is not accepted any more, by this call or an earlier one.
+    Now { expires_at: UnixSeconds },
+    /// It had expired by itself; there was nothing to do.
+    Expired { expires_at: UnixSeconds },
+}
+
+/// What a token of ours says about itself.
+pub(crate) struct OwnToken {
+    pub app: AppId,
+    pub workspace: WorkspaceId,
+    pub token_id: String,
+    pub expires_at: UnixSeconds,
+    /// Unknown where the token itself was not at hand.
+    pub proof: Option<Proof>,
+}
+
+impl OwnToken {
+    /// When no gateway takes the token any more: one whose clock is behind does so for a little longer than the
+    /// token says.
+    pub fn over_at(&self) -> UnixSeconds {
+        self.expires_at.plus(OWN_LEEWAY_S)
+    }
+
+    /// The entry that ends the token.
+    pub fn revocation(&self, issuer: &str, now: UnixSeconds, reason: &'static str) -> Revocation {
+        Revocation {
+            issuer: issuer.to_owned(),
+            token_id: self.token_id.clone(),
+            expires_at: self.over_at(),
+            app: self.app.clone(),
+            proof: self.proof.clone(),
+            at: now,
+            reason,
+        }
+    }
+}
+
+/// A token as it was pasted: perhaps with the word before it that a request has, or broken into lines on the way.
+fn pasted(text: &str) -> Zeroizing<String> {
+    let text = text.trim_start();
+    let rest = match text.split_at_checked(BEARER.len()) {
+        Some((word, rest)) if word.eq_ignore_ascii_case(BEARER) => rest,
+        _ => text,
+    };
+    // Room for all of it, so that no part is left behind in memory that grew.
+    let mut token = Zeroizing::new(String::with_capacity(rest.len()));
+    token.extend(rest.chars().filter(|letter| !letter.is_ascii_whitespace()));
+    token
+}
+
+/// The latest moment at which tokens of an app, or of one of its keys, were ended.
+fn latest_moment(found: &AppDetails) -> UnixSeconds {
+    let of_keys = found.keys.iter().map(|key| key.not_issued_before);
+    of_keys.fold(found.app.not_issued_before, UnixSeconds::max)
+}
+
+/// What gateways are told of an entry.
+pub(crate) fn revoke_change(revocation: &Revocation) -> Change {
+    Change::Revoke(RevocationRecord {
+        issuer: revocation.issuer.clone(),
+        token_id: revocation.token_id.clone(),
+        expires_at: revocation.expires_at.0,
+    })
+}
+
+impl Control {
+    /// Revokes one access token of an app, given the complete token.
+    ///
+    /// # Errors
+    /// One and the same [`ControlError::Invalid`] for garbage, for a token that we did not sign and for one of
+    /// another app: nobody learns from it whether somebody else's token is genuine.
+    pub async fn revoke_token(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        token: &str,
+    ) -> Result<Revoked, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let found = self.app(actor, workspace, app).await?.app;
+        let token = self.pasted_token(workspace, token)?;
+        let token = token.filter(|token| token.app == *app);
+        let token = token.ok_or_else(|| {
+            let problem = "this is not an access token of this OAuth app; paste the complete token";
+            ControlError::invalid("token", problem)
+        })?;
+        self.end_token(actor, &found, &token, "revoked by a member").await
+    }
+
+    /// Revokes one access token of any app of a workspace, given the complete token.
+    ///
+    /// # Errors
+    /// As [`Control::revoke_token`].
+    pub async fn revoke_token_of_any_app(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        token: &str,
+    ) -> Result<Revoked, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let unknown = || {
+            let problem =
+                "this is not an access token of an OAuth app of this workspace; paste the complete token";
+            ControlError::invalid("token", problem)
+        };
+        let token = self.pasted_token(workspace, token)?.ok_or_else(unknown)?;
+        let found = match self.app_alone(actor, workspace, &token.app).await {
+            Err(ControlError::NotFound(_)) => return Err(unknown()),
+            found => found?,
+        };
+        self.end_token(actor, &found, &token, "revoked by a member").await
+    }
+
+    /// What a pasted token says about itself, if it is one of ours for the workspace.
+    fn pasted_token(&self, workspace: &WorkspaceId, token: &str) -> Result<Option<OwnToken>, ControlError> {
+        let token = pasted(token);
+        if token.is_empty() {
+            return Err(ControlError::invalid("token", "paste the token that is to end"));
+        }
+        let token = self.own_token(&token);
+        Ok(token.filter(|token| token.workspace == *workspace))
+    }
+
+    /// Revokes one access token of an app, given its id (`jti`).
+    ///
+    /// # Errors
+    /// One and the same [`ControlError::Invalid`] for every id that cannot be that of a token of this app,
+    /// [`Conflict::RevokedIds`] where the app has more revoked tokens than it was issued.
+    pub async fn revoke_token_id(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        token_id: &str,
+    ) -> Result<Revoked, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let found = self.app(actor, workspace, app).await?.app;
+        let token_id = token_id.trim();
+        let longest = crate::domain::time::TokenLifetime::ThirtyDays.seconds();
+        let latest = self.now().plus(longest + OWN_LEEWAY_S);
+        let expires_at = token_id::expiry(app, token_id).filter(|expires_at| *expires_at <= latest);
+        let expires_at = expires_at.ok_or_else(|| {
+            let problem =
+                "this is not the id of an access token of this OAuth app; it is the token's claim `jti`";
+            ControlError::invalid("jti", problem)
+        })?;
+        self.must_take_id(app, token_id).await?;
+        let token = OwnToken {
+            app: app.clone(),
+            workspace: workspace.clone(),
+            token_id: token_id.to_owned(),
+            expires_at,
+            proof: None,
+        };
+        self.end_token(actor, &found, &token, "revoked by a member").await
+    }
+
+    /// Ends every token of an app that was issued before the moment, or until now.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for a moment that is still to come, [`ControlError::TooMany`] where it was asked
+    /// for several times in this second already, [`ControlError::NotFound`].
+    pub async fn revoke_app_tokens(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        issued_before: Option<UnixSeconds>,
+    ) -> Result<UnixSeconds, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let mut tx = self.change(actor).await?;
+        let mut found = details(&mut tx, actor, workspace, app).await?;
+        let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
+        let moment = self
+            .end_of_tokens(issued_before, latest, Ahead::App)?
+            .max(found.app.not_issued_before);
+        let before = std::mem::replace(&mut found.app.not_issued_before, moment);
+        if moment == before {
+            return self.ended_before(tx, moment).await;
+        }
+        tx.note_moment(workspace, moment).await?;
+        let event = app_event(Deed::AppTokensRevoked, &found.app).changed(
+            json!({"issued_before": before.0}),
+            json!({"issued_before": moment.0}),
+        );
+        self.put_app(tx, actor, &mut found, event).await?;
+        Ok(moment)
+    }
+
+    /// Ends every token that a key of an app proved before the moment, or until now. The key stays.
+    ///
+    /// # Errors
+    /// As [`Control::revoke_app_tokens`].
+    pub async fn revoke_key_tokens(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        app: &AppId,
+        key: &KeyId,
+        issued_before: Option<UnixSeconds>,
+    ) -> Result<UnixSeconds, ControlError> {
+        actor.must(workspace, Action::EditApp)?;
+        let mut tx = self.change(actor).await?;
+        let mut found = details(&mut tx, actor, workspace, app).await?;
+        let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
+        let held = found.keys.iter_mut().find(|held| held.id == *key);
+        let held = held.ok_or(ControlError::NotFound("public key"))?;
+        let moment = self
+            .end_of_tokens(issued_before, latest, Ahead::Key)?
+            .max(held.not_issued_before);
+        let before = std::mem::replace(&mut held.not_issued_before, moment);
+        if moment == before {
+            return self.ended_before(tx, moment).await;
+        }
+        tx.end_tokens_of_key(key, moment).await?;
+        tx.note_moment(workspace, moment).await?;
+        let event = app_event(Deed::KeyTokensRevoked, &found.app).changed(
+            json!({"key_id": null, "issued_before": before.0}),
+            json!({"key_id": key.as_str(), "issued_before": moment.0}),
+        );
+        self.put_app(tx, actor, &mut found, event).await?;
+        Ok(moment)
+    }
+
+    /// Ends every token of every app of a workspace that was issued before the moment, or until now.
+    ///
+    /// # Errors
+    /// As [`Control::revoke_app_tokens`].
+    pub async fn revoke_workspace_tokens(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        issued_before: Option<UnixSeconds>,
+    ) -> Result<UnixSeconds, ControlError> {
+        actor.must(workspace, Action::EditWorkspace)?;
+        let mut tx = self.change(actor).await?;
+        let found = tx
+            .workspace(workspace)
+            .await?
+            .ok_or(ControlError::NotFound("workspace"))?;
+        let before = tx.workspace_moment(workspace).await?;
+        let latest = tx.latest_moment_in(workspace).await?.max(before);
+        let moment = self
+            .end_of_tokens(issued_before, latest, Ahead::Workspace)?
+            .max(before);
+        if moment == before {
+            return self.ended_before(tx, moment).await;
+        }
+        tx.end_tokens_of_workspace(workspace, moment).await?;
+        let record = WorkspaceRecord {
+            id: workspace.as_str().to_owned(),
+            not_issued_before: moment.0,
+        };
+        let event = Event::new(
+            Deed::WorkspaceTokensRevoked,
+            workspace,
+            "workspace",
+            workspace,
+            &found.name,
+        )
+        .changed(
+            json!({"issued_before": before.0}),
+            json!({"issued_before": moment.0}),
+        );
+        self.commit(tx, actor, &[Change::PutWorkspace(record)], event)
+            .await?;
+        Ok(moment)
+    }
+
+    /// The moment before which tokens end: the second after any in which one can have been issued. `latest` is the
+    /// latest moment that tokens were ended at before.
+    fn end_of_tokens(
+        &self,
+        issued_before: Option<UnixSeconds>,
+        latest: UnixSeconds,
+        ahead: Ahead,
+    ) -> Result<UnixSeconds, ControlError> {
+        let now = self.now();
+        match issued_before {
+            None => match latest.since(now.plus(ahead.seconds())) {
+                0 => Ok(now.max(latest).plus(1)),
+                seconds => Err(ControlError::TooMany(Wait::of_seconds(seconds))),
+            },
+            Some(moment) if moment <= now.plus(1) => Ok(moment),
+            Some(_) => Err(ControlError::invalid(
+                "issued_before",
+                "the moment is still to come; leave it out to end every token issued until now",
+            )),
+        }
+    }
+
+    /// Answers for tokens that an earlier call has ended already: nothing is written.
+    async fn ended_before(&self, tx: WriteTx, moment: UnixSeconds) -> Result<UnixSeconds, ControlError> {
+        drop(tx);
+        // The earlier call may have been told that its change was not in force yet.
+        self.newest_in_force().await?;
+        Ok(moment)
+    }
+
+    /// Refuses further ids of an app that has more revoked tokens than it was issued: anybody who may edit the app
+    /// can make up ids that its tokens could have. A token that is revoked already is no further one.
+    async fn must_take_id(&self, app: &AppId, token_id: &str) -> Result<(), ControlError> {
+        let (now, mut tx) = (self.now(), self.store.read().await?);
+        if !tx.has_revocations(app, REVOKED_IDS_MIN, now).await?
+            || tx.is_revoked(self.issuer(), token_id).await?
+        {
+            return Ok(());
+        }
+        let issued = tx.issued_tokens(app, now).await?;
+        if tx.has_revocations(app, issued.max(REVOKED_IDS_MIN), now).await? {
+            return Err(Conflict::RevokedIds.into());
+        }
+        Ok(())
+    }
+
+    /// Puts a token on the list, unless it has expired by itself.
+    async fn end_token(
+        &self,
+        actor: &Actor,
+        app: &App,
+        token: &OwnToken,
+        reason: &'static str,
+    ) -> Result<Revoked, ControlError> {
+        let now = self.now();
+        let expires_at = token.expires_at;
+        if token.over_at() <= now {
+            return Ok(Revoked::Expired { expires_at });
+        }
+        let revocation = token.revocation(self.issuer(), now, reason);
+        let mut tx = self.change(actor).await?;
+        if !tx.insert_revocation(&revocation).await? {
+            drop(tx);
+            // An earlier call may have been told that its change was not in force yet.
+            self.newest_in_force().await?;
+            return Ok(Revoked::Now { expires_at });
+        }
+        let event = app_event(Deed::TokenRevoked, app)
+            .made(json!({"jti": revocation.token_id, "expires_at": expires_at.0}));
+        self.commit(tx, actor, &[revoke_change(&revocation)], event)
+            .await?;
+        Ok(Revoked::Now { expires_at })
+    }
+
+    /// What a token says about itself, if one of our keys signed it.
+    pub(crate) fn own_token(&self, token: &str) -> Option<OwnToken> {
+        let jws = CompactJws::parse(token).ok()?;
+        if !self.keys.load().signed(&jws, self.now()) {
+            return None;
+        }
+        let claims = jws.unverified_claims().ok()?;
+        let token_id = claims.text("jti").ok()?;
+        let plain = (1..=TOKEN_ID_BYTES_MAX).contains(&token_id.len());
+        (plain && claims.text("iss") == Ok(self.issuer())).then_some(())?;
+        let proof = || {
+            Some(Proof {
+                key: KeyId::parse(claims.text("client_key_id").ok()?).ok()?,
+                issued_at: UnixSeconds(claims.integer("iat").ok()?),
+            })
+        };
+        Some(OwnToken {
+            app: AppId::parse(claims.text("client_id").ok()?).ok()?,
+            workspace: WorkspaceId::parse(claims.text("workspace_id").ok()?).ok()?,
+            token_id: token_id.to_owned(),
+            expires_at: UnixSeconds(claims.integer("exp").ok()?),
+            proof: proof(),
+        })
+    }
+}
+
+/// `POST /revoke` (RFC 7009): an app revokes a token of its own.
+pub(crate) async fn post(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    request: Request,
+) -> Response {
+    let answer = revoke_own(&control, from, request).await;
+    match answer.map_err(|error| control.slow_down(from, error)) {
+        Ok(()) => (
+            StatusCode::OK,
+            [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::debug!(%error, "no token revoked");
+            error.into_response()
+        }
+    }
+}
+
+/// RFC 7009 section 2.2: a token that is unknown, over, or another client's is answered like one that was revoked,
+/// and left as it is.
+async fn revoke_own(control: &Control, from: ClientAddress, request: Request) -> Result<(), TokenError> {
+    check_no_authorization(request.headers())?;
+    let form = read_form(request).await?;
+    let token = form
+        .get("token")
+        .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
+    let proved = control.prove(&ClientCredentials::of(&form)?, from).await?;
+    let own = &proved.prover.app;
+    let Some(token) = control.own_token(token).filter(|token| token.app == own.id) else {
+        return Ok(());
+    };
+    let Some(app) = control.store.read().await?.app(&own.workspace, &own.id).await? else {
+        return Ok(());
+    };
+    let actor = Actor {
+        who: Who::App(own.id.clone()),
+        from: Some(from.0),
+        ..Actor::system("revoke")
+    };
+    control
+        .end_token(&actor, &app, &token, "revoked by the app")
+        .await?;
+    Ok(())
+}

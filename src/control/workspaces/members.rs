@@ -1,0 +1,419 @@
+//! Members of workspaces, and what each of them is granted.
+
+use std::collections::HashSet;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::workspace::workspace_event;
+use crate::control::accounts::passwords;
+use crate::control::accounts::passwords::Asker;
+use crate::control::actor::Actor;
+use crate::control::apps::app::name;
+use crate::control::audit_event::{Deed, Event, grants_value};
+use crate::control::conflict::Conflict;
+use crate::control::error::ControlError;
+use crate::control::plane::Control;
+use crate::domain::ids::{AccountId, MemberId, SourceId, WorkspaceId};
+use crate::domain::name::{composed, is_deceptive};
+use crate::domain::role::{Action, Assigned, Grant, Grants, LISTED_MAX, Role};
+use crate::domain::source_kind::SourceKind;
+use crate::store::directory::{Page, Workspace};
+use crate::store::members::{Account, Member};
+use crate::store::{ReadTx, WriteTx};
+
+/// The longest e-mail address, in bytes.
+const EMAIL_BYTES_MAX: usize = 254;
+
+/// A role as it is asked for, with what it is for.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewGrant {
+    #[schemars(extend("enum" = ["workspace_owner", "workspace_member", "source_admin", "source_read_only", "function_admin", "function_read_only"]))]
+    pub role: String,
+    /// For the roles on sources and functions, and for no other: `"all"`, or the ids of some.
+    #[serde(default)]
+    pub resources: Option<NewResources>,
+}
+
+/// What a role is for, as it is asked for.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum NewResources {
+    Word(String),
+    Listed(Vec<String>),
+}
+
+impl Control {
+    /// One page of a workspace's members, joined or only invited.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] for who is no owner.
+    pub async fn members(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<Member>, ControlError> {
+        actor.must(workspace, Action::ManageMembers)?;
+        Ok(self.store.read().await?.members(workspace, page).await?)
+    }
+
+    /// One member. Everybody may see their own membership.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], or [`ControlError::Forbidden`] for who is no owner.
+    pub async fn member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &MemberId,
+    ) -> Result<Member, ControlError> {
+        if actor.as_member().is_none_or(|own| own.id != *id) {
+            actor.must(workspace, Action::ManageMembers)?;
+        }
+        member_in(&mut self.store.read().await?, workspace, id).await
+    }
+
+    /// Replaces what a member is granted.
+    ///
+    /// # Errors
+    /// [`Conflict::LastOwner`] where nobody else would own the workspace, [`ControlError::Invalid`] for roles
+    /// that cannot be taken.
+    pub async fn update_member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &MemberId,
+        roles: &[NewGrant],
+    ) -> Result<Member, ControlError> {
+        actor.must(workspace, Action::ManageMembers)?;
+        // What cannot be taken is refused before it can hold anybody up.
+        grants(&mut self.store.read().await?, workspace, roles).await?;
+        let mut tx = self.change(actor).await?;
+        let mut member = member_in(&mut tx, workspace, id).await?;
+        actor.expects(member.revision)?;
+        let before = json!({"roles": grants_value(&member.grants)});
+        let grants = grants(&mut tx, workspace, roles).await?;
+        if grants == member.grants {
+            return Ok(member);
+        }
+        if !grants.is_owner() {
+            keep_an_owner(&mut tx, &member).await?;
+        }
+        tx.update_grants(id, &grants).await?;
+        member.grants = grants;
+        member.revision += 1;
+        let after = json!({"roles": grants_value(&member.grants)});
+        let event = member_event(Deed::MemberChanged, &member).changed(before, after);
+        self.commit(tx, actor, &[], event).await?;
+        Ok(member)
+    }
+
+    /// Removes a member, or withdraws an invitation. The API tokens of the membership end, and the person's
+    /// sessions open nothing of the workspace from then on; what they are elsewhere is not this workspace's to end.
+    ///
+    /// # Errors
+    /// [`Conflict::LastOwner`] where nobody else would own the workspace.
+    pub async fn remove_member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &MemberId,
+    ) -> Result<(), ControlError> {
+        actor.must(workspace, Action::ManageMembers)?;
+        let mut tx = self.change(actor).await?;
+        let member = member_in(&mut tx, workspace, id).await?;
+        actor.expects(member.revision)?;
+        keep_an_owner(&mut tx, &member).await?;
+        tx.delete_member(id).await?;
+        let event = member_event(Deed::MemberRemoved, &member).removed(member_value(&member));
+        self.commit(tx, actor, &[], event).await
+    }
+
+    /// Makes an owner of a workspace who need not be invited: what begins a workspace.
+    ///
+    /// # Errors
+    /// As [`Control::create_member`].
+    pub async fn create_owner(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        email: &str,
+    ) -> Result<Member, ControlError> {
+        let owner = NewGrant {
+            role: Role::WorkspaceOwner.as_str().to_owned(),
+            resources: None,
+        };
+        self.create_member(actor, workspace, email, &[owner]).await
+    }
+
+    /// Makes a member who need not be invited.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for a text that is no e-mail address or roles that cannot be taken,
+    /// [`Conflict::MemberExists`], [`ControlError::NotFound`] for the workspace, or [`ControlError::OperatorOnly`].
+    pub async fn create_member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        email: &str,
+        roles: &[NewGrant],
+    ) -> Result<Member, ControlError> {
+        actor.must_be_system()?;
+        let mut tx = self.change(actor).await?;
+        let mut member = self.new_member(&mut tx, workspace, email, roles).await?;
+        member.joined_at = Some(member.created_at);
+        tx.insert_member(&member).await?;
+        let event = member_event(Deed::MemberAdded, &member).made(member_value(&member));
+        self.commit(tx, actor, &[], event).await?;
+        Ok(member)
+    }
+
+    /// A member to be inserted, not joined yet. The person is inserted already where they are new.
+    pub(crate) async fn new_member(
+        &self,
+        tx: &mut WriteTx,
+        workspace: &WorkspaceId,
+        email: &str,
+        roles: &[NewGrant],
+    ) -> Result<Member, ControlError> {
+        let now = self.now();
+        let email = email_address(email)?;
+        tx.workspace(workspace)
+            .await?
+            .ok_or(ControlError::NotFound("workspace"))?;
+        let grants = grants(tx, workspace, roles).await?;
+        let account = self.account(tx, email).await?;
+        if tx.has_member(workspace, &account.id).await? {
+            return Err(Conflict::MemberExists.into());
+        }
+        Ok(Member {
+            id: self.ids.make("mem", MemberId::parse, now)?,
+            workspace: workspace.clone(),
+            account: account.id,
+            email: account.email,
+            grants,
+            revision: 1,
+            created_at: now,
+            joined_at: None,
+        })
+    }
+
+    /// Makes the first workspace and its owner, on a store that nobody has joined yet.
+    ///
+    /// # Errors
+    /// [`Conflict::NotEmpty`] where somebody has, [`ControlError::Invalid`] for an address, a name or a password
+    /// that cannot be taken, [`ControlError::OperatorOnly`].
+    pub async fn create_first_owner(
+        &self,
+        actor: &Actor,
+        email: &str,
+        workspace_name: &str,
+        password: &str,
+    ) -> Result<(Workspace, Member), ControlError> {
+        actor.must_be_system()?;
+        let now = self.now();
+        let email = email_address(email)?;
+        let workspace = Workspace {
+            id: self.ids.make("ws", WorkspaceId::parse, now)?,
+            name: name(workspace_name, "workspace")?,
+            revision: 1,
+            created_at: now,
+        };
+        let password = passwords::chosen(password, &email)?;
+        let turn = self.hashing.turn(Asker::Operator).await?;
+        let hash = self.hashing.hash(turn, password).await?;
+        let mut tx = self.store.write().await?;
+        if !tx.is_without_members().await? {
+            return Err(Conflict::NotEmpty.into());
+        }
+        let account = self.account(&mut tx, email).await?;
+        let member = Member {
+            id: self.ids.make("mem", MemberId::parse, now)?,
+            workspace: workspace.id.clone(),
+            account: account.id,
+            email: account.email,
+            grants: Grants::owner(),
+            revision: 1,
+            created_at: now,
+            joined_at: Some(now),
+        };
+        tx.insert_workspace(&workspace).await?;
+        tx.insert_member(&member).await?;
+        tx.set_password_hash(&member.account, &hash).await?;
+        let made = workspace_event(Deed::WorkspaceCreated, &workspace)
+            .made(json!({"name": workspace.name.as_str()}));
+        self.append_audit(&mut tx, actor, made).await?;
+        let event = member_event(Deed::MemberAdded, &member).made(member_value(&member));
+        self.commit(tx, actor, &[], event).await?;
+        Ok((workspace, member))
+    }
+
+    /// Whether nobody could sign in: nobody has joined any workspace.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub async fn is_without_members(&self) -> Result<bool, ControlError> {
+        Ok(self.store.read().await?.is_without_members().await?)
+    }
+
+    /// The person with this address, who may be new to this server.
+    pub(crate) async fn account(&self, tx: &mut WriteTx, email: String) -> Result<Account, ControlError> {
+        if let Some(account) = tx.account_with_email(&email).await? {
+            return Ok(account);
+        }
+        let now = self.now();
+        let account = Account {
+            id: self.ids.make("acc", AccountId::parse, now)?,
+            email,
+            created_at: now,
+        };
+        tx.insert_account(&account).await?;
+        Ok(account)
+    }
+
+    /// The person's membership of a workspace. Where there is none, the workspace does not exist for them.
+    pub(crate) async fn membership(
+        &self,
+        workspace: &WorkspaceId,
+        account: &AccountId,
+    ) -> Result<Member, ControlError> {
+        let mut tx = self.store.read().await?;
+        tx.membership(workspace, account)
+            .await?
+            .ok_or(ControlError::NotFound("workspace"))
+    }
+}
+
+/// The member, joined or only invited.
+pub(crate) async fn member_in(
+    tx: &mut ReadTx,
+    workspace: &WorkspaceId,
+    id: &MemberId,
+) -> Result<Member, ControlError> {
+    let found = tx.member(workspace, id).await?;
+    found.ok_or(ControlError::NotFound("member"))
+}
+
+/// Refuses to take the owner's role from the last one who has it.
+async fn keep_an_owner(tx: &mut ReadTx, member: &Member) -> Result<(), ControlError> {
+    let owns = member.joined_at.is_some() && member.grants.is_owner();
+    if owns && tx.owners_but(&member.workspace, &member.id).await? == 0 {
+        return Err(Conflict::LastOwner.into());
+    }
+    Ok(())
+}
+
+/// Something done to a membership.
+pub(crate) fn member_event(deed: Deed, member: &Member) -> Event {
+    Event::new(deed, &member.workspace, "member", &member.id, &member.email)
+}
+
+/// A membership as the trail shows it.
+pub(crate) fn member_value(member: &Member) -> serde_json::Value {
+    json!({"email": member.email, "roles": grants_value(&member.grants)})
+}
+
+/// Roles as they are asked for, checked: each at most once, what they are for known here.
+pub(crate) async fn grants(
+    tx: &mut ReadTx,
+    workspace: &WorkspaceId,
+    roles: &[NewGrant],
+) -> Result<Grants, ControlError> {
+    if roles.is_empty() {
+        return Err(ControlError::invalid("roles", "name at least one role"));
+    }
+    let mut grants = Vec::with_capacity(roles.len().min(Role::ALL.len()));
+    for (at, new) in roles.iter().enumerate() {
+        let field = format!("roles[{at}]");
+        let role = Role::parse(&new.role).ok_or_else(|| {
+            let names = Role::ALL.map(Role::as_str).join(", ");
+            ControlError::invalid(format!("{field}.role"), format!("a role is one of {names}"))
+        })?;
+        if grants.iter().any(|held: &Grant| held.role == role) {
+            let problem = "the role is named twice; list its resources together";
+            return Err(ControlError::invalid(format!("{field}.role"), problem));
+        }
+        let resources = assigned(tx, workspace, role, new.resources.as_ref(), &field).await?;
+        grants.push(Grant { role, resources });
+    }
+    Ok(grants.into_iter().collect())
+}
+
+async fn assigned(
+    tx: &mut ReadTx,
+    workspace: &WorkspaceId,
+    role: Role,
+    resources: Option<&NewResources>,
+    field: &str,
+) -> Result<Assigned, ControlError> {
+    let refused = |problem: String| ControlError::invalid(format!("{field}.resources"), problem);
+    match resources {
+        None if role.is_for_sources() => Err(refused(
+            "say what the role is for: \"all\", or a list of ids".to_owned(),
+        )),
+        None => Ok(Assigned::All),
+        Some(_) if !role.is_for_sources() => Err(refused(
+            "this role is for the whole workspace; leave the resources out".to_owned(),
+        )),
+        Some(NewResources::Word(word)) if word == "all" => Ok(Assigned::All),
+        Some(NewResources::Word(_)) => Err(refused("this is neither \"all\" nor a list of ids".to_owned())),
+        Some(NewResources::Listed(texts)) => {
+            let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            texts.sort_unstable();
+            texts.dedup();
+            if texts.is_empty() || texts.len() > LISTED_MAX {
+                return Err(refused(format!("list 1 to {LISTED_MAX} ids, or say \"all\"")));
+            }
+            let unknown = |text: &str| refused(not_reached(role, text));
+            let ids: Result<Vec<_>, _> = texts
+                .iter()
+                .map(|text| SourceId::parse(text).map_err(|_| unknown(text)))
+                .collect();
+            let ids = ids?;
+            let found = tx.kinds_of(workspace, &ids).await?;
+            let reached: HashSet<&SourceId> = found
+                .iter()
+                .filter(|(_, kind)| role.reaches(*kind))
+                .map(|(id, _)| id)
+                .collect();
+            match ids.iter().find(|id| !reached.contains(id)) {
+                Some(id) => Err(unknown(id.as_str())),
+                None => Ok(Assigned::Listed(ids)),
+            }
+        }
+    }
+}
+
+/// What was sent is shown back only as far as an id could go.
+fn not_reached(role: Role, text: &str) -> String {
+    let what = if role.reaches(SourceKind::SourceFunction) {
+        "source function"
+    } else {
+        "source"
+    };
+    let text: String = text.chars().filter(char::is_ascii_graphic).take(64).collect();
+    format!("there is no {what} `{text}` in this workspace")
+}
+
+/// An e-mail address as people are told apart by it: composed, in lower case.
+pub(crate) fn email_address(text: &str) -> Result<String, ControlError> {
+    let refused = || ControlError::invalid("email", "this is not an e-mail address");
+    if text.len() > EMAIL_BYTES_MAX * 4 {
+        return Err(refused());
+    }
+    let email = composed(&composed(text.trim()).to_lowercase());
+    let plain = email
+        .chars()
+        .all(|c| !c.is_whitespace() && !c.is_control() && !is_deceptive(c));
+    match email.rsplit_once('@') {
+        Some((local, domain))
+            if plain && !local.is_empty() && !domain.is_empty() && email.len() <= EMAIL_BYTES_MAX =>
+        {
+            Ok(email)
+        }
+        _ => Err(refused()),
+    }
+}

@@ -1,0 +1,4 @@
+//! Workspaces, and who belongs to them with which roles.
+
+pub(crate) mod members;
+pub(crate) mod workspace;

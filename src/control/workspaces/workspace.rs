@@ -1,0 +1,128 @@
+//! Workspaces: the tenants that own everything else.
+
+use serde_json::json;
+
+use crate::control::actor::{Actor, Who};
+use crate::control::apps::app::name;
+use crate::control::audit_event::{Deed, Event};
+use crate::control::error::ControlError;
+use crate::control::plane::Control;
+use crate::domain::ids::{MemberId, WorkspaceId};
+use crate::domain::role::{Action, Grants};
+use crate::store::directory::{Page, Workspace};
+use crate::store::members::Member;
+
+impl Control {
+    /// Makes a workspace. Its founder, an owner of another one, becomes its owner; where the server itself makes
+    /// it, it has no members yet (see [`Control::create_owner`]).
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::Forbidden`] for who owns no
+    /// workspace.
+    pub async fn create_workspace(&self, actor: &Actor, new_name: &str) -> Result<Workspace, ControlError> {
+        let founder = match &actor.who {
+            Who::Member(member) => {
+                actor.must(&member.workspace, Action::CreateWorkspace)?;
+                Some(member)
+            }
+            Who::System(_) => None,
+            Who::App(_) => return Err(ControlError::Forbidden(Action::CreateWorkspace)),
+        };
+        let now = self.now();
+        let workspace = Workspace {
+            id: self.ids.make("ws", WorkspaceId::parse, now)?,
+            name: name(new_name, "name")?,
+            revision: 1,
+            created_at: now,
+        };
+        let mut tx = self.change(actor).await?;
+        tx.insert_workspace(&workspace).await?;
+        if let Some(founder) = founder {
+            let owner = Member {
+                id: self.ids.make("mem", MemberId::parse, now)?,
+                workspace: workspace.id.clone(),
+                account: founder.account.clone(),
+                email: founder.email.clone(),
+                grants: Grants::owner(),
+                revision: 1,
+                created_at: now,
+                joined_at: Some(now),
+            };
+            tx.insert_member(&owner).await?;
+        }
+        let event = workspace_event(Deed::WorkspaceCreated, &workspace)
+            .made(json!({"name": workspace.name.as_str()}));
+        self.commit(tx, actor, &[], event).await?;
+        Ok(workspace)
+    }
+
+    /// One workspace.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub async fn workspace(&self, actor: &Actor, id: &WorkspaceId) -> Result<Workspace, ControlError> {
+        actor.must(id, Action::ViewWorkspace)?;
+        let mut tx = self.store.read().await?;
+        tx.workspace(id).await?.ok_or(ControlError::NotFound("workspace"))
+    }
+
+    /// One of the workspaces that the asking member's person has joined.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`], also for a workspace of others.
+    pub async fn workspace_of(&self, actor: &Actor, id: &WorkspaceId) -> Result<Workspace, ControlError> {
+        let member = actor
+            .as_member()
+            .ok_or(ControlError::Forbidden(Action::ViewWorkspace))?;
+        let own = self.membership(id, &member.account).await?;
+        self.workspace(&Actor::member(own, actor.from), id).await
+    }
+
+    /// One page of the workspaces that a member's person has joined.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] for who is no member.
+    pub async fn workspaces_of(&self, actor: &Actor, page: Page<'_>) -> Result<Vec<Workspace>, ControlError> {
+        let member = actor
+            .as_member()
+            .ok_or(ControlError::Forbidden(Action::ViewWorkspace))?;
+        let mut tx = self.store.read().await?;
+        Ok(tx.workspaces_of(&member.account, page).await?)
+    }
+
+    /// Gives a workspace another name.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
+    pub async fn rename_workspace(
+        &self,
+        actor: &Actor,
+        id: &WorkspaceId,
+        new_name: &str,
+    ) -> Result<Workspace, ControlError> {
+        actor.must(id, Action::EditWorkspace)?;
+        let mut tx = self.change(actor).await?;
+        let mut workspace = tx
+            .workspace(id)
+            .await?
+            .ok_or(ControlError::NotFound("workspace"))?;
+        actor.expects(workspace.revision)?;
+        let before = json!({"name": workspace.name.as_str()});
+        let new_name = name(new_name, "name")?;
+        if new_name == workspace.name {
+            return Ok(workspace);
+        }
+        workspace.name = new_name;
+        workspace.revision += 1;
+        tx.rename_workspace(id, &workspace.name).await?;
+        let event = workspace_event(Deed::WorkspaceRenamed, &workspace)
+            .changed(before, json!({"name": workspace.name.as_str()}));
+        self.commit(tx, actor, &[], event).await?;
+        Ok(workspace)
+    }
+}
+
+/// Something done to a workspace as a whole.
+pub(crate) fn workspace_event(deed: Deed, workspace: &Workspace) -> Event {
+    Event::new(deed, &workspace.id, "workspace", &workspace.id, &workspace.name)
+}

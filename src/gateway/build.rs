@@ -1,0 +1,129 @@
+//! From the config to the [`Gateway`] that serves as it says: at the start, and at every reload.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prometheus::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use uuid::Uuid;
+
+use super::forward::upstream::Pool;
+use super::link::jwks;
+use super::link::jwks::KeyFetcher;
+use super::link::tally::Tally;
+use super::listen::listener::REFUSALS_AT_ONCE;
+use super::observe::access_log::AccessLog;
+use super::observe::metrics::Metrics;
+use super::read::body::HeldBytes;
+use super::serve::request::{Gateway, RequestIds};
+use super::server::StartError;
+use super::state::policy_cell::PolicyCell;
+use super::state::token_cache::TokenCache;
+use crate::clock::Clock;
+use crate::config;
+use crate::config::OutsideIssuer;
+use crate::vital::Vitals;
+
+/// Descriptors for everything but connections: the store, logs, listeners, files that are read now and then, and
+/// refused connections that are being answered.
+const DESCRIPTORS_KEPT: u64 = 32 + REFUSALS_AT_ONCE as u64;
+
+/// The pools by name.
+pub(super) type Pools = BTreeMap<String, Arc<Pool>>;
+
+/// The pools that a config wants: those at hand where they are as it wants them, new ones else.
+pub(super) fn pools(config: &config::Gateway, at_hand: &Pools) -> Result<Pools, StartError> {
+    let mut pools = Pools::new();
+    for (name, upstream) in &config.upstreams {
+        let pool = match at_hand.get(name) {
+            Some(pool) if pool.is_for(upstream) => Arc::clone(pool),
+            _ => Arc::new(Pool::new(name, upstream)?),
+        };
+        pools.insert(name.clone(), pool);
+    }
+    Ok(pools)
+}
+
+fn by_api(config: &config::Gateway, pools: &Pools) -> Vec<Arc<Pool>> {
+    let apis = config.apis.iter();
+    apis.filter_map(|api| pools.get(&api.upstream).cloned()).collect()
+}
+
+fn names(config: &config::Gateway) -> Vec<&str> {
+    config.apis.iter().map(|api| api.name.as_str()).collect()
+}
+
+/// The first gateway of a process.
+pub(super) fn gateway(
+    config: &config::Gateway,
+    pools: &Pools,
+    issuers: &[OutsideIssuer],
+    access_log: bool,
+    clock: Clock,
+    registry: &Registry,
+    vitals: &Vitals,
+) -> Result<Gateway, StartError> {
+    let mut trusted = Vec::new();
+    for issuer in issuers {
+        trusted.push(jwks::trusted(issuer).map_err(|error| StartError::Keys {
+            issuer: issuer.issuer.clone(),
+            error,
+        })?);
+    }
+    Ok(Gateway {
+        apis: config.apis.clone(),
+        pools: by_api(config, pools),
+        limits: config.limits,
+        trusted_proxies: config.trusted_proxies.clone().into(),
+        policy: Arc::new(PolicyCell::new(trusted)),
+        tokens: Arc::new(TokenCache::new(config.token_cache_entries)),
+        fetchers: issuers.iter().filter_map(KeyFetcher::new).map(Arc::new).collect(),
+        held: HeldBytes::new(&config.limits),
+        metrics: Arc::new(Metrics::new(registry, &names(config))?),
+        tally: Arc::new(Tally::default()),
+        access_log: if access_log {
+            Some(Arc::new(AccessLog::to_stdout(vitals)?))
+        } else {
+            None
+        },
+        clock,
+        request_ids: Arc::new(RequestIds::new(request_id_prefix())),
+    })
+}
+
+/// The gateway after `before`: the APIs, pools and limits of `config`, and all else as it is.
+pub(super) fn next(before: &Gateway, config: &config::Gateway, pools: &Pools) -> Gateway {
+    Gateway {
+        apis: config.apis.clone(),
+        pools: by_api(config, pools),
+        limits: config.limits,
+        trusted_proxies: config.trusted_proxies.clone().into(),
+        metrics: Arc::new(before.metrics.with_apis(&names(config))),
+        ..before.clone()
+    }
+}
+
+/// How many connections the process's limit of open files leaves room for, after raising it as far as it
+/// may: each may need a second descriptor, towards its upstream.
+pub(super) fn connections_for_descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            ..limit
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
+    }
+    match getrlimit(Resource::Nofile).current {
+        None => usize::MAX,
+        Some(limit) => usize::try_from(limit.saturating_sub(DESCRIPTORS_KEPT) / 2).unwrap_or(usize::MAX),
+    }
+}
+
+/// Random enough that two processes, or two starts of one, never share an id.
+fn request_id_prefix() -> String {
+    let random = Uuid::now_v7().simple().to_string();
+    random.get(..20).unwrap_or(&random).to_owned()
+}

@@ -1,0 +1,5 @@
+//! To the upstream and back.
+
+pub mod exchange;
+pub mod respond;
+pub mod upstream;

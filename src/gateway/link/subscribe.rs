@@ -1,0 +1,253 @@
+//! Receives updates, checks, compiles and installs them; keeps the last good policy.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::Watcher as _;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::config::{ConfigError, OutsideIssuer, load_policy};
+use crate::domain::ids::TokenDigest;
+use crate::domain::policy::Freshness;
+use crate::domain::time::UnixSeconds;
+use crate::feed::Subscriber;
+use crate::gateway::state::policy_cell::PolicyCell;
+use crate::snapshot;
+use crate::snapshot::{Change, InvalidSnapshot, RevocationRecord, Snapshot, Update};
+
+/// How often revocations are looked at that expired by themselves.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// The most revocations dropped in one sweep, so that it takes milliseconds at most.
+const SWEPT_MAX: usize = 10_000;
+
+/// How often a policy file is looked at where its folder cannot be watched, and confirmed as current.
+const FILE_EVERY: Duration = Duration::from_secs(2);
+
+/// How long a policy file must stay the same before it is read.
+const SETTLED_AFTER: Duration = Duration::from_millis(50);
+
+/// The most times that is waited for.
+const SETTLING_MAX: usize = 20;
+
+/// Installs updates into the cell, one after the other.
+pub struct Installer {
+    cell: Arc<PolicyCell>,
+    freshness: Freshness,
+    clock: Clock,
+    /// Revocations by the moment they end, soonest first.
+    ending: BinaryHeap<Reverse<(UnixSeconds, [u8; 16])>>,
+    /// The policy file whose content is in force, where it comes from one.
+    file: Option<Stamp>,
+}
+
+/// What changes when a file does: what was written, and into which file. A time alone can be set back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds of the last change of the content, and of anything about the file.
+    written: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Installer {
+    /// An installer for `cell`.
+    #[must_use]
+    pub fn new(cell: Arc<PolicyCell>, freshness: Freshness, clock: Clock) -> Self {
+        Self {
+            cell,
+            freshness,
+            clock,
+            ending: BinaryHeap::new(),
+            file: None,
+        }
+    }
+
+    /// Installs one update whole, or not at all.
+    ///
+    /// # Errors
+    /// [`InvalidSnapshot`]; the policy in force stays.
+    pub fn install(&mut self, update: &Update) -> Result<(), InvalidSnapshot> {
+        match update {
+            Update::Snapshot(snapshot) => self.install_snapshot(snapshot),
+            Update::Changes(changes) => {
+                self.cell.replace(|policy, _| match policy {
+                    Some(policy) => snapshot::apply(policy, changes),
+                    None => Err(InvalidSnapshot {
+                        field: "version".to_owned(),
+                        problem: "changes came before a snapshot".to_owned(),
+                    }),
+                })?;
+                for change in &changes.changes {
+                    if let Change::Revoke(record) = change {
+                        self.remember(record);
+                    }
+                }
+                Ok(())
+            }
+            Update::Confirmed { version, at } => {
+                self.cell.change(|policy| match policy.version() == *version {
+                    true => snapshot::confirm(policy, UnixSeconds(*at)),
+                    false => policy.clone(),
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn install_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), InvalidSnapshot> {
+        self.cell
+            .replace(|_, outside| snapshot::compile(snapshot, outside, self.freshness))?;
+        self.ending.clear();
+        snapshot
+            .revocations
+            .iter()
+            .for_each(|record| self.remember(record));
+        Ok(())
+    }
+
+    fn remember(&mut self, record: &RevocationRecord) {
+        let token = TokenDigest::of(&record.issuer, &record.token_id);
+        self.ending
+            .push(Reverse((UnixSeconds(record.expires_at), token.0.to_bytes())));
+    }
+
+    /// Drops revocations of tokens that have expired by themselves, with the leeway decisions give.
+    pub fn sweep(&mut self) {
+        let now = self.clock.now().minus(3_600);
+        let mut expired = Vec::new();
+        while let Some(Reverse((until, token))) = self.ending.peek()
+            && *until < now
+            && expired.len() < SWEPT_MAX
+        {
+            expired.push(TokenDigest::from_bytes(*token));
+            self.ending.pop();
+        }
+        if !expired.is_empty() {
+            self.cell
+                .change(|policy| snapshot::without_revocations(policy, &expired));
+        }
+    }
+
+    /// Takes updates from the control plane in this process until it ends.
+    pub async fn follow(mut self, mut updates: Subscriber) {
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        loop {
+            let update = tokio::select! {
+                update = updates.next() => update,
+                _ = sweep.tick() => {
+                    self.sweep();
+                    continue;
+                }
+            };
+            let Some(update) = update else { break };
+            match self.install(&update) {
+                Ok(()) => {
+                    if let Some(policy) = self.cell.load().as_deref() {
+                        updates.installed(policy.version());
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "update refused; the policy in force stays and a snapshot is asked for");
+                    updates.want_snapshot();
+                }
+            }
+        }
+        tracing::info!("the control plane has ended; the policy in force ages from now on");
+    }
+
+    /// Installs a policy file's content.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every problem of the file; the policy in force stays.
+    pub fn install_file(&mut self, path: &Path, issuers: &[OutsideIssuer]) -> Result<(), ConfigError> {
+        // Taken first: a file that changes while it is read is found to be another one then.
+        let file = Stamp::of(path);
+        let version = self.cell.load().as_ref().map_or(0, |policy| policy.version()) + 1;
+        let snapshot = load_policy(path, issuers, version, self.clock.now())?;
+        self.install_snapshot(&snapshot)
+            .map_err(|error| ConfigError::of_file(path, error.to_string()))?;
+        self.file = file;
+        Ok(())
+    }
+
+    /// Reads a policy file again whenever it changes, until cancelled. The policy in force is current as long as
+    /// the file is there and is the one that was installed; while it is missing, or another one that was refused,
+    /// the policy ages.
+    pub async fn follow_file(mut self, path: PathBuf, issuers: Vec<OutsideIssuer>) {
+        let (changed_in, mut changed) = mpsc::channel::<()>(1);
+        // The folder is watched, since editors and config managers replace the file itself.
+        let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
+            let _ = changed_in.try_send(());
+        });
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let watching = watcher.and_then(|mut watcher| {
+            watcher.watch(folder, notify::RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
+        if let Err(error) = &watching {
+            tracing::warn!(%error, "the policy file's folder cannot be watched; the file is looked at every 2 s");
+        }
+        let mut looked = tokio::time::interval(FILE_EVERY);
+        let mut seen = self.file;
+        loop {
+            tokio::select! {
+                _ = changed.recv(), if watching.is_ok() => {}
+                _ = looked.tick() => self.sweep(),
+            }
+            let at = self.clock.now();
+            let now = Stamp::of(&path);
+            if now == seen {
+                if now.is_some() && now == self.file {
+                    self.cell.change(|policy| snapshot::confirm(policy, at));
+                }
+                continue;
+            }
+            seen = settled(&path).await;
+            match self.install_file(&path, &issuers) {
+                Ok(()) => tracing::info!(file = %path.display(), "policy file read again"),
+                Err(error) => {
+                    tracing::error!(%error, "policy file refused; the policy in force stays, and ages until a good one is there");
+                }
+            }
+        }
+    }
+}
+
+/// Waits while a file is still being written, for a bounded time: half a file is not what was meant.
+async fn settled(path: &Path) -> Option<Stamp> {
+    let mut before = Stamp::of(path);
+    for _ in 0..SETTLING_MAX {
+        tokio::time::sleep(SETTLED_AFTER).await;
+        let now = Stamp::of(path);
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    before
+}
+
+impl Stamp {
+    /// The file as it is now, `None` where there is none.
+    fn of(path: &Path) -> Option<Self> {
+        let held = std::fs::metadata(path).ok()?;
+        Some(Self {
+            device: held.dev(),
+            inode: held.ino(),
+            bytes: held.len(),
+            written: (held.mtime(), held.mtime_nsec()),
+            changed: (held.ctime(), held.ctime_nsec()),
+        })
+    }
+}

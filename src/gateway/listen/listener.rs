@@ -1,0 +1,217 @@
+//! Where clients connect: accepts connections, gives each its permit and its task, and ends them in order.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener as BoundSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pingora_runtime::{Runtime, current_handle};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::connection;
+use super::connection::App;
+use crate::config;
+use crate::connections::{ConnectionGroup, ConnectionLimiter, RefusalAnswers, Refused};
+use crate::domain::decision::DenyReason;
+use crate::gateway::forward::respond::Answer;
+use crate::gateway::wire::tls::Acceptor;
+use crate::vital::Vitals;
+
+/// How long nothing is accepted after there was no descriptor for a connection.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+
+/// The shortest time between two looks at connections that are to end.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Refused connections that are answered in order at once, by each listener.
+pub(crate) const REFUSALS_AT_ONCE: usize = 64;
+
+/// How a listener's connections end.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// How long a kept connection may wait for one more request, from its last answer on. A client that sends
+    /// again sooner never meets a connection that is being closed; one that has been silent for longer hears of
+    /// the end at once.
+    pub idle_grace: Duration,
+    /// How long all of it may take.
+    pub within: Duration,
+}
+
+/// A listener that is bound and accepts, or will.
+pub(crate) struct Listener {
+    /// As configured: what tells listeners apart.
+    pub(crate) config: config::Listener,
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<Arc<Acceptor>>,
+    /// A second handle to the socket, to hand over to the next process. The socket is closed with the last.
+    socket: Mutex<Option<BoundSocket>>,
+    connections: Arc<ConnectionGroup>,
+    refusals: RefusalAnswers,
+    stop: watch::Sender<bool>,
+}
+
+impl Listener {
+    /// A listener on `socket` that does not accept yet. `limiter` has the connections of all listeners.
+    pub(crate) fn new(
+        config: config::Listener,
+        socket: BoundSocket,
+        tls: Option<Arc<Acceptor>>,
+        limiter: &Arc<ConnectionLimiter>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            address: socket.local_addr()?,
+            config,
+            tls,
+            socket: Mutex::new(Some(socket)),
+            connections: limiter.group(),
+            refusals: RefusalAnswers::new(REFUSALS_AT_ONCE),
+            stop: watch::channel(false).0,
+        })
+    }
+
+    /// Makes the socket known to a thread of `runtime`.
+    pub(crate) fn register(&self, runtime: &Runtime) -> std::io::Result<TcpListener> {
+        let socket = self.handle()?.ok_or(std::io::ErrorKind::NotConnected)?;
+        let _on_runtime = runtime.get_handle().enter();
+        TcpListener::from_std(socket)
+    }
+
+    /// Begins to accept on `runtime`, on the socket that was made known to it.
+    pub(crate) fn accept_on(
+        self: &Arc<Self>,
+        runtime: &Runtime,
+        app: &Arc<App>,
+        socket: TcpListener,
+        vitals: &Vitals,
+    ) {
+        let accepting = Arc::clone(self).accept(socket, Arc::clone(app));
+        runtime.get_handle().spawn(vitals.watch("listener", accepting));
+    }
+
+    /// Whether no connection is open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// A further handle to the socket; none once it has stopped.
+    pub(crate) fn handle(&self) -> std::io::Result<Option<BoundSocket>> {
+        self.socket
+            .lock()
+            .as_ref()
+            .map(BoundSocket::try_clone)
+            .transpose()
+    }
+
+    async fn accept(self: Arc<Self>, socket: TcpListener, app: Arc<App>) {
+        let mut stop = self.stop.subscribe();
+        let mut reserve = Reserve::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, client)) => self.serve(&app, stream, client, &stop),
+                Err(error) => {
+                    app.metrics().transport.not_accepted();
+                    if is_shortage(&error) {
+                        tracing::warn!(%error, "a connection cannot be accepted; raise the limit of open files");
+                        reserve.turn_one_away(&socket).await;
+                    }
+                    // Other errors concern one connection that is gone already.
+                }
+            }
+        }
+    }
+
+    fn serve(&self, app: &Arc<App>, stream: TcpStream, client: SocketAddr, stop: &watch::Receiver<bool>) {
+        let acquired = app.with_connection_limits(|limits| self.connections.acquire(client.ip(), limits));
+        let permit = match acquired {
+            Ok(permit) => permit,
+            Err(refused) => return self.refuse(app, stream, refused),
+        };
+        let connection = Arc::clone(permit.connection());
+        // A request that panics ends this task alone: the connection is closed, its permit and what it held are
+        // given back.
+        // A clone of the receiver that saw no stop: one that comes from now on is news to the connection.
+        let (app, tls, stop) = (Arc::clone(app), self.tls.clone(), stop.clone());
+        let task = current_handle().spawn(connection::serve(app, stream, client, tls, permit, stop));
+        self.connections.set_task(&connection, task.abort_handle());
+    }
+
+    /// Tells a client that there is no connection for it. Over TLS there is nothing to tell it in.
+    fn refuse(&self, app: &App, stream: TcpStream, refused: Refused) {
+        let gateway = app.current();
+        gateway.metrics.denied(None, DenyReason::Overloaded);
+        if self.tls.is_some() {
+            return;
+        }
+        let detail = match refused {
+            Refused::ClientLimit => "too many connections from this address; close some and retry",
+            Refused::Full => "too many connections are open; retry later",
+        };
+        let answer = Answer {
+            reason: DenyReason::Overloaded,
+            api: None,
+            request_id: &gateway.request_ids.next(),
+            metadata_url: None,
+            detail: Some(detail.to_owned()),
+        };
+        self.refusals.answer(stream, answer.to_http1().into());
+    }
+
+    /// Stops accepting; from now on every answer is the last of its connection.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+        *self.socket.lock() = None;
+    }
+
+    /// Stops, and resolves when the last connection has ended: by itself, or when its time is over.
+    pub(crate) async fn drain(&self, drain: Drain) {
+        self.stop();
+        let ended = tokio::time::timeout(drain.within, async {
+            while !self.connections.is_empty() {
+                let next = self.connections.end_idle(drain.idle_grace).max(LOOK_EVERY);
+                let _ = tokio::time::timeout(next, self.connections.wait_until_empty()).await;
+            }
+        });
+        if ended.await.is_err() {
+            let cut = self.connections.end_all();
+            if cut > 0 {
+                tracing::warn!(address = %self.address, connections = cut, "not ended in time; cut");
+            }
+        }
+    }
+
+    /// Stops and ends every connection now.
+    pub(crate) fn cut(&self) {
+        self.stop();
+        self.connections.end_all();
+    }
+}
+
+fn is_shortage(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let of_descriptors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| of_descriptors.contains(&errno))
+}
+
+/// One descriptor kept for the time when there is none: with it a waiting client can at least be told.
+struct Reserve(Option<File>);
+
+impl Reserve {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Accepts one connection and closes it, then lets some time pass so that others may end.
+    async fn turn_one_away(&mut self, socket: &TcpListener) {
+        self.0 = None;
+        let _ = tokio::time::timeout(SHORTAGE_PAUSE, socket.accept()).await;
+        *self = Self::new();
+        tokio::time::sleep(SHORTAGE_PAUSE).await;
+    }
+}

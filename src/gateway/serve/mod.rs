@@ -1,0 +1,4 @@
+//! One request from its head to its answer. `decide` is called here.
+
+pub(crate) mod local_responses;
+pub mod request;

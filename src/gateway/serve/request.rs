@@ -1,0 +1,413 @@
+//! The life of one request: head, body, decision, answer. Each step is a few lines that call the files
+//! around this one; the branches are here, the work is there.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::RequestHeader;
+
+use crate::clock::{Clock, instant};
+use crate::config::{Api, Limits};
+use crate::domain::access_token::{TokenFault, VerifiedToken};
+use crate::domain::decide::decide;
+use crate::domain::decision::{Decision, DenyReason, Permit};
+use crate::domain::facts::{CredentialFact, RequestFacts, RouteFacts, SourceFact, WithoutToken};
+use crate::domain::network::Network;
+use crate::gateway::forward::exchange;
+use crate::gateway::forward::exchange::{Answered, Failed, Origin};
+use crate::gateway::forward::upstream::Pool;
+use crate::gateway::link::jwks::KeyFetcher;
+use crate::gateway::link::tally::{Client, Tally};
+use crate::gateway::observe::access_log::{AccessLog, AccessRecord, shown_path};
+use crate::gateway::observe::metrics::Metrics;
+use crate::gateway::read::body;
+use crate::gateway::read::body::{Held, HeldBytes};
+use crate::gateway::read::head;
+use crate::gateway::read::head::Credential;
+use crate::gateway::read::stray_keys::{Named, StrayKeys};
+use crate::gateway::state::policy_cell::PolicyCell;
+use crate::gateway::state::token_cache::TokenCache;
+use crate::report;
+use crate::report::Verdict;
+
+/// Everything that requests share, as one config says it. It never changes: a reload makes the next one.
+#[derive(Clone)]
+pub struct Gateway {
+    pub apis: Vec<Api>,
+    /// By the index of the API.
+    pub pools: Vec<Arc<Pool>>,
+    pub limits: Limits,
+    /// Load balancers: peers without a connection limit of their own.
+    pub trusted_proxies: Arc<[Network]>,
+    pub policy: Arc<PolicyCell>,
+    pub tokens: Arc<TokenCache>,
+    pub fetchers: Vec<Arc<KeyFetcher>>,
+    pub held: Arc<HeldBytes>,
+    pub metrics: Arc<Metrics>,
+    pub tally: Arc<Tally>,
+    pub access_log: Option<Arc<AccessLog>>,
+    pub clock: Clock,
+    pub request_ids: Arc<RequestIds>,
+}
+
+/// Names requests: a number of this process under a random prefix.
+pub struct RequestIds {
+    prefix: String,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids that begin with `prefix`.
+    #[must_use]
+    pub fn new(prefix: String) -> Self {
+        Self {
+            prefix,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn next(&self) -> String {
+        format!("{}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What is known about a request by the time it ends, for its one log line and its metrics.
+pub(crate) struct Outcome {
+    pub(crate) api: Option<usize>,
+    pub(crate) status: u16,
+    pub(crate) decision: &'static str,
+    pub(crate) reason: Option<DenyReason>,
+    pub(crate) permit: Option<Permit>,
+    pub(crate) upstream: Option<Duration>,
+    /// Whether the connection may serve another request.
+    pub(crate) reusable: bool,
+}
+
+/// Said of a write key on an API that identifies by token.
+const KEY_IS_NO_TOKEN: &str = "a write key is no credential of this API; send events to the host and path of the API that takes them, or send an access token";
+
+/// Where a request belongs.
+enum Route<'g> {
+    Api(usize, &'g Api),
+    /// The gateway's own document.
+    Metadata {
+        host: String,
+    },
+    Nowhere,
+}
+
+/// A request that may go on, and what it needs for that.
+struct Cleared {
+    permit: Permit,
+    token: Option<Arc<VerifiedToken>>,
+    body: Held,
+    forward_authorization: bool,
+}
+
+impl Gateway {
+    /// Leads one request through, whose head was read. Returns whether its connection may serve another.
+    pub(crate) async fn handle(&self, session: &mut ServerSession) -> bool {
+        let began = instant();
+        let request_id = self.request_ids.next();
+        let outcome = self.serve(session, &request_id).await;
+        self.record(session, &request_id, &outcome, began);
+        outcome.reusable
+    }
+
+    async fn serve(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
+        let (at, api) = match self.route(session) {
+            Ok(Route::Api(at, api)) => (at, api),
+            Ok(Route::Metadata { host }) => return self.metadata(session, &host).await,
+            Ok(Route::Nowhere) => return self.not_found(session, request_id).await,
+            Err(reason) => return self.deny(session, request_id, None, reason, None).await,
+        };
+        let cleared = match self.clear(session, api).await {
+            Ok(cleared) => cleared,
+            Err((reason, detail)) => return self.deny(session, request_id, Some(at), reason, detail).await,
+        };
+        let began = instant();
+        let Some(pool) = self.pools.get(at) else {
+            let reason = DenyReason::UpstreamUnavailable;
+            return self.deny(session, request_id, Some(at), reason, None).await;
+        };
+        let answered = match self.send(session, request_id, &cleared, pool).await {
+            Ok(answered) => answered,
+            Err(Failed::Upstream(reason)) => {
+                return self.deny(session, request_id, Some(at), reason, None).await;
+            }
+            Err(Failed::ClientGone) => return self.given_up(at, cleared.permit),
+        };
+        let would_deny = cleared.permit.would_deny();
+        // Counted before the client sees the answer, so that whoever reads the metrics after it finds it.
+        self.metrics.allowed(Some(at), would_deny);
+        self.tally_allowed(session, &cleared.permit);
+        let status = answered.status();
+        let relayed = exchange::relay(answered, session, pool).await;
+        let relayed = relayed.map_err(|cut| self.metrics.cut(at, cut)).is_ok();
+        Outcome {
+            api: Some(at),
+            status: if relayed { status } else { 0 },
+            decision: decision_word(would_deny),
+            reason: would_deny,
+            permit: Some(cleared.permit),
+            upstream: Some(began.elapsed()),
+            reusable: relayed,
+        }
+    }
+
+    /// An allowed request whose client took it back before there was an answer.
+    fn given_up(&self, at: usize, permit: Permit) -> Outcome {
+        let would_deny = permit.would_deny();
+        self.metrics.allowed(Some(at), would_deny);
+        Outcome {
+            api: Some(at),
+            status: 0,
+            decision: decision_word(would_deny),
+            reason: would_deny,
+            permit: Some(permit),
+            upstream: None,
+            reusable: false,
+        }
+    }
+
+    /// Checks the head and tells where the request belongs.
+    fn route(&self, session: &ServerSession) -> Result<Route<'_>, DenyReason> {
+        let head = head::head(session.req_header(), &self.limits)?;
+        if head.path == crate::gateway::METADATA_PATH {
+            return Ok(Route::Metadata { host: head.host });
+        }
+        Ok(head::route(&self.apis, &head)?.map_or(Route::Nowhere, |(at, api)| Route::Api(at, api)))
+    }
+
+    /// Holds the body, tells the source, verifies the token, decides.
+    async fn clear(
+        &self,
+        session: &mut ServerSession,
+        api: &Api,
+    ) -> Result<Cleared, (DenyReason, Option<String>)> {
+        let plain = |reason: DenyReason| (reason, None);
+        let credential = head::credential(&session.req_header().headers);
+        // What the head alone can deny is denied before a body is waited for.
+        if matches!(credential, Credential::Conflicting) || head::has_token_in_query(session.req_header()) {
+            return Err(plain(DenyReason::CredentialsConflict));
+        }
+        let early = match head::needs_body(api) {
+            true => None,
+            false => {
+                let named = match head::source(api, session.req_header(), &credential, None) {
+                    SourceFact::ByToken => {
+                        Named::ByToken(StrayKeys::in_head(&self.apis, session.req_header()))
+                    }
+                    source => Named::Source(source),
+                };
+                let judged = self.judge(session, api, &named, &credential).await?;
+                Some((named, judged))
+            }
+        };
+        let client = client_ip(session);
+        let body = body::hold(session, &self.limits, &self.held, client)
+            .await
+            .map_err(plain)?;
+        if body::has_token_in_form(&session.req_header().headers, &body) {
+            return Err(plain(DenyReason::CredentialsConflict));
+        }
+        let (permit, token) = match early {
+            Some((_, judged)) if body.bytes().is_empty() => judged,
+            // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
+            // moment; a revocation that arrives while a body trickles in counts.
+            Some((mut named, _)) => {
+                named.add_body(&session.req_header().headers, &body, &self.limits);
+                self.judge(session, api, &named, &credential).await?
+            }
+            None => {
+                let request = session.req_header();
+                let source = match body::write_keys(&request.headers, &body, &self.limits) {
+                    Ok(keys) => head::source(api, request, &credential, keys.as_ref()),
+                    Err(reason) => SourceFact::Unreadable(reason),
+                };
+                self.judge(session, api, &Named::Source(source), &credential)
+                    .await?
+            }
+        };
+        // An upstream's own credential goes on; a token of ours only where the operator wants that.
+        let own = matches!(credential, Credential::Token(_));
+        let forward_authorization = !own || api.forward_token;
+        Ok(Cleared {
+            permit,
+            token,
+            body,
+            forward_authorization,
+        })
+    }
+
+    async fn send(
+        &self,
+        session: &mut ServerSession,
+        request_id: &str,
+        cleared: &Cleared,
+        pool: &Pool,
+    ) -> Result<Answered, Failed> {
+        let origin = Origin {
+            request_id,
+            client: client_ip(session),
+            tls: is_tls(session),
+            authority: authority_value(session.req_header()),
+            scopes: cleared.token.as_ref().map(|token| token.scopes()),
+            forward_authorization: cleared.forward_authorization,
+        };
+        exchange::send(&cleared.permit, &origin, session, &cleared.body, pool).await
+    }
+
+    async fn judge(
+        &self,
+        session: &ServerSession,
+        api: &Api,
+        named: &Named,
+        credential: &Credential,
+    ) -> Result<(Permit, Option<Arc<VerifiedToken>>), (DenyReason, Option<String>)> {
+        let began = instant();
+        let mut looked = match credential {
+            Credential::Token(text) => self.look_up(text),
+            _ => None,
+        };
+        if let (
+            Some(Err(TokenFault::KeyUnknown { issuer } | TokenFault::KeysUnavailable { issuer })),
+            Credential::Token(text),
+        ) = (&looked, credential)
+            && let Some(fetcher) = self.fetchers.iter().find(|fetcher| fetcher.issuer() == &**issuer)
+        {
+            fetcher.ask().await;
+            looked = self.look_up(text);
+        }
+        let policy = self.policy.load();
+        let Some(policy) = policy.as_deref() else {
+            return Err((DenyReason::PolicyUnavailable, None));
+        };
+        let credential = match (credential, &looked) {
+            (Credential::Token(_), Some(Ok(token))) => CredentialFact::Verified(token),
+            (Credential::Token(_), Some(Err(fault))) => CredentialFact::Faulty(fault),
+            (Credential::Opaque, _) => CredentialFact::Opaque,
+            (Credential::Conflicting, _) => CredentialFact::Conflicting,
+            // An unreadable credential is none of ours; a route that forwards those lets the upstream say so.
+            (Credential::Unreadable, _) if api.without_token == WithoutToken::Deny => CredentialFact::Opaque,
+            _ => CredentialFact::Missing,
+        };
+        let route = RouteFacts {
+            scope: &api.scope,
+            unknown_sources: api.unknown_sources,
+            without_token: api.without_token,
+        };
+        let facts = RequestFacts {
+            route,
+            source: named.fact(policy),
+            credential,
+        };
+        let decision = decide(policy, &facts, self.clock.now());
+        self.metrics.decided(began.elapsed());
+        match decision {
+            Decision::Allow(permit) => Ok((permit, looked.and_then(Result::ok))),
+            Decision::Deny(reason) => {
+                if let SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } = &facts.source
+                    && let Some(source) = policy.source(key)
+                {
+                    self.tally
+                        .refused(source, Verdict::Deny, reason, counted(session));
+                }
+                let of_key = matches!(
+                    (facts.source, reason),
+                    (SourceFact::ByTokenBeside { .. }, DenyReason::TokenMissing)
+                );
+                let detail = looked.and_then(Result::err).map(|fault| fault.to_string());
+                Err((reason, detail.or(of_key.then(|| KEY_IS_NO_TOKEN.to_owned()))))
+            }
+        }
+    }
+
+    fn tally_allowed(&self, session: &ServerSession, permit: &Permit) {
+        match (permit.source(), permit.would_deny()) {
+            (Some(source), None) => self.tally.allowed(source),
+            (Some(source), Some(reason)) => {
+                self.tally
+                    .refused(source, Verdict::WouldDeny, reason, counted(session));
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn look_up(&self, text: &str) -> Option<Result<Arc<VerifiedToken>, TokenFault>> {
+        let policy = self.policy.load();
+        let looked = self.tokens.look_up(text, policy.as_deref()?, self.clock.now());
+        self.metrics.cache(looked.hit);
+        Some(looked.token)
+    }
+
+    fn record(&self, session: &ServerSession, request_id: &str, outcome: &Outcome, began: Instant) {
+        let took = began.elapsed();
+        self.metrics.finished(outcome.api, took, outcome.upstream);
+        if let Some(log) = &self.access_log {
+            let request = session.req_header();
+            let permit = outcome.permit.as_ref();
+            log.write(
+                &AccessRecord {
+                    at: self.clock.now().0,
+                    request_id,
+                    client: client_ip(session),
+                    method: request.method.as_str(),
+                    path: &shown_path(&String::from_utf8_lossy(request.raw_path())),
+                    status: outcome.status,
+                    api: outcome
+                        .api
+                        .and_then(|at| self.apis.get(at))
+                        .map(|api| api.name.as_str()),
+                    decision: outcome.decision,
+                    reason: outcome.reason.map(DenyReason::as_str),
+                    source_id: permit.and_then(Permit::source).map(|source| source.id.as_str()),
+                    app_id: permit.and_then(Permit::app).map(|app| app.id.as_str()),
+                    took,
+                    upstream: outcome.upstream,
+                },
+                &self.metrics,
+            );
+        }
+    }
+}
+
+fn decision_word(would_deny: Option<DenyReason>) -> &'static str {
+    if would_deny.is_some() {
+        "would_deny"
+    } else {
+        "allow"
+    }
+}
+
+/// `Host`, or what HTTP/2 has in its place. The head was checked to have one of them.
+fn authority_value(request: &RequestHeader) -> HeaderValue {
+    let header = request.headers.get(http::header::HOST).cloned();
+    let named = || HeaderValue::from_str(request.uri.authority()?.as_str()).ok();
+    header.or_else(named).unwrap_or(HeaderValue::from_static(""))
+}
+
+pub(crate) fn authority(request: &RequestHeader) -> String {
+    authority_value(request).to_str().unwrap_or_default().to_owned()
+}
+
+/// The client as it is counted for its source.
+fn counted(session: &ServerSession) -> Client<'_> {
+    let named = session.req_header().headers.get(http::header::USER_AGENT);
+    Client {
+        agent: report::agent(named.map(HeaderValue::as_bytes)),
+        address: client_ip(session),
+    }
+}
+
+fn client_ip(session: &ServerSession) -> Option<IpAddr> {
+    Some(session.client_addr()?.as_inet()?.ip())
+}
+
+pub(crate) fn is_tls(session: &ServerSession) -> bool {
+    session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
+}

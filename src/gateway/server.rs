@@ -1,0 +1,488 @@
+//! Builds the data plane from a config, runs it, changes it while it runs, and ends it.
+
+use std::mem::ManuallyDrop;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join_all;
+use pingora_runtime::Runtime;
+use prometheus::Registry;
+use thiserror::Error;
+use tokio::task::JoinHandle;
+
+use super::build;
+use super::build::Pools;
+use super::forward::upstream::{Pool, PoolError};
+use super::link::jwks::KeySetError;
+use super::link::subscribe::Installer;
+use super::listen::connection::App;
+use super::listen::listener::{Drain, Listener};
+use super::listen::sockets::Sockets;
+use super::serve::request::Gateway;
+use super::wire::certificates::TlsError;
+use super::wire::tls::Acceptor;
+use crate::clock::Clock;
+use crate::config;
+use crate::config::{ConfigError, OutsideIssuer, PolicyOrigin};
+use crate::connections::{ConnectionLimiter, ConnectionMetrics};
+use crate::domain::policy::{Freshness, Policy};
+use crate::feed::{Reporter, Subscriber};
+use crate::vital::Vitals;
+
+/// How long the last report may wait for the control plane.
+const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why the gateway cannot start, or cannot be changed.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {problem}")]
+    Listen { address: String, problem: String },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    #[error("issuer `{issuer}`: {error}")]
+    Keys { issuer: String, error: KeySetError },
+    #[error("{0}")]
+    Policy(#[from] ConfigError),
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("a thread or socket cannot be set up: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// What the gateway is made of, besides its own config.
+pub struct Parts<'a> {
+    pub config: &'a config::Gateway,
+    pub issuers: &'a [OutsideIssuer],
+    pub freshness: Freshness,
+    pub access_log: bool,
+    pub clock: Clock,
+    pub registry: &'a Registry,
+    pub sockets: &'a mut Sockets,
+    /// Hears of it when a task has fallen that the gateway cannot do without.
+    pub vitals: &'a Vitals,
+}
+
+/// A gateway that is ready to run: its sockets are bound, its policy may be missing yet.
+pub struct Prepared {
+    gateway: Gateway,
+    config: config::Gateway,
+    pools: Pools,
+    listeners: Vec<Arc<Listener>>,
+    limiter: Arc<ConnectionLimiter>,
+    issuers: Vec<OutsideIssuer>,
+    freshness: Freshness,
+    vitals: Vitals,
+}
+
+/// A running gateway; it ends when this is dropped.
+pub struct Running {
+    app: Arc<App>,
+    /// The way back to the control plane, where there is one.
+    reporter: Option<Reporter>,
+    listeners: Vec<Tended<Listener>>,
+    /// Taken out of the config, and their last connections not yet ended.
+    leaving: Vec<Arc<Listener>>,
+    pools: Pools,
+    pool_tasks: Vec<Tended<Pool>>,
+    limiter: Arc<ConnectionLimiter>,
+    ending: Arc<AtomicBool>,
+    /// Never dropped. pingora-runtime keeps the handles of a runtime in a slot of each of its threads, and
+    /// a later thread of the process that inherits the slot of one that ended would spawn its connections
+    /// onto the runtime that is gone. So the threads stay, idle once the last request has ended.
+    runtime: ManuallyDrop<Runtime>,
+    background: Vec<JoinHandle<()>>,
+    vitals: Vitals,
+}
+
+/// A thing and the task that keeps it current, which ends with this.
+struct Tended<T> {
+    thing: Arc<T>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl<T> Drop for Tended<T> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Prepared {
+    /// Binds the sockets and builds everything that can fail.
+    ///
+    /// # Errors
+    /// [`StartError`] in a sentence for the operator.
+    pub fn new(parts: Parts<'_>) -> Result<Self, StartError> {
+        let config = parts.config;
+        let pools = build::pools(config, &Pools::new())?;
+        let connections = ConnectionMetrics::new("gateway")?;
+        connections.register(parts.registry)?;
+        let limiter = ConnectionLimiter::new(connections);
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            let socket = parts.sockets.take_or_bind(&listener.address)?;
+            listeners.push(Arc::new(new_listener(listener, socket, &limiter)?));
+        }
+        Ok(Self {
+            gateway: build::gateway(
+                config,
+                &pools,
+                parts.issuers,
+                parts.access_log,
+                parts.clock,
+                parts.registry,
+                parts.vitals,
+            )?,
+            config: config.clone(),
+            pools,
+            listeners,
+            limiter,
+            issuers: parts.issuers.to_vec(),
+            freshness: parts.freshness,
+            vitals: parts.vitals.clone(),
+        })
+    }
+
+    /// The addresses that will be served, in the order of the config.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|listener| listener.address).collect()
+    }
+
+    /// Starts everything but accepting. Call it on the runtime that is to carry the background tasks.
+    ///
+    /// Outside keys are fetched first, each within its own bound, so that the first request finds them.
+    ///
+    /// # Errors
+    /// The policy file cannot be used.
+    pub async fn run(self, origin: Origin) -> Result<Running, StartError> {
+        let (gateway, vitals) = (&self.gateway, self.vitals);
+        let mut installer =
+            Installer::new(Arc::clone(&gateway.policy), self.freshness, gateway.clock.clone());
+        let mut background = Vec::new();
+        let mut reporter = None;
+        for fetcher in &gateway.fetchers {
+            let (fetcher, shared) = (Arc::clone(fetcher), gateway.clone());
+            let fetching = async move { fetcher.run(&shared.policy, &shared.metrics).await };
+            background.push(tokio::spawn(vitals.watch("key_fetcher", fetching)));
+        }
+        for fetcher in &gateway.fetchers {
+            fetcher.first_finished().await;
+        }
+        match origin {
+            Origin::Feed(updates) => {
+                let (shared, reporting) = (gateway.clone(), updates.reporter());
+                reporter = Some(updates.reporter());
+                let reporting = async move { shared.tally.keep_reporting(&shared.policy, &reporting).await };
+                background.push(tokio::spawn(vitals.watch("tally", reporting)));
+                background.push(tokio::spawn(
+                    vitals.watch("policy_feed", installer.follow(updates)),
+                ));
+            }
+            Origin::File(path) => {
+                installer.install_file(&path, &self.issuers)?;
+                let following = installer.follow_file(path, self.issuers);
+                background.push(tokio::spawn(vitals.watch("policy_file", following)));
+            }
+        }
+        let descriptors_for = build::connections_for_descriptors();
+        if descriptors_for < self.config.limits.connections {
+            tracing::warn!(
+                connections = descriptors_for,
+                "the limit of open files allows fewer connections than limits.connections; raise it (ulimit -n)"
+            );
+        }
+        let mut running = Running {
+            app: Arc::new(App::new(self.gateway, descriptors_for)),
+            reporter,
+            listeners: Vec::new(),
+            leaving: Vec::new(),
+            pools: self.pools,
+            pool_tasks: Vec::new(),
+            limiter: self.limiter,
+            ending: Arc::default(),
+            runtime: ManuallyDrop::new(Runtime::new_no_steal(self.config.workers, "gateway")),
+            background,
+            vitals,
+        };
+        running.listeners = self
+            .listeners
+            .into_iter()
+            .map(|one| running.tend_listener(one))
+            .collect();
+        running.pool_tasks = running
+            .pools
+            .values()
+            .map(|pool| tend_pool(pool, &running.vitals))
+            .collect();
+        Ok(running)
+    }
+}
+
+/// Where the policy comes from.
+pub enum Origin {
+    Feed(Subscriber),
+    File(std::path::PathBuf),
+}
+
+impl Origin {
+    /// The origin that the config names; `updates` is the bundled control plane's feed.
+    #[must_use]
+    pub fn from_config(origin: &PolicyOrigin, updates: Subscriber) -> Self {
+        match origin {
+            PolicyOrigin::Bundled => Self::Feed(updates),
+            PolicyOrigin::File(path) => Self::File(path.clone()),
+        }
+    }
+}
+
+impl Running {
+    /// Begins to accept connections.
+    ///
+    /// # Errors
+    /// A socket cannot be used.
+    pub fn accept(&self) -> Result<(), StartError> {
+        for listener in &self.listeners {
+            let socket = listener.thing.register(&self.runtime)?;
+            listener
+                .thing
+                .accept_on(&self.runtime, &self.app, socket, &self.vitals);
+        }
+        Ok(())
+    }
+
+    /// The addresses served, in the order of the config.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners
+            .iter()
+            .map(|listener| listener.thing.address)
+            .collect()
+    }
+
+    /// Further handles to the sockets, by their configured addresses, for the process that takes over.
+    ///
+    /// # Errors
+    /// There is no descriptor for one.
+    pub fn handles(&self) -> std::io::Result<Vec<(String, TcpListener)>> {
+        let mut handles = Vec::new();
+        for listener in &self.listeners {
+            let handle = listener.thing.handle()?;
+            handles.extend(handle.map(|socket| (listener.thing.config.address.clone(), socket)));
+        }
+        Ok(handles)
+    }
+
+    /// Brings gauges up to date, and says whether the gateway can decide.
+    #[must_use]
+    pub fn probe(&self) -> Probe {
+        Probe {
+            app: Arc::clone(&self.app),
+            limiter: Arc::clone(&self.limiter),
+            ending: Arc::clone(&self.ending),
+        }
+    }
+
+    /// Goes over to other listeners, APIs, upstreams and limits: whole, or not at all. Requests under way keep
+    /// what they began with. What is as before goes on untouched: listeners with their connections, pools with
+    /// theirs and with what is known of their servers' health.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has changed then.
+    pub fn apply(&mut self, config: &config::Gateway, drain: Drain) -> Result<(), StartError> {
+        let pools = build::pools(config, &self.pools)?;
+        let wanted = self.wanted(config)?;
+        // INVARIANT: nothing fails from here on.
+        let before = self.app.current();
+        before.held.set_limits(&config.limits);
+        self.app.replace(build::next(&before, config, &pools));
+        self.replace_listeners(wanted, drain);
+        self.pool_tasks = pools
+            .values()
+            .map(|pool| {
+                match self
+                    .pool_tasks
+                    .iter()
+                    .position(|held| Arc::ptr_eq(&held.thing, pool))
+                {
+                    Some(at) => self.pool_tasks.swap_remove(at),
+                    None => tend_pool(pool, &self.vitals),
+                }
+            })
+            .collect();
+        self.pools = pools;
+        Ok(())
+    }
+
+    /// The listeners of a config: those at hand, or new ones with the socket that they will accept on.
+    fn wanted(&self, config: &config::Gateway) -> Result<Vec<Wanted>, StartError> {
+        let mut at_hand: Vec<&Arc<Listener>> = self.listeners.iter().map(|held| &held.thing).collect();
+        let mut wanted = Vec::new();
+        for listener in &config.listeners {
+            let found = at_hand
+                .iter()
+                .position(|held| held.config.address == listener.address);
+            let held = found.map(|at| at_hand.remove(at));
+            wanted.push(match held {
+                Some(held) if held.config == *listener => Wanted::Kept(Arc::clone(held)),
+                // Other certificates on the same address: the socket stays, and so do those who wait in it.
+                held => {
+                    let socket = match held.map(|held| held.handle()).transpose()?.flatten() {
+                        Some(socket) => socket,
+                        None => Sockets::default().take_or_bind(&listener.address)?,
+                    };
+                    let new = Arc::new(new_listener(listener, socket, &self.limiter)?);
+                    let socket = new.register(&self.runtime)?;
+                    Wanted::New(new, socket)
+                }
+            });
+        }
+        Ok(wanted)
+    }
+
+    fn replace_listeners(&mut self, wanted: Vec<Wanted>, drain: Drain) {
+        let mut before = std::mem::take(&mut self.listeners);
+        for one in wanted {
+            match one {
+                Wanted::Kept(listener) => {
+                    let at = before.iter().position(|held| Arc::ptr_eq(&held.thing, &listener));
+                    self.listeners.extend(at.map(|at| before.swap_remove(at)));
+                }
+                Wanted::New(listener, socket) => {
+                    listener.accept_on(&self.runtime, &self.app, socket, &self.vitals);
+                    let tended = self.tend_listener(listener);
+                    self.listeners.push(tended);
+                }
+            }
+        }
+        let metrics = self.app.metrics();
+        self.leaving.retain(|listener| !listener.is_empty());
+        for gone in before {
+            if let Some(tls) = &gone.thing.tls {
+                tls.forget(&metrics.transport);
+            }
+            gone.thing.stop();
+            let leaving = Arc::clone(&gone.thing);
+            let leaving = async move { leaving.drain(drain).await };
+            self.background
+                .push(tokio::spawn(self.vitals.watch("drain", leaving)));
+            self.leaving.push(Arc::clone(&gone.thing));
+        }
+        self.background.retain(|task| !task.is_finished());
+        for listener in &self.listeners {
+            if let Some(tls) = &listener.thing.tls {
+                tls.look(self.app.current().clock.now(), &metrics.transport);
+            }
+        }
+    }
+
+    fn tend_listener(&self, listener: Arc<Listener>) -> Tended<Listener> {
+        let gateway = self.app.current();
+        let task = listener.tls.as_ref().map(|tls| {
+            let tls = Arc::clone(tls);
+            tls.look(gateway.clock.now(), &gateway.metrics.transport);
+            let watching = tls.watch(gateway.clock.clone(), gateway.metrics.transport.clone());
+            tokio::spawn(self.vitals.watch("certificates", watching))
+        });
+        Tended {
+            thing: listener,
+            task,
+        }
+    }
+
+    /// Stops accepting and resolves when the last connection has ended: after the answer to its request, or
+    /// when its time is over.
+    pub async fn drain(&self, drain: Drain) {
+        self.ending.store(true, Ordering::Relaxed);
+        let listeners = self.listeners.iter().map(|listener| &listener.thing);
+        join_all(
+            listeners
+                .chain(&self.leaving)
+                .map(|listener| listener.drain(drain)),
+        )
+        .await;
+        if let Some(reporter) = &self.reporter {
+            let gateway = self.app.current();
+            let last = gateway.tally.report(&gateway.policy, reporter);
+            let _ = tokio::time::timeout(LAST_REPORT_WITHIN, last).await;
+        }
+    }
+}
+
+enum Wanted {
+    Kept(Arc<Listener>),
+    New(Arc<Listener>, tokio::net::TcpListener),
+}
+
+fn new_listener(
+    config: &config::Listener,
+    socket: TcpListener,
+    limiter: &Arc<ConnectionLimiter>,
+) -> Result<Listener, StartError> {
+    let tls = match &config.tls {
+        None => None,
+        Some(tls) => Some(Arc::new(Acceptor::new(&config.address, tls)?)),
+    };
+    Ok(Listener::new(config.clone(), socket, tls, limiter)?)
+}
+
+fn tend_pool(pool: &Arc<Pool>, vitals: &Vitals) -> Tended<Pool> {
+    let current = Arc::clone(pool);
+    let keeping = async move { current.keep_current().await };
+    Tended {
+        thing: Arc::clone(pool),
+        task: Some(tokio::spawn(vitals.watch("upstream_pool", keeping))),
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let listeners = self.listeners.iter().map(|listener| &listener.thing);
+        listeners.chain(&self.leaving).for_each(|listener| listener.cut());
+        self.background.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Looks at a gateway from outside, for metrics and health.
+#[derive(Clone)]
+pub struct Probe {
+    app: Arc<App>,
+    limiter: Arc<ConnectionLimiter>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Probe {
+    /// Brings the gauges up to date.
+    pub fn refresh(&self) {
+        let gateway = self.app.current();
+        gateway.metrics.transport.set_connections(self.limiter.open());
+        gateway
+            .metrics
+            .refresh(&gateway.policy, &gateway.held, &gateway.clock);
+    }
+
+    /// Whether there is a usable policy, and keys of at least one issuer.
+    ///
+    /// # Errors
+    /// The sentence that says what is missing.
+    pub fn ready(&self) -> Result<(), &'static str> {
+        if self.ending.load(Ordering::Relaxed) {
+            return Err("it is ending");
+        }
+        let gateway = self.app.current();
+        let policy = gateway.policy.load();
+        let policy: &Policy = policy.as_deref().ok_or("no policy has been installed yet")?;
+        if policy.is_stale(gateway.clock.now()) {
+            return Err("the policy is older than max_age");
+        }
+        if policy.issuers().iter().all(|issuer| issuer.keys.is_none()) {
+            return Err("no issuer's keys could be had yet");
+        }
+        Ok(())
+    }
+}

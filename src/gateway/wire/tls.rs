@@ -1,0 +1,190 @@
+//! TLS of a listener: the handshake within its time, and certificates taken anew when their files change.
+//!
+//! A connection keeps what it was set up with; new ones get the files of the last time they were good.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::buffered::Buffered;
+use super::certificates::{Files, Summary, TlsError};
+use super::transport_metrics::{Handshake, Transport};
+use crate::clock::Clock;
+use crate::config::{FileWatch, ListenerTls};
+use crate::domain::time::UnixSeconds;
+
+/// How often the files are looked at where their folders cannot be watched or say nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long before it expires a certificate is warned of, and how often.
+const WARN_BEFORE_S: u64 = 14 * 86_400;
+const WARN_EVERY_S: u64 = 86_400;
+
+/// The TLS of one listener.
+pub(crate) struct Acceptor {
+    /// The listener's address as configured, for logs and metrics.
+    listener: String,
+    config: ListenerTls,
+    current: ArcSwap<ServerConfig>,
+    /// Makes and reads tickets, for all workers and for as long as the listener is there.
+    tickets: Option<Arc<dyn ProducesTickets>>,
+    looked: Mutex<Looked>,
+}
+
+/// What was found when the files were last looked at.
+struct Looked {
+    fingerprint: Option<[u8; 32]>,
+    summaries: Vec<Summary>,
+    warned_at: UnixSeconds,
+}
+
+impl Acceptor {
+    /// The TLS of the listener at `listener`.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file that cannot be used.
+    pub(crate) fn new(listener: &str, config: &ListenerTls) -> Result<Self, TlsError> {
+        // A resumed session is not asked for its certificate again. Where clients must show one they show it
+        // on every connection.
+        let tickets = match config.client_ca {
+            None => Some(aws_lc_rs::Ticketer::new()?),
+            Some(_) => None,
+        };
+        let files = Files::read(config)?;
+        let (current, summaries) = server_config(&files, config, tickets.as_ref())?;
+        Ok(Self {
+            listener: listener.to_owned(),
+            config: config.clone(),
+            current: ArcSwap::from_pointee(current),
+            tickets,
+            looked: Mutex::new(Looked {
+                fingerprint: Some(files.fingerprint()),
+                summaries,
+                warned_at: UnixSeconds(0),
+            }),
+        })
+    }
+
+    /// Agrees on everything with a client, within its time.
+    pub(crate) async fn accept(
+        &self,
+        stream: Buffered,
+        within: Duration,
+        metrics: &Transport,
+    ) -> Option<TlsStream<Buffered>> {
+        let acceptor = TlsAcceptor::from(self.current.load_full());
+        let (accepted, result) = match tokio::time::timeout(within, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => (Some(stream), Handshake::Done),
+            // Scanners and clients that give up make these by the thousand: they are counted, not logged.
+            Ok(Err(_)) => (None, Handshake::Failed),
+            Err(_) => (None, Handshake::TimedOut),
+        };
+        metrics.handshake(result);
+        accepted
+    }
+
+    /// Reads the files again if they have changed. What cannot be used leaves everything as it was.
+    pub(crate) fn look(&self, now: UnixSeconds, metrics: &Transport) {
+        let mut looked = self.looked.lock();
+        let read = Files::read(&self.config);
+        let fingerprint = read.as_ref().ok().map(Files::fingerprint);
+        if looked.fingerprint != fingerprint {
+            looked.fingerprint = fingerprint;
+            match read.and_then(|files| self.install(&files, now)) {
+                Ok(summaries) => {
+                    looked.summaries = summaries;
+                    looked.warned_at = UnixSeconds(0);
+                    metrics.tls_reloaded(true);
+                    tracing::info!(listener = self.listener, "certificates read again");
+                }
+                Err(error) => {
+                    metrics.tls_reloaded(false);
+                    tracing::error!(listener = self.listener, %error, "certificates refused; those in use stay");
+                }
+            }
+        }
+        self.report(&mut looked, now, metrics);
+    }
+
+    fn install(&self, files: &Files, now: UnixSeconds) -> Result<Vec<Summary>, TlsError> {
+        let (next, summaries) = server_config(files, &self.config, self.tickets.as_ref())?;
+        summaries.iter().try_for_each(|summary| summary.is_valid(now))?;
+        self.current.store(Arc::new(next));
+        Ok(summaries)
+    }
+
+    /// Says when the certificates expire: always as a metric, and as a warning once a day when it is soon.
+    fn report(&self, looked: &mut Looked, now: UnixSeconds, metrics: &Transport) {
+        let warn = now.since(looked.warned_at) >= WARN_EVERY_S;
+        for summary in &looked.summaries {
+            let file = summary.file.display().to_string();
+            metrics.certificate_expires(&self.listener, &file, summary.expires_at);
+            if warn && summary.expires_at.minus(WARN_BEFORE_S) <= now {
+                looked.warned_at = now;
+                tracing::warn!(
+                    listener = self.listener,
+                    certificate = file,
+                    expires_in_s = summary.expires_at.since(now),
+                    "a certificate expires soon or has expired; put a new one in its place"
+                );
+            }
+        }
+    }
+
+    /// Takes the listener's series out of the metrics.
+    pub(crate) fn forget(&self, metrics: &Transport) {
+        for (cert, _) in &self.config.certificates {
+            metrics.forget_certificate(&self.listener, &cert.display().to_string());
+        }
+    }
+
+    /// Looks at the files whenever they may have changed, until cancelled.
+    pub(crate) async fn watch(self: Arc<Self>, clock: Clock, metrics: Transport) {
+        let pairs = self.config.certificates.iter();
+        let files = pairs.flat_map(|(cert, key)| [cert, key]);
+        let mut watch = FileWatch::new(files.chain(&self.config.client_ca), LOOK_EVERY);
+        loop {
+            watch.next().await;
+            self.look(clock.now(), &metrics);
+        }
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Acceptor({})", self.listener)
+    }
+}
+
+/// TLS 1.2 and 1.3 as the library has them by default, its hybrid post-quantum key exchange first; HTTP/2
+/// before HTTP/1.1.
+fn server_config(
+    files: &Files,
+    config: &ListenerTls,
+    tickets: Option<&Arc<dyn ProducesTickets>>,
+) -> Result<(ServerConfig, Vec<Summary>), TlsError> {
+    let (certificates, summaries) = files.certificates(config)?;
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match files.client_verifier(config)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut server = builder.with_cert_resolver(Arc::new(certificates));
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    match tickets {
+        Some(tickets) => server.ticketer = Arc::clone(tickets),
+        None => {
+            server.session_storage = Arc::new(NoServerSessionStorage {});
+            server.send_tls13_tickets = 0;
+        }
+    }
+    Ok((server, summaries))
+}
