@@ -26,5 +26,6 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod http_client;
+pub mod model;
 pub mod telemetry;
 pub mod vital;

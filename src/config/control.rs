@@ -1,15 +1,16 @@
 //! The control plane's section: its store, its limits and the proxies before it.
 
+use crate::config::types::{ControlLimits, Rate};
 use std::path::Path;
 use std::time::Duration;
 
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 
-use super::ControlPlane;
+use super::check::{Check, read};
 use super::file;
 use super::file::{AuditFile, ControlLimitsFile, RateFile, Size};
-use super::load::{Check, read};
+use super::types::ControlPlane;
 use crate::domain::network::Network;
 use crate::store_location::StoreLocation;
 
@@ -22,59 +23,6 @@ const BURST_MIN: u32 = 16;
 /// The least that all requests, or those of one client, may hold: a JSON body of 64 KiB takes a megabyte while it is
 /// handled, and an export as much.
 const HELD_BYTES_MIN: usize = 4 << 20;
-
-/// How often something may happen: `burst` times at once, then `per_second`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    pub burst: u32,
-    pub per_second: u32,
-}
-
-/// How often the control plane may be asked, and over how many connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ControlLimits {
-    /// Token requests of one app, counted once its assertion is proved.
-    pub token_app: Rate,
-    /// Token requests of one address that prove no app.
-    pub token_address: Rate,
-    /// Management requests of one person.
-    pub api_account: Rate,
-    /// Management requests of one address without good credentials.
-    pub api_address: Rate,
-    /// Bytes that all requests in progress and responses not yet read hold together.
-    pub held_bytes: usize,
-    /// Of them those of one client: an address, or an IPv6 network of 64 bits.
-    pub held_bytes_per_client: usize,
-    /// Changes of one person whose roles let them change apps, sources or members, or of one app.
-    pub changes_manager: Rate,
-    /// Changes of one person who may change only their own API tokens and sessions.
-    pub changes_member: Rate,
-    /// Connections of all clients together.
-    pub connections: usize,
-    /// Of them those of one client: an address, or the /64 of an IPv6 one.
-    pub connections_per_client: usize,
-    /// How long a request's head may take to arrive.
-    pub header_timeout: Duration,
-}
-
-impl Default for ControlLimits {
-    fn default() -> Self {
-        let rate = |burst, per_second| Rate { burst, per_second };
-        Self {
-            token_app: rate(1_000, 100),
-            token_address: rate(500, 20),
-            api_account: rate(2_000, 200),
-            api_address: rate(500, 20),
-            held_bytes: 128 << 20,
-            held_bytes_per_client: 32 << 20,
-            changes_manager: rate(2_000, 50),
-            changes_member: rate(60, 1),
-            connections: 1_024,
-            connections_per_client: 256,
-            header_timeout: Duration::from_secs(30),
-        }
-    }
-}
 
 /// How long events stay in the audit trail unless the config says, in days.
 const AUDIT_DAYS: u64 = 90;

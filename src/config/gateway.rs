@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
+use super::check::Check;
 use super::file;
-use super::load::Check;
 use super::overlap::Placed;
-use super::{
+use super::types::{
     Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, PathPattern, Timeouts,
     Upstream, UpstreamTls,
 };

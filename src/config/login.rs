@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::check::Check;
 use super::file::{LoginFile, OidcFile};
-use super::load::Check;
 use crate::domain::network::Network;
 
 /// How people sign in.

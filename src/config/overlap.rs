@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_saphyr::Location;
 
+use super::check::Check;
 use super::file::ApiFile;
-use super::load::Check;
-use super::{Api, Identify, PathPattern, Upstream};
+use super::types::{Api, Identify, PathPattern, Upstream};
 use crate::domain::facts::WithoutToken;
 
 /// The name for every host.

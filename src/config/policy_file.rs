@@ -8,9 +8,10 @@ use std::path::Path;
 
 use serde_saphyr::{Location, Spanned};
 
+use super::check::{Check, parse, read};
 use super::file::{PolicyAppFile, PolicyDocument, PolicySourceFile};
-use super::load::{Check, parse, read};
-use super::{ConfigError, OutsideIssuer, Problem};
+use super::problem::{ConfigError, Problem};
+use super::types::OutsideIssuer;
 use crate::domain::ids::{AppId, InvalidId, KeyId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::policy::Enforcement;
 use crate::domain::scope::Scope;

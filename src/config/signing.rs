@@ -3,8 +3,8 @@
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 
+use super::check::Check;
 use super::file::{LeakedTokensFile, SigningFile};
-use super::load::Check;
 use crate::domain::key::Algorithm;
 use crate::domain::sealing::EncryptionKey;
 

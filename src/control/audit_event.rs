@@ -1,19 +1,15 @@
 //! What the audit trail says of a change: one event in the transaction of each.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::actor::{Actor, Who};
-use super::apps::app::AppDetails;
 use super::error::ControlError;
 use super::ids::Ids;
 use super::plane::Control;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::role::{Assigned, Grants};
 use crate::domain::time::UnixSeconds;
+use crate::model::audit::AuditRow;
 use crate::store::WriteTx;
-use crate::store::audit::AuditRow;
-use crate::store::directory::AppKey;
-use crate::store::sources::Source;
 
 /// The longest name kept with an event, in characters.
 const NAME_CHARS_MAX: usize = 256;
@@ -258,54 +254,6 @@ impl Event {
             changed_to: text(event.after),
         }
     }
-}
-
-/// An app as the trail shows it.
-pub(crate) fn app_value(found: &AppDetails) -> Value {
-    let scopes: Vec<&str> = found.app.scopes.iter().map(|scope| scope.as_str()).collect();
-    json!({
-        "name": found.app.name.as_str(),
-        "scopes": scopes,
-        "token_lifetime": found.app.token_lifetime.as_str(),
-        "keys": found.keys.iter().map(key_value).collect::<Vec<_>>(),
-    })
-}
-
-/// A public key as the trail shows it: by its thumbprint.
-pub(crate) fn key_value(key: &AppKey) -> Value {
-    json!({
-        "id": key.id.as_str(),
-        "name": key.name.as_str(),
-        "thumbprint": key.thumbprint,
-        "algorithm": key.algorithm.as_str(),
-    })
-}
-
-/// A source as the trail shows it: without its write key.
-pub(crate) fn source_value(source: &Source) -> Value {
-    json!({
-        "name": source.name.as_str(),
-        "kind": source.kind.as_str(),
-        "enforcement": source.enforcement.as_str(),
-        "app_id": source.app.as_ref().map(|app| app.as_str()),
-    })
-}
-
-/// What a member is granted, as the trail shows it.
-pub(crate) fn grants_value(grants: &Grants) -> Value {
-    let grants = grants.iter().map(|grant| {
-        let mut value = Map::new();
-        value.insert("role".to_owned(), json!(grant.role.as_str()));
-        if grant.role.is_for_sources() {
-            let resources = match &grant.resources {
-                Assigned::All => json!("all"),
-                Assigned::Listed(ids) => ids.iter().map(|id| json!(id.as_str())).collect(),
-            };
-            value.insert("resources".to_owned(), resources);
-        }
-        Value::Object(value)
-    });
-    grants.collect()
 }
 
 #[cfg(test)]

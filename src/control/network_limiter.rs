@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::rate_limits::{Limiter, Wait};
+use super::limiter::{Limiter, Wait};
 use crate::config::Rate;
 use crate::domain::network::blocks;
 

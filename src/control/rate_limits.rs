@@ -1,13 +1,11 @@
 //! How often who may ask: token buckets in bounded memory, whatever the number of those who ask.
 
-use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::control::client_address::ClientAddress;
+use crate::control::limiter::{Limiter, Wait};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap};
-use quick_cache::sync::Cache;
+use http::HeaderMap;
 
 use super::network_limiter::NetworkLimiter;
 use crate::clock::Clock;
@@ -16,178 +14,7 @@ use crate::domain::digest::sha256;
 use crate::domain::ids::{AccountId, AppId, WorkspaceId};
 use crate::domain::network::{Network, blocks};
 use crate::domain::role::{Action, Resource, may};
-use crate::store::members::Member;
-
-/// Those remembered by one limit. When there are more, some that were not seen for long begin anew: whoever
-/// sends from more addresses than this is not held back by a limit per address anyway.
-const REMEMBERED: usize = 65_536;
-
-/// Entries of `X-Forwarded-For` looked at, from the nearest on.
-const HOPS_MAX: usize = 16;
-
-/// How long to wait before the next request, in whole seconds and at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait(u64);
-
-impl Wait {
-    /// The shortest wait that is asked for.
-    pub const SHORTEST: Self = Self(1);
-
-    /// So many seconds, and at least one.
-    #[must_use]
-    pub const fn of_seconds(seconds: u64) -> Self {
-        if seconds == 0 {
-            Self::SHORTEST
-        } else {
-            Self(seconds)
-        }
-    }
-
-    /// The seconds to wait.
-    #[must_use]
-    pub const fn seconds(self) -> u64 {
-        self.0
-    }
-
-    fn of(time: Duration) -> Self {
-        Self(
-            time.as_millis()
-                .div_ceil(1_000)
-                .try_into()
-                .unwrap_or(u64::MAX)
-                .max(1),
-        )
-    }
-}
-
-/// Where a request came from, as far as we believe it. Every request has one among its extensions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientAddress(pub IpAddr);
-
-impl ClientAddress {
-    /// The one of a request. Where it is missing all against the contract, the request shares the limits of nowhere.
-    #[must_use]
-    pub fn in_extensions(extensions: &Extensions) -> Self {
-        let nowhere = Self(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        extensions.get().copied().unwrap_or(nowhere)
-    }
-
-    /// The peer's own address, or, where the peer is one of `trusted`, the nearest address in
-    /// `X-Forwarded-For` that is not. What stands farther away in it, the client may have written itself.
-    #[must_use]
-    pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> Self {
-        let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-        let mut nearest = peer.to_canonical();
-        if !is_trusted(nearest) {
-            return Self(nearest);
-        }
-        let values = headers.get_all("x-forwarded-for").iter().rev();
-        let hops = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
-        for hop in hops.take(HOPS_MAX) {
-            let Some(address) = hop_address(hop.trim()) else {
-                break;
-            };
-            nearest = address;
-            if !is_trusted(address) {
-                break;
-            }
-        }
-        Self(nearest)
-    }
-}
-
-/// An address as proxies write it: alone, with a port, or in brackets.
-fn hop_address(text: &str) -> Option<IpAddr> {
-    let bracketed = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-        .map(|(address, _)| address);
-    let address = match (bracketed, text.split_once(':')) {
-        (Some(address), _) => address,
-        // One colon: a port. IPv6 has at least two.
-        (None, Some((address, port))) if !port.contains(':') => address,
-        _ => text,
-    };
-    address.parse().ok().map(|address: IpAddr| address.to_canonical())
-}
-
-/// A bucket of `burst` requests that fills again at a steady rate, for each of a bounded number of keys.
-pub struct Limiter<K> {
-    /// Time between two requests at the steady rate, in microseconds.
-    interval: u64,
-    /// Time in which an empty bucket fills, in microseconds.
-    whole: u64,
-    /// When each bucket will be full.
-    full_at: Cache<K, Arc<AtomicU64>>,
-}
-
-impl<K: Hash + Eq + Clone> Limiter<K> {
-    pub fn new(rate: Rate) -> Self {
-        let interval = 1_000_000 / u64::from(rate.per_second.max(1));
-        Self::every(Duration::from_micros(interval), rate.burst)
-    }
-
-    /// A bucket that gains one request each `interval`.
-    pub fn every(interval: Duration, burst: u32) -> Self {
-        let interval = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
-        Self {
-            interval,
-            whole: interval.saturating_mul(u64::from(burst.max(1))),
-            full_at: Cache::new(REMEMBERED),
-        }
-    }
-
-    /// Counts one request of `key`, unless it has to wait.
-    pub fn take(&self, key: &K, now: Duration) -> Result<(), Wait> {
-        let now = micros(now);
-        let bucket = self
-            .full_at
-            .get_or_insert_with(key, || Ok::<_, Wait>(Arc::default()))?;
-        // The buckets do not depend on each other, nor anything else on them: no ordering is needed.
-        let taken = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
-            let after = full_at.max(now).saturating_add(self.interval);
-            (after - now <= self.whole).then_some(after)
-        });
-        taken.map(drop).map_err(|full_at| self.wait(full_at, now))
-    }
-
-    /// Whether a request of `key` would have to wait; it is not counted.
-    pub fn look(&self, key: &K, now: Duration) -> Result<(), Wait> {
-        let Some(bucket) = self.full_at.get(key) else {
-            return Ok(());
-        };
-        let now = micros(now);
-        let full_at = bucket.load(Ordering::Relaxed);
-        if full_at.max(now).saturating_add(self.interval) - now <= self.whole {
-            Ok(())
-        } else {
-            Err(self.wait(full_at, now))
-        }
-    }
-
-    /// Forgets what `key` did.
-    pub fn forget(&self, key: &K) {
-        self.full_at.remove(key);
-    }
-
-    /// Takes one request back that was counted.
-    pub fn give_back(&self, key: &K) {
-        if let Some(bucket) = self.full_at.get(key) {
-            let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
-                Some(full_at.saturating_sub(self.interval))
-            });
-        }
-    }
-
-    fn wait(&self, full_at: u64, now: u64) -> Wait {
-        let until = full_at.saturating_add(self.interval).saturating_sub(self.whole);
-        Wait::of(Duration::from_micros(until.saturating_sub(now)))
-    }
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
+use crate::model::member::Member;
 
 /// The limits of a control plane.
 pub struct Limits {

@@ -16,7 +16,7 @@ use super::observe::access_log::AccessLog;
 use super::observe::metrics::Metrics;
 use super::read::body::HeldBytes;
 use super::serve::request::{Gateway, RequestIds};
-use super::server::StartError;
+use super::start_error::StartError;
 use super::state::policy_cell::PolicyCell;
 use super::state::token_cache::TokenCache;
 use crate::clock::Clock;

@@ -20,6 +20,7 @@ pub mod observe;
 pub mod read;
 pub mod serve;
 pub mod server;
+pub mod start_error;
 pub mod state;
 pub mod wire;
 

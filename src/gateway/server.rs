@@ -1,5 +1,6 @@
 //! Builds the data plane from a config, runs it, changes it while it runs, and ends it.
 
+use crate::gateway::start_error::StartError;
 use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -9,23 +10,20 @@ use std::time::Duration;
 use futures::future::join_all;
 use pingora_runtime::Runtime;
 use prometheus::Registry;
-use thiserror::Error;
 use tokio::task::JoinHandle;
 
 use super::build;
 use super::build::Pools;
-use super::forward::upstream::{Pool, PoolError};
-use super::link::jwks::KeySetError;
+use super::forward::upstream::Pool;
 use super::link::subscribe::Installer;
-use super::listen::connection::App;
 use super::listen::listener::{Drain, Listener};
 use super::listen::sockets::Sockets;
+use super::serve::current::App;
 use super::serve::request::Gateway;
-use super::wire::certificates::TlsError;
 use super::wire::tls::Acceptor;
 use crate::clock::Clock;
 use crate::config;
-use crate::config::{ConfigError, OutsideIssuer, PolicyOrigin};
+use crate::config::{OutsideIssuer, PolicyOrigin};
 use crate::connections::{ConnectionLimiter, ConnectionMetrics};
 use crate::domain::policy::{Freshness, Policy};
 use crate::feed::{Reporter, Subscriber};
@@ -33,25 +31,6 @@ use crate::vital::Vitals;
 
 /// How long the last report may wait for the control plane.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
-
-/// Why the gateway cannot start, or cannot be changed.
-#[derive(Debug, Error)]
-pub enum StartError {
-    #[error("cannot listen on {address}: {problem}")]
-    Listen { address: String, problem: String },
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    #[error("issuer `{issuer}`: {error}")]
-    Keys { issuer: String, error: KeySetError },
-    #[error("{0}")]
-    Policy(#[from] ConfigError),
-    #[error("the metrics cannot be registered: {0}")]
-    Metrics(#[from] prometheus::Error),
-    #[error("a thread or socket cannot be set up: {0}")]
-    System(#[from] std::io::Error),
-}
 
 /// What the gateway is made of, besides its own config.
 pub struct Parts<'a> {

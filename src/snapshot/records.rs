@@ -6,7 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::key_set::verifying_keys;
-use super::{
+use super::wire::{
     AppRecord, InvalidSnapshot, IssuerRecord, OWN_LEEWAY_S, RevocationRecord, SourceRecord, WorkspaceRecord,
     invalid, parse_digest,
 };

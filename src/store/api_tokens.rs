@@ -1,13 +1,18 @@
 //! API tokens of members, by their hashes.
 
+use crate::model::api_token::ApiTokenDetails;
 use sqlx::FromRow;
 
-use super::directory::{Page, all};
-use super::members::{Member, MemberRow};
-use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
+use super::error::StoreError;
+use super::members::MemberRow;
+use super::rows::all;
+use super::rows::{moment, number, seconds};
+use super::{ReadTx, WriteTx};
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::name::Name;
 use crate::domain::time::UnixSeconds;
+use crate::model::member::Member;
+use crate::model::page::Page;
 
 /// An API token as the store takes it: by its hash.
 #[derive(Debug)]
@@ -15,18 +20,6 @@ pub struct ApiTokenRecord {
     pub member: MemberId,
     pub hash: String,
     pub details: ApiTokenDetails,
-}
-
-/// An API token as its owner sees it afterwards.
-#[derive(Clone, Debug)]
-pub struct ApiTokenDetails {
-    pub id: String,
-    pub name: Name,
-    /// The first characters, by which people tell their tokens apart.
-    pub prefix: String,
-    pub created_at: UnixSeconds,
-    pub last_used_at: Option<UnixSeconds>,
-    pub expires_at: Option<UnixSeconds>,
 }
 
 #[derive(FromRow)]

@@ -2,14 +2,14 @@
 //!
 //! The oldest rows may be dropped; then the chain begins with the hash of the last one dropped.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use crate::model::audit::{AuditFilter, AuditRow};
 
 use futures::TryStreamExt as _;
 use sqlx::FromRow;
 
-use super::{ReadTx, Store, StoreError, WriteTx, moment, seconds};
-use crate::domain::digest::Chain;
+use super::error::StoreError;
+use super::rows::{moment, seconds};
+use super::{ReadTx, Store, WriteTx};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 
@@ -19,56 +19,6 @@ const COLUMNS: &str = "position, id, workspace, at, action, actor_type, actor_id
 
 /// Events are read until they take this many bytes. The change of a member's roles has a hundred kilobytes.
 const BYTES_AT_ONCE: usize = 128 << 10;
-
-/// One row of the trail as it is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditRow {
-    pub id: String,
-    /// The workspace it happened in; none for what concerns the whole server.
-    pub workspace: Option<String>,
-    pub at: UnixSeconds,
-    pub action: String,
-    pub actor_type: String,
-    pub actor_id: String,
-    /// What people knew the actor by when it happened.
-    pub actor_name: String,
-    pub address: Option<String>,
-    pub resource_type: String,
-    pub resource_id: String,
-    pub resource_name: String,
-    /// JSON of what the change replaced, and of what it put there.
-    pub changed_from: Option<String>,
-    pub changed_to: Option<String>,
-}
-
-/// Which events of a workspace are asked for. What is absent does not matter.
-#[derive(Clone, Debug, Default)]
-pub struct AuditFilter {
-    /// Whose: a member's, an app's or the server's id.
-    pub actor: Option<String>,
-    /// Whose, by the e-mail address that they had then.
-    pub actor_name: Option<String>,
-    pub action: Option<String>,
-    pub resource_type: Option<String>,
-    pub resource_id: Option<String>,
-    /// From this moment on.
-    pub since: Option<UnixSeconds>,
-    /// Before this moment.
-    pub until: Option<UnixSeconds>,
-}
-
-impl AuditFilter {
-    /// The events of whoever is meant: people know members by their addresses, programs by their ids. Empty for
-    /// everybody's.
-    pub fn of_actor(whom: &str) -> Self {
-        let named = whom.contains('@');
-        Self {
-            actor_name: named.then(|| whom.to_lowercase()),
-            actor: (!named && !whom.is_empty()).then(|| whom.to_owned()),
-            ..Self::default()
-        }
-    }
-}
 
 /// A place in the chain: how many events there were up to it, and the hash of the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,50 +92,6 @@ impl KeptRow {
 pub fn may_go_on(found: &[AuditRow], limit: u32) -> bool {
     let is_full = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     is_full || found.iter().map(AuditRow::bytes).sum::<usize>() >= BYTES_AT_ONCE
-}
-
-impl AuditRow {
-    /// What the row takes, in bytes.
-    fn bytes(&self) -> usize {
-        let texts = [
-            &self.id,
-            &self.action,
-            &self.actor_type,
-            &self.actor_id,
-            &self.actor_name,
-            &self.resource_type,
-            &self.resource_id,
-            &self.resource_name,
-        ];
-        let optional = [
-            &self.workspace,
-            &self.address,
-            &self.changed_from,
-            &self.changed_to,
-        ];
-        let optional = optional.into_iter().flatten();
-        size_of::<Self>() + texts.into_iter().chain(optional).map(String::len).sum::<usize>()
-    }
-
-    /// The hash of this row at `position`, after a row whose hash is `before`.
-    fn hash(&self, position: i64, before: &str) -> String {
-        let mut chain = Chain::new("portcullis audit event, first form");
-        chain.text(Some(before));
-        chain.number(position);
-        chain.text(Some(&self.id));
-        chain.text(self.workspace.as_deref());
-        chain.number(seconds(self.at));
-        for text in [&self.action, &self.actor_type, &self.actor_id, &self.actor_name] {
-            chain.text(Some(text));
-        }
-        chain.text(self.address.as_deref());
-        for text in [&self.resource_type, &self.resource_id, &self.resource_name] {
-            chain.text(Some(text));
-        }
-        chain.text(self.changed_from.as_deref());
-        chain.text(self.changed_to.as_deref());
-        URL_SAFE_NO_PAD.encode(chain.finish())
-    }
 }
 
 impl WriteTx {

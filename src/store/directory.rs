@@ -1,62 +1,22 @@
 //! What exists now: workspaces, and OAuth apps with their public keys. Sources are in [`super::sources`].
 
+use crate::model::app::{App, AppKey};
+use crate::model::page::Page;
+use crate::model::workspace::Workspace;
+use crate::store::rows::all;
 use std::collections::HashMap;
 
 use sqlx::{AnyConnection, FromRow};
 
+use super::error::StoreError;
+use super::rows::{moment, number, seconds};
 use super::search::folded;
-use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
+use super::{ReadTx, WriteTx};
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::key::{Algorithm, pem_block};
 use crate::domain::name::Name;
 use crate::domain::scope::ScopeSet;
-use crate::domain::time::{TokenLifetime, UnixSeconds};
-
-/// A workspace.
-#[derive(Clone, Debug)]
-pub struct Workspace {
-    pub id: WorkspaceId,
-    pub name: Name,
-    /// Rises with every change of the workspace's settings, for `ETag`.
-    pub revision: u64,
-    pub created_at: UnixSeconds,
-}
-
-/// An OAuth app, without its keys.
-#[derive(Clone, Debug)]
-pub struct App {
-    pub id: AppId,
-    pub workspace: WorkspaceId,
-    pub name: Name,
-    pub scopes: ScopeSet,
-    pub token_lifetime: TokenLifetime,
-    pub not_issued_before: UnixSeconds,
-    /// Rises with every change of the app or its keys, for `ETag`.
-    pub revision: u64,
-    pub created_at: UnixSeconds,
-}
-
-/// A public key of an app.
-#[derive(Clone, Debug)]
-pub struct AppKey {
-    pub id: KeyId,
-    pub app: AppId,
-    pub name: Name,
-    pub pem: String,
-    pub thumbprint: String,
-    pub algorithm: Algorithm,
-    pub created_at: UnixSeconds,
-    pub last_used_at: Option<UnixSeconds>,
-    /// Tokens that the key proved before this moment are no longer accepted.
-    pub not_issued_before: UnixSeconds,
-}
-
-/// One page of a list: what comes after an id, in the order of ids, which is the order of creation.
-#[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
-    pub after: &'a str,
-    pub limit: u32,
-}
+use crate::domain::time::TokenLifetime;
 
 #[derive(FromRow)]
 pub(super) struct WorkspaceRow {
@@ -141,11 +101,6 @@ impl TryFrom<AppKeyRow> for AppKey {
             not_issued_before: moment(row.not_issued_before, "app_keys")?,
         })
     }
-}
-
-/// Rows into what they stand for; the first that makes no sense is the error.
-pub(super) fn all<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Result<Vec<T>, StoreError> {
-    rows.into_iter().map(T::try_from).collect()
 }
 
 impl ReadTx {

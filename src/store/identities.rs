@@ -1,6 +1,7 @@
 //! Whom an outside provider knows a person as.
 
-use super::{ReadTx, StoreError, WriteTx};
+use super::error::StoreError;
+use super::{ReadTx, WriteTx};
 use crate::domain::ids::AccountId;
 
 impl ReadTx {

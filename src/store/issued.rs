@@ -1,10 +1,12 @@
 //! How many tokens were issued, by app key, signing key and hour: enough to say how many of them clients may still
 //! hold.
 
-use super::directory::App;
-use super::{ReadTx, Store, StoreError, number};
+use super::error::StoreError;
+use super::rows::number;
+use super::{ReadTx, Store};
 use crate::domain::ids::{AppId, KeyId};
 use crate::domain::time::UnixSeconds;
+use crate::model::app::App;
 
 /// Seconds that are counted together.
 const HOUR: u64 = 3_600;

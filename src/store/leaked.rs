@@ -1,33 +1,17 @@
 //! Notices of tokens that were found in public, by the digest of each.
 
+use crate::model::leak::LeakNotice;
 use sqlx::FromRow;
 
-use super::directory::Page;
-use super::{ReadTx, Store, StoreError, WriteTx, moment, seconds};
+use super::error::StoreError;
+use super::rows::{moment, seconds};
+use super::{ReadTx, Store, WriteTx};
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
+use crate::model::page::Page;
 
 /// Rows that one purge removes at most, so that it never holds up a writer for long.
 const PURGE_ROWS: i64 = 1_000;
-
-/// A token of a workspace that was found in public.
-#[derive(Clone, Debug)]
-pub struct LeakNotice {
-    pub id: String,
-    pub workspace: WorkspaceId,
-    /// `access_token` or `api_token`.
-    pub kind: String,
-    /// SHA-256 of the token, in hexadecimal.
-    pub token_hash: String,
-    /// The access token's `jti`, or the API token's id.
-    pub token_id: String,
-    /// The OAuth app or the member that the token speaks for.
-    pub owner: String,
-    pub url: String,
-    pub source: String,
-    pub reporter: String,
-    pub reported_at: UnixSeconds,
-}
 
 /// An API token that was found in public.
 #[derive(Debug)]

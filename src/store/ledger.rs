@@ -1,6 +1,8 @@
 //! What happened: assertions used, and the change feed.
 
-use super::{ReadTx, Store, StoreError, moment, number, seconds};
+use super::error::StoreError;
+use super::rows::{moment, number, seconds};
+use super::{ReadTx, Store};
 use crate::domain::ids::KeyId;
 use crate::domain::time::UnixSeconds;
 

@@ -1,46 +1,27 @@
 //! Who may come in: people, and their memberships of workspaces with what they were granted.
 
+use crate::model::member::{Account, Member};
 use std::collections::HashMap;
 
 use sqlx::FromRow;
 
-use super::directory::{Page, Workspace, WorkspaceRow, all};
-use super::policy::LINE;
-use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
+use super::directory::WorkspaceRow;
+use super::error::StoreError;
+use super::rows::LINE;
+use super::rows::all;
+use super::rows::{moment, number, seconds};
+use super::{ReadTx, WriteTx};
 use crate::domain::ids::{AccountId, MemberId, SourceId, WorkspaceId};
 use crate::domain::role::{Assigned, Grant, Grants, Role};
 use crate::domain::time::UnixSeconds;
+use crate::model::page::Page;
+use crate::model::workspace::Workspace;
 
 /// `resource` of a grant for everything that its role reaches.
 const ALL: &str = "*";
 
 /// Grants that one statement inserts.
 const GRANTS_AT_ONCE: usize = 500;
-
-/// A person.
-#[derive(Clone, Debug)]
-pub struct Account {
-    pub id: AccountId,
-    /// Normalised.
-    pub email: String,
-    pub created_at: UnixSeconds,
-}
-
-/// A person's membership of one workspace.
-#[derive(Clone, Debug)]
-pub struct Member {
-    pub id: MemberId,
-    pub workspace: WorkspaceId,
-    /// The person, in whichever workspace.
-    pub account: AccountId,
-    pub email: String,
-    pub grants: Grants,
-    /// Rises with every change of the membership.
-    pub revision: u64,
-    pub created_at: UnixSeconds,
-    /// When the person took the invitation up. Before that, the membership opens nothing.
-    pub joined_at: Option<UnixSeconds>,
-}
 
 /// An invitation that somebody holds the secret of.
 #[derive(Debug)]

@@ -18,6 +18,7 @@
 pub mod api_tokens;
 pub mod audit;
 pub mod directory;
+pub(crate) mod error;
 mod identities;
 pub mod issued;
 pub mod leaked;
@@ -28,6 +29,7 @@ mod postgres;
 pub mod replay;
 pub mod retry;
 pub mod revocation;
+pub(crate) mod rows;
 pub mod search;
 pub mod sessions;
 pub mod signing_keys;
@@ -36,24 +38,24 @@ mod sqlite;
 pub mod standing;
 pub mod traffic;
 
+use crate::store::error::migration_error;
+use crate::store::rows::{number, seconds};
 use std::fs::File;
-use std::io;
 use std::ops::{Deref, DerefMut};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Any, AnyConnection, AnyPool, Transaction};
-use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::domain::time::UnixSeconds;
 use crate::store::replay::Replays;
 use crate::store_location::{DatabaseUrl, StoreLocation};
 
-pub use crate::store::postgres::Notices;
 pub use crate::store::sqlite::backup;
+pub use error::StoreError;
+pub use postgres::Notices;
 
 /// Changes kept for gateways that resume. One that was away for longer gets a snapshot.
 pub const CHANGES_KEPT: u64 = 10_000;
@@ -61,84 +63,7 @@ pub const CHANGES_KEPT: u64 = 10_000;
 /// How long a statement waits for another connection's write, and a caller for a connection.
 const WAIT: Duration = Duration::from_secs(5);
 
-static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");
-
-/// Why the store cannot be used. The sentences are shown to people. A store is named without its password.
-#[derive(Debug, Error)]
-pub enum StoreError {
-    #[error("the store `{}` cannot be written: {problem}; choose another path or change its permissions", path.display())]
-    NotWritable { path: PathBuf, problem: io::Error },
-    #[error("the store `{}` cannot be read: {problem}", path.display())]
-    NotReadable { path: PathBuf, problem: io::Error },
-    #[error(
-        "the store `{store}` has schema step {found}, and this build knows {known}; use the build that serves from it"
-    )]
-    OtherSchema {
-        store: StoreLocation,
-        found: i64,
-        known: i64,
-    },
-    #[error("the store `{}` is in use by another portcullis process; stop that one or choose another path", .0.display())]
-    Locked(PathBuf),
-    #[error("the store `{store}` cannot be reached: {problem}; {hint}")]
-    NotReached {
-        store: StoreLocation,
-        problem: sqlx::Error,
-        hint: &'static str,
-    },
-    #[error("the store `{store}` cannot be used: {problem}")]
-    Unsuitable { store: StoreLocation, problem: String },
-    #[error(
-        "the store `{store}` was written by a newer portcullis: it has schema step {found}, and this build knows {known}; run the newer build"
-    )]
-    NewerSchema {
-        store: StoreLocation,
-        found: i64,
-        known: i64,
-    },
-    #[error("`{store}` is not a portcullis store: {problem}")]
-    NotAStore {
-        store: StoreLocation,
-        problem: MigrateError,
-    },
-    #[error("the store `{}` cannot be copied: {problem}", .path.display())]
-    NotCopied { path: PathBuf, problem: sqlx::Error },
-    #[error("the store is damaged: a row of {0} does not make sense")]
-    Damaged(&'static str),
-    #[error("the store is not available: {0}")]
-    Unavailable(sqlx::Error),
-    #[error("the store has no room left: {0}; make room on its disk")]
-    Full(sqlx::Error),
-    /// The database was lost between a commit and its answer.
-    #[error("the store was lost while it confirmed a change, which may be kept or not: {0}")]
-    Unconfirmed(sqlx::Error),
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        if is_about_room(&error) {
-            Self::Full(error)
-        } else {
-            Self::Unavailable(error)
-        }
-    }
-}
-
-impl StoreError {
-    /// Every word of [`Self::failure`].
-    pub const FAILURES: [&'static str; 3] = ["full", "unavailable", "unconfirmed"];
-
-    /// What kind of failure it is, in one word, where it is not about what the store holds.
-    #[must_use]
-    pub const fn failure(&self) -> Option<&'static str> {
-        match self {
-            Self::Full(_) => Some("full"),
-            Self::Unavailable(_) => Some("unavailable"),
-            Self::Unconfirmed(_) => Some("unconfirmed"),
-            _ => None,
-        }
-    }
-}
+pub(crate) static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");
 
 /// The store of one control plane.
 #[derive(Debug)]
@@ -400,7 +325,10 @@ impl NoteTx {
     }
 
     /// Adds a row to the trail, as [`WriteTx::append_audit`] does.
-    pub(crate) async fn append_audit(&mut self, row: &audit::AuditRow) -> Result<(), StoreError> {
+    pub(crate) async fn append_audit(
+        &mut self,
+        row: &crate::model::audit::AuditRow,
+    ) -> Result<(), StoreError> {
         self.0.append_audit(row).await
     }
 
@@ -408,45 +336,4 @@ impl NoteTx {
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         Ok(self.0.read.0.commit().await?)
     }
-}
-
-/// What went wrong while the schema was brought up to date.
-fn migration_error(store: StoreLocation, error: MigrateError) -> StoreError {
-    let known = MIGRATOR.iter().map(|step| step.version).max().unwrap_or_default();
-    match error {
-        MigrateError::VersionMissing(found) if found > known => {
-            StoreError::NewerSchema { store, found, known }
-        }
-        // Not about what the store holds: the disk is full, memory ran out, the network is down.
-        MigrateError::Execute(error) if !is_about_the_file(&error) => error.into(),
-        problem => StoreError::NotAStore { store, problem },
-    }
-}
-
-/// Whether the file is no database at all (`SQLITE_NOTADB`).
-fn is_about_the_file(error: &sqlx::Error) -> bool {
-    has_code(error, &["26"])
-}
-
-/// Whether there is no room: `SQLITE_FULL`, and `disk_full` of `PostgreSQL`.
-fn is_about_room(error: &sqlx::Error) -> bool {
-    has_code(error, &["13", "53100"])
-}
-
-fn has_code(error: &sqlx::Error, codes: &[&str]) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| codes.contains(&&*code))
-}
-
-/// A moment as the columns hold it. The year 292 billion is far enough.
-fn seconds(moment: UnixSeconds) -> i64 {
-    i64::try_from(moment.0).unwrap_or(i64::MAX)
-}
-
-fn moment(column: i64, table: &'static str) -> Result<UnixSeconds, StoreError> {
-    number(column, table).map(UnixSeconds)
-}
-
-fn number(column: i64, table: &'static str) -> Result<u64, StoreError> {
-    u64::try_from(column).map_err(|_| StoreError::Damaged(table))
 }

@@ -4,19 +4,19 @@
 //! piece to one text: a line for each, its fields apart. No field has a control character in it: identifiers,
 //! digests and numbers are all there is. Each piece begins where the one before it ended.
 
+use crate::store::rows::{FIELD, LINE, fields};
 use std::collections::HashMap;
 
 use sqlx::AnyConnection;
 
-use super::directory::{App, AppKey};
-use super::{ReadTx, StoreError, seconds};
+use super::ReadTx;
+use super::error::StoreError;
+use super::rows::seconds;
 use crate::domain::time::UnixSeconds;
+use crate::model::app::{App, AppKey};
 
 /// Rows read at once: some 300 KiB of text.
 const PIECE_ROWS: i64 = 2_000;
-
-pub(super) const FIELD: &str = "\t";
-pub(super) const LINE: &str = "\n";
 
 /// An app as gateways are told of it.
 #[derive(Debug)]
@@ -68,22 +68,6 @@ pub struct PolicyRevocation {
     pub issuer: String,
     pub token_id: String,
     pub expires_at: u64,
-}
-
-/// The texts that stand for a line's fields.
-pub(super) fn fields<'l, const N: usize>(
-    line: &'l str,
-    table: &'static str,
-) -> Result<[&'l str; N], StoreError> {
-    let mut parts = line.split(FIELD);
-    let mut found = [""; N];
-    for field in &mut found {
-        *field = parts.next().ok_or(StoreError::Damaged(table))?;
-    }
-    match parts.next() {
-        None => Ok(found),
-        Some(_) => Err(StoreError::Damaged(table)),
-    }
 }
 
 fn moment_in(text: &str, table: &'static str) -> Result<u64, StoreError> {

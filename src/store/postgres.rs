@@ -12,8 +12,10 @@ use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
+use super::error::{StoreError, migration_error};
 use super::replay::Replays;
-use super::{Kind, MIGRATOR, Store, StoreError, WAIT, migration_error, number};
+use super::rows::number;
+use super::{Kind, MIGRATOR, Store, WAIT};
 use crate::store_location::{DatabaseUrl, StoreLocation};
 
 /// Connections for the rows beside the policy.

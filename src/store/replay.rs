@@ -12,7 +12,9 @@ use futures::FutureExt as _;
 use sqlx::AnyPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::{Store, StoreError, number, seconds};
+use super::Store;
+use super::error::StoreError;
+use super::rows::{number, seconds};
 use crate::domain::time::UnixSeconds;
 
 /// Entries written in one statement.

@@ -1,33 +1,20 @@
 //! Lists that people search: by a part of the name, by kind, enforcement and app, with what a list shows beside.
 
+use crate::model::search::{Found, LOOKED_AT, SourceFilter, SourceSummary};
 use sqlx::FromRow;
 
-use super::directory::{App, AppKey, AppRow, Page, all};
-use super::sources::{Source, SourceRow};
-use super::{ReadTx, StoreError, number};
+use super::ReadTx;
+use super::directory::AppRow;
+use super::error::StoreError;
+use super::rows::all;
+use super::rows::number;
+use super::sources::SourceRow;
 use crate::domain::ids::{AppId, MemberId, WorkspaceId};
 use crate::domain::policy::Enforcement;
 use crate::domain::role::Role;
 use crate::domain::source_kind::SourceKind;
-
-/// Which sources a list shows.
-#[derive(Clone, Debug, Default)]
-pub struct SourceFilter<'a> {
-    /// A part of the name, letters of either case; empty for every name.
-    pub text: &'a str,
-    pub kind: Option<SourceKind>,
-    /// Every kind but this one.
-    pub but_kind: Option<SourceKind>,
-    pub enforcement: Option<Enforcement>,
-    pub app: Option<AppId>,
-}
-
-/// A source, with the name of the app it is connected to.
-#[derive(Clone, Debug)]
-pub struct SourceSummary {
-    pub source: Source,
-    pub app_name: Option<String>,
-}
+use crate::model::app::App;
+use crate::model::page::Page;
 
 #[derive(FromRow)]
 struct SummaryRow {
@@ -58,21 +45,8 @@ fn pattern(text: &str) -> String {
     pattern
 }
 
-/// Names that one search looks at in a workspace that has more than [`GONE_THROUGH`]. It is some thirty milliseconds of
-/// the database's work; whoever wants more searches on from where it stopped.
-pub const LOOKED_AT: u32 = 50_000;
-
 /// Sources that are gone through in one search: a workspace has to be large before anybody is asked to search on.
 const GONE_THROUGH: u64 = 120_000;
-
-/// What a search found.
-#[derive(Clone, Debug)]
-pub struct Found<T> {
-    pub items: Vec<T>,
-    /// The id that the search came to and did not go beyond, where it has looked at [`LOOKED_AT`] names. To search
-    /// on is to ask for the page after it.
-    pub looked_to: Option<String>,
-}
 
 /// The ids among which one search looks.
 pub(crate) struct Range {
@@ -321,15 +295,6 @@ impl ReadTx {
         .fetch_all(self.connection())
         .await?)
     }
-}
-
-/// An app in a list.
-#[derive(Clone, Debug)]
-pub struct AppSummary {
-    pub app: App,
-    pub keys: Vec<AppKey>,
-    /// Sources connected to it.
-    pub sources: u64,
 }
 
 #[cfg(test)]

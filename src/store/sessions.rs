@@ -4,12 +4,15 @@
 //! None of this is policy: what no gateway hears of is written beside it, and what must happen together with a
 //! change is written in that change.
 
+use crate::model::session::SessionRecord;
 use sqlx::FromRow;
 
-use super::audit::AuditRow;
-use super::{ReadTx, Store, StoreError, WriteTx, moment, seconds};
+use super::error::StoreError;
+use super::rows::{moment, seconds};
+use super::{ReadTx, Store, WriteTx};
 use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
+use crate::model::audit::AuditRow;
 
 /// Sessions that one person has at most. One more ends the oldest.
 const SESSIONS_MAX: i64 = 50;
@@ -22,21 +25,6 @@ const PURGE_ROWS: i64 = 1_000;
 
 /// Invitations that one sign-on accepts at most; the next one accepts the rest.
 const INVITATIONS_AT_ONCE: i64 = 100;
-
-/// A session as the store knows it.
-#[derive(Clone, Debug)]
-pub struct SessionRecord {
-    pub id: String,
-    pub account: AccountId,
-    pub email: String,
-    pub created_at: UnixSeconds,
-    pub last_seen_at: UnixSeconds,
-    pub expires_at: UnixSeconds,
-    /// `password` or `oidc`.
-    pub method: String,
-    pub user_agent: String,
-    pub address: String,
-}
 
 /// What a person proves themselves with.
 pub struct Credentials {
@@ -75,7 +63,7 @@ impl TryFrom<SessionRow> for SessionRecord {
     }
 }
 
-fn account(id: &str) -> Result<AccountId, StoreError> {
+pub(crate) fn account(id: &str) -> Result<AccountId, StoreError> {
     AccountId::parse(id).map_err(|_| StoreError::Damaged("accounts"))
 }
 

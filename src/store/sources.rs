@@ -1,35 +1,23 @@
 //! Sources: what exists now, by id, by app, by kind, and by who may view it.
 
+use crate::model::source::Source;
+use crate::store::rows::parameters;
 use std::collections::HashMap;
 
 use sqlx::FromRow;
 
-use super::directory::{Page, all};
-use super::policy::{FIELD, LINE, fields};
+use super::error::StoreError;
+use super::rows::all;
+use super::rows::{FIELD, LINE, fields};
+use super::rows::{moment, number, seconds};
 use super::search::folded;
-use super::{ReadTx, StoreError, WriteTx, moment, number, seconds};
+use super::{ReadTx, WriteTx};
 use crate::domain::ids::{AppId, MemberId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::name::Name;
 use crate::domain::policy::Enforcement;
 use crate::domain::role::Role;
 use crate::domain::source_kind::SourceKind;
-use crate::domain::time::UnixSeconds;
-
-/// A source.
-#[derive(Clone, Debug)]
-pub struct Source {
-    pub id: SourceId,
-    pub workspace: WorkspaceId,
-    pub name: Name,
-    pub kind: SourceKind,
-    /// Kept as it is: the people whose SDKs send it must be able to look it up.
-    pub write_key: WriteKey,
-    pub enforcement: Enforcement,
-    pub app: Option<AppId>,
-    /// Rises with every change of the source, for `ETag`.
-    pub revision: u64,
-    pub created_at: UnixSeconds,
-}
+use crate::model::page::Page;
 
 #[derive(FromRow)]
 pub(super) struct SourceRow {
@@ -70,12 +58,6 @@ impl TryFrom<SourceRow> for Source {
 
 /// Ids that one statement asks for.
 const IDS_AT_ONCE: usize = 500;
-
-/// So many parameters, from `$first` on.
-pub(super) fn parameters(first: usize, count: usize) -> String {
-    let numbers: Vec<String> = (first..first + count).map(|at| format!("${at}")).collect();
-    numbers.join(", ")
-}
 
 fn ids_and_kinds(rows: &[(String, String)]) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
     let damaged = || StoreError::Damaged("sources");

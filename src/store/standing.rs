@@ -1,15 +1,11 @@
 //! Whether what a request was let in by still stands, as a change reads it in its own transaction.
 
-use super::{ReadTx, StoreError, number, seconds};
+use super::ReadTx;
+use super::error::StoreError;
+use super::rows::{number, seconds};
 use crate::domain::ids::MemberId;
 use crate::domain::time::UnixSeconds;
-
-/// What a member's request was let in by, by its id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credential {
-    ApiToken(String),
-    Session(String),
-}
+use crate::model::credential::Credential;
 
 impl ReadTx {
     /// The revision of a membership that has been joined, if the credential still lets its person in at `now`.

@@ -1,11 +1,14 @@
 //! What gateways counted: how many requests of each source were let through, refused, or would have been.
 
+use crate::model::traffic::{SpanTraffic, Traffic};
 use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow};
 
-use super::sources::parameters;
-use super::{ReadTx, Store, StoreError, number, seconds};
+use super::error::StoreError;
+use super::rows::parameters;
+use super::rows::{number, seconds};
+use super::{ReadTx, Store};
 use crate::domain::ids::{SourceId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 use crate::report::{Count, Verdict};
@@ -25,29 +28,6 @@ const ROWS_AT_ONCE: usize = 256;
 /// Rows that one purge removes at most.
 const PURGE_ROWS: i64 = 1_000;
 
-/// Requests of one source that had the same fate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Traffic {
-    pub verdict: Verdict,
-    /// Empty for `allow`.
-    pub reason: String,
-    /// Empty where too many clients were seen to keep them apart, and for `allow`.
-    pub agent: String,
-    pub address: String,
-    pub requests: u64,
-    /// When the last of them was counted, to the span.
-    pub last: UnixSeconds,
-}
-
-/// Requests of a workspace in one span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SpanTraffic {
-    /// When the span begins; it lasts [`SPAN_S`] seconds.
-    pub begins: UnixSeconds,
-    pub verdict: Verdict,
-    pub requests: u64,
-}
-
 #[derive(FromRow)]
 struct TrafficRow {
     verdict: String,
@@ -63,7 +43,7 @@ const fn span_of(at: UnixSeconds) -> UnixSeconds {
     UnixSeconds(at.0 - at.0 % SPAN_S)
 }
 
-fn verdict(word: &str) -> Result<Verdict, StoreError> {
+pub(crate) fn verdict(word: &str) -> Result<Verdict, StoreError> {
     Verdict::parse(word).ok_or(StoreError::Damaged("traffic"))
 }
 

@@ -9,7 +9,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use portcullis::config::{ControlLimits, Rate};
 use portcullis::control::{Actor, NewGrant};
 use portcullis::domain::time::UnixSeconds;
-use portcullis::store::members::Member;
+use portcullis::model::member::Member;
 use serde_json::json;
 use tokio::time::Instant;
 

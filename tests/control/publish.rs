@@ -8,9 +8,9 @@ use portcullis::domain::ids::{AppId, KeyId, WriteKeyDigest};
 use portcullis::domain::policy::{Enforcement, Freshness, Policy, WhenStale};
 use portcullis::domain::time::UnixSeconds;
 use portcullis::feed::{Subscriber, feed};
+use portcullis::model::source::Source;
 use portcullis::snapshot;
 use portcullis::snapshot::Update;
-use portcullis::store::sources::Source;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

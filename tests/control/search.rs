@@ -5,7 +5,7 @@ use portcullis::domain::ids::{AppId, KeyId, MemberId};
 use portcullis::domain::policy::Enforcement;
 use portcullis::domain::source_kind::SourceKind;
 use portcullis::domain::time::UnixSeconds;
-use portcullis::store::directory::Page;
+use portcullis::model::page::Page;
 
 use super::support::{NOW, OPERATOR, TempDir, Tenant, TestControl, TestKey, claims_of};
 

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use portcullis::control::accounts::sessions::{Browser, Secret, SignedIn};
+use portcullis::control::accounts::secret::Secret;
+use portcullis::control::accounts::sessions::{Browser, SignedIn};
 use portcullis::control::{ControlError, verify_trail};
 use portcullis::domain::time::UnixSeconds;
+use portcullis::model::member::Member;
 use portcullis::store::Store;
-use portcullis::store::members::Member;
 use prometheus::Registry;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use portcullis::store::members::Member;
+use portcullis::model::member::Member;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tokio::net::TcpStream;

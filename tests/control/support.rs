@@ -345,7 +345,7 @@ impl<'s> Tenant<'s> {
         self.app_with(&TestKey::p256(), &["tracking_api:write"]).await
     }
 
-    pub async fn source(&self, kind: &str) -> portcullis::store::sources::Source {
+    pub async fn source(&self, kind: &str) -> portcullis::model::source::Source {
         let new = NewSource {
             name: "web".to_owned(),
             kind: kind.to_owned(),

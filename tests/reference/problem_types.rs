@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
-use portcullis::control::rate_limits::Wait;
+use portcullis::control::limiter::Wait;
 use portcullis::control::{BadRequest, Conflict, ControlError, TokenError};
 use portcullis::domain::role::Action;
 use portcullis::store::StoreError;

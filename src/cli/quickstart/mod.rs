@@ -29,7 +29,7 @@ use crate::domain::ids::{AppId, WorkspaceId};
 use crate::domain::policy::Enforcement;
 use crate::gateway::listen::sockets::Sockets;
 use crate::gateway::server::Running;
-use crate::store::sources::Source;
+use crate::model::source::Source;
 use crate::vital::Vitals;
 
 /// Who makes the sample data.

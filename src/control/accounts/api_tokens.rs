@@ -8,20 +8,21 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::control::actor::{Actor, Who};
-use crate::control::apps::app::name;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::ids;
+use crate::control::input::name;
 use crate::control::plane::Control;
 use crate::domain::digest::sha256;
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
-use crate::store::api_tokens::{ApiTokenDetails, ApiTokenRecord};
-use crate::store::directory::Page;
-use crate::store::members::Member;
-use crate::store::standing::Credential;
+use crate::model::api_token::ApiTokenDetails;
+use crate::model::credential::Credential;
+use crate::model::member::Member;
+use crate::model::page::Page;
+use crate::store::api_tokens::ApiTokenRecord;
 
 /// What every API token begins with, so that scanners find leaked ones.
 const API_TOKEN_PREFIX: &str = "pcl_";

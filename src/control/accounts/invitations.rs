@@ -6,6 +6,7 @@
 //! by doing so. Somebody who registers an address that is not theirs gets into no workspace that its true owner is
 //! invited to later.
 
+use super::hashing;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -16,7 +17,6 @@ use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::passwords;
 use super::passwords::Asker;
 use crate::control::actor::Actor;
 use crate::control::audit_event::Deed;
@@ -24,12 +24,13 @@ use crate::control::error::ControlError;
 use crate::control::fair_queue::Turn;
 use crate::control::ids;
 use crate::control::plane::Control;
-use crate::control::workspaces::members::{NewGrant, member_event, member_in, member_value};
+use crate::control::workspaces::members::{member_event, member_in, member_value};
+use crate::control::workspaces::roles::NewGrant;
 use crate::domain::digest::sha256;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
-use crate::store::members::Member;
+use crate::model::member::Member;
 use crate::store::{ReadTx, WriteTx};
 
 /// What the secret of every invitation begins with.
@@ -154,7 +155,7 @@ impl Control {
                 None
             }
             None => {
-                let password = passwords::chosen(password, &member.email)?;
+                let password = hashing::chosen(password, &member.email)?;
                 let turn = self.hashing.turn(Asker::Stranger(from)).await?;
                 Some(self.hashing.hash(turn, password).await?)
             }
@@ -185,7 +186,7 @@ impl Control {
     }
 
     async fn fits(&self, turn: Turn, password: &str, held: &str) -> Result<bool, ControlError> {
-        let typed = passwords::typed(password).unwrap_or_default();
+        let typed = hashing::typed(password).unwrap_or_default();
         Ok(self.hashing.check(turn, typed, Some(held.to_owned())).await?.fits)
     }
 

@@ -1,10 +1,12 @@
 //! How people prove who they are: passwords, sign-on at a provider, invitations, sessions, API tokens.
 
 pub(crate) mod api_tokens;
+pub(crate) mod hashing;
 pub(crate) mod invitations;
 pub mod oidc;
 pub(crate) mod passwords;
 pub(crate) mod pending_sign_on;
 pub(crate) mod refused_sign_ins;
+pub(crate) mod secret;
 pub mod sessions;
 pub(crate) mod sign_on;

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::sessions::Secret;
+use super::secret::Secret;
 use crate::control::error::ControlError;
 
 /// What the browser keeps while it is at the provider.

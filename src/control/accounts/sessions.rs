@@ -11,29 +11,21 @@
 //! - Hashes are computed in turn: for known browsers and sessions apart from everybody else, and in either lane for
 //!   each network in turn. A flood of attempts makes those wait who send it.
 
-use std::fmt;
+use super::hashing;
+use crate::control::accounts::secret::Secret;
 use std::net::IpAddr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
-use zeroize::Zeroizing;
 
-use super::passwords;
 use super::passwords::Asker;
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
-use crate::control::ids;
 use crate::control::plane::Control;
-use crate::domain::digest::sha256;
 use crate::domain::ids::AccountId;
 use crate::domain::time::UnixSeconds;
-use crate::store::members::Member;
-use crate::store::sessions::SessionRecord;
-
-/// Letters and digits of a session's secret: 256 bits.
-const SECRET_CHARS: usize = 43;
+use crate::model::member::Member;
+use crate::model::session::SessionRecord;
 
 /// How often a session's last use is written down, in seconds.
 const SEEN_EVERY_S: u64 = 60;
@@ -46,56 +38,6 @@ const EMAIL_CHARS: usize = 320;
 
 /// Characters of a `User-Agent` that are kept.
 const USER_AGENT_CHARS: usize = 200;
-
-/// What a browser holds: of a session, or of itself. It has no `Debug` of its content.
-#[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// A new one.
-    pub(crate) fn new() -> Result<Self, ControlError> {
-        Ok(Self(ids::alphanumerics(SECRET_CHARS)?))
-    }
-
-    /// What a browser sent, if it can be one at all.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let well_formed = text.len() == SECRET_CHARS && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        well_formed.then(|| Self(Zeroizing::new(text.to_owned())))
-    }
-
-    /// The secret itself, for the cookie.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// What the store keeps of it. It has 256 random bits: nothing is gained by a slow hash.
-    pub(crate) fn hash(&self) -> String {
-        URL_SAFE_NO_PAD.encode(sha256(self.0.as_bytes()))
-    }
-
-    /// What proves that a form came from a page of ours that this session was shown. It follows from the
-    /// secret, and the secret does not follow from it.
-    #[must_use]
-    pub fn csrf_token(&self) -> String {
-        let text = Zeroizing::new(format!("csrf {}", self.0.as_str()));
-        URL_SAFE_NO_PAD.encode(sha256(text.as_bytes()))
-    }
-
-    /// Whether `token` is this session's.
-    #[must_use]
-    pub fn owns_csrf_token(&self, token: &str) -> bool {
-        aws_lc_rs::constant_time::verify_slices_are_equal(self.csrf_token().as_bytes(), token.as_bytes())
-            .is_ok()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
 
 /// Where somebody signs in from.
 #[derive(Clone, Debug)]
@@ -166,7 +108,7 @@ impl Control {
         let attempt = attempt.map_err(ControlError::TooManyFailures)?;
         let credentials = self.store.credentials(email).await?;
         let kept = credentials.as_ref().and_then(|held| held.password_hash.clone());
-        let password = passwords::typed(password).unwrap_or_default();
+        let password = hashing::typed(password).unwrap_or_default();
         let asker = self.asker(email, browser, known.is_some());
         let turn = match self.hashing.turn(asker).await {
             Ok(turn) => turn,

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::oidc::{Provider, SignOnError};
 use super::pending_sign_on::Pending;
-use super::sessions::{Browser, Method, Secret, SignedIn};
+use super::secret::Secret;
+use super::sessions::{Browser, Method, SignedIn};
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;

@@ -1,24 +1,28 @@
 //! OAuth apps and their public keys.
 
+use crate::control::input::name;
+use serde_json::Value;
+use serde_json::json;
 use std::collections::HashMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event, app_value, key_value};
+use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::plane::Control;
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
 use crate::domain::key::{Algorithm, PublicKey};
-use crate::domain::name::{Name, composed};
+use crate::domain::name::composed;
 use crate::domain::role::{Action, View};
 use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::source_kind::{SUPPORTED_SCOPES, SourceKind};
 use crate::domain::time::{TokenLifetime, UnixSeconds};
+use crate::model::app::{App, AppKey};
+use crate::model::page::Page;
 use crate::snapshot::{AppRecord, Change};
-use crate::store::directory::{App, AppKey, Page};
 use crate::store::policy::PolicyApp;
 use crate::store::{ReadTx, WriteTx};
 
@@ -456,11 +460,6 @@ fn visible(actor: &Actor, workspace: &WorkspaceId, mut found: Vec<(SourceId, Sou
     ids
 }
 
-/// A name that a person gave.
-pub(crate) fn name(text: &str, field: &str) -> Result<Name, ControlError> {
-    Name::parse(text).map_err(|error| ControlError::invalid(field, format!("the name {error}")))
-}
-
 fn scopes(texts: &[String]) -> Result<ScopeSet, ControlError> {
     let supported = SUPPORTED_SCOPES.join(", ");
     if texts.is_empty() {
@@ -482,5 +481,26 @@ fn lifetime(text: &str) -> Result<TokenLifetime, ControlError> {
     TokenLifetime::parse(text).ok_or_else(|| {
         let names = TokenLifetime::ALL.map(TokenLifetime::as_str).join(", ");
         ControlError::invalid("token_lifetime", format!("a token lifetime is one of {names}"))
+    })
+}
+
+/// An app as the trail shows it.
+pub(crate) fn app_value(found: &AppDetails) -> Value {
+    let scopes: Vec<&str> = found.app.scopes.iter().map(|scope| scope.as_str()).collect();
+    json!({
+        "name": found.app.name.as_str(),
+        "scopes": scopes,
+        "token_lifetime": found.app.token_lifetime.as_str(),
+        "keys": found.keys.iter().map(key_value).collect::<Vec<_>>(),
+    })
+}
+
+/// A public key as the trail shows it: by its thumbprint.
+pub(crate) fn key_value(key: &AppKey) -> Value {
+    json!({
+        "id": key.id.as_str(),
+        "name": key.name.as_str(),
+        "thumbprint": key.thumbprint,
+        "algorithm": key.algorithm.as_str(),
     })
 }

@@ -5,8 +5,9 @@ use crate::control::error::ControlError;
 use crate::control::plane::Control;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::role::Action;
-use crate::store::audit::{AuditFilter, AuditRow, ChainEnd};
-use crate::store::directory::Page;
+use crate::model::audit::{AuditFilter, AuditRow};
+use crate::model::page::Page;
+use crate::store::audit::ChainEnd;
 use crate::store::{Store, StoreError};
 
 /// Events dropped at once, so that no writer waits for long.

@@ -1,15 +1,13 @@
 //! Bodies of requests: their bound and their media type.
 
+use crate::control::bad_request::BODY_BYTES_MAX;
 use axum::body::{Body, Bytes, HttpBody as _};
 use bytes::BytesMut;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 
 use super::memory::Exhausted;
-use crate::control::error::BadRequest;
-
-/// The longest body read, in bytes.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
+use crate::control::bad_request::BadRequest;
 
 /// Reads a body whole, up to the bound.
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, BadRequest> {

@@ -7,15 +7,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
-use super::api::session::{browser, give_cookies};
 use super::cookies::Cookie;
+use super::session_cookies::{browser, give_cookies};
 use crate::control::accounts::oidc::SignOnError;
-use crate::control::accounts::sessions::Secret;
+use crate::control::accounts::secret::Secret;
 use crate::control::accounts::sign_on::{Returned, SIGN_ON_S};
+use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::form::Form;
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
 
 type Shared = State<Arc<Control>>;
 

@@ -15,7 +15,7 @@ use prometheus::{IntCounterVec, IntGauge, Opts};
 use thiserror::Error;
 
 use crate::config::ControlLimits;
-use crate::control::rate_limits::Wait;
+use crate::control::limiter::Wait;
 use crate::domain::network::neighbourhood;
 
 /// What a request takes besides the text of its head and its body: its task, its stream and their tables, and a

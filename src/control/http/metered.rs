@@ -13,13 +13,16 @@ use http::{Request, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use super::body::{BODY_BYTES_MAX, has_media_type};
+use super::body::has_media_type;
 use super::console;
 use super::memory::{
     CHANGE_RESPONSE_BYTES, Exhausted, MemoryBudget, REQUEST_BYTES, Reservation, SMALL_RESPONSE_BYTES,
 };
 use super::routes::is_for_clients;
-use crate::control::error::{BadRequest, ControlError, TokenError};
+use crate::control::bad_request::BODY_BYTES_MAX;
+use crate::control::bad_request::BadRequest;
+use crate::control::error::ControlError;
+use crate::control::tokens::error::TokenError;
 
 /// What each byte of a JSON body takes while its request is handled: it is read once, and its values are far larger
 /// than their texts.

@@ -24,9 +24,10 @@ pub use super::connections::Bounds;
 use super::connections::{ActivityTimer, Taken, refusal as connection_refusal};
 use super::metered;
 use super::metered::{Unanswered, refusal};
+use super::problem::StoreFailure;
 use super::routes::routes;
 use crate::connections::{ConnectionLimiter, ConnectionLimits, RefusalAnswers};
-use crate::control::error::{BadRequest, StoreFailure};
+use crate::control::bad_request::BadRequest;
 use crate::control::plane::Control;
 
 /// How long a whole request may take, its body and our answer included.

@@ -6,6 +6,7 @@
 //! them, and it had all the time that the key was only published to read it. What makes, ends and drops keys is
 //! in `rotation`.
 
+use crate::control::error::UnreadableKey;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +14,6 @@ use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
-use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::signing_key::SigningKey;
@@ -195,21 +195,6 @@ impl KeyRing {
         }
         Ok(ring)
     }
-}
-
-/// Why the signing keys in the store cannot be used.
-#[derive(Debug, Error)]
-pub enum UnreadableKey {
-    #[error("the store is damaged: a row of signing_keys does not make sense")]
-    Damaged,
-    #[error(
-        "the signing keys in the store are encrypted with the key `{0}`, and none is configured; set control_plane.signing.key_encryption_key to it"
-    )]
-    NoKey(String),
-    #[error(
-        "the signing keys in the store are encrypted with the key `{sealed_with}`, and control_plane.signing.key_encryption_key is `{configured}`; configure the right one or, if it was replaced, give the old one as previous_key_encryption_key until the next start"
-    )]
-    OtherKey { sealed_with: String, configured: String },
 }
 
 /// Whether a record is kept as the settings want it.

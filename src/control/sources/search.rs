@@ -7,10 +7,11 @@ use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::policy::Enforcement;
 use crate::domain::role::{Action, View};
 use crate::domain::source_kind::SourceKind;
+use crate::model::app::App;
+use crate::model::page::Page;
+use crate::model::search::{AppSummary, Found, SourceFilter, SourceSummary};
+use crate::model::source::Source;
 use crate::snapshot::OWN_LEEWAY_S;
-use crate::store::directory::{App, Page};
-use crate::store::search::{AppSummary, Found, SourceFilter, SourceSummary};
-use crate::store::sources::Source;
 
 /// Owners whom somebody without rights is told to ask.
 const OWNERS_SHOWN: u32 = 5;

@@ -4,21 +4,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
+use serde_json::json;
 
 use crate::control::actor::Actor;
-use crate::control::apps::app::name;
-use crate::control::audit_event::{Deed, Event, source_value};
+use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::ids;
+use crate::control::input::name;
 use crate::control::plane::Control;
 use crate::domain::ids::{AppId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::policy::Enforcement;
 use crate::domain::role::{Action, View};
 use crate::domain::source_kind::SourceKind;
+use crate::model::page::Page;
+use crate::model::source::Source;
 use crate::snapshot::{Change, SourceRecord, digest_text};
-use crate::store::directory::Page;
-use crate::store::sources::Source;
 use crate::store::{ReadTx, WriteTx};
 
 /// Letters and digits of a generated write key: 190 bits.
@@ -274,7 +276,7 @@ impl Control {
         mut tx: WriteTx,
         actor: &Actor,
         deed: Deed,
-        before: serde_json::Value,
+        before: Value,
         mut source: Source,
     ) -> Result<Source, ControlError> {
         let after = source_value(&source);
@@ -333,4 +335,14 @@ fn record(source: &Source) -> SourceRecord {
         enforcement: source.enforcement.as_str().to_owned(),
         app: source.app.as_ref().map(|app| app.as_str().to_owned()),
     }
+}
+
+/// A source as the trail shows it: without its write key.
+pub(crate) fn source_value(source: &Source) -> Value {
+    json!({
+        "name": source.name.as_str(),
+        "kind": source.kind.as_str(),
+        "enforcement": source.enforcement.as_str(),
+        "app_id": source.app.as_ref().map(|app| app.as_str()),
+    })
 }

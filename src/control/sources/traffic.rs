@@ -9,8 +9,8 @@ use crate::domain::ids::{SourceId, WorkspaceId};
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
+use crate::model::traffic::{SpanTraffic, Traffic};
 use crate::report::{Report, Verdict};
-use crate::store::traffic::{SpanTraffic, Traffic};
 
 const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 24 * HOUR_S;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
-use crate::control::error::TokenError;
+use super::error::TokenError;
+use crate::control::client_address::ClientAddress;
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
 use crate::domain::ids::{AppId, KeyId};
 use crate::domain::issue::IssuableApp;
 use crate::domain::key::{PublicKey, VerifyingKey};
 use crate::domain::time::UnixSeconds;
+use crate::model::app::AppKey;
 use crate::store::StoreError;
-use crate::store::directory::AppKey;
 
 /// Apps kept.
 const APPS_KEPT: usize = 10_000;

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::Request;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, header};
 
 use super::client_cache::Prover;
-use crate::control::error::{BadRequest, TokenError};
+use super::error::TokenError;
+use crate::control::bad_request::BadRequest;
+use crate::control::client_address::ClientAddress;
 use crate::control::form::Form;
-use crate::control::http::body::{has_media_type, read_body};
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
 use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::store::replay::Use;
 
@@ -28,26 +26,6 @@ pub(crate) struct ClientCredentials {
 pub(crate) struct Proved {
     pub prover: Arc<Prover>,
     pub assertion: VerifiedAssertion,
-}
-
-/// Reads the form of a request.
-pub(crate) async fn read_form(request: Request) -> Result<Form, TokenError> {
-    if !has_media_type(request.headers(), "application/x-www-form-urlencoded") {
-        return Err(TokenError::MediaType);
-    }
-    let body = read_body(request.into_body())
-        .await
-        .map_err(TokenError::Unreadable)?;
-    Form::parse(&body).map_err(|error| TokenError::Request(error.to_string()))
-}
-
-/// RFC 6749 section 2.3: one way of authentication per request, and ours is in the body.
-pub(crate) fn check_no_authorization(headers: &HeaderMap) -> Result<(), TokenError> {
-    if headers.contains_key(header::AUTHORIZATION) {
-        Err(TokenError::Authorization)
-    } else {
-        Ok(())
-    }
 }
 
 impl ClientCredentials {

@@ -3,21 +3,17 @@
 //! The answer is that of the gateways: the same evaluator, on a policy of this one app as the store has it now.
 //! Who may not see a token is told that it is not active, as for one that does not exist.
 
-use std::sync::Arc;
+use crate::control::http::oauth::introspect::Caller;
 
-use axum::Extension;
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 
-use super::client_proof::{ClientCredentials, read_form};
-use super::revoke::OwnToken;
+use super::error::TokenError;
+use super::own_token::OwnToken;
 use crate::control::actor::Actor;
-use crate::control::error::{BadRequest, ControlError, TokenError, json};
+use crate::control::client_address::ClientAddress;
+use crate::control::error::ControlError;
 use crate::control::form::Form;
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
 use crate::domain::access_token::VerifiedToken;
 use crate::domain::decide::decide;
 use crate::domain::decision::Decision;
@@ -30,21 +26,13 @@ use crate::domain::policy::{Freshness, Policy, WhenStale};
 use crate::domain::role::Action;
 use crate::domain::scope::Scope;
 use crate::domain::time::UnixSeconds;
+use crate::model::member::Member;
 use crate::snapshot;
 use crate::snapshot::{FORMAT, RevocationRecord, Snapshot, WorkspaceRecord};
-use crate::store::members::Member;
-
-/// Who asks.
-enum Caller {
-    /// An app sees the tokens of its workspace.
-    App(WorkspaceId),
-    /// A member sees those of the workspaces in which they may see OAuth apps.
-    Member(Box<Member>),
-}
 
 /// What is said of an active token (RFC 7662 section 2.2).
 #[derive(Serialize)]
-struct Active {
+pub(crate) struct Active {
     active: bool,
     /// What the token may do now; a scope that its app no longer has is gone from it.
     scope: String,
@@ -59,75 +47,8 @@ struct Active {
     workspace_id: String,
 }
 
-/// `POST /introspect`.
-pub(crate) async fn post(
-    State(control): State<Arc<Control>>,
-    Extension(from): Extension<ClientAddress>,
-    request: Request,
-) -> Response {
-    #[derive(Serialize)]
-    struct Inactive {
-        active: bool,
-    }
-    match answer(&control, from, request).await {
-        Ok(Some(active)) => json(StatusCode::OK, "application/json", &active),
-        Ok(None) => json(StatusCode::OK, "application/json", &Inactive { active: false }),
-        Err(error) => {
-            tracing::debug!(%error, "no introspection");
-            error.into_response()
-        }
-    }
-}
-
-async fn answer(
-    control: &Control,
-    from: ClientAddress,
-    request: Request,
-) -> Result<Option<Active>, TokenError> {
-    let bearer = bearer(request.headers())?;
-    let form = read_form(request).await?;
-    let token = form
-        .get("token")
-        .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
-    let caller = match bearer {
-        Some(api_token) => control.introspecting_member(from, &form, &api_token).await?,
-        None => {
-            let proved = async { control.prove(&ClientCredentials::of(&form)?, from).await };
-            let proved = proved.await.map_err(|error| control.slow_down(from, error))?;
-            Caller::App(proved.prover.app.workspace.clone())
-        }
-    };
-    let Some(own) = control.own_token(token) else {
-        return Ok(None);
-    };
-    if !control.sees(&caller, &own.workspace).await? {
-        return Ok(None);
-    }
-    Ok(control.active(token, &own).await?)
-}
-
-/// The bearer token in the headers, if there is an `Authorization` header.
-fn bearer(headers: &HeaderMap) -> Result<Option<zeroize::Zeroizing<String>>, TokenError> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => {
-            let value = value.to_str().map_err(|_| TokenError::Bearer)?;
-            match value.split_once(' ') {
-                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-                    Ok(Some(token.trim().to_owned().into()))
-                }
-                _ => Err(TokenError::Bearer),
-            }
-        }
-        (Some(_), Some(_)) => Err(TokenError::Request(
-            "there is more than one Authorization header".to_owned(),
-        )),
-    }
-}
-
 impl Control {
-    async fn introspecting_member(
+    pub(crate) async fn introspecting_member(
         &self,
         from: ClientAddress,
         form: &Form,
@@ -151,7 +72,7 @@ impl Control {
         }
     }
 
-    async fn sees(&self, caller: &Caller, workspace: &WorkspaceId) -> Result<bool, ControlError> {
+    pub(crate) async fn sees(&self, caller: &Caller, workspace: &WorkspaceId) -> Result<bool, ControlError> {
         let member = match caller {
             Caller::App(own) => return Ok(own == workspace),
             Caller::Member(member) if member.workspace == *workspace => Member::clone(member),
@@ -167,7 +88,7 @@ impl Control {
     }
 
     /// What the token says, if gateways take it now.
-    async fn active(&self, token: &str, own: &OwnToken) -> Result<Option<Active>, ControlError> {
+    pub(crate) async fn active(&self, token: &str, own: &OwnToken) -> Result<Option<Active>, ControlError> {
         let now = self.now();
         let Some(policy) = self.policy_for(own, now).await? else {
             return Ok(None);
@@ -240,7 +161,7 @@ fn is_permitted(policy: &Policy, token: &VerifiedToken, scope: &Scope, now: Unix
     matches!(decide(policy, &facts, now), Decision::Allow(_))
 }
 
-fn active(token: &str, own: &OwnToken, issuer: &str, scope: String) -> Option<Active> {
+pub(crate) fn active(token: &str, own: &OwnToken, issuer: &str, scope: String) -> Option<Active> {
     let jws = CompactJws::parse(token).ok()?;
     let claims = jws.unverified_claims().ok()?;
     Some(Active {
@@ -256,9 +177,4 @@ fn active(token: &str, own: &OwnToken, issuer: &str, scope: String) -> Option<Ac
         token_type: "Bearer",
         workspace_id: own.workspace.as_str().to_owned(),
     })
-}
-
-/// Any other method on the paths of `/revoke` and `/introspect`.
-pub(crate) async fn wrong_method() -> TokenError {
-    TokenError::Unreadable(BadRequest::Method)
 }

@@ -1,24 +1,15 @@
 //! The token endpoint: client assertion in, access token out (RFC 6749 section 4.4, RFC 7523, RFC 9068).
 
-use std::sync::Arc;
-
-use axum::Extension;
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::client_proof::{ClientCredentials, Proved, check_no_authorization, read_form};
-use crate::control::error::{BadRequest, TokenError, json};
+use super::client_proof::Proved;
+use super::error::TokenError;
 use crate::control::ids;
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
 use crate::domain::access_token::AccessTokenClaims;
 use crate::domain::issue::issue;
 use crate::domain::scope::ScopeSet;
 use crate::store::issued::IssuedKey;
-
-const GRANT_TYPE: &str = "client_credentials";
 
 /// A token response (RFC 6749 section 5.1). `expires_in` is a number: SDKs need it so.
 #[derive(Serialize)]
@@ -61,69 +52,13 @@ impl<'a> From<&'a AccessTokenClaims> for Claims<'a> {
     }
 }
 
-/// `POST /token` and `POST //token`.
-pub(crate) async fn post(
-    State(control): State<Arc<Control>>,
-    Extension(from): Extension<ClientAddress>,
-    request: Request,
-) -> Response {
-    match answer(&control, from, request).await {
-        Ok(token) => {
-            control.count_token("ok");
-            let mut response = json(StatusCode::OK, "application/json", &token);
-            response
-                .headers_mut()
-                .insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-            response
-        }
-        Err(error) => {
-            control.count_token(error.status().1);
-            tracing::debug!(%error, "no token issued");
-            error.into_response()
-        }
-    }
-}
-
-/// Any other method on the token endpoint's paths.
-pub(crate) async fn wrong_method() -> TokenError {
-    TokenError::Unreadable(BadRequest::Method)
-}
-
-async fn answer(
-    control: &Control,
-    from: ClientAddress,
-    request: Request,
-) -> Result<TokenResponse, TokenError> {
-    let proved = proved(control, from, request).await;
-    let (proved, scopes) = proved.map_err(|error| control.slow_down(from, error))?;
-    control.issue_token(&proved, &scopes)
-}
-
-/// Reads a request and proves who sent it.
-async fn proved(
-    control: &Control,
-    from: ClientAddress,
-    request: Request,
-) -> Result<(Proved, ScopeSet), TokenError> {
-    check_no_authorization(request.headers())?;
-    let form = read_form(request).await?;
-    match form.get("grant_type") {
-        Some(GRANT_TYPE) => {}
-        Some(_) => return Err(TokenError::GrantType),
-        None => {
-            return Err(TokenError::Request(
-                "the parameter grant_type is missing".to_owned(),
-            ));
-        }
-    }
-    let credentials = ClientCredentials::of(&form)?;
-    let scopes = ScopeSet::parse(form.get("scope").unwrap_or_default())?;
-    Ok((control.prove(&credentials, from).await?, scopes))
-}
-
 impl Control {
     /// Issues a token to an app that proved itself.
-    fn issue_token(&self, proved: &Proved, requested: &ScopeSet) -> Result<TokenResponse, TokenError> {
+    pub(crate) fn issue_token(
+        &self,
+        proved: &Proved,
+        requested: &ScopeSet,
+    ) -> Result<TokenResponse, TokenError> {
         let now = self.now();
         let app = &proved.prover.app;
         let token_id = ids::token_id(&app.id, now.plus(app.token_lifetime.seconds()))?;

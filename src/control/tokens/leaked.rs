@@ -7,39 +7,32 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Extension;
-use axum::body::{Bytes, HttpBody as _};
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::github::Github;
-use super::revoke::{OwnToken, revoke_change};
+use super::own_token::OwnToken;
+use super::revoke::revoke_change;
 use crate::control::accounts::api_tokens::{hash as api_token_hash, is_api_token};
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
-use crate::control::error::{BadRequest, ControlError, json};
-use crate::control::http::body::{BODY_BYTES_MAX, read_body_up_to};
+use crate::control::bad_request::BadRequest;
+use crate::control::error::ControlError;
 use crate::control::http::connections::Place;
-use crate::control::http::memory::Reservation;
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
 use crate::domain::digest::sha256;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::leak_report::ReportKey;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
+use crate::model::leak::LeakNotice;
+use crate::model::page::Page;
 use crate::snapshot::Change;
 use crate::store::WriteTx;
-use crate::store::directory::Page;
-use crate::store::leaked::LeakNotice;
 
 /// The largest report, in bytes: ten thousand tokens with their places.
-const REPORT_BYTES_MAX: usize = 24 << 20;
+pub(crate) const REPORT_BYTES_MAX: usize = 24 << 20;
 
 /// The most tokens of one report.
 const ENTRIES_MAX: usize = 10_000;
@@ -47,44 +40,38 @@ const ENTRIES_MAX: usize = 10_000;
 /// Tokens ended in one transaction, so that no other change waits for long.
 const ENTRIES_AT_ONCE: usize = 200;
 
-/// How long a report may wait for those before it.
-const TURN_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long a report's body may take: a large one holds one of the few places.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
-
 /// The longest header read, in characters.
-const HEADER_CHARS_MAX: usize = 256;
+pub(crate) const HEADER_CHARS_MAX: usize = 256;
 
 const URL_CHARS_MAX: usize = 2_048;
 const WORD_CHARS_MAX: usize = 64;
 
 /// Who reports, in the audit trail and the notices.
-const GITHUB: &str = "github_secret_scanning";
+pub(crate) const GITHUB: &str = "github_secret_scanning";
 
 /// One token of a report. It has no `Debug`.
 #[derive(Deserialize)]
-struct Entry {
-    token: String,
+pub(crate) struct Entry {
+    pub(crate) token: String,
     #[serde(rename = "type")]
-    kind: String,
+    pub(crate) kind: String,
     #[serde(default)]
-    url: Option<String>,
+    pub(crate) url: Option<String>,
     #[serde(default)]
-    source: Option<String>,
+    pub(crate) source: Option<String>,
 }
 
 /// What is said of one token.
 #[derive(Serialize)]
-struct Verdict {
+pub(crate) struct Verdict {
     /// SHA-256 of the token, in hexadecimal.
-    token_hash: String,
-    token_type: String,
-    label: &'static str,
+    pub(crate) token_hash: String,
+    pub(crate) token_type: String,
+    pub(crate) label: &'static str,
 }
 
 /// What a token turned out to be.
-enum Kind {
+pub(crate) enum Kind {
     Access(OwnToken),
     /// It has the form of an API token; its hash.
     Api(String),
@@ -92,16 +79,16 @@ enum Kind {
 }
 
 /// A token of a report, without the token.
-struct Leak {
-    token_hash: String,
-    kind: Kind,
-    kind_word: String,
-    url: String,
-    source: String,
+pub(crate) struct Leak {
+    pub(crate) token_hash: String,
+    pub(crate) kind: Kind,
+    pub(crate) kind_word: String,
+    pub(crate) url: String,
+    pub(crate) source: String,
 }
 
 impl Leak {
-    fn new(entry: &Entry, control: &Control) -> Self {
+    pub(crate) fn new(entry: &Entry, control: &Control) -> Self {
         let kind = match control.own_token(&entry.token) {
             Some(token) => Kind::Access(token),
             None if is_api_token(&entry.token) => Kind::Api(api_token_hash(&entry.token)),
@@ -130,83 +117,18 @@ fn plain(text: &str, chars: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(chars).collect()
 }
 
-/// `POST /leaked-tokens/github`: GitHub's secret scanning reports tokens of ours.
-pub(crate) async fn post_github(
-    State(control): State<Arc<Control>>,
-    Extension(from): Extension<ClientAddress>,
-    request: Request,
-) -> Result<Response, ControlError> {
-    let Some(github) = &control.github else {
-        return Err(BadRequest::Path.into());
-    };
-    let report = receive(&control, github, from, request).await;
-    let report = report.map_err(|error| slow_down(&control, from, error))?;
-    // A body is there whole before it takes a turn: whoever sends slowly holds up nobody.
-    let turn = tokio::time::timeout(TURN_WITHIN, github.turns.acquire()).await;
-    let Ok(Ok(_turn)) = turn else {
-        return Err(ControlError::Busy);
-    };
-    let entries = report.entries();
-    let entries = entries.map_err(|error| slow_down(&control, from, error))?;
-    let actor = Actor {
-        from: Some(from.0),
-        ..Actor::system(GITHUB)
-    };
-    let checking = Arc::clone(&control);
-    // A signature each: off the threads that serve others.
-    let leaks = tokio::task::spawn_blocking(move || {
-        entries
-            .iter()
-            .map(|entry| Leak::new(entry, &checking))
-            .collect::<Vec<_>>()
-    });
-    let leaks = leaks
-        .await
-        .map_err(|_| ControlError::Crypto("checking a report"))?;
-    let ours = control.end_leaked(&actor, &leaks).await?;
-    let verdicts: Vec<Verdict> = leaks
-        .into_iter()
-        .map(|leak| Verdict {
-            label: if ours.contains(&leak.token_hash) {
-                "true_positive"
-            } else {
-                "false_positive"
-            },
-            token_hash: leak.token_hash,
-            token_type: leak.kind_word,
-        })
-        .collect();
-    Ok(json(StatusCode::OK, "application/json", &verdicts).into_response())
-}
-
-/// Counts a report that proved nothing, and asks its sender to wait where there were too many of them.
-fn slow_down(control: &Control, from: ClientAddress, error: ControlError) -> ControlError {
-    let proves_nothing = matches!(
-        error,
-        ControlError::UnverifiedReport
-            | ControlError::Request(BadRequest::Timeout | BadRequest::Broken | BadRequest::ReportTooLarge)
-    );
-    if !proves_nothing {
-        return error;
-    }
-    match control.limits.failed_authentication(from) {
-        Ok(()) => error,
-        Err(wait) => wait.into(),
-    }
-}
-
 /// A report as it came, with the key that it says it is signed with.
-struct Report {
-    key: Arc<ReportKey>,
-    signature: String,
-    body: Bytes,
+pub(crate) struct Report {
+    pub(crate) key: Arc<ReportKey>,
+    pub(crate) signature: String,
+    pub(crate) body: Bytes,
     /// The place of a large one, until it is done with.
-    _place: Option<Place>,
+    pub(crate) _place: Option<Place>,
 }
 
 impl Report {
     /// The entries, if the signature is one over the raw body.
-    fn entries(&self) -> Result<Vec<Entry>, ControlError> {
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>, ControlError> {
         if !self.key.signed(&self.body, &self.signature) {
             return Err(ControlError::UnverifiedReport);
         }
@@ -215,65 +137,6 @@ impl Report {
             return Err(BadRequest::ReportTooLarge.into());
         }
         Ok(entries)
-    }
-}
-
-/// Reads a report. One that says that it is small may be as large as any other request. There are places for a few
-/// large ones at a time, of different senders, and none for who has proved nothing too often.
-async fn receive(
-    control: &Control,
-    github: &Github,
-    from: ClientAddress,
-    request: Request,
-) -> Result<Report, ControlError> {
-    let (identifier, signature) = (
-        one_header(request.headers(), "github-public-key-identifier")?,
-        one_header(request.headers(), "github-public-key-signature")?,
-    );
-    // The key first: nobody makes us hold a large body without naming one that is published.
-    let key = github.key(&identifier).await.map_err(|_| ControlError::Busy)?;
-    let key = key.ok_or(ControlError::UnverifiedReport)?;
-    let length = request.body().size_hint().upper();
-    let is_small =
-        length.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes <= BODY_BYTES_MAX));
-    let (place, bytes_max) = if is_small {
-        (None, BODY_BYTES_MAX)
-    } else {
-        control.limits.may_fail(from)?;
-        let free = tokio::time::timeout(TURN_WITHIN, github.large.free()).await;
-        let place = free
-            .ok()
-            .flatten()
-            .and_then(|free| github.large.seat(free, from.0));
-        let place = place.ok_or(ControlError::Busy)?;
-        // It may be larger than a client's share, and places of its own bound it.
-        if let Some(reservation) = request.extensions().get::<Arc<Reservation>>() {
-            reservation.leave_client_share();
-        }
-        (Some(place), REPORT_BYTES_MAX)
-    };
-    let body = read_body_up_to(request.into_body(), bytes_max);
-    let body = tokio::time::timeout(BODY_WITHIN, body)
-        .await
-        .map_err(|_| BadRequest::Timeout)?;
-    let body = body.map_err(|error| match error {
-        BadRequest::TooLarge => BadRequest::ReportTooLarge,
-        other => other,
-    })?;
-    Ok(Report {
-        key,
-        signature,
-        body,
-        _place: place,
-    })
-}
-
-/// A header that is there once. One answer for whatever is wrong with a report's proof.
-fn one_header(headers: &HeaderMap, name: &str) -> Result<String, ControlError> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next().and_then(|value| value.to_str().ok()), values.next()) {
-        (Some(value), None) if value.len() <= HEADER_CHARS_MAX => Ok(value.to_owned()),
-        _ => Err(ControlError::UnverifiedReport),
     }
 }
 
@@ -286,7 +149,11 @@ struct Ending {
 
 impl Control {
     /// Ends those of the tokens that live, in steps that each hold. Answers the digests of those that are ours.
-    async fn end_leaked(&self, actor: &Actor, leaks: &[Leak]) -> Result<HashSet<String>, ControlError> {
+    pub(crate) async fn end_leaked(
+        &self,
+        actor: &Actor,
+        leaks: &[Leak],
+    ) -> Result<HashSet<String>, ControlError> {
         let mut ours = HashSet::new();
         let candidates: Vec<&Leak> = leaks
             .iter()

@@ -2,9 +2,11 @@
 
 pub(crate) mod client_cache;
 pub(crate) mod client_proof;
+pub(crate) mod error;
 pub(crate) mod github;
 pub(crate) mod introspect;
 pub(crate) mod issue;
 pub(crate) mod leaked;
+pub(crate) mod own_token;
 pub(crate) mod revoke;
 pub(crate) mod usage;

@@ -9,40 +9,31 @@
 //! So each further revocation of the same second puts the moment one second farther ahead, and with it what new
 //! tokens say of their issue. Gateways allow for a few seconds. Past [`Ahead`], whoever asks has to wait.
 
-use std::sync::Arc;
+use crate::control::tokens::own_token::{OwnToken, pasted};
 
-use axum::Extension;
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
-use zeroize::Zeroizing;
 
-use super::client_proof::{ClientCredentials, check_no_authorization, read_form};
-use crate::control::actor::{Actor, Who};
+use crate::control::actor::Actor;
 use crate::control::apps::app::{AppDetails, app_event, details};
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
-use crate::control::error::{ControlError, TokenError};
+use crate::control::error::ControlError;
+use crate::control::limiter::Wait;
 use crate::control::plane::Control;
-use crate::control::rate_limits::{ClientAddress, Wait};
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::jws::CompactJws;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::domain::token_id;
+use crate::model::app::App;
 use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord, WorkspaceRecord};
 use crate::store::WriteTx;
-use crate::store::directory::App;
 use crate::store::revocation::{Proof, Revocation};
 
 /// Live revocations that every app may have, however few tokens it was issued. How many it was issued is known only
 /// a few seconds later.
 const REVOKED_IDS_MIN: u64 = 1_000;
-
-/// What stands before a token in a request (RFC 6750 section 2.1).
-const BEARER: &str = "Bearer ";
 
 /// How far ahead of now the latest moment may lie for a further one to be set behind it: farther the more is ended, so
 /// that nobody holds up who ends more than they do. A token then says at most four seconds too late a moment of
@@ -71,50 +62,6 @@ pub enum Revoked {
     Now { expires_at: UnixSeconds },
     /// It had expired by itself; there was nothing to do.
     Expired { expires_at: UnixSeconds },
-}
-
-/// What a token of ours says about itself.
-pub(crate) struct OwnToken {
-    pub app: AppId,
-    pub workspace: WorkspaceId,
-    pub token_id: String,
-    pub expires_at: UnixSeconds,
-    /// Unknown where the token itself was not at hand.
-    pub proof: Option<Proof>,
-}
-
-impl OwnToken {
-    /// When no gateway takes the token any more: one whose clock is behind does so for a little longer than the
-    /// token says.
-    pub fn over_at(&self) -> UnixSeconds {
-        self.expires_at.plus(OWN_LEEWAY_S)
-    }
-
-    /// The entry that ends the token.
-    pub fn revocation(&self, issuer: &str, now: UnixSeconds, reason: &'static str) -> Revocation {
-        Revocation {
-            issuer: issuer.to_owned(),
-            token_id: self.token_id.clone(),
-            expires_at: self.over_at(),
-            app: self.app.clone(),
-            proof: self.proof.clone(),
-            at: now,
-            reason,
-        }
-    }
-}
-
-/// A token as it was pasted: perhaps with the word before it that a request has, or broken into lines on the way.
-fn pasted(text: &str) -> Zeroizing<String> {
-    let text = text.trim_start();
-    let rest = match text.split_at_checked(BEARER.len()) {
-        Some((word, rest)) if word.eq_ignore_ascii_case(BEARER) => rest,
-        _ => text,
-    };
-    // Room for all of it, so that no part is left behind in memory that grew.
-    let mut token = Zeroizing::new(String::with_capacity(rest.len()));
-    token.extend(rest.chars().filter(|letter| !letter.is_ascii_whitespace()));
-    token
 }
 
 /// The latest moment at which tokens of an app, or of one of its keys, were ended.
@@ -383,7 +330,7 @@ impl Control {
     }
 
     /// Puts a token on the list, unless it has expired by itself.
-    async fn end_token(
+    pub(crate) async fn end_token(
         &self,
         actor: &Actor,
         app: &App,
@@ -434,51 +381,4 @@ impl Control {
             proof: proof(),
         })
     }
-}
-
-/// `POST /revoke` (RFC 7009): an app revokes a token of its own.
-pub(crate) async fn post(
-    State(control): State<Arc<Control>>,
-    Extension(from): Extension<ClientAddress>,
-    request: Request,
-) -> Response {
-    let answer = revoke_own(&control, from, request).await;
-    match answer.map_err(|error| control.slow_down(from, error)) {
-        Ok(()) => (
-            StatusCode::OK,
-            [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
-        )
-            .into_response(),
-        Err(error) => {
-            tracing::debug!(%error, "no token revoked");
-            error.into_response()
-        }
-    }
-}
-
-/// RFC 7009 section 2.2: a token that is unknown, over, or another client's is answered like one that was revoked,
-/// and left as it is.
-async fn revoke_own(control: &Control, from: ClientAddress, request: Request) -> Result<(), TokenError> {
-    check_no_authorization(request.headers())?;
-    let form = read_form(request).await?;
-    let token = form
-        .get("token")
-        .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
-    let proved = control.prove(&ClientCredentials::of(&form)?, from).await?;
-    let own = &proved.prover.app;
-    let Some(token) = control.own_token(token).filter(|token| token.app == own.id) else {
-        return Ok(());
-    };
-    let Some(app) = control.store.read().await?.app(&own.workspace, &own.id).await? else {
-        return Ok(());
-    };
-    let actor = Actor {
-        who: Who::App(own.id.clone()),
-        from: Some(from.0),
-        ..Actor::system("revoke")
-    };
-    control
-        .end_token(&actor, &app, &token, "revoked by the app")
-        .await?;
-    Ok(())
 }

@@ -1,49 +1,26 @@
 //! Members of workspaces, and what each of them is granted.
 
-use std::collections::HashSet;
+use crate::control::accounts::hashing;
+use crate::control::input::email_address;
+use crate::control::workspaces::roles::{NewGrant, grants};
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::json;
 
+use super::roles::grants_value;
 use super::workspace::workspace_event;
-use crate::control::accounts::passwords;
 use crate::control::accounts::passwords::Asker;
 use crate::control::actor::Actor;
-use crate::control::apps::app::name;
-use crate::control::audit_event::{Deed, Event, grants_value};
+use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
+use crate::control::input::name;
 use crate::control::plane::Control;
-use crate::domain::ids::{AccountId, MemberId, SourceId, WorkspaceId};
-use crate::domain::name::{composed, is_deceptive};
-use crate::domain::role::{Action, Assigned, Grant, Grants, LISTED_MAX, Role};
-use crate::domain::source_kind::SourceKind;
-use crate::store::directory::{Page, Workspace};
-use crate::store::members::{Account, Member};
+use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
+use crate::domain::role::{Action, Grants, Role};
+use crate::model::member::{Account, Member};
+use crate::model::page::Page;
+use crate::model::workspace::Workspace;
 use crate::store::{ReadTx, WriteTx};
-
-/// The longest e-mail address, in bytes.
-const EMAIL_BYTES_MAX: usize = 254;
-
-/// A role as it is asked for, with what it is for.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewGrant {
-    #[schemars(extend("enum" = ["workspace_owner", "workspace_member", "source_admin", "source_read_only", "function_admin", "function_read_only"]))]
-    pub role: String,
-    /// For the roles on sources and functions, and for no other: `"all"`, or the ids of some.
-    #[serde(default)]
-    pub resources: Option<NewResources>,
-}
-
-/// What a role is for, as it is asked for.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum NewResources {
-    Word(String),
-    Listed(Vec<String>),
-}
 
 impl Control {
     /// One page of a workspace's members, joined or only invited.
@@ -222,7 +199,7 @@ impl Control {
             revision: 1,
             created_at: now,
         };
-        let password = passwords::chosen(password, &email)?;
+        let password = hashing::chosen(password, &email)?;
         let turn = self.hashing.turn(Asker::Operator).await?;
         let hash = self.hashing.hash(turn, password).await?;
         let mut tx = self.store.write().await?;
@@ -314,106 +291,4 @@ pub(crate) fn member_event(deed: Deed, member: &Member) -> Event {
 /// A membership as the trail shows it.
 pub(crate) fn member_value(member: &Member) -> serde_json::Value {
     json!({"email": member.email, "roles": grants_value(&member.grants)})
-}
-
-/// Roles as they are asked for, checked: each at most once, what they are for known here.
-pub(crate) async fn grants(
-    tx: &mut ReadTx,
-    workspace: &WorkspaceId,
-    roles: &[NewGrant],
-) -> Result<Grants, ControlError> {
-    if roles.is_empty() {
-        return Err(ControlError::invalid("roles", "name at least one role"));
-    }
-    let mut grants = Vec::with_capacity(roles.len().min(Role::ALL.len()));
-    for (at, new) in roles.iter().enumerate() {
-        let field = format!("roles[{at}]");
-        let role = Role::parse(&new.role).ok_or_else(|| {
-            let names = Role::ALL.map(Role::as_str).join(", ");
-            ControlError::invalid(format!("{field}.role"), format!("a role is one of {names}"))
-        })?;
-        if grants.iter().any(|held: &Grant| held.role == role) {
-            let problem = "the role is named twice; list its resources together";
-            return Err(ControlError::invalid(format!("{field}.role"), problem));
-        }
-        let resources = assigned(tx, workspace, role, new.resources.as_ref(), &field).await?;
-        grants.push(Grant { role, resources });
-    }
-    Ok(grants.into_iter().collect())
-}
-
-async fn assigned(
-    tx: &mut ReadTx,
-    workspace: &WorkspaceId,
-    role: Role,
-    resources: Option<&NewResources>,
-    field: &str,
-) -> Result<Assigned, ControlError> {
-    let refused = |problem: String| ControlError::invalid(format!("{field}.resources"), problem);
-    match resources {
-        None if role.is_for_sources() => Err(refused(
-            "say what the role is for: \"all\", or a list of ids".to_owned(),
-        )),
-        None => Ok(Assigned::All),
-        Some(_) if !role.is_for_sources() => Err(refused(
-            "this role is for the whole workspace; leave the resources out".to_owned(),
-        )),
-        Some(NewResources::Word(word)) if word == "all" => Ok(Assigned::All),
-        Some(NewResources::Word(_)) => Err(refused("this is neither \"all\" nor a list of ids".to_owned())),
-        Some(NewResources::Listed(texts)) => {
-            let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            texts.sort_unstable();
-            texts.dedup();
-            if texts.is_empty() || texts.len() > LISTED_MAX {
-                return Err(refused(format!("list 1 to {LISTED_MAX} ids, or say \"all\"")));
-            }
-            let unknown = |text: &str| refused(not_reached(role, text));
-            let ids: Result<Vec<_>, _> = texts
-                .iter()
-                .map(|text| SourceId::parse(text).map_err(|_| unknown(text)))
-                .collect();
-            let ids = ids?;
-            let found = tx.kinds_of(workspace, &ids).await?;
-            let reached: HashSet<&SourceId> = found
-                .iter()
-                .filter(|(_, kind)| role.reaches(*kind))
-                .map(|(id, _)| id)
-                .collect();
-            match ids.iter().find(|id| !reached.contains(id)) {
-                Some(id) => Err(unknown(id.as_str())),
-                None => Ok(Assigned::Listed(ids)),
-            }
-        }
-    }
-}
-
-/// What was sent is shown back only as far as an id could go.
-fn not_reached(role: Role, text: &str) -> String {
-    let what = if role.reaches(SourceKind::SourceFunction) {
-        "source function"
-    } else {
-        "source"
-    };
-    let text: String = text.chars().filter(char::is_ascii_graphic).take(64).collect();
-    format!("there is no {what} `{text}` in this workspace")
-}
-
-/// An e-mail address as people are told apart by it: composed, in lower case.
-pub(crate) fn email_address(text: &str) -> Result<String, ControlError> {
-    let refused = || ControlError::invalid("email", "this is not an e-mail address");
-    if text.len() > EMAIL_BYTES_MAX * 4 {
-        return Err(refused());
-    }
-    let email = composed(&composed(text.trim()).to_lowercase());
-    let plain = email
-        .chars()
-        .all(|c| !c.is_whitespace() && !c.is_control() && !is_deceptive(c));
-    match email.rsplit_once('@') {
-        Some((local, domain))
-            if plain && !local.is_empty() && !domain.is_empty() && email.len() <= EMAIL_BYTES_MAX =>
-        {
-            Ok(email)
-        }
-        _ => Err(refused()),
-    }
 }

@@ -3,14 +3,15 @@
 use serde_json::json;
 
 use crate::control::actor::{Actor, Who};
-use crate::control::apps::app::name;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
+use crate::control::input::name;
 use crate::control::plane::Control;
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::role::{Action, Grants};
-use crate::store::directory::{Page, Workspace};
-use crate::store::members::Member;
+use crate::model::member::Member;
+use crate::model::page::Page;
+use crate::model::workspace::Workspace;
 
 impl Control {
     /// Makes a workspace. Its founder, an owner of another one, becomes its owner; where the server itself makes

@@ -3,6 +3,7 @@
 //! Forwarding takes a [`Permit`], so there is no way to write to an upstream without a decision.
 //! Headers that identify somebody are stripped in every spelling first and set from the permit after.
 
+use crate::gateway::observe::cut::Cut;
 use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
@@ -77,13 +78,6 @@ pub enum Failed {
     Upstream(DenyReason),
     /// The client has taken its request back, and there is nobody to answer.
     ClientGone,
-}
-
-/// Who ended a response in the middle.
-#[derive(Clone, Copy, Debug)]
-pub enum Cut {
-    ByUpstream,
-    ByClient,
 }
 
 /// Sends the request upstream, whole, and waits for the head of its response.

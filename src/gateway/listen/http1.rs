@@ -11,12 +11,12 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::timeout;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 
-use super::connection::App;
 use crate::connections::Connection;
 use crate::domain::decision::DenyReason;
 use crate::gateway::forward::respond::Answer;
 use crate::gateway::read::raw_head;
 use crate::gateway::read::raw_head::{Awaited, NoHead, RawHead};
+use crate::gateway::serve::current::App;
 use crate::gateway::serve::request::Gateway;
 use crate::gateway::wire::chunks::Chunks;
 use crate::gateway::wire::socket::Socket;

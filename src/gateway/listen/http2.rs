@@ -18,11 +18,11 @@ use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
 use tokio::sync::Notify;
 
-use super::connection::App;
 use crate::config::Limits;
 use crate::connections::{ActiveRequest, Connection};
 use crate::domain::decision::DenyReason;
 use crate::gateway::read::raw_head::TARGET_BYTES_MAX;
+use crate::gateway::serve::current::App;
 use crate::gateway::serve::request::Gateway;
 
 /// Streams that a client may have open at once.

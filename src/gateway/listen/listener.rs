@@ -11,11 +11,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::connection;
-use super::connection::App;
 use crate::config;
 use crate::connections::{ConnectionGroup, ConnectionLimiter, RefusalAnswers, Refused};
 use crate::domain::decision::DenyReason;
 use crate::gateway::forward::respond::Answer;
+use crate::gateway::serve::current::App;
 use crate::gateway::wire::tls::Acceptor;
 use crate::vital::Vitals;
 

@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, ToSocketAddrs as _};
 
-use crate::gateway::server::StartError;
+use crate::gateway::start_error::StartError;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;

@@ -10,9 +10,9 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
+use super::cut::Cut;
 use crate::clock::Clock;
 use crate::domain::decision::DenyReason;
-use crate::gateway::forward::exchange::Cut;
 use crate::gateway::read::body::HeldBytes;
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::gateway::wire::transport_metrics::Transport;

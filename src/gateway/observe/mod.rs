@@ -1,4 +1,5 @@
 //! Metrics and the access log.
 
 pub mod access_log;
+pub(crate) mod cut;
 pub mod metrics;

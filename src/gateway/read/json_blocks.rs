@@ -7,7 +7,7 @@
 
 use wide::u8x32;
 
-use super::scan::ScanError;
+use super::scan_error::ScanError;
 
 /// The bytes of one block. One bit a byte, the first byte lowest.
 pub(crate) struct Block {

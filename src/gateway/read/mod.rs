@@ -6,4 +6,5 @@ pub(crate) mod json_blocks;
 pub(crate) mod query;
 pub(crate) mod raw_head;
 pub mod scan;
+pub(crate) mod scan_error;
 pub(crate) mod stray_keys;

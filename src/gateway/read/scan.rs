@@ -10,6 +10,7 @@
 //! token may stand after which is the same everywhere but for what an object asks of its members, so
 //! only brackets are walked over one by one, and the keys of those objects that may hold a write key.
 
+use crate::gateway::read::scan_error::ScanError;
 use std::borrow::Cow;
 
 use super::json_blocks::{Block, Classifier};
@@ -25,16 +26,6 @@ pub struct BodyKeys {
     pub top: Option<WriteKeyDigest>,
     /// The `writeKey` that events of the top-level `batch` carry themselves, where they all agree.
     pub events: Option<WriteKeyDigest>,
-}
-
-/// Why a body names no source that everybody would agree on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScanError {
-    /// Not one JSON object, or nested too deep.
-    Invalid,
-    /// A key given twice, in another letter case, with bytes that no write key has, or events that disagree
-    /// among themselves.
-    Ambiguous,
 }
 
 /// Scans a whole body.

@@ -1,4 +1,5 @@
 //! One request from its head to its answer. `decide` is called here.
 
+pub(crate) mod current;
 pub(crate) mod local_responses;
 pub mod request;

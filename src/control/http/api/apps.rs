@@ -8,12 +8,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Begun, Creation, Tagged, still_there};
-use super::request::{InWorkspace, Json, PageQuery, flag};
+use super::json::Json;
+use super::paging::{PageQuery, flag};
+use super::request::InWorkspace;
+use super::times::at_text;
 use crate::control::apps::app::{AppChange, AppDetails, NewApp, NewAppKey};
 use crate::control::error::ControlError;
-use crate::control::http::routes::{Shared, at_text};
+use crate::control::http::state::Shared;
 use crate::domain::ids::AppId;
-use crate::store::directory::AppKey;
+use crate::model::app::AppKey;
 
 /// A public key in the API's form.
 #[derive(Serialize, JsonSchema)]

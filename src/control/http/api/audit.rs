@@ -12,14 +12,17 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::request::{InWorkspace, PageQuery, query};
+use super::paging::{PageQuery, query};
+use super::request::InWorkspace;
+use super::times::{at_text, moment};
 use crate::control::error::ControlError;
 use crate::control::form::Form;
-use crate::control::http::routes::{Shared, at_text, moment};
+use crate::control::http::state::Shared;
 use crate::control::plane::Control;
 use crate::domain::ids::ID_BYTES_MAX;
-use crate::store::audit::{AuditFilter, AuditRow, may_go_on};
-use crate::store::directory::Page;
+use crate::model::audit::{AuditFilter, AuditRow};
+use crate::model::page::Page;
+use crate::store::audit::may_go_on;
 
 /// Events read at once for an export.
 const EXPORTED_AT_ONCE: u32 = 500;

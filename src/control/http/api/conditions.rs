@@ -10,10 +10,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::request::Json;
+use super::json::Json;
 use crate::control::actor::{Actor, IfMatch, RetryKey};
+use crate::control::bad_request::BadRequest;
 use crate::control::conflict::Conflict;
-use crate::control::error::{BadRequest, ControlError};
+use crate::control::error::ControlError;
 use crate::control::plane::Control;
 use crate::domain::decimal::canonical;
 use crate::domain::digest::{Chain, sha256};

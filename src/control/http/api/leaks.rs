@@ -6,10 +6,12 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::request::{InWorkspace, PageQuery};
+use super::paging::PageQuery;
+use super::request::InWorkspace;
+use super::times::at_text;
 use crate::control::error::ControlError;
-use crate::control::http::routes::{Shared, at_text};
-use crate::store::leaked::LeakNotice;
+use crate::control::http::state::Shared;
+use crate::model::leak::LeakNotice;
 
 /// A notice in the API's form.
 #[derive(Serialize, JsonSchema)]

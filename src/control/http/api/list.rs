@@ -9,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use serde::Serialize;
 
-use crate::control::error::{BadRequest, ControlError};
+use crate::control::bad_request::BadRequest;
+use crate::control::error::ControlError;
 use crate::control::http::memory::Reservation;
-use crate::store::directory::Page;
+use crate::model::page::Page;
 
 /// The largest page, in bytes. It has one item at least, which no bound on its fields lets come near to this.
 const PAGE_BYTES_MAX: usize = 1 << 20;

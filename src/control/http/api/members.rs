@@ -8,15 +8,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Creation, Tagged};
-use super::request::{InWorkspace, Json, PageQuery};
+use super::json::Json;
+use super::paging::PageQuery;
+use super::request::InWorkspace;
+use super::times::{at_text, moment};
 use crate::control::accounts::invitations::{Invited, NewMember};
+use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
-use crate::control::http::routes::{Shared, at_text, moment};
-use crate::control::rate_limits::ClientAddress;
-use crate::control::workspaces::members::NewGrant;
+use crate::control::http::state::Shared;
+use crate::control::workspaces::roles::NewGrant;
 use crate::domain::role::{Assigned, Grant};
-use crate::store::api_tokens::ApiTokenDetails;
-use crate::store::members::Member;
+use crate::model::api_token::ApiTokenDetails;
+use crate::model::member::Member;
 
 /// A role with what it is for.
 #[derive(Serialize, JsonSchema)]

@@ -16,7 +16,7 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::control::error::Problem;
+use crate::control::http::problem::Problem;
 use crate::control::plane::Control;
 
 /// Where schemas of types stand in the document.

@@ -8,13 +8,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conditions::{Begun, Creation, Tagged, still_there};
-use super::request::{InWorkspace, Json, NewName, PageQuery, flag};
+use super::json::Json;
+use super::paging::{PageQuery, flag};
+use super::request::{InWorkspace, NewName};
+use super::times::at_text;
 use crate::control::error::ControlError;
-use crate::control::http::routes::{Shared, at_text};
+use crate::control::http::state::Shared;
 use crate::control::sources::source::NewSource;
 use crate::domain::ids::{AppId, SourceId};
 use crate::domain::policy::Enforcement;
-use crate::store::sources::Source;
+use crate::model::source::Source;
 
 /// A source in the API's form.
 #[derive(Serialize, JsonSchema)]

@@ -7,7 +7,8 @@ use super::members::{
     Acceptance, ApiTokenJson, InvitedJson, MemberChange, MemberJson, NewApiToken, NewApiTokenJson,
 };
 use super::openapi::{Operation, Routes, delete, get, patch, post, put};
-use super::request::{List, NewName};
+use super::paging::List;
+use super::request::NewName;
 use super::session::{NewPassword, OwnSessionJson, SessionJson, SignIn};
 use super::sources::{Connection, Mode, SourceJson};
 use super::tokens::{AllRevokedJson, RevokedJson, TokenToRevoke, TokensToRevoke};

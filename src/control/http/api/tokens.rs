@@ -4,9 +4,11 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::request::{InWorkspace, Json};
+use super::json::Json;
+use super::request::InWorkspace;
+use super::times::{at_text, moment_after};
 use crate::control::error::ControlError;
-use crate::control::http::routes::{Shared, at_text, moment_after};
+use crate::control::http::state::Shared;
 use crate::control::tokens::revoke::Revoked;
 use crate::domain::time::UnixSeconds;
 

@@ -5,10 +5,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::request::InWorkspace;
+use super::times::at_text;
 use crate::control::error::ControlError;
-use crate::control::http::routes::{Shared, at_text};
+use crate::control::http::state::Shared;
 use crate::control::sources::traffic::SourceTraffic;
-use crate::store::traffic::Traffic;
+use crate::model::traffic::Traffic;
 
 /// A source's requests of late.
 #[derive(Serialize, JsonSchema)]

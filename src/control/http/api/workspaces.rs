@@ -5,12 +5,16 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::caller::Caller;
 use super::conditions::{Begun, Creation, Tagged, still_there};
-use super::request::{Caller, InWorkspace, Json, NewName, PageQuery};
+use super::json::Json;
+use super::paging::PageQuery;
+use super::request::{InWorkspace, NewName};
+use super::times::at_text;
 use crate::control::error::ControlError;
-use crate::control::http::routes::{Shared, at_text};
+use crate::control::http::state::Shared;
 use crate::domain::ids::WorkspaceId;
-use crate::store::directory::Workspace;
+use crate::model::workspace::Workspace;
 
 /// A workspace in the API's form.
 #[derive(Serialize, JsonSchema)]

@@ -5,8 +5,8 @@ use askama::filters::HtmlSafe;
 
 use super::components::exact;
 use crate::domain::time::UnixSeconds;
+use crate::model::traffic::SpanTraffic;
 use crate::report::Verdict;
-use crate::store::traffic::SpanTraffic;
 
 /// Bars of a day: half an hour each.
 const BARS: u64 = 48;

@@ -6,7 +6,7 @@ use askama::filters::HtmlSafe;
 use crate::control::signing_keys::rotation::KeyState;
 use crate::domain::policy::Enforcement;
 use crate::domain::time::UnixSeconds;
-use crate::store::search::{Found, LOOKED_AT};
+use crate::model::search::{Found, LOOKED_AT};
 
 /// One line of a form: label, hint, control, and what is wrong with what stands in it.
 #[derive(Template)]

@@ -7,10 +7,9 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::components::sentence;
-use super::frame::{Frame, Section, page};
-use super::visit::Visit;
-use crate::control::error::{BadRequest, ControlError};
-use crate::control::plane::Control;
+use super::frame::page;
+use crate::control::bad_request::BadRequest;
+use crate::control::error::ControlError;
 use crate::store::StoreError;
 
 /// Why there is no page.
@@ -35,16 +34,6 @@ impl<E: Into<ControlError>> From<E> for Fault {
 pub(crate) type Page = Result<Response, Fault>;
 
 #[derive(Template)]
-#[template(path = "fault.html")]
-struct FaultPage<'a> {
-    frame: Frame,
-    what: &'a str,
-    do_next: String,
-    /// Whom to ask.
-    owners: Vec<String>,
-}
-
-#[derive(Template)]
 #[template(path = "fault_alone.html")]
 struct FaultAlone<'a> {
     title: &'a str,
@@ -54,7 +43,7 @@ struct FaultAlone<'a> {
 
 impl Fault {
     /// Status, what is wrong, and what to do about it.
-    fn words(&self) -> (StatusCode, &'static str, String) {
+    pub(crate) fn words(&self) -> (StatusCode, &'static str, String) {
         let own = |text: &str| text.to_owned();
         match self {
             Self::NotSignedIn => (
@@ -94,7 +83,7 @@ impl Fault {
 
 impl Fault {
     /// Says in an answer when to try again, where that helps.
-    fn say_when(&self, answer: &mut Response) {
+    pub(crate) fn say_when(&self, answer: &mut Response) {
         if let Self::Unreadable(fault) = self {
             fault.say_when(answer);
         }
@@ -173,29 +162,6 @@ impl IntoResponse for Fault {
         answer.extensions_mut().insert(Arc::new(self));
         answer
     }
-}
-
-/// The fault as a page of the workspace. Whoever may not do something is told who can let them.
-pub(crate) async fn explain(control: &Control, visit: &Visit, fault: &Fault) -> Response {
-    let (status, what, do_next) = fault.words();
-    let owners = match fault {
-        Fault::Control(ControlError::Forbidden(_)) => control
-            .owners_to_ask(&visit.actor, &visit.workspace.id)
-            .await
-            .unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    let mut answer = page(
-        status,
-        &FaultPage {
-            frame: visit.frame(what, Section::None),
-            what,
-            do_next,
-            owners,
-        },
-    );
-    fault.say_when(&mut answer);
-    answer
 }
 
 /// A path or a method that the console does not serve.

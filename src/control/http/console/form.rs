@@ -1,70 +1,19 @@
 //! What a form sent: read whole within a bound, from this site, by somebody who was shown the form.
 
+use crate::control::http::console::fields::{CSRF, Fields};
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header;
 
 use super::fault::Fault;
-use super::multipart;
 use super::visit::Visit;
-use crate::control::form::Form;
-use crate::control::http::body::{has_media_type, read_body};
 use crate::control::http::cookies::{is_safe, is_same_origin};
 use crate::control::plane::Control;
 
-/// The field of every form that proves that we sent it to this session.
-pub(crate) const CSRF: &str = "csrf";
-
 /// The most fields of a form: every role with all the boxes that its list of sources has.
-const FIELDS_MAX: usize = 512;
-
-/// The fields of a form.
-pub(crate) struct Fields(Vec<(String, String)>);
-
-impl Fields {
-    /// What was typed into a field, without the spaces around it.
-    pub fn text(&self, name: &str) -> &str {
-        self.raw(name).trim()
-    }
-
-    /// A field's value as it came; empty where there is none.
-    pub fn raw(&self, name: &str) -> &str {
-        let found = self.0.iter().find(|(held, _)| held == name);
-        found.map(|(_, value)| value.as_str()).unwrap_or_default()
-    }
-
-    /// Whether a box was ticked.
-    pub fn ticked(&self, name: &str) -> bool {
-        !self.raw(name).is_empty()
-    }
-
-    /// The ticked ones of the boxes whose names begin with `prefix`, by the rest of their names.
-    pub fn ticked_of(&self, prefix: &str) -> Vec<String> {
-        let rest = |(name, value): &(String, String)| {
-            let rest = name.strip_prefix(prefix)?;
-            (!value.is_empty()).then(|| rest.to_owned())
-        };
-        self.0.iter().filter_map(rest).collect()
-    }
-
-    pub(crate) async fn read(request: Request) -> Result<Self, Fault> {
-        let (parts, body) = request.into_parts();
-        let body = read_body(body).await.map_err(Fault::Unreadable)?;
-        if has_media_type(&parts.headers, "application/x-www-form-urlencoded") {
-            let form = Form::parse_up_to(FIELDS_MAX, &body).map_err(|_| Fault::Form)?;
-            return Ok(Self(form.into_pairs()));
-        }
-        let kind = parts.headers.get(header::CONTENT_TYPE);
-        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if has_media_type(&parts.headers, "multipart/form-data") {
-            return multipart::parse(kind, &body).map(Self).ok_or(Fault::Form);
-        }
-        Err(Fault::Form)
-    }
-}
+pub(crate) const FIELDS_MAX: usize = 512;
 
 /// The form that a member sent, from a page that was made for their session.
 pub(crate) struct Posted(pub Fields);

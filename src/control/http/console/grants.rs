@@ -3,18 +3,18 @@
 
 use super::components::sentence;
 use super::fault::{Fault, Problems};
-use super::form::Fields;
+use super::fields::Fields;
 use super::pages::sources::kind_words;
 use super::visit::Visit;
 use crate::control::error::ControlError;
 use crate::control::plane::Control;
-use crate::control::workspaces::members::{NewGrant, NewResources};
+use crate::control::workspaces::roles::{NewGrant, NewResources};
 use crate::domain::ids::SourceId;
 use crate::domain::role::{Assigned, Grants, Role};
 use crate::domain::source_kind::SourceKind;
-use crate::store::directory::Page as Span;
-use crate::store::search::{Found, SourceFilter};
-use crate::store::sources::Source;
+use crate::model::page::Page as Span;
+use crate::model::search::{Found, SourceFilter};
+use crate::model::source::Source;
 
 /// Chosen sources that have a box each. Further ones are kept, and found like any other.
 const CHOSEN_SHOWN: usize = 30;

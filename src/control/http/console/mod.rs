@@ -10,7 +10,9 @@
 mod assets;
 mod chart;
 pub(crate) mod components;
+pub(crate) mod enter;
 mod fault;
+pub(crate) mod fields;
 pub(crate) mod form;
 mod frame;
 mod grants;
@@ -29,7 +31,7 @@ use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, header};
 
 use super::console::fault::Fault;
-use crate::control::error::BadRequest;
+use crate::control::bad_request::BadRequest;
 use crate::control::plane::Control;
 
 /// Nothing but what this server sends is run, shown, sent to or framed, and nobody frames it.
@@ -45,7 +47,7 @@ pub(crate) fn routes(control: &Arc<Control>) -> Router<Arc<Control>> {
         .merge(keys_and_leaks())
         .fallback(fault::nothing_here)
         .method_not_allowed_fallback(fault::nothing_here)
-        .layer(from_fn_with_state(Arc::clone(control), visit::enter));
+        .layer(from_fn_with_state(Arc::clone(control), enter::enter));
     let pages = Router::new()
         .route("/", get(pages::sign_in::home))
         .route("/console", get(pages::sign_in::home))

@@ -8,8 +8,8 @@ use super::visit::Visit;
 use crate::control::plane::Control;
 use crate::control::sources::traffic::SourceTraffic;
 use crate::domain::decision::DenyReason;
+use crate::model::source::Source;
 use crate::report::Verdict;
-use crate::store::sources::Source;
 
 /// Rows of the tables by reason and by client.
 const ROWS_SHOWN: usize = 20;

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use http::request::Parts;
 
 use super::fault::Fault;
-use crate::control::accounts::sessions::Secret;
+use crate::control::accounts::secret::Secret;
 use crate::control::actor::Actor;
+use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::http::cookies::Cookie;
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
-use crate::store::members::Member;
-use crate::store::sessions::SessionRecord;
-use crate::store::standing::Credential;
+use crate::model::credential::Credential;
+use crate::model::member::Member;
+use crate::model::session::SessionRecord;
 
 /// Somebody who is signed in.
 pub(crate) struct Signed {

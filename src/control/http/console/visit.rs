@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams, Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use http::Method;
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::response::Response;
 use http::request::Parts;
 
-use super::components::encoded;
-use super::fault::{Fault, explain};
-use super::form::Fields;
+use super::fault::Fault;
+use super::fields::Fields;
 use super::frame::{Frame, Section, Sees, done};
 use super::see_other;
 use super::session::Signed;
@@ -23,9 +20,10 @@ use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
 use crate::domain::role::{Action, Resource, View, may};
 use crate::domain::source_kind::SourceKind;
 use crate::domain::time::UnixSeconds;
-use crate::store::directory::{Page, Workspace};
-use crate::store::members::Member;
-use crate::store::sources::Source;
+use crate::model::member::Member;
+use crate::model::page::Page;
+use crate::model::source::Source;
+use crate::model::workspace::Workspace;
 
 /// A member's request inside a workspace.
 pub(crate) struct Visit {
@@ -41,38 +39,8 @@ pub(crate) struct Visit {
     query: Form,
 }
 
-/// Finds out who is here before any page of a workspace is made, and dresses what a page refuses.
-pub(crate) async fn enter(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let visit = match Visit::of(&control, &mut parts).await {
-        Ok(visit) => Arc::new(visit),
-        Err(Fault::NotSignedIn) => return to_sign_in(&parts),
-        Err(fault) => return fault.into_response(),
-    };
-    parts.extensions.insert(Arc::clone(&visit));
-    let mut answer = next.run(Request::from_parts(parts, body)).await;
-    match answer.extensions_mut().remove::<Arc<Fault>>() {
-        Some(fault) => explain(&control, &visit, &fault).await,
-        None => answer,
-    }
-}
-
-/// The sign-in page, which leads back here if this was only looked at.
-fn to_sign_in(parts: &Parts) -> Response {
-    let here = parts.extensions.get::<axum::extract::OriginalUri>();
-    let here = here
-        .and_then(|uri| uri.path_and_query())
-        .map(http::uri::PathAndQuery::as_str);
-    match here {
-        Some(here) if parts.method == Method::GET => {
-            see_other(&format!("/console/sign-in?next={}", encoded(here)))
-        }
-        _ => see_other("/console/sign-in"),
-    }
-}
-
 impl Visit {
-    async fn of(control: &Control, parts: &mut Parts) -> Result<Self, Fault> {
+    pub(crate) async fn of(control: &Control, parts: &mut Parts) -> Result<Self, Fault> {
         let signed = Signed::of(control, parts).await?;
         let parameters = RawPathParams::from_request_parts(parts, &()).await;
         let parameters = parameters.map_err(|_| Fault::Control(ControlError::NotFound("page")))?;

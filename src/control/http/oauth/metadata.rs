@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::control::error::json;
+use crate::control::http::problem::json;
 use crate::control::plane::Control;
 use crate::control::signing_keys::key_ring::KEY_SET_AGE_S;
 use crate::domain::key::Algorithm;

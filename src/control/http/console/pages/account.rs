@@ -10,16 +10,17 @@ use zeroize::Zeroizing;
 
 use super::app::{Confirm, Crumb};
 use super::sign_in::without_cookie;
+use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
-use crate::control::http::api::session::{browser, give_cookies};
 use crate::control::http::console::components::{Choice, Choices, Field, When};
 use crate::control::http::console::fault::{Fault, Page, Problems};
-use crate::control::http::console::form::{Fields, Posted};
+use crate::control::http::console::fields::Fields;
+use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
 use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::session_cookies::{browser, give_cookies};
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
-use crate::store::directory::Page as Span;
+use crate::model::page::Page as Span;
 
 #[derive(Template)]
 #[template(path = "account.html")]
@@ -53,7 +54,7 @@ struct SessionRow {
 /// `GET account`.
 pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     let own = &visit.session.record;
-    let row = |session: crate::store::sessions::SessionRecord| SessionRow {
+    let row = |session: crate::model::session::SessionRecord| SessionRow {
         current: session.id == own.id,
         method: if session.method == "oidc" {
             "single sign-on"
@@ -74,7 +75,7 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
         after: "",
         limit: TOKENS_SHOWN,
     };
-    let token = |token: crate::store::api_tokens::ApiTokenDetails| TokenRow {
+    let token = |token: crate::model::api_token::ApiTokenDetails| TokenRow {
         name: token.name.to_string(),
         prefix: token.prefix,
         last_used: token.last_used_at.map(|at| When::ago(at, visit.now)),

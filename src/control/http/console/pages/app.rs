@@ -14,17 +14,19 @@ use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::http::console::components::{Badge, Choices, Copy, Field, When, counted};
 use crate::control::http::console::fault::{Fault, Page, Problems};
-use crate::control::http::console::form::{Fields, Posted};
+use crate::control::http::console::fields::Fields;
+use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
 use crate::control::http::console::visit::{Here, Visit};
 use crate::control::plane::Control;
 use crate::control::tokens::revoke::Revoked;
 use crate::domain::ids::AppId;
 use crate::domain::role::Action;
-use crate::store::audit::AuditFilter;
-use crate::store::directory::{AppKey, Page as Span};
-use crate::store::search::SourceFilter;
-use crate::store::sources::Source;
+use crate::model::app::AppKey;
+use crate::model::audit::AuditFilter;
+use crate::model::page::Page as Span;
+use crate::model::search::SourceFilter;
+use crate::model::source::Source;
 
 /// Connected sources shown with an app; the list of sources has them all.
 const SOURCES_SHOWN: u32 = 20;

@@ -9,14 +9,15 @@ use http::StatusCode;
 use crate::control::apps::app::{NewApp, NewAppKey};
 use crate::control::http::console::components::{Choice, Choices, Field, PAGE_ITEMS, Pager, When, encoded};
 use crate::control::http::console::fault::{Page, Problems};
-use crate::control::http::console::form::{Fields, Posted};
+use crate::control::http::console::fields::Fields;
+use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
 use crate::control::http::console::visit::{Here, Visit};
 use crate::control::plane::Control;
 use crate::domain::role::Action;
 use crate::domain::source_kind::SUPPORTED_SCOPES;
 use crate::domain::time::TokenLifetime;
-use crate::store::directory::Page as Span;
+use crate::model::page::Page as Span;
 
 #[derive(Template)]
 #[template(path = "apps.html")]
@@ -49,7 +50,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         .await?;
     let path = format!("{}/apps?q={}", visit.at, encoded(q));
     let (found, pager) = Pager::of_search(found, "OAuth apps", &path, after, |item| item.app.id.as_str());
-    let row = |item: crate::store::search::AppSummary| AppRow {
+    let row = |item: crate::model::search::AppSummary| AppRow {
         id: item.app.id.to_string(),
         name: item.app.name.to_string(),
         scopes: item.app.scopes.iter().map(ToString::to_string).collect(),

@@ -15,8 +15,9 @@ use crate::control::plane::Control;
 use crate::domain::decimal::begins_with_year;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
-use crate::store::audit::{AuditFilter, AuditRow, may_go_on};
-use crate::store::directory::Page as Span;
+use crate::model::audit::{AuditFilter, AuditRow};
+use crate::model::page::Page as Span;
+use crate::store::audit::may_go_on;
 
 /// An event in a few words.
 pub(crate) struct Event {

@@ -15,8 +15,8 @@ use crate::control::http::console::visit::{Here, Visit};
 use crate::control::plane::Control;
 use crate::control::tokens::revoke::Revoked;
 use crate::domain::ids::{AppId, MemberId};
-use crate::store::directory::Page as Span;
-use crate::store::leaked::LeakNotice;
+use crate::model::leak::LeakNotice;
+use crate::model::page::Page as Span;
 
 /// Notices counted one by one for the front page.
 const COUNTED_MAX: u32 = 20;

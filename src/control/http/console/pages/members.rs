@@ -10,21 +10,22 @@ use zeroize::Zeroizing;
 use super::app::{Confirm, Crumb};
 use super::sign_in::inside;
 use crate::control::accounts::invitations::NewMember;
+use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::http::console::components::{Field, PAGE_ITEMS, Pager, When};
 use crate::control::http::console::fault::{Fault, Page, Problems};
-use crate::control::http::console::form::{Fields, Posted};
+use crate::control::http::console::fields::Fields;
+use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
 use crate::control::http::console::grants::{Given, RoleChoice, grants_of, is_search, role_choices};
 use crate::control::http::console::see_other;
 use crate::control::http::console::visit::{Here, Visit};
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
 use crate::domain::decimal::canonical;
 use crate::domain::ids::MemberId;
 use crate::domain::role::{Action, Assigned, Grants};
-use crate::store::directory::Page as Span;
-use crate::store::members::Member;
+use crate::model::member::Member;
+use crate::model::page::Page as Span;
 
 #[derive(Template)]
 #[template(path = "members.html")]

@@ -16,7 +16,7 @@ use crate::control::plane::Control;
 use crate::control::sources::search::SourceCounts;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
-use crate::store::directory::Page as Span;
+use crate::model::page::Page as Span;
 
 #[derive(Template)]
 #[template(path = "overview.html")]

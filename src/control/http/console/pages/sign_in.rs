@@ -10,19 +10,20 @@ use http::request::Parts;
 use http::{StatusCode, header};
 use zeroize::Zeroizing;
 
+use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::form::Form;
-use crate::control::http::api::session::{browser, give_cookies};
 use crate::control::http::console::components::{Field, encoded, sentence};
 use crate::control::http::console::fault::{Fault, Page};
-use crate::control::http::console::form::{CSRF, Fields};
+use crate::control::http::console::fields::{CSRF, Fields};
 use crate::control::http::console::frame::{done, page};
 use crate::control::http::console::see_other;
 use crate::control::http::console::session::Signed;
 use crate::control::http::cookies::Cookie;
+use crate::control::http::session_cookies::{browser, give_cookies};
 use crate::control::plane::Control;
-use crate::control::rate_limits::ClientAddress;
-use crate::store::directory::{Page as Span, Workspace};
+use crate::model::page::Page as Span;
+use crate::model::workspace::Workspace;
 
 /// Workspaces on one page.
 const WORKSPACES_SHOWN: u32 = 100;

@@ -16,7 +16,7 @@ use crate::control::http::console::frame::{Frame, Section, page};
 use crate::control::http::console::visit::{Here, Visit};
 use crate::control::plane::Control;
 use crate::domain::role::Action;
-use crate::store::sources::Source;
+use crate::model::source::Source;
 
 /// What the head of every page of a source shows.
 pub(crate) struct Head {

@@ -19,8 +19,8 @@ use crate::control::plane::Control;
 use crate::domain::ids::AppId;
 use crate::domain::policy::Enforcement;
 use crate::domain::role::Action;
-use crate::store::directory::Page as Span;
-use crate::store::sources::Source;
+use crate::model::page::Page as Span;
+use crate::model::source::Source;
 
 #[derive(Template)]
 #[template(path = "source_oauth.html")]

@@ -8,7 +8,8 @@ use http::StatusCode;
 
 use crate::control::http::console::components::{Badge, Choice, Choices, Field, PAGE_ITEMS, Pager, encoded};
 use crate::control::http::console::fault::{Page, Problems};
-use crate::control::http::console::form::{Fields, Posted};
+use crate::control::http::console::fields::Fields;
+use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
 use crate::control::http::console::visit::{Here, Visit};
 use crate::control::plane::Control;
@@ -17,8 +18,8 @@ use crate::domain::ids::AppId;
 use crate::domain::policy::Enforcement;
 use crate::domain::role::Action;
 use crate::domain::source_kind::SourceKind;
-use crate::store::directory::Page as Span;
-use crate::store::search::{SourceFilter, SourceSummary};
+use crate::model::page::Page as Span;
+use crate::model::search::{SourceFilter, SourceSummary};
 
 /// A source's kind as people read it.
 pub(crate) const fn kind_words(kind: SourceKind) -> &'static str {

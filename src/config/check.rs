@@ -1,0 +1,419 @@
+//! Reading of a config file with every problem collected.
+
+use crate::config::file;
+use crate::config::file::File;
+use crate::config::keys::Keys;
+use crate::config::load::shutdown;
+use crate::config::problem::ConfigError;
+use crate::config::problem::Problem;
+use crate::config::types::Config;
+use crate::config::types::JwksUri;
+use crate::config::types::KeyOrigin;
+use crate::config::types::Observability;
+use crate::config::types::OutsideIssuer;
+use crate::config::types::PolicyOrigin;
+use crate::domain::decimal::digits;
+use crate::domain::key::Algorithm;
+use crate::domain::policy::AcceptedTypes;
+use crate::domain::policy::Freshness;
+use crate::domain::policy::WhenStale;
+use serde_saphyr::Location;
+use serde_saphyr::Spanned;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The largest config file read, in bytes.
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a file that a person edits, with a sentence for each way that can fail.
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
+    let problem = |message: String, hint: &str| ConfigError {
+        problems: vec![Problem {
+            file: path.to_owned(),
+            place: None,
+            message,
+            hint: Some(hint.to_owned()),
+        }],
+    };
+    match std::fs::metadata(path) {
+        Ok(held) if held.len() > bytes_max => {
+            return Err(problem(
+                format!("is larger than {bytes_max} bytes"),
+                "is this the right file?",
+            ));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(problem(
+                "there is no such file".to_owned(),
+                "config/portcullis.yaml is an annotated example to start from",
+            ));
+        }
+        Err(error) => {
+            return Err(problem(
+                format!("cannot be read: {error}"),
+                "check its permissions",
+            ));
+        }
+    }
+    std::fs::read_to_string(path).map_err(|error| {
+        problem(
+            format!("cannot be read: {error}"),
+            "it must be a UTF-8 text that this user may read",
+        )
+    })
+}
+
+/// Parses YAML; the reader's complaint becomes a problem with its place.
+pub(crate) fn parse<'t, T: serde::Deserialize<'t>>(
+    path: &Path,
+    text: &'t str,
+    hint: &str,
+) -> Result<T, ConfigError> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let place = error.location().map(|place| (place.line(), place.column()));
+        let mut message = error.without_snippet().to_string();
+        // The place stands in front of the sentence already.
+        if let Some((line, column)) = place
+            && let Some(bare) = message.strip_suffix(&format!(" at line {line}, column {column}"))
+        {
+            message = bare.to_owned();
+        }
+        ConfigError {
+            problems: vec![Problem {
+                file: path.to_owned(),
+                place,
+                message,
+                hint: Some(hint.to_owned()),
+            }],
+        }
+    })
+}
+
+/// Collects problems while a file is turned into a config.
+pub(crate) struct Check<'p> {
+    pub(crate) path: &'p Path,
+    problems: Vec<Problem>,
+}
+
+impl<'p> Check<'p> {
+    pub(crate) fn new(path: &'p Path) -> Self {
+        Self {
+            path,
+            problems: Vec::new(),
+        }
+    }
+
+    pub(crate) fn problem(&mut self, at: Location, message: impl Into<String>, hint: impl Into<String>) {
+        self.problems.push(Problem {
+            file: self.path.to_owned(),
+            place: Some((at.line(), at.column())),
+            message: message.into(),
+            hint: Some(hint.into()),
+        });
+    }
+
+    /// The value, unless a problem was found on the way.
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, ConfigError> {
+        match value {
+            Some(value) if self.problems.is_empty() => Ok(value),
+            _ => Err(ConfigError {
+                problems: self.problems,
+            }),
+        }
+    }
+
+    /// Replaces each `${NAME}` by the environment's value.
+    pub(crate) fn text(&mut self, raw: &Spanned<String>) -> Option<String> {
+        let mut out = String::with_capacity(raw.value.len());
+        let mut rest = raw.value.as_str();
+        while let Some((before, after)) = rest.split_once("${") {
+            let Some((name, after)) = after.split_once('}') else {
+                self.problem(raw.referenced, "has `${` without `}`", "write ${NAME}");
+                return None;
+            };
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the config is the one reader of the environment"
+            )]
+            let Ok(value) = std::env::var(name) else {
+                self.problem(
+                    raw.referenced,
+                    format!("the environment has no variable `{name}`"),
+                    "set it for this process, or write the value here",
+                );
+                return None;
+            };
+            out.push_str(before);
+            out.push_str(&value);
+            rest = after;
+        }
+        out.push_str(rest);
+        Some(out)
+    }
+
+    /// A path, relative to the config's folder.
+    pub(crate) fn file_path(&mut self, raw: &Spanned<String>) -> Option<PathBuf> {
+        let text = self.text(raw)?;
+        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
+        Some(folder.join(text))
+    }
+
+    /// One of a few words.
+    pub(crate) fn word<T: Copy>(
+        &mut self,
+        raw: Option<&Spanned<String>>,
+        words: &[(&str, T)],
+        default: T,
+    ) -> T {
+        let Some(raw) = raw else { return default };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == raw.value) {
+            return *value;
+        }
+        let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        self.problem(
+            raw.referenced,
+            format!("`{}` is not a choice here", raw.value),
+            format!("write {}", known.join(" or ")),
+        );
+        default
+    }
+
+    pub(crate) fn config(&mut self, file: File, keys: Keys) -> Option<Config> {
+        let upgrade_socket = match &file.upgrade.socket {
+            Some(path) => self.file_path(path),
+            None => None,
+        };
+        if file.version.value != 1 {
+            self.problem(
+                file.version.referenced,
+                "this build reads version 1",
+                "write `version: 1`",
+            );
+        }
+        let bundled = file.control_plane.is_some();
+        let policy = self.policy_origin(&file);
+        let freshness = Freshness {
+            max_age_s: file.policy.max_age.map_or(86_400, |age| age.0.as_secs()),
+            when_stale: self.word(
+                file.policy.when_stale.as_ref(),
+                &[("deny", WhenStale::Deny), ("allow", WhenStale::Allow)],
+                WhenStale::Deny,
+            ),
+        };
+        let issuers = self.issuers(&file.issuers);
+        if file.gateway.is_none() && !bundled {
+            self.problem(
+                file.version.referenced,
+                "neither a gateway nor a control plane is configured",
+                "add a `gateway:` section, a `control_plane:` section, or both",
+            );
+        }
+        let gateway = match file.gateway {
+            Some(gateway) => Some(self.gateway(gateway)?),
+            None => None,
+        };
+        let control_plane = match file.control_plane {
+            Some(control) => Some(self.control_plane(&control)?),
+            None => None,
+        };
+        let listen = match &file.observability.listen {
+            Some(listen) => Some(self.address(listen)?),
+            None => None,
+        };
+        Some(Config {
+            path: self.path.to_owned(),
+            gateway,
+            policy: policy?,
+            freshness,
+            issuers,
+            control_plane,
+            observability: Observability {
+                listen,
+                access_log: file.observability.access_log.enabled.unwrap_or(true),
+            },
+            shutdown: shutdown(&file.shutdown),
+            upgrade_socket,
+            keys,
+        })
+    }
+
+    fn issuers(&mut self, files: &[file::IssuerFile]) -> Vec<OutsideIssuer> {
+        for (at, issuer) in files.iter().enumerate() {
+            let mut earlier = files.iter().take(at);
+            if earlier.any(|earlier| earlier.issuer.value == issuer.issuer.value) {
+                self.problem(
+                    issuer.issuer.referenced,
+                    "this issuer is configured twice",
+                    "keep one of the two",
+                );
+            }
+        }
+        files.iter().filter_map(|issuer| self.issuer(issuer)).collect()
+    }
+
+    fn policy_origin(&mut self, file: &File) -> Option<PolicyOrigin> {
+        let bundled = file.control_plane.is_some();
+        let Some(source) = &file.policy.source else {
+            if let (Some(gateway), false) = (&file.gateway, bundled) {
+                self.problem(
+                    gateway.listeners.referenced,
+                    "no policy would reach the gateway: there is neither a control plane nor a policy file",
+                    "add a `control_plane:` section, or `policy: {source: file, file: policy.yaml}`",
+                );
+            }
+            return Some(PolicyOrigin::Bundled);
+        };
+        match (source.value.as_str(), &file.policy.file) {
+            ("bundled", None) if bundled => Some(PolicyOrigin::Bundled),
+            ("bundled", None) => {
+                self.problem(
+                    source.referenced,
+                    "the policy should come from the bundled control plane, and none is configured",
+                    "add a `control_plane:` section, or write `source: file`",
+                );
+                None
+            }
+            ("file", Some(path)) => self.file_path(path).map(PolicyOrigin::File),
+            ("file", None) => {
+                self.problem(
+                    source.referenced,
+                    "`source: file` needs a file",
+                    "add `file: policy.yaml`",
+                );
+                None
+            }
+            ("bundled", Some(path)) => {
+                self.problem(
+                    path.referenced,
+                    "`file` belongs to `source: file`",
+                    "remove it, or change the source",
+                );
+                None
+            }
+            ("remote", _) => {
+                self.problem(
+                    source.referenced,
+                    "`remote` is not available in this build",
+                    "use `bundled` or `file`",
+                );
+                None
+            }
+            (other, _) => {
+                self.problem(
+                    source.referenced,
+                    format!("`{other}` is not a choice here"),
+                    "write `bundled` or `file`",
+                );
+                None
+            }
+        }
+    }
+
+    fn issuer(&mut self, file: &file::IssuerFile) -> Option<OutsideIssuer> {
+        let algorithms = match &file.algorithms {
+            None => vec![Algorithm::Rs256],
+            Some(list) => {
+                let mut algorithms = Vec::new();
+                for name in &list.value {
+                    match Algorithm::parse(&name.value) {
+                        Some(algorithm) => algorithms.push(algorithm),
+                        None => self.problem(
+                            name.referenced,
+                            format!("`{}` is not a signature algorithm that is accepted", name.value),
+                            "use RS256, PS256, ES256 or EdDSA",
+                        ),
+                    }
+                }
+                algorithms
+            }
+        };
+        if file.audience.value.is_empty() {
+            self.problem(
+                file.audience.referenced,
+                "no audience is named",
+                "name what `aud` must be in its tokens",
+            );
+        }
+        let keys = self.key_origin(file)?;
+        Some(OutsideIssuer {
+            issuer: self.text(&file.issuer)?,
+            keys,
+            algorithms,
+            audiences: file.audience.value.clone(),
+            types: match &file.typ {
+                None => AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
+                Some(types) if types.iter().any(|typ| typ == "*") => AcceptedTypes::Any,
+                Some(types) => AcceptedTypes::Listed(types.clone()),
+            },
+            leeway_s: file.leeway.map_or(5, |leeway| leeway.0.as_secs()),
+            lifetime_max_s: file.lifetime_max.map(|max| max.0.as_secs()),
+        })
+    }
+
+    fn key_origin(&mut self, file: &file::IssuerFile) -> Option<KeyOrigin> {
+        let (raw, path) = match (&file.jwks_uri, &file.jwks_file) {
+            (Some(uri), None) => (uri, None),
+            (None, Some(path)) => (path, self.file_path(path)),
+            _ => {
+                self.problem(
+                    file.issuer.referenced,
+                    "the issuer needs its keys from one place",
+                    "write `jwks_uri: https://...` or `jwks_file: keys.json`",
+                );
+                return None;
+            }
+        };
+        if let Some(path) = path {
+            return Some(KeyOrigin::File(path));
+        }
+        let text = self.text(raw)?;
+        let uri = text.parse::<http::Uri>().ok().filter(|uri| uri.host().is_some());
+        let Some(uri) = uri else {
+            self.problem(
+                raw.referenced,
+                "is not an absolute URL",
+                "write https://host/path",
+            );
+            return None;
+        };
+        let local = uri
+            .host()
+            .is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
+        if !(uri.scheme_str() == Some("https") || uri.scheme_str() == Some("http") && local) {
+            self.problem(
+                raw.referenced,
+                "keys are fetched over https",
+                "only loopback may be plain http",
+            );
+            return None;
+        }
+        let or = |value: &Option<Spanned<file::Duration>>, default| {
+            value.as_ref().map_or(default, |held| held.value.0)
+        };
+        Some(KeyOrigin::Uri(JwksUri {
+            uri,
+            refresh: or(&file.refresh, Duration::from_secs(300)).max(Duration::from_secs(1)),
+            fetch_timeout: or(&file.fetch_timeout, Duration::from_secs(5)),
+            cooldown: or(&file.cooldown, Duration::from_secs(30)),
+            wait: or(&file.wait, Duration::from_secs(2)),
+        }))
+    }
+
+    pub(crate) fn address(&mut self, raw: &Spanned<String>) -> Option<String> {
+        let text = self.text(raw)?;
+        let port = text
+            .rsplit_once(':')
+            .map(|(host, port)| (!host.is_empty(), digits::<u16>(port).is_some()));
+        if port == Some((true, true)) {
+            return Some(text);
+        }
+        self.problem(
+            raw.referenced,
+            format!("`{text}` is not an address"),
+            "write host:port, such as 127.0.0.1:8080",
+        );
+        None
+    }
+}

@@ -1,0 +1,360 @@
+//! The typed config.
+
+use crate::config::keys::Keys;
+use crate::config::login::Login;
+use crate::config::signing::LeakedTokens;
+use crate::config::signing::Signing;
+use crate::domain::facts::UnknownSources;
+use crate::domain::facts::WithoutToken;
+use crate::domain::key::Algorithm;
+use crate::domain::network::Network;
+use crate::domain::policy::AcceptedTypes;
+use crate::domain::policy::Freshness;
+use crate::domain::scope::Scope;
+use crate::store_location::StoreLocation;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole config.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it came from; relative paths in it are relative to this file's folder.
+    pub path: PathBuf,
+    pub gateway: Option<Gateway>,
+    pub policy: PolicyOrigin,
+    pub freshness: Freshness,
+    pub issuers: Vec<OutsideIssuer>,
+    pub control_plane: Option<ControlPlane>,
+    pub observability: Observability,
+    pub shutdown: Shutdown,
+    /// Where `serve --upgrade` takes the sockets over; without it there is no such thing.
+    pub upgrade_socket: Option<PathBuf>,
+    /// The file's keys, to tell what a reload changes.
+    pub keys: Keys,
+}
+
+/// How a process ends, and how a listener does that was taken out of the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long connections may take to end by themselves; what is left then is cut.
+    pub drain_timeout: Duration,
+    /// How long after its last answer a kept connection may ask once more, and have its last. One that was
+    /// silent for longer is closed at once.
+    pub idle_grace: Duration,
+}
+
+/// The data plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// Threads that serve requests.
+    pub workers: usize,
+    pub listeners: Vec<Listener>,
+    pub apis: Vec<Api>,
+    pub upstreams: BTreeMap<String, Upstream>,
+    pub limits: Limits,
+    /// Load balancers: peers without a connection limit of their own.
+    pub trusted_proxies: Vec<Network>,
+    /// Verified signatures kept.
+    pub token_cache_entries: u64,
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// `host:port`; port 0 takes any free one.
+    pub address: String,
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Certificate chain and private key, PEM files. The first serves clients whose name fits none.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// Client certificates must be signed by one of these, when set.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// One API behind the gateway: which requests belong to it and what they need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// The metric label and log field.
+    pub name: String,
+    /// Host names without port, lower case; `*` is any.
+    pub hosts: Vec<String>,
+    pub paths: Vec<PathPattern>,
+    pub scope: Scope,
+    pub identify: Vec<Identify>,
+    pub upstream: String,
+    pub unknown_sources: UnknownSources,
+    pub without_token: WithoutToken,
+    /// 401, or 511 for the reasons that a new token would cure.
+    pub reauthenticate_status: u16,
+    pub forward_token: bool,
+    pub error_form: ErrorForm,
+}
+
+/// How an API's denials are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// `{"error","error_description","reason","request_id","code","message"}`.
+    OAuth,
+    /// `{"errors":[{"type","message"}]}`, as the Public API writes its own.
+    PublicApi,
+}
+
+/// A path that an API serves: one path, or all below a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathPattern {
+    Exact(String),
+    /// Ends in `/`.
+    Prefix(String),
+}
+
+impl PathPattern {
+    /// How specific a match is, or `None` where the path does not match. Exact beats prefix, a longer
+    /// prefix beats a shorter one.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> Option<usize> {
+        match self {
+            Self::Exact(exact) => (exact == path).then_some(usize::MAX),
+            Self::Prefix(prefix) => path.starts_with(prefix.as_str()).then_some(prefix.len()),
+        }
+    }
+
+    /// The same to a server that compares paths without letter case.
+    #[must_use]
+    pub fn matches_in_any_case(&self, path: &str) -> Option<usize> {
+        match self {
+            Self::Exact(exact) => exact.eq_ignore_ascii_case(path).then_some(usize::MAX),
+            Self::Prefix(prefix) => path
+                .get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+                .then_some(prefix.len()),
+        }
+    }
+}
+
+/// A place where a request may name its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identify {
+    /// The user of HTTP Basic.
+    Basic,
+    /// The member `writeKey` of a JSON body.
+    Body,
+    /// A query parameter.
+    Query(String),
+    /// A header, lower case.
+    Header(String),
+    /// The token alone; no source is looked for.
+    Token,
+}
+
+/// A pool of servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// `host:port` each.
+    pub servers: Vec<String>,
+    pub tls: Option<UpstreamTls>,
+    /// Speak HTTP/2 to the servers (over TLS by ALPN, else with prior knowledge).
+    pub http2: bool,
+    pub health_check: Option<HealthCheck>,
+    pub timeouts: Timeouts,
+}
+
+/// TLS towards a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The name asked for and verified; never empty, since an empty one would switch verification off.
+    pub sni: String,
+    /// PEM bundle to trust in place of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// How servers are probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// GET this path and expect 200; `None` only connects.
+    pub path: Option<String>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub healthy_after: usize,
+    pub unhealthy_after: usize,
+}
+
+/// Time-outs towards a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// Between two reads.
+    pub read: Duration,
+    /// Between two writes.
+    pub write: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+}
+
+/// What one request, one connection and all of them together may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From accepting a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
+    /// From the first byte of a request to the end of its headers.
+    pub header_timeout: Duration,
+    /// From the end of the headers to the end of the body.
+    pub body_timeout: Duration,
+    /// Between two requests on one connection.
+    pub idle_timeout: Duration,
+    /// All header names and values together.
+    pub header_bytes: usize,
+    pub headers: usize,
+    pub body_bytes: usize,
+    /// All bodies held at one moment together.
+    pub held_bytes: usize,
+    /// Of them those of one client's address.
+    pub held_bytes_per_client: usize,
+    /// Connections of all clients together.
+    pub connections: usize,
+    /// Of them those of one client: an address, or the /64 of an IPv6 one.
+    pub connections_per_client: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            header_bytes: 32 << 10,
+            headers: 100,
+            body_bytes: 1 << 20,
+            held_bytes: 256 << 20,
+            held_bytes_per_client: 64 << 20,
+            connections: 10_000,
+            connections_per_client: 2_500,
+        }
+    }
+}
+
+/// Where the policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicyOrigin {
+    /// The control plane in this process.
+    Bundled,
+    /// A YAML file, read again when it changes.
+    File(PathBuf),
+}
+
+/// An issuer besides the bundled one.
+#[derive(Clone, Debug)]
+pub struct OutsideIssuer {
+    pub issuer: String,
+    pub keys: KeyOrigin,
+    pub algorithms: Vec<Algorithm>,
+    pub audiences: Vec<String>,
+    pub types: AcceptedTypes,
+    pub leeway_s: u64,
+    pub lifetime_max_s: Option<u64>,
+}
+
+/// Where an outside issuer's keys come from.
+#[derive(Clone, Debug)]
+pub enum KeyOrigin {
+    File(PathBuf),
+    Uri(JwksUri),
+}
+
+/// A key set fetched over HTTP.
+#[derive(Clone, Debug)]
+pub struct JwksUri {
+    pub uri: http::Uri,
+    /// How often it is fetched when all is well.
+    pub refresh: Duration,
+    /// How long one fetch may take.
+    pub fetch_timeout: Duration,
+    /// The shortest time between two fetches that unknown key ids cause.
+    pub cooldown: Duration,
+    /// The longest that a request waits for a fetch.
+    pub wait: Duration,
+}
+
+/// The control plane.
+#[derive(Clone, Debug)]
+pub struct ControlPlane {
+    pub listen: String,
+    /// The issuer, and the base of what the metadata names. Without one, `http://` and the address.
+    pub public_url: Option<String>,
+    /// `aud` of access tokens.
+    pub audience: Option<String>,
+    pub store: StoreLocation,
+    pub signing: Signing,
+    pub leaked_tokens: LeakedTokens,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    pub limits: ControlLimits,
+    /// How long events stay in the audit trail.
+    pub audit_retention: Duration,
+    pub login: Login,
+}
+
+/// Metrics, health and logs.
+#[derive(Clone, Debug)]
+pub struct Observability {
+    pub listen: Option<String>,
+    pub access_log: bool,
+}
+
+/// How often something may happen: `burst` times at once, then `per_second`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub burst: u32,
+    pub per_second: u32,
+}
+
+/// How often the control plane may be asked, and over how many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlLimits {
+    /// Token requests of one app, counted once its assertion is proved.
+    pub token_app: Rate,
+    /// Token requests of one address that prove no app.
+    pub token_address: Rate,
+    /// Management requests of one person.
+    pub api_account: Rate,
+    /// Management requests of one address without good credentials.
+    pub api_address: Rate,
+    /// Bytes that all requests in progress and responses not yet read hold together.
+    pub held_bytes: usize,
+    /// Of them those of one client: an address, or an IPv6 network of 64 bits.
+    pub held_bytes_per_client: usize,
+    /// Changes of one person whose roles let them change apps, sources or members, or of one app.
+    pub changes_manager: Rate,
+    /// Changes of one person who may change only their own API tokens and sessions.
+    pub changes_member: Rate,
+    /// Connections of all clients together.
+    pub connections: usize,
+    /// Of them those of one client: an address, or the /64 of an IPv6 one.
+    pub connections_per_client: usize,
+    /// How long a request's head may take to arrive.
+    pub header_timeout: Duration,
+}
+
+impl Default for ControlLimits {
+    fn default() -> Self {
+        let rate = |burst, per_second| Rate { burst, per_second };
+        Self {
+            token_app: rate(1_000, 100),
+            token_address: rate(500, 20),
+            api_account: rate(2_000, 200),
+            api_address: rate(500, 20),
+            held_bytes: 128 << 20,
+            held_bytes_per_client: 32 << 20,
+            changes_manager: rate(2_000, 50),
+            changes_member: rate(60, 1),
+            connections: 1_024,
+            connections_per_client: 256,
+            header_timeout: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Who sends a management request: an API token or a session.
+
+use crate::control::actor::Actor;
+use crate::control::client_address::ClientAddress;
+use crate::control::error::ControlError;
+use crate::control::http::session_cookies::in_session;
+use crate::control::plane::Control;
+use crate::model::credential::Credential;
+use crate::model::member::Member;
+use axum::extract::FromRequestParts;
+use http::header;
+use http::request::Parts;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Who sent the request: a member, in the workspace that their credential was made in.
+pub struct Caller(pub Actor);
+
+impl FromRequestParts<Arc<Control>> for Caller {
+    type Rejection = ControlError;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, ControlError> {
+        let (member, credential) = caller(parts, control).await?;
+        Ok(Self(Actor::member(member, address(parts)).let_in_by(credential)))
+    }
+}
+
+/// The member who sent the request and what lets them in, if they may send another one yet.
+pub(crate) async fn caller(parts: &Parts, control: &Control) -> Result<(Member, Credential), ControlError> {
+    match authenticated(parts, control).await {
+        Ok((member, credential)) => {
+            control.limits.management_request(&member.account)?;
+            Ok((member, credential))
+        }
+        Err(ControlError::Unauthenticated) => {
+            if let Some(from) = parts.extensions.get::<ClientAddress>() {
+                control.limits.failed_authentication(*from)?;
+            }
+            Err(ControlError::Unauthenticated)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the request came from.
+pub fn address(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ClientAddress>().map(|from| from.0)
+}
+
+/// The member that the request's one credential speaks for: an API token, or else a session.
+pub(crate) async fn authenticated(
+    parts: &Parts,
+    control: &Control,
+) -> Result<(Member, Credential), ControlError> {
+    if !parts.headers.contains_key(header::AUTHORIZATION) {
+        let found = in_session(parts, control).await?;
+        let member = control.home(&found.session.account).await?;
+        return Ok((member, Credential::Session(found.session.id)));
+    }
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(ControlError::Unauthenticated);
+    };
+    let value = value.to_str().map_err(|_| ControlError::Unauthenticated)?;
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            control.authenticate_by(token.trim()).await
+        }
+        _ => Err(ControlError::Unauthenticated),
+    }
+}

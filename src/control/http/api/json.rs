@@ -1,0 +1,94 @@
+//! JSON bodies of the management API, read strictly.
+
+use crate::control::bad_request::BadRequest;
+use crate::control::error::ControlError;
+use crate::control::http::body::has_media_type;
+use crate::control::http::body::has_nul_escape;
+use crate::control::http::body::read_body;
+use axum::body::Bytes;
+use axum::extract::FromRequest;
+use axum::extract::Request;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// A JSON body. Unknown and repeated members are refused.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
+    type Rejection = ControlError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ControlError> {
+        Ok(Self::with_bytes(request).await?.0)
+    }
+}
+
+impl<T: DeserializeOwned> Json<T> {
+    /// Reads a body. Its bytes come with it.
+    pub async fn with_bytes(request: Request) -> Result<(Self, Bytes), ControlError> {
+        if !has_media_type(request.headers(), "application/json") {
+            return Err(BadRequest::NotJson.into());
+        }
+        let bytes = read_body(request.into_body()).await?;
+        if has_nul_escape(&bytes) {
+            refuse_nul(&bytes)?;
+        }
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let path = error.path().to_string();
+            json_error(&path, error.inner())
+        })?;
+        reader.end().map_err(|_| BadRequest::Malformed)?;
+        Ok((Self(value), bytes))
+    }
+}
+
+/// Names the field that holds a NUL character. A text that is no JSON is told so elsewhere.
+pub(crate) fn refuse_nul(json: &[u8]) -> Result<(), ControlError> {
+    let value = serde_json::from_slice(json).unwrap_or_default();
+    match nul_in(&value) {
+        None => Ok(()),
+        Some(path) => Err(ControlError::invalid(
+            path.trim_start_matches('.'),
+            "the value has a NUL character",
+        )),
+    }
+}
+
+/// The path of the first text that has a NUL character.
+pub(crate) fn nul_in(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .find_map(|(at, item)| Some(format!("[{at}]{}", nul_in(item)?))),
+        Value::Object(members) => members
+            .iter()
+            .find_map(|(name, member)| Some(format!(".{name}{}", nul_in(member)?))),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+/// Names the field at fault. What was sent stays out of the sentence: it may be a private key.
+pub(crate) fn json_error(path: &str, error: &serde_json::Error) -> ControlError {
+    if !error.is_data() {
+        return BadRequest::Malformed.into();
+    }
+    let sentence = error.to_string();
+    let named = sentence.split('`').nth(1).unwrap_or_default().to_owned();
+    let at = |name: &str| match path {
+        "." => name.to_owned(),
+        // The path of an unknown or repeated field ends with it already.
+        path if path == name || path.ends_with(&format!(".{name}")) => path.to_owned(),
+        path => format!("{path}.{name}"),
+    };
+    if sentence.starts_with("unknown field") {
+        ControlError::invalid(at(&named), "there is no such field")
+    } else if sentence.starts_with("missing field") {
+        ControlError::invalid(at(&named), "the field is missing")
+    } else if sentence.starts_with("duplicate field") {
+        ControlError::invalid(at(&named), "the field is repeated")
+    } else {
+        ControlError::invalid(path, "the value is not of the type that belongs here")
+    }
+}

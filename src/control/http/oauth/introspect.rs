@@ -1,0 +1,102 @@
+//! `POST /introspect` (RFC 7662).
+
+use crate::control::bad_request::BadRequest;
+use crate::control::client_address::ClientAddress;
+use crate::control::http::oauth::client_request::read_form;
+use crate::control::http::problem::json;
+use crate::control::plane::Control;
+use crate::control::tokens::client_proof::ClientCredentials;
+use crate::control::tokens::error::TokenError;
+use crate::control::tokens::introspect::Active;
+use crate::domain::ids::WorkspaceId;
+use crate::model::member::Member;
+use axum::Extension;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use http::HeaderMap;
+use http::StatusCode;
+use http::header;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Who asks.
+pub(crate) enum Caller {
+    /// An app sees the tokens of its workspace.
+    App(WorkspaceId),
+    /// A member sees those of the workspaces in which they may see OAuth apps.
+    Member(Box<Member>),
+}
+
+/// `POST /introspect`.
+pub(crate) async fn post(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    request: Request,
+) -> Response {
+    #[derive(Serialize)]
+    struct Inactive {
+        active: bool,
+    }
+    match answer(&control, from, request).await {
+        Ok(Some(active)) => json(StatusCode::OK, "application/json", &active),
+        Ok(None) => json(StatusCode::OK, "application/json", &Inactive { active: false }),
+        Err(error) => {
+            tracing::debug!(%error, "no introspection");
+            error.into_response()
+        }
+    }
+}
+
+pub(crate) async fn answer(
+    control: &Control,
+    from: ClientAddress,
+    request: Request,
+) -> Result<Option<Active>, TokenError> {
+    let bearer = bearer(request.headers())?;
+    let form = read_form(request).await?;
+    let token = form
+        .get("token")
+        .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
+    let caller = match bearer {
+        Some(api_token) => control.introspecting_member(from, &form, &api_token).await?,
+        None => {
+            let proved = async { control.prove(&ClientCredentials::of(&form)?, from).await };
+            let proved = proved.await.map_err(|error| control.slow_down(from, error))?;
+            Caller::App(proved.prover.app.workspace.clone())
+        }
+    };
+    let Some(own) = control.own_token(token) else {
+        return Ok(None);
+    };
+    if !control.sees(&caller, &own.workspace).await? {
+        return Ok(None);
+    }
+    Ok(control.active(token, &own).await?)
+}
+
+/// The bearer token in the headers, if there is an `Authorization` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<zeroize::Zeroizing<String>>, TokenError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let value = value.to_str().map_err(|_| TokenError::Bearer)?;
+            match value.split_once(' ') {
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                    Ok(Some(token.trim().to_owned().into()))
+                }
+                _ => Err(TokenError::Bearer),
+            }
+        }
+        (Some(_), Some(_)) => Err(TokenError::Request(
+            "there is more than one Authorization header".to_owned(),
+        )),
+    }
+}
+
+/// Any other method on the paths of `/revoke` and `/introspect`.
+pub(crate) async fn wrong_method() -> TokenError {
+    TokenError::Unreadable(BadRequest::Method)
+}

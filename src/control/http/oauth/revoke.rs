@@ -1,0 +1,70 @@
+//! `POST /revoke` (RFC 7009).
+
+use crate::control::actor::Actor;
+use crate::control::actor::Who;
+use crate::control::client_address::ClientAddress;
+use crate::control::http::oauth::client_request::check_no_authorization;
+use crate::control::http::oauth::client_request::read_form;
+use crate::control::plane::Control;
+use crate::control::tokens::client_proof::ClientCredentials;
+use crate::control::tokens::error::TokenError;
+use axum::Extension;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use http::HeaderValue;
+use http::StatusCode;
+use http::header;
+use std::sync::Arc;
+
+/// `POST /revoke` (RFC 7009): an app revokes a token of its own.
+pub(crate) async fn post(
+    State(control): State<Arc<Control>>,
+    Extension(from): Extension<ClientAddress>,
+    request: Request,
+) -> Response {
+    let answer = revoke_own(&control, from, request).await;
+    match answer.map_err(|error| control.slow_down(from, error)) {
+        Ok(()) => (
+            StatusCode::OK,
+            [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::debug!(%error, "no token revoked");
+            error.into_response()
+        }
+    }
+}
+
+/// RFC 7009 section 2.2: a token that is unknown, over, or another client's is answered like one that was revoked,
+/// and left as it is.
+pub(crate) async fn revoke_own(
+    control: &Control,
+    from: ClientAddress,
+    request: Request,
+) -> Result<(), TokenError> {
+    check_no_authorization(request.headers())?;
+    let form = read_form(request).await?;
+    let token = form
+        .get("token")
+        .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
+    let proved = control.prove(&ClientCredentials::of(&form)?, from).await?;
+    let own = &proved.prover.app;
+    let Some(token) = control.own_token(token).filter(|token| token.app == own.id) else {
+        return Ok(());
+    };
+    let Some(app) = control.store.read().await?.app(&own.workspace, &own.id).await? else {
+        return Ok(());
+    };
+    let actor = Actor {
+        who: Who::App(own.id.clone()),
+        from: Some(from.0),
+        ..Actor::system("revoke")
+    };
+    control
+        .end_token(&actor, &app, &token, "revoked by the app")
+        .await?;
+    Ok(())
+}

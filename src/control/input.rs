@@ -1,0 +1,34 @@
+//! Names and addresses that people type, read once and checked.
+
+use crate::control::error::ControlError;
+use crate::domain::name::Name;
+use crate::domain::name::composed;
+use crate::domain::name::is_deceptive;
+
+/// A name that a person gave.
+pub(crate) fn name(text: &str, field: &str) -> Result<Name, ControlError> {
+    Name::parse(text).map_err(|error| ControlError::invalid(field, format!("the name {error}")))
+}
+
+/// The longest e-mail address, in bytes.
+pub(crate) const EMAIL_BYTES_MAX: usize = 254;
+
+/// An e-mail address as people are told apart by it: composed, in lower case.
+pub(crate) fn email_address(text: &str) -> Result<String, ControlError> {
+    let refused = || ControlError::invalid("email", "this is not an e-mail address");
+    if text.len() > EMAIL_BYTES_MAX * 4 {
+        return Err(refused());
+    }
+    let email = composed(&composed(text.trim()).to_lowercase());
+    let plain = email
+        .chars()
+        .all(|c| !c.is_whitespace() && !c.is_control() && !is_deceptive(c));
+    match email.rsplit_once('@') {
+        Some((local, domain))
+            if plain && !local.is_empty() && !domain.is_empty() && email.len() <= EMAIL_BYTES_MAX =>
+        {
+            Ok(email)
+        }
+        _ => Err(refused()),
+    }
+}

@@ -1,0 +1,126 @@
+//! Token buckets in bounded memory, however many clients there are.
+
+use crate::config::Rate;
+use quick_cache::sync::Cache;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Those remembered by one limit. When there are more, some that were not seen for long begin anew: whoever
+/// sends from more addresses than this is not held back by a limit per address anyway.
+pub(crate) const REMEMBERED: usize = 65_536;
+
+/// How long to wait before the next request, in whole seconds and at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait(u64);
+
+impl Wait {
+    /// The shortest wait that is asked for.
+    pub const SHORTEST: Self = Self(1);
+
+    /// So many seconds, and at least one.
+    #[must_use]
+    pub const fn of_seconds(seconds: u64) -> Self {
+        if seconds == 0 {
+            Self::SHORTEST
+        } else {
+            Self(seconds)
+        }
+    }
+
+    /// The seconds to wait.
+    #[must_use]
+    pub const fn seconds(self) -> u64 {
+        self.0
+    }
+
+    fn of(time: Duration) -> Self {
+        Self(
+            time.as_millis()
+                .div_ceil(1_000)
+                .try_into()
+                .unwrap_or(u64::MAX)
+                .max(1),
+        )
+    }
+}
+
+/// A bucket of `burst` requests that fills again at a steady rate, for each of a bounded number of keys.
+pub struct Limiter<K> {
+    /// Time between two requests at the steady rate, in microseconds.
+    interval: u64,
+    /// Time in which an empty bucket fills, in microseconds.
+    whole: u64,
+    /// When each bucket will be full.
+    full_at: Cache<K, Arc<AtomicU64>>,
+}
+
+impl<K: Hash + Eq + Clone> Limiter<K> {
+    pub fn new(rate: Rate) -> Self {
+        let interval = 1_000_000 / u64::from(rate.per_second.max(1));
+        Self::every(Duration::from_micros(interval), rate.burst)
+    }
+
+    /// A bucket that gains one request each `interval`.
+    pub fn every(interval: Duration, burst: u32) -> Self {
+        let interval = u64::try_from(interval.as_micros()).unwrap_or(u64::MAX).max(1);
+        Self {
+            interval,
+            whole: interval.saturating_mul(u64::from(burst.max(1))),
+            full_at: Cache::new(REMEMBERED),
+        }
+    }
+
+    /// Counts one request of `key`, unless it has to wait.
+    pub fn take(&self, key: &K, now: Duration) -> Result<(), Wait> {
+        let now = micros(now);
+        let bucket = self
+            .full_at
+            .get_or_insert_with(key, || Ok::<_, Wait>(Arc::default()))?;
+        // The buckets do not depend on each other, nor anything else on them: no ordering is needed.
+        let taken = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+            let after = full_at.max(now).saturating_add(self.interval);
+            (after - now <= self.whole).then_some(after)
+        });
+        taken.map(drop).map_err(|full_at| self.wait(full_at, now))
+    }
+
+    /// Whether a request of `key` would have to wait; it is not counted.
+    pub fn look(&self, key: &K, now: Duration) -> Result<(), Wait> {
+        let Some(bucket) = self.full_at.get(key) else {
+            return Ok(());
+        };
+        let now = micros(now);
+        let full_at = bucket.load(Ordering::Relaxed);
+        if full_at.max(now).saturating_add(self.interval) - now <= self.whole {
+            Ok(())
+        } else {
+            Err(self.wait(full_at, now))
+        }
+    }
+
+    /// Forgets what `key` did.
+    pub fn forget(&self, key: &K) {
+        self.full_at.remove(key);
+    }
+
+    /// Takes one request back that was counted.
+    pub fn give_back(&self, key: &K) {
+        if let Some(bucket) = self.full_at.get(key) {
+            let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+                Some(full_at.saturating_sub(self.interval))
+            });
+        }
+    }
+
+    fn wait(&self, full_at: u64, now: u64) -> Wait {
+        let until = full_at.saturating_add(self.interval).saturating_sub(self.whole);
+        Wait::of(Duration::from_micros(until.saturating_sub(now)))
+    }
+}
+
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

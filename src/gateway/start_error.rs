@@ -1,0 +1,26 @@
+//! Why the gateway cannot start.
+
+use crate::config::ConfigError;
+use crate::gateway::forward::upstream::PoolError;
+use crate::gateway::link::jwks::KeySetError;
+use crate::gateway::wire::certificates::TlsError;
+use thiserror::Error;
+
+/// Why the gateway cannot start, or cannot be changed.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {problem}")]
+    Listen { address: String, problem: String },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    #[error("issuer `{issuer}`: {error}")]
+    Keys { issuer: String, error: KeySetError },
+    #[error("{0}")]
+    Policy(#[from] ConfigError),
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error("a thread or socket cannot be set up: {0}")]
+    System(#[from] std::io::Error),
+}

@@ -1,0 +1,49 @@
+//! What a search looks for, and what it finds.
+
+use crate::domain::ids::AppId;
+use crate::domain::policy::Enforcement;
+use crate::domain::source_kind::SourceKind;
+use crate::model::app::App;
+use crate::model::app::AppKey;
+use crate::model::source::Source;
+
+/// Which sources a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct SourceFilter<'a> {
+    /// A part of the name, letters of either case; empty for every name.
+    pub text: &'a str,
+    pub kind: Option<SourceKind>,
+    /// Every kind but this one.
+    pub but_kind: Option<SourceKind>,
+    pub enforcement: Option<Enforcement>,
+    pub app: Option<AppId>,
+}
+
+/// A source, with the name of the app it is connected to.
+#[derive(Clone, Debug)]
+pub struct SourceSummary {
+    pub source: Source,
+    pub app_name: Option<String>,
+}
+
+/// Names that one search looks at in a workspace that has more than [`GONE_THROUGH`]. It is some thirty milliseconds of
+/// the database's work; whoever wants more searches on from where it stopped.
+pub const LOOKED_AT: u32 = 50_000;
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    pub items: Vec<T>,
+    /// The id that the search came to and did not go beyond, where it has looked at [`LOOKED_AT`] names. To search
+    /// on is to ask for the page after it.
+    pub looked_to: Option<String>,
+}
+
+/// An app in a list.
+#[derive(Clone, Debug)]
+pub struct AppSummary {
+    pub app: App,
+    pub keys: Vec<AppKey>,
+    /// Sources connected to it.
+    pub sources: u64,
+}

@@ -1,0 +1,122 @@
+//! Changes applied to a policy.
+
+use crate::domain::ids::AppId;
+use crate::domain::ids::TokenDigest;
+use crate::domain::key::VerifyingKey;
+use crate::domain::policy::Policy;
+use crate::domain::time::UnixSeconds;
+use crate::snapshot::compile::join_issuers;
+use crate::snapshot::compile::within;
+use crate::snapshot::records::SharedIds;
+use crate::snapshot::records::compile_app;
+use crate::snapshot::records::compile_issuer;
+use crate::snapshot::records::compile_revocation;
+use crate::snapshot::records::compile_source;
+use crate::snapshot::records::compile_workspace;
+use crate::snapshot::wire::Change;
+use crate::snapshot::wire::Changes;
+use crate::snapshot::wire::InvalidSnapshot;
+use crate::snapshot::wire::invalid;
+use crate::snapshot::wire::parse_digest;
+use std::sync::Arc;
+
+/// Applies the changes of the next version to a policy. The old policy stays what it was.
+///
+/// # Errors
+/// [`InvalidSnapshot`] when the changes are not those of the version after `policy`'s (ask for a new
+/// snapshot then), or a record does not make sense; none of them is applied.
+pub fn apply(policy: &Policy, changes: &Changes) -> Result<Policy, InvalidSnapshot> {
+    if policy.version.checked_add(1) != Some(changes.version) {
+        return Err(invalid(
+            "version",
+            format!("is {}, after {}", changes.version, policy.version),
+        ));
+    }
+    let mut next = policy.clone();
+    for (at, change) in changes.changes.iter().enumerate() {
+        apply_one(&mut next, change).map_err(|error| within("changes", at, error))?;
+    }
+    next.version = changes.version;
+    next.confirmed_at = next.confirmed_at.max(UnixSeconds(changes.issued_at));
+    Ok(next)
+}
+
+pub(crate) fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot> {
+    match change {
+        Change::PutIssuer(record) => {
+            let own = compile_issuer(record)?;
+            let outside = policy
+                .issuers
+                .get(usize::from(policy.has_own_issuer)..)
+                .unwrap_or_default();
+            policy.issuers = join_issuers(Some(own), outside)?;
+            policy.has_own_issuer = true;
+        }
+        Change::PutApp(record) => {
+            let app = compile_app(record, &policy.issuers, &mut SharedIds::default())?;
+            policy.apps.insert(*app.id.digest(), Arc::new(app));
+        }
+        Change::RemoveApp { id } => {
+            policy
+                .apps
+                .remove(AppId::parse(id).map_err(|error| invalid("id", error))?.digest());
+        }
+        Change::PutWorkspace(record) => {
+            let (id, moment) = compile_workspace(record)?;
+            policy.workspaces.insert(*id.digest(), moment);
+        }
+        Change::PutSource(record) => {
+            let (key, source) = compile_source(record, &mut SharedIds::default())?;
+            if policy.source(&key).is_some_and(|held| held.id != source.id) {
+                return Err(invalid("write_key_digest", "is that of another source"));
+            }
+            policy.sources.insert(key.0, Arc::new(source));
+        }
+        Change::RemoveSource { write_key_digest } => {
+            let key =
+                parse_digest(write_key_digest).ok_or_else(|| invalid("write_key_digest", "is no digest"))?;
+            policy.sources.remove(&key.0);
+        }
+        Change::Revoke(record) => {
+            let (token, until) = compile_revocation(record)?;
+            policy.revoked.insert(token.0, until);
+        }
+    }
+    Ok(())
+}
+
+/// The same policy, known to be current at `at`.
+#[must_use]
+pub fn confirm(policy: &Policy, at: UnixSeconds) -> Policy {
+    let mut next = policy.clone();
+    next.confirmed_at = next.confirmed_at.max(at);
+    next
+}
+
+/// The same policy with another set of keys for one outside issuer.
+#[must_use]
+pub fn with_issuer_keys(policy: &Policy, issuer: &str, keys: &Arc<[VerifyingKey]>) -> Policy {
+    let mut next = policy.clone();
+    next.issuers = policy
+        .issuers
+        .iter()
+        .cloned()
+        .map(|mut held| {
+            if &*held.issuer == issuer {
+                held.keys = Some(Arc::clone(keys));
+            }
+            held
+        })
+        .collect();
+    next
+}
+
+/// The same policy without these revocations, whose tokens have expired by themselves.
+#[must_use]
+pub fn without_revocations(policy: &Policy, expired: &[TokenDigest]) -> Policy {
+    let mut next = policy.clone();
+    for token in expired {
+        next.revoked.remove(&token.0);
+    }
+    next
+}
