@@ -178,6 +178,7 @@ async fn measure(dir: &std::path::Path) {
 
 async fn make_app(control: &Control, key: &Key) -> (String, String) {
     let workspace = control
+        .workspaces
         .create_workspace(&Actor::system("bench"), "bench")
         .await
         .unwrap();
@@ -195,6 +196,7 @@ async fn make_app(control: &Control, key: &Key) -> (String, String) {
         },
     };
     let made = control
+        .apps
         .create_app(&Actor::system("bench"), &workspace.id, new)
         .await
         .unwrap();

@@ -41,7 +41,11 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
     let door = config.upgrade_socket.as_deref().map(Door::open).transpose()?;
     planes.log_addresses();
     if let Some(control) = &planes.control
-        && control.is_without_members().await.map_err(Failure::internal)?
+        && control
+            .members
+            .is_without_members()
+            .await
+            .map_err(Failure::internal)?
     {
         tracing::warn!("{FIRST_OWNER}");
     }

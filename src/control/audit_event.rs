@@ -210,24 +210,6 @@ fn differing(before: Value, after: Value) -> (Value, Value) {
     (Value::Object(before), Value::Object(after))
 }
 
-impl Control {
-    /// Writes the event into the transaction of its change.
-    pub(crate) async fn append_audit(
-        &self,
-        tx: &mut WriteTx,
-        actor: &Actor,
-        event: Event,
-    ) -> Result<(), ControlError> {
-        let row = self.audit_row(actor, event);
-        Ok(tx.append_audit(&row).await?)
-    }
-
-    /// The row of an event, of this moment.
-    pub(crate) fn audit_row(&self, actor: &Actor, event: Event) -> AuditRow {
-        event.into_row(&self.ids, self.now(), actor)
-    }
-}
-
 impl Event {
     /// The row that the event is in the trail.
     pub(crate) fn into_row(self, ids: &Ids, now: UnixSeconds, actor: &Actor) -> AuditRow {

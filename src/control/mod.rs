@@ -12,6 +12,7 @@ pub mod apps;
 pub mod audit;
 pub(crate) mod audit_event;
 pub mod bad_request;
+pub mod changes;
 pub mod client_address;
 pub(crate) mod conflict;
 pub(crate) mod error;

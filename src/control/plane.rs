@@ -11,30 +11,44 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use prometheus::{IntCounterVec, Opts, Registry};
 use thiserror::Error;
-use tokio::sync::watch;
 
+use super::accounts::api_tokens::ApiTokens;
 use super::accounts::hashing::Hashing;
+use super::accounts::invitations::Invitations;
 use super::accounts::oidc::Provider;
-use super::accounts::refused_sign_ins::Refusals;
-use super::error::ControlError;
-use super::error::UnreadableKey;
-use super::fair_queue::Turns;
+use super::accounts::passwords::Passwords;
+use super::accounts::refused_sign_ins::{Refusals, RefusedSignIns};
+use super::accounts::sessions::Sessions;
+use super::accounts::sign_on::SignOn;
+use super::apps::app::Apps;
+use super::audit::trail::AuditTrail;
+use super::changes::Changes;
+use super::error::{ControlError, UnreadableKey};
+use super::fleet::publish::Fleet;
 use super::http::cookies::Cookies;
 use super::http::memory::MemoryBudget;
 use super::ids::Ids;
 use super::rate_limits::Limits;
-use super::signing_keys::key_ring::KeyRing;
-use super::sources::traffic::GatewayState;
-use super::tokens::client_cache::Provers;
+use super::signing_keys::key_ring::{IssuerKeys, KeyRing};
+use super::signing_keys::rotation::SigningKeys;
+use super::sources::search::Search;
+use super::sources::source::Sources;
+use super::sources::traffic::TrafficCounts;
+use super::tokens::client_cache::{ClientCache, Clients};
+use super::tokens::client_proof::ClientAuthentication;
 use super::tokens::github::Github;
-use super::tokens::usage::Uses;
+use super::tokens::introspect::Introspection;
+use super::tokens::issue::Tokens;
+use super::tokens::leaked::LeakedTokenNotices;
+use super::tokens::revoke::TokenRevocation;
+use super::tokens::usage::{Usage, Uses};
+use super::workspaces::members::Members;
+use super::workspaces::workspace::Workspaces;
 use crate::clock::Clock;
 use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
 use crate::connections::ConnectionMetrics;
 use crate::domain::issue::IssuerIdentity;
 use crate::domain::network::Network;
-use crate::domain::time::UnixSeconds;
-use crate::feed::Publisher;
 use crate::store::{Store, StoreError};
 use crate::store_location::StoreLocation;
 
@@ -101,45 +115,43 @@ pub enum OpenError {
     Metric(#[from] prometheus::Error),
 }
 
-/// The control plane.
+/// The control plane: one service for each noun, and what their HTTP form needs besides.
 pub struct Control {
-    pub(crate) store: Store,
-    pub(crate) clock: Clock,
-    pub(crate) ids: Ids,
-    pub(crate) identity: IssuerIdentity,
-    /// What a client assertion's `aud` may be: the issuer, or its token endpoint.
-    pub(crate) assertion_audiences: [String; 2],
-    pub(crate) signing: Signing,
-    pub(crate) keys: ArcSwap<KeyRing>,
-    /// Whose turn it is to read the keys.
-    pub(crate) keys_turn: tokio::sync::Mutex<()>,
-    /// Whether and how GitHub's reports of leaked tokens are taken.
-    pub(crate) github: Option<Github>,
-    pub(crate) provers: Provers,
-    pub(crate) uses: Uses,
-    pub(crate) limits: Limits,
+    pub changes: Arc<Changes>,
+    pub workspaces: Arc<Workspaces>,
+    pub members: Arc<Members>,
+    pub sessions: Arc<Sessions>,
+    pub passwords: Arc<Passwords>,
+    pub sign_on: Arc<SignOn>,
+    pub invitations: Arc<Invitations>,
+    pub api_tokens: Arc<ApiTokens>,
+    pub apps: Arc<Apps>,
+    pub sources: Arc<Sources>,
+    pub search: Arc<Search>,
+    pub traffic: Arc<TrafficCounts>,
+    pub client_authentication: Arc<ClientAuthentication>,
+    pub tokens: Arc<Tokens>,
+    pub introspection: Arc<Introspection>,
+    pub revocation: Arc<TokenRevocation>,
+    pub leaked_tokens: Arc<LeakedTokenNotices>,
+    pub issuer_keys: Arc<IssuerKeys>,
+    pub signing_keys: Arc<SigningKeys>,
+    pub audit: Arc<AuditTrail>,
+    pub fleet: Arc<Fleet>,
+    usage: Arc<Usage>,
+    refused_sign_ins: Arc<RefusedSignIns>,
+    store: Arc<Store>,
+    audit_retention: Duration,
+    hashing: Arc<Hashing>,
+    pub(crate) identity: Arc<IssuerIdentity>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) memory: Arc<MemoryBudget>,
-    /// What is counted of refused and evicted connections.
+    /// Counts refused and evicted connections.
     pub(crate) connections: ConnectionMetrics,
-    pub(crate) audit_retention: Duration,
-    pub(crate) hashing: Hashing,
-    /// Whose turn it is to make a change.
-    pub(crate) changing: Turns,
-    pub(crate) refusals: Refusals,
     pub(crate) cookies: Cookies,
-    /// How long sessions last.
-    pub(crate) session_lifetime_s: u64,
-    pub(crate) session_idle_s: u64,
-    /// Where people may sign on besides with a password.
-    pub(crate) provider: Option<Provider>,
-    pub(crate) tokens_issued: IntCounterVec,
-    pub(crate) store_failures: IntCounterVec,
-    /// The newest policy version, for whoever feeds gateways.
-    pub(crate) versions: watch::Sender<u64>,
-    /// The way to the bundled gateway while there is one.
-    pub(crate) publisher: RwLock<Option<Publisher>>,
-    /// What the bundled gateway last said of itself.
-    pub(crate) gateway_state: RwLock<Option<GatewayState>>,
+    /// Verifies GitHub's reports of leaked tokens, where they are enabled.
+    pub(crate) github: Option<Github>,
+    tokens_issued: IntCounterVec,
 }
 
 impl Control {
@@ -158,8 +170,8 @@ impl Control {
             );
         }
         let control = Self::over(store, keys, settings, clock).await?;
-        control.follow_configured_algorithm().await?;
-        control.keep_signing_keys().await?;
+        control.signing_keys.follow_configured_algorithm().await?;
+        control.signing_keys.keep_signing_keys().await?;
         Ok(control)
     }
 
@@ -182,57 +194,31 @@ impl Control {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let version = store.read().await?.policy_version().await?;
-        let token_endpoint = format!("{}/token", settings.public_url);
-        Ok(Self {
+        let (store, ids) = (Arc::new(store), Arc::new(Ids::new()));
+        let limits = Limits::new(&settings.limits, settings.trusted_proxies.clone(), clock.clone());
+        let limits = Arc::new(limits);
+        let changes = Changes::new(store.clone(), ids.clone(), limits.clone(), clock, version)?;
+        let shared = Shared {
+            changes: Arc::new(changes),
+            limits,
             store,
-            audit_retention: settings.audit_retention,
-            memory: MemoryBudget::new(&settings.limits)?,
-            limits: Limits::new(&settings.limits, settings.trusted_proxies, clock.clone()),
-            connections: ConnectionMetrics::new("control_plane")?,
-            hashing: Hashing::new()?,
-            changing: Turns::new(1, &[], CHANGES_WAITING),
-            refusals: Refusals::default(),
-            cookies: Cookies::of(&settings.public_url),
-            session_lifetime_s: settings.login.session_lifetime.as_secs(),
-            session_idle_s: settings.login.session_idle.as_secs(),
-            provider: settings
-                .login
-                .oidc
-                .map(|oidc| Provider::new(oidc, &settings.public_url)),
-            clock,
-            ids: Ids::new(),
-            assertion_audiences: [settings.public_url.clone(), token_endpoint],
-            identity: IssuerIdentity {
-                issuer: settings.public_url,
-                audience: settings.audience,
-            },
-            signing: settings.signing,
-            keys: ArcSwap::from_pointee(keys),
-            keys_turn: tokio::sync::Mutex::default(),
-            github: settings.leaked_tokens.github_keys.map(Github::new),
-            provers: Provers::default(),
-            uses: Uses::default(),
-            tokens_issued: IntCounterVec::new(
-                Opts::new("portcullis_tokens_issued_total", "Token requests by result."),
-                &["result"],
-            )?,
-            store_failures: IntCounterVec::new(
-                Opts::new(
-                    "portcullis_store_failures_total",
-                    "Requests and background work of the control plane that the store failed, by kind.",
-                ),
-                &["kind"],
-            )?,
-            versions: watch::Sender::new(version),
-            publisher: RwLock::new(None),
-            gateway_state: RwLock::new(None),
-        })
+            ids,
+            keys: Arc::new(ArcSwap::from_pointee(keys)),
+            uses: Arc::new(Uses::default()),
+            hashing: Arc::new(Hashing::new()?),
+            refusals: Arc::new(Refusals::default()),
+            identity: Arc::new(IssuerIdentity {
+                issuer: settings.public_url.clone(),
+                audience: settings.audience.clone(),
+            }),
+        };
+        shared.compose(settings)
     }
 
     /// Writes down what is only in memory and closes the store.
     pub async fn close(&self) {
-        self.flush_uses().await;
-        self.flush_refusals().await;
+        self.usage.flush_uses().await;
+        self.refused_sign_ins.flush_refusals().await;
         self.store.close().await;
     }
 
@@ -255,24 +241,12 @@ impl Control {
         let (held_bytes, rejections) = self.memory.metrics();
         registry.register(Box::new(held_bytes))?;
         registry.register(Box::new(rejections))?;
-        registry.register(Box::new(self.store_failures.clone()))?;
+        registry.register(Box::new(self.changes.store_failures.clone()))?;
         self.connections.register(registry)
     }
 
     pub(crate) fn count_token(&self, result: &'static str) {
         self.tokens_issued.with_label_values(&[result]).inc();
-    }
-
-    pub(crate) fn count_store_failure(&self, kind: &str) {
-        self.store_failures.with_label_values(&[kind]).inc();
-    }
-
-    /// Logs that background work failed for the store, and counts it.
-    pub(crate) fn background_failure(&self, error: &StoreError, what: &'static str) {
-        tracing::warn!(%error, "{what}");
-        if let Some(kind) = error.failure() {
-            self.count_store_failure(kind);
-        }
     }
 
     /// Does what has to be done now and then, and never ends.
@@ -281,11 +255,11 @@ impl Control {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.flush_uses().await;
-            self.flush_refusals().await;
+            self.usage.flush_uses().await;
+            self.refused_sign_ins.flush_refusals().await;
             self.purge().await;
-            self.purge_sessions().await;
-            if let Err(error) = self.keep_signing_keys().await {
+            self.sessions.purge_sessions().await;
+            if let Err(error) = self.signing_keys.keep_signing_keys().await {
                 tracing::error!(%error, "the signing keys could not be looked after");
             }
         }
@@ -293,12 +267,12 @@ impl Control {
 
     /// Removes what has expired, a bounded number of rows at a time, so that no writer waits for long.
     pub async fn purge(&self) {
-        if let Err(error) = self.drop_old_events().await {
+        if let Err(error) = self.audit.drop_old_events().await {
             tracing::warn!(%error, "old events could not be dropped from the audit trail");
         }
         let retention_s = self.audit_retention.as_secs();
         loop {
-            let now = self.now();
+            let now = self.changes.now();
             let purged = async {
                 Ok(self.store.purge(now).await?
                     | self.store.purge_traffic(now).await?
@@ -309,32 +283,258 @@ impl Control {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err::<_, StoreError>(error) => {
-                    self.background_failure(&error, "expired rows could not be removed");
+                    self.changes
+                        .background_failure(&error, "expired rows could not be removed");
                     return;
                 }
             }
         }
     }
+}
 
-    /// Writes down when keys and API tokens were last used.
-    pub async fn flush_uses(&self) {
-        let issued = self.uses.take_issued();
-        if !issued.is_empty()
-            && let Err(error) = self.store.note_issued(&issued, self.now()).await
-        {
-            self.background_failure(&error, "how many tokens were issued could not be written down");
-        }
-        let (app_keys, api_tokens) = self.uses.take();
-        if app_keys.is_empty() && api_tokens.is_empty() {
-            return;
-        }
-        if let Err(error) = self.store.note_uses(&app_keys, &api_tokens).await {
-            self.background_failure(&error, "when keys were last used could not be written down");
-        }
+/// What several services hold.
+struct Shared {
+    store: Arc<Store>,
+    ids: Arc<Ids>,
+    keys: Arc<ArcSwap<KeyRing>>,
+    uses: Arc<Uses>,
+    hashing: Arc<Hashing>,
+    limits: Arc<Limits>,
+    refusals: Arc<Refusals>,
+    identity: Arc<IssuerIdentity>,
+    changes: Arc<Changes>,
+}
+
+/// The services of people and workspaces.
+struct People {
+    members: Arc<Members>,
+    workspaces: Arc<Workspaces>,
+    sessions: Arc<Sessions>,
+    passwords: Arc<Passwords>,
+    sign_on: Arc<SignOn>,
+    invitations: Arc<Invitations>,
+    api_tokens: Arc<ApiTokens>,
+    refused_sign_ins: Arc<RefusedSignIns>,
+}
+
+impl Shared {
+    /// Makes the services, each with what it needs and no more.
+    fn compose(self, settings: ControlSettings) -> Result<Control, OpenError> {
+        let people = self.people(&settings);
+        let Self {
+            store,
+            ids,
+            keys,
+            uses,
+            limits,
+            identity,
+            changes,
+            ..
+        } = &self;
+        let usage = Arc::new(Usage {
+            store: store.clone(),
+            uses: uses.clone(),
+            changes: changes.clone(),
+        });
+        let issuer_keys = Arc::new(IssuerKeys {
+            identity: identity.clone(),
+            keys: keys.clone(),
+            changes: changes.clone(),
+        });
+        let signing_keys = Arc::new(SigningKeys {
+            identity: identity.clone(),
+            keys: keys.clone(),
+            keys_turn: tokio::sync::Mutex::default(),
+            signing: Arc::new(settings.signing),
+            store: store.clone(),
+            changes: changes.clone(),
+            usage: usage.clone(),
+        });
+        let apps = Arc::new(Apps {
+            identity: identity.clone(),
+            ids: ids.clone(),
+            store: store.clone(),
+            changes: changes.clone(),
+        });
+        let sources = Arc::new(Sources {
+            ids: ids.clone(),
+            store: store.clone(),
+            changes: changes.clone(),
+        });
+        let search = Arc::new(Search {
+            store: store.clone(),
+            changes: changes.clone(),
+            usage: usage.clone(),
+        });
+        let clients = Arc::new(Clients {
+            limits: limits.clone(),
+            cache: ClientCache::default(),
+            store: store.clone(),
+            changes: changes.clone(),
+        });
+        Ok(Control {
+            traffic: Arc::new(TrafficCounts {
+                gateway_state: RwLock::new(None),
+                store: store.clone(),
+                changes: changes.clone(),
+                sources: sources.clone(),
+            }),
+            client_authentication: Arc::new(ClientAuthentication {
+                assertion_audiences: [
+                    settings.public_url.clone(),
+                    format!("{}/token", settings.public_url),
+                ],
+                keys: keys.clone(),
+                limits: limits.clone(),
+                store: store.clone(),
+                changes: changes.clone(),
+                clients,
+            }),
+            tokens: Arc::new(Tokens {
+                identity: identity.clone(),
+                keys: keys.clone(),
+                uses: uses.clone(),
+                changes: changes.clone(),
+            }),
+            introspection: Arc::new(Introspection {
+                identity: identity.clone(),
+                limits: limits.clone(),
+                store: store.clone(),
+                api_tokens: people.api_tokens.clone(),
+                apps: apps.clone(),
+                changes: changes.clone(),
+                issuer_keys: issuer_keys.clone(),
+                members: people.members.clone(),
+            }),
+            revocation: Arc::new(TokenRevocation {
+                identity: identity.clone(),
+                keys: keys.clone(),
+                store: store.clone(),
+                apps: apps.clone(),
+                changes: changes.clone(),
+                search: search.clone(),
+            }),
+            leaked_tokens: Arc::new(LeakedTokenNotices {
+                identity: identity.clone(),
+                ids: ids.clone(),
+                store: store.clone(),
+                changes: changes.clone(),
+            }),
+            audit: Arc::new(AuditTrail {
+                audit_retention: settings.audit_retention,
+                store: store.clone(),
+                changes: changes.clone(),
+            }),
+            fleet: Arc::new(Fleet {
+                store: store.clone(),
+                apps: apps.clone(),
+                changes: changes.clone(),
+                issuer_keys: issuer_keys.clone(),
+                identity: identity.clone(),
+            }),
+            apps,
+            sources,
+            search,
+            usage,
+            issuer_keys,
+            signing_keys,
+            workspaces: people.workspaces,
+            members: people.members,
+            sessions: people.sessions,
+            passwords: people.passwords,
+            sign_on: people.sign_on,
+            invitations: people.invitations,
+            api_tokens: people.api_tokens,
+            refused_sign_ins: people.refused_sign_ins,
+            store: store.clone(),
+            audit_retention: settings.audit_retention,
+            hashing: self.hashing.clone(),
+            identity: identity.clone(),
+            limits: limits.clone(),
+            changes: changes.clone(),
+            memory: MemoryBudget::new(&settings.limits)?,
+            connections: ConnectionMetrics::new("control_plane")?,
+            cookies: Cookies::of(&settings.public_url),
+            github: settings.leaked_tokens.github_keys.map(Github::new),
+            tokens_issued: IntCounterVec::new(
+                Opts::new("portcullis_tokens_issued_total", "Token requests by result."),
+                &["result"],
+            )?,
+        })
     }
 
-    pub(crate) fn now(&self) -> UnixSeconds {
-        self.clock.now()
+    fn people(&self, settings: &ControlSettings) -> People {
+        let Self {
+            store,
+            ids,
+            uses,
+            hashing,
+            limits,
+            refusals,
+            changes,
+            ..
+        } = self;
+        let login = &settings.login;
+        let members = Arc::new(Members {
+            hashing: hashing.clone(),
+            ids: ids.clone(),
+            store: store.clone(),
+            changes: changes.clone(),
+        });
+        let sessions = Arc::new(Sessions {
+            hashing: hashing.clone(),
+            ids: ids.clone(),
+            limits: limits.clone(),
+            refusals: refusals.clone(),
+            session_idle_s: login.session_idle.as_secs(),
+            session_lifetime_s: login.session_lifetime.as_secs(),
+            store: store.clone(),
+            changes: changes.clone(),
+        });
+        let provider = login.oidc.clone();
+        People {
+            workspaces: Arc::new(Workspaces {
+                ids: ids.clone(),
+                store: store.clone(),
+                changes: changes.clone(),
+                members: members.clone(),
+            }),
+            passwords: Arc::new(Passwords {
+                hashing: hashing.clone(),
+                limits: limits.clone(),
+                store: store.clone(),
+                sessions: sessions.clone(),
+                changes: changes.clone(),
+            }),
+            sign_on: Arc::new(SignOn {
+                limits: limits.clone(),
+                provider: provider.map(|oidc| Provider::new(oidc, &settings.public_url)),
+                store: store.clone(),
+                sessions: sessions.clone(),
+                changes: changes.clone(),
+            }),
+            invitations: Arc::new(Invitations {
+                hashing: hashing.clone(),
+                limits: limits.clone(),
+                store: store.clone(),
+                changes: changes.clone(),
+                members: members.clone(),
+            }),
+            api_tokens: Arc::new(ApiTokens {
+                ids: ids.clone(),
+                store: store.clone(),
+                uses: uses.clone(),
+                changes: changes.clone(),
+            }),
+            refused_sign_ins: Arc::new(RefusedSignIns {
+                limits: limits.clone(),
+                refusals: refusals.clone(),
+                store: store.clone(),
+                changes: changes.clone(),
+            }),
+            members,
+            sessions,
+        }
     }
 }
 

@@ -235,6 +235,7 @@ async fn connected_app_is_not_deleted_and_the_sources_are_named() {
     let source = tenant.source("http_api").await;
     server
         .control
+        .sources
         .connect(&OPERATOR, &tenant.id, &source.id, &app.details.app.id)
         .await
         .unwrap();
@@ -260,6 +261,7 @@ async fn connected_app_is_not_deleted_and_the_sources_are_named() {
 
     server
         .control
+        .sources
         .disconnect(&OPERATOR, &tenant.id, &source.id, false)
         .await
         .unwrap();
@@ -278,6 +280,7 @@ async fn refusal_to_delete_names_only_sources_that_one_may_view() {
         let source = tenant.source("python").await;
         let connected = server
             .control
+            .sources
             .connect(&OPERATOR, &tenant.id, &source.id, &app.details.app.id)
             .await;
         sources.push(connected.unwrap().id.to_string());
@@ -295,11 +298,13 @@ async fn refusal_to_delete_names_only_sources_that_one_may_view() {
         let email = format!("{listed}@example.com");
         let member = server
             .control
+            .members
             .create_member(&OPERATOR, &tenant.id, &email, &[grant])
             .await
             .unwrap();
         let token = server
             .control
+            .api_tokens
             .create_api_token(&OPERATOR, &member.id, "tests", None);
         let token = token.await.unwrap();
         let confirmed = json!({"confirm_name": "sender"});

@@ -41,10 +41,12 @@ async fn every_change_leaves_one_event_that_says_what_changed() {
     let source = tenant.source("http_api").await;
     let control = &server.control;
     control
+        .sources
         .connect(&OPERATOR, &tenant.id, &source.id, id)
         .await
         .unwrap();
     control
+        .sources
         .set_enforcement(&OPERATOR, &tenant.id, &source.id, Enforcement::On)
         .await
         .unwrap();
@@ -53,6 +55,7 @@ async fn every_change_leaves_one_event_that_says_what_changed() {
         ..AppChange::default()
     };
     control
+        .apps
         .update_app(&OPERATOR, &tenant.id, id, change)
         .await
         .unwrap();
@@ -98,16 +101,20 @@ async fn refused_change_leaves_no_event() {
     let source = tenant.source("http_api").await;
     let before = (
         events(&dir).await.len(),
-        server.control.snapshot().await.unwrap().version,
+        server.control.fleet.snapshot().await.unwrap().version,
     );
     let control = &server.control;
-    let refused = control.set_enforcement(&OPERATOR, &tenant.id, &source.id, Enforcement::On);
+    let refused = control
+        .sources
+        .set_enforcement(&OPERATOR, &tenant.id, &source.id, Enforcement::On);
     refused.await.unwrap_err();
-    let refused = control.create_app(&OPERATOR, &tenant.id, new_app("x", &["other"], &TestKey::p256()));
+    let refused = control
+        .apps
+        .create_app(&OPERATOR, &tenant.id, new_app("x", &["other"], &TestKey::p256()));
     refused.await.unwrap_err();
     let after = (
         events(&dir).await.len(),
-        server.control.snapshot().await.unwrap().version,
+        server.control.fleet.snapshot().await.unwrap().version,
     );
     assert_eq!(before, after);
 }
@@ -232,6 +239,7 @@ async fn long_export_is_whole_and_in_order() {
         let name = format!("name {at}");
         let renamed = server
             .control
+            .sources
             .rename_source(&OPERATOR, &tenant.id, &source.id, &name);
         renamed.await.unwrap();
     }
@@ -406,6 +414,7 @@ async fn old_events_are_dropped_and_the_chain_still_holds() {
     // What comes next goes on from there, and dropping more than was due is found.
     server
         .control
+        .sources
         .rename_source(&OPERATOR, &tenant.id, &source.id, "other")
         .await
         .unwrap();

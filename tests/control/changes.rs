@@ -20,10 +20,13 @@ async fn member_without_roles(tenant: &Tenant<'_>, email: &str) -> (Member, Stri
     let roles: Vec<NewGrant> = serde_json::from_value(json!([{"role": "workspace_member"}])).unwrap();
     let control = &tenant.server.control;
     let member = control
+        .members
         .create_member(&OPERATOR, &tenant.id, email, &roles)
         .await
         .unwrap();
-    let token = control.create_api_token(&OPERATOR, &member.id, "tests", None);
+    let token = control
+        .api_tokens
+        .create_api_token(&OPERATOR, &member.id, "tests", None);
     let token = token.await.unwrap().expose().to_owned();
     (member, token)
 }
@@ -124,7 +127,12 @@ async fn sessions_that_one_person_opens_are_limited() {
     .await;
     let tenant = server.workspace().await;
     let (member, _) = member_without_roles(&tenant, "member@example.com").await;
-    let password = server.control.set_new_password(&OPERATOR, &member).await.unwrap();
+    let password = server
+        .control
+        .passwords
+        .set_new_password(&OPERATOR, &member)
+        .await
+        .unwrap();
     let body = json!({"email": member.email, "password": *password}).to_string();
     let headers = [("Content-Type", "application/json")];
     let sign_in = async || {
@@ -159,7 +167,12 @@ async fn session_that_is_not_there_costs_no_turn_to_write() {
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
     let (member, _) = member_without_roles(&tenant, "member@example.com").await;
-    let password = server.control.set_new_password(&OPERATOR, &member).await.unwrap();
+    let password = server
+        .control
+        .passwords
+        .set_new_password(&OPERATOR, &member)
+        .await
+        .unwrap();
     let body = json!({"email": member.email, "password": *password}).to_string();
     let headers = [("Content-Type", "application/json")];
     let opened = server
@@ -184,14 +197,17 @@ async fn change_does_not_wait_for_all_that_somebody_else_asks_for() {
     let (busy, quiet) = (server.workspace().await, server.workspace().await);
     let control = &server.control;
     let actor = async |tenant: &Tenant<'_>| {
-        let member = control.authenticate(&tenant.api_token).await.unwrap();
+        let member = control.api_tokens.authenticate(&tenant.api_token).await.unwrap();
         Actor::member(member, None)
     };
     let (flooder, owner) = (actor(&busy).await, actor(&quiet).await);
     let make = |who: &'static str, actor: &Actor, tenant: &Tenant<'_>| -> BoxFuture<'_, &'static str> {
         let (actor, workspace) = (actor.clone(), tenant.id.clone());
         async move {
-            let made = control.create_own_api_token(&actor, &workspace, "x", None).await;
+            let made = control
+                .api_tokens
+                .create_own_api_token(&actor, &workspace, "x", None)
+                .await;
             made.unwrap();
             who
         }

@@ -52,7 +52,7 @@ async fn app_revokes_its_own_tokens_and_no_others() {
     let tenant = server.workspace().await;
     let (app, other) = (tenant.app().await, tenant.app().await);
     let (mine, kept, theirs) = (app.token().await, app.token().await, other.token().await);
-    let version = server.control.snapshot().await.unwrap().version;
+    let version = server.control.fleet.snapshot().await.unwrap().version;
     let usual = post(&server, "/revoke", &app, "garbage").await;
     assert_eq!(
         (usual.status, usual.body.len(), usual.header("cache-control")),
@@ -61,7 +61,7 @@ async fn app_revokes_its_own_tokens_and_no_others() {
     let answer = post(&server, "/revoke", &app, &theirs).await;
     assert_eq!((answer.status, &answer.body), (200, &usual.body));
     assert_eq!(
-        server.control.snapshot().await.unwrap().version,
+        server.control.fleet.snapshot().await.unwrap().version,
         version,
         "nothing was touched"
     );
@@ -72,7 +72,7 @@ async fn app_revokes_its_own_tokens_and_no_others() {
         assert_inactive(&post(&server, "/introspect", &app, &mine).await);
     }
     assert!(is_active(&server, &app, &kept).await);
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     assert_eq!(snapshot.revocations.len(), 1);
     assert_eq!(json!(snapshot.revocations[0].token_id), claims_of(&mine)["jti"]);
 }
@@ -181,15 +181,20 @@ async fn token_that_gateways_refuse_is_not_active() {
         let key = &app.details.keys[0].id;
         match ended {
             "the app" => control
+                .apps
                 .delete_app(&OPERATOR, &tenant.id, id, "sender")
                 .await
                 .unwrap(),
             "the key's tokens" => {
-                let ended = control.revoke_key_tokens(&OPERATOR, &tenant.id, id, key, None);
+                let ended = control
+                    .revocation
+                    .revoke_key_tokens(&OPERATOR, &tenant.id, id, key, None);
                 ended.await.map(drop).unwrap();
             }
             "the app's tokens" => {
-                let ended = control.revoke_app_tokens(&OPERATOR, &tenant.id, id, None);
+                let ended = control
+                    .revocation
+                    .revoke_app_tokens(&OPERATOR, &tenant.id, id, None);
                 ended.await.map(drop).unwrap();
             }
             "the scope" => {
@@ -198,6 +203,7 @@ async fn token_that_gateways_refuse_is_not_active() {
                     ..Default::default()
                 };
                 control
+                    .apps
                     .update_app(&OPERATOR, &tenant.id, id, change)
                     .await
                     .map(drop)
@@ -213,6 +219,7 @@ async fn token_that_gateways_refuse_is_not_active() {
     let token = tokens_of("nothing").await;
     assert!(is_active(&server, &watcher, &token).await);
     control
+        .revocation
         .revoke_workspace_tokens(&OPERATOR, &tenant.id, None)
         .await
         .unwrap();

@@ -149,12 +149,17 @@ impl Things {
         let control = &tenant.server.control;
         for id in [&source.id, &function.id] {
             control
+                .sources
                 .connect(&OPERATOR, &tenant.id, id, &app.details.app.id)
                 .await
                 .unwrap();
         }
         let email = format!("somebody-of-{}@example.com", tenant.id);
-        let member = control.create_owner(&OPERATOR, &tenant.id, &email).await.unwrap();
+        let member = control
+            .members
+            .create_owner(&OPERATOR, &tenant.id, &email)
+            .await
+            .unwrap();
         Self {
             workspace: tenant.id.to_string(),
             app: app.id().to_owned(),
@@ -240,10 +245,12 @@ async fn token_of(tenant: &Tenant<'_>, role: Role) -> String {
     let control = &tenant.server.control;
     let email = format!("{}@example.com", role.as_str());
     let member = control
+        .members
         .create_member(&OPERATOR, &tenant.id, &email, &[grant])
         .await
         .unwrap();
     let token = control
+        .api_tokens
         .create_api_token(&OPERATOR, &member.id, "tests", None)
         .await
         .unwrap();
@@ -251,7 +258,7 @@ async fn token_of(tenant: &Tenant<'_>, role: Role) -> String {
 }
 
 async fn version(server: &TestControl) -> u64 {
-    server.control.snapshot().await.unwrap().version
+    server.control.fleet.snapshot().await.unwrap().version
 }
 
 #[tokio::test]

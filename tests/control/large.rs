@@ -76,7 +76,7 @@ async fn a_snapshot_in_pieces_has_every_row_once() {
     let tenant = server.workspace().await;
     let workspace = tenant.id.as_str();
     fill(dir.sql().await, workspace).await;
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     let all = |prefix: &str, from: u64| -> BTreeSet<String> {
         (from..ROWS).map(|at| format!("{prefix}{at}")).collect()
     };
@@ -169,10 +169,12 @@ async fn a_page_of_apps_shows_each_as_it_is_shown_alone() {
         let email = format!("{name}@example.com");
         let control = &server.control;
         let member = control
+            .members
             .create_member(&OPERATOR, &tenant.id, &email, &grants)
             .await
             .unwrap();
         let token = control
+            .api_tokens
             .create_api_token(&OPERATOR, &member.id, "tests", None)
             .await
             .unwrap();

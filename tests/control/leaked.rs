@@ -108,7 +108,7 @@ async fn notices(tenant: &Tenant<'_>) -> Vec<Value> {
 }
 
 async fn revocations(server: &TestControl) -> usize {
-    server.control.snapshot().await.unwrap().revocations.len()
+    server.control.fleet.snapshot().await.unwrap().revocations.len()
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn tokens_of_ours_end_and_their_owner_is_told() {
     assert_eq!(answer.json()[0]["token_hash"], sha256(&leaked));
     assert_eq!(answer.json()[0]["token_type"], "portcullis_token");
 
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     assert_eq!(snapshot.revocations.len(), 1);
     assert_eq!(json!(snapshot.revocations[0].token_id), claims_of(&leaked)["jti"]);
     assert_ne!(claims_of(&kept)["jti"], claims_of(&leaked)["jti"]);
@@ -185,9 +185,9 @@ async fn same_report_again_is_answered_alike_and_changes_nothing() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let told = notices(&tenant).await;
     // Not even after the notice was dismissed.
-    let version = server.control.snapshot().await.unwrap().version;
+    let version = server.control.fleet.snapshot().await.unwrap().version;
     assert_eq!(reporter.report(&server, &body).await.body, answer.body);
-    assert_eq!(server.control.snapshot().await.unwrap().version, version);
+    assert_eq!(server.control.fleet.snapshot().await.unwrap().version, version);
     let path = format!("/leaked-tokens/{}", told[0]["id"].as_str().unwrap());
     assert_eq!(tenant.call("DELETE", &path, None).await.status, 204);
     assert_eq!(reporter.report(&server, &body).await.body, answer.body);

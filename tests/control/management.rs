@@ -78,12 +78,14 @@ async fn api_token_ends_when_it_expires() {
     let tenant = server.workspace().await;
     let owner = server
         .control
+        .members
         .create_owner(&OPERATOR, &tenant.id, "other@example.com")
         .await
         .unwrap();
     let until = Some(UnixSeconds(NOW + 60));
     let token = server
         .control
+        .api_tokens
         .create_api_token(&OPERATOR, &owner.id, "short", until)
         .await
         .unwrap();
@@ -94,6 +96,7 @@ async fn api_token_ends_when_it_expires() {
     let nobody = MemberId::parse("mem_nobody").unwrap();
     let refused = server
         .control
+        .api_tokens
         .create_api_token(&OPERATOR, &nobody, "short", None)
         .await
         .err()

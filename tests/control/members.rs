@@ -191,6 +191,7 @@ async fn workspace_is_never_left_without_an_owner() {
     }
     server
         .control
+        .members
         .create_owner(&OPERATOR, &tenant.id, "second@example.com")
         .await
         .unwrap();
@@ -214,10 +215,12 @@ async fn removed_member_is_out_at_once() {
     let tenant = server.workspace().await;
     let control = &server.control;
     let member = control
+        .members
         .create_owner(&OPERATOR, &tenant.id, "gone@example.com")
         .await
         .unwrap();
     let token = control
+        .api_tokens
         .create_api_token(&OPERATOR, &member.id, "tests", None)
         .await
         .unwrap();
@@ -393,10 +396,12 @@ async fn listed_sources_are_all_that_a_member_sees_page_by_page() {
     ];
     let control = &server.control;
     let member = control
+        .members
         .create_member(&OPERATOR, &tenant.id, "reader@example.com", &grants)
         .await
         .unwrap();
     let token = control
+        .api_tokens
         .create_api_token(&OPERATOR, &member.id, "tests", None)
         .await
         .unwrap();
@@ -421,6 +426,7 @@ async fn listed_sources_are_all_that_a_member_sees_page_by_page() {
     for source in all["items"].as_array().unwrap() {
         let id = SourceId::parse(source["id"].as_str().unwrap()).unwrap();
         control
+            .sources
             .connect(&OPERATOR, &tenant.id, &id, &app.details.app.id)
             .await
             .unwrap();
@@ -446,7 +452,7 @@ async fn api_tokens_are_ones_own_and_shown_once() {
     assert!(token.starts_with("pcl_") && token.len() == 44);
     assert_eq!(made["expires_at"], json!("2027-02-20T05:00:00Z"), "after 90 days");
     assert_eq!(tenant.call_as(&token, "GET", "", None).await.status, 200);
-    server.control.flush_uses().await;
+    server.control.usage.flush_uses().await;
     let path = format!("/api-tokens/{id}");
     let shown = tenant.call("GET", &path, None).await;
     assert!(!shown.text().contains(&token));
@@ -461,11 +467,13 @@ async fn api_tokens_are_ones_own_and_shown_once() {
 
     let other = server
         .control
+        .members
         .create_owner(&OPERATOR, &tenant.id, "second@example.com")
         .await
         .unwrap();
     let other = server
         .control
+        .api_tokens
         .create_api_token(&OPERATOR, &other.id, "tests", None)
         .await
         .unwrap();

@@ -72,7 +72,7 @@ impl Gateway {
 }
 
 async fn version(server: &TestControl) -> u64 {
-    server.control.snapshot().await.unwrap().version
+    server.control.fleet.snapshot().await.unwrap().version
 }
 
 /// What is left when everything that can change has changed.
@@ -89,14 +89,17 @@ async fn change_everything(tenant: &Tenant<'_>) -> Left {
     let app = tenant.app().await;
     let (app_id, source) = (&app.details.app.id, tenant.source("http_api").await);
     control
+        .sources
         .connect(&OPERATOR, &tenant.id, &source.id, app_id)
         .await
         .unwrap();
     control
+        .sources
         .set_enforcement(&OPERATOR, &tenant.id, &source.id, Enforcement::On)
         .await
         .unwrap();
     control
+        .sources
         .rename_source(&OPERATOR, &tenant.id, &source.id, "shop")
         .await
         .unwrap();
@@ -105,30 +108,36 @@ async fn change_everything(tenant: &Tenant<'_>) -> Left {
         ..AppChange::default()
     };
     control
+        .apps
         .update_app(&OPERATOR, &tenant.id, app_id, change)
         .await
         .unwrap();
     let token = app.token().await;
     control
+        .revocation
         .revoke_token(&OPERATOR, &tenant.id, app_id, &token)
         .await
         .unwrap();
     let second = new_app("x", &[], &TestKey::ed25519()).public_key;
     let second = control
+        .apps
         .add_app_key(&OPERATOR, &tenant.id, app_id, &second)
         .await
         .unwrap();
     control
+        .apps
         .delete_app_key(&OPERATOR, &tenant.id, app_id, &second.id, false)
         .await
         .unwrap();
     let gone = tenant.app().await;
     control
+        .apps
         .delete_app(&OPERATOR, &tenant.id, &gone.details.app.id, "sender")
         .await
         .unwrap();
     let removed = tenant.source("python").await;
     control
+        .sources
         .delete_source(&OPERATOR, &tenant.id, &removed.id)
         .await
         .unwrap();
@@ -155,7 +164,7 @@ async fn changes_lead_to_the_policy_that_a_snapshot_gives() {
         () = async { loop { gateway.take().await } } => unreachable!(),
     };
 
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     assert_eq!(snapshot.version, before + 13);
     assert_eq!(
         gateway.policy.version(),
@@ -202,6 +211,7 @@ async fn concurrent_changes_have_versions_without_gaps() {
                 write_key: None,
             };
             control
+                .sources
                 .create_source(&OPERATOR, &workspace, new)
                 .await
                 .unwrap()

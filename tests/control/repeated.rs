@@ -26,6 +26,7 @@ async fn what_is_so_already_is_left_as_it_is() {
     let source = tenant.source("python").await;
     let member = server
         .control
+        .members
         .create_owner(&OPERATOR, &tenant.id, "second@example.com")
         .await
         .unwrap();

@@ -24,7 +24,7 @@ async fn token_is_revoked_once_and_said_to_be_each_time() {
         (200, &json!("revoked")),
         "{first:?}"
     );
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     let [revocation] = snapshot.revocations.as_slice() else {
         panic!("{:?}", snapshot.revocations)
     };
@@ -44,7 +44,7 @@ async fn token_is_revoked_once_and_said_to_be_each_time() {
         assert_eq!((again.status, &again.json()["status"]), (200, &json!("revoked")));
     }
     assert_eq!(
-        server.control.snapshot().await.unwrap().version,
+        server.control.fleet.snapshot().await.unwrap().version,
         snapshot.version,
         "nothing had to change"
     );
@@ -71,7 +71,7 @@ async fn garbage_and_tokens_of_others_are_one_answer() {
         sibling.token().await,
         stranger.token().await,
     ];
-    let before = server.control.snapshot().await.unwrap().version;
+    let before = server.control.fleet.snapshot().await.unwrap().version;
     let usual = revoke(&tenant, &app, "garbage").await;
     assert_eq!((usual.status, &usual.json()["field"]), (422, &json!("token")));
     for token in tokens {
@@ -84,7 +84,7 @@ async fn garbage_and_tokens_of_others_are_one_answer() {
     let theirs = stranger.token().await;
     server.clock.set(UnixSeconds(NOW + 86_400 * 2));
     assert_eq!(revoke(&tenant, &app, &theirs).await.body, usual.body);
-    assert_eq!(server.control.snapshot().await.unwrap().version, before);
+    assert_eq!(server.control.fleet.snapshot().await.unwrap().version, before);
 }
 
 #[tokio::test]
@@ -100,7 +100,16 @@ async fn expired_token_is_said_to_be_expired() {
         (answer.status, &answer.json()["status"]),
         (200, &json!("expired"))
     );
-    assert!(server.control.snapshot().await.unwrap().revocations.is_empty());
+    assert!(
+        server
+            .control
+            .fleet
+            .snapshot()
+            .await
+            .unwrap()
+            .revocations
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -111,7 +120,13 @@ async fn revocation_leaves_the_snapshot_when_its_token_has_expired() {
     let app = tenant.app().await;
     revoke(&tenant, &app, &app.token().await).await;
     server.clock.set(UnixSeconds(NOW + 86_400 + 4));
-    assert_eq!(server.control.snapshot().await.unwrap().revocations.len(), 1);
+    assert_eq!(
+        server.control.fleet.snapshot().await.unwrap().revocations.len(),
+        1
+    );
     server.clock.set(UnixSeconds(NOW + 86_400 + 5));
-    assert_eq!(server.control.snapshot().await.unwrap().revocations.len(), 0);
+    assert_eq!(
+        server.control.fleet.snapshot().await.unwrap().revocations.len(),
+        0
+    );
 }

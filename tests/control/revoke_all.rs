@@ -23,7 +23,7 @@ async fn lives(server: &TestControl, token: &str) -> bool {
         max_age_s: 60,
         when_stale: WhenStale::Deny,
     };
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     let policy = snapshot::compile(&snapshot, &[], freshness).unwrap();
     let token = VerifiedToken::verify(token, &policy).unwrap();
     let scope = Scope::parse("tracking_api:write").unwrap();
@@ -51,6 +51,7 @@ async fn with_second_key<'s>(tenant: &Tenant<'s>, app: &TestApp<'s>) -> TestApp<
     let made = tenant
         .server
         .control
+        .apps
         .add_app_key(&OPERATOR, &tenant.id, &app.details.app.id, &new)
         .await
         .unwrap();
@@ -162,7 +163,7 @@ async fn token_is_revoked_by_its_id_by_its_own_app_alone() {
         );
     }
     assert!(!lives(&server, &token).await && lives(&server, &kept).await);
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     assert_eq!(
         snapshot.revocations[0].expires_at,
         NOW + 86_400 + 5,
@@ -259,7 +260,7 @@ async fn ids_that_were_made_up_are_taken_up_to_a_bound() {
     assert_eq!(post(&tenant, &sibling_path, theirs).await.status, 200);
 
     // An app that was issued more may have more revoked.
-    server.control.flush_uses().await;
+    server.control.usage.flush_uses().await;
     let issued = format!(
         "UPDATE issued_tokens SET issued = 1500 WHERE app = '{}'",
         app.id()

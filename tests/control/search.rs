@@ -35,6 +35,7 @@ async fn names_for(
 ) -> Vec<String> {
     let control = &server.control;
     let found = control
+        .search
         .find_sources(actor, &tenant.id, &filter, page)
         .await
         .unwrap();
@@ -129,6 +130,7 @@ async fn sources_are_found_by_kind_enforcement_and_app_page_by_page() {
     assert_eq!(names(&server, &tenant, observed, FIRST_PAGE).await, ["c"]);
     let apps = server
         .control
+        .search
         .find_apps(&OPERATOR, &tenant.id, "", FIRST_PAGE)
         .await
         .unwrap();
@@ -138,6 +140,7 @@ async fn sources_are_found_by_kind_enforcement_and_app_page_by_page() {
     );
     let none = server
         .control
+        .search
         .find_apps(&OPERATOR, &tenant.id, "nothing like it", FIRST_PAGE)
         .await
         .unwrap();
@@ -160,8 +163,8 @@ async fn a_member_finds_the_sources_of_their_roles_page_by_page() {
     let id = MemberId::parse(invited.json()["id"].as_str().unwrap()).unwrap();
     let control = &server.control;
     // Who they are is who they were invited as; how they got in is not what this is about.
-    let invited = control.member(&OPERATOR, &tenant.id, &id).await.unwrap();
-    let mut member = control.authenticate(&tenant.api_token).await.unwrap();
+    let invited = control.members.member(&OPERATOR, &tenant.id, &id).await.unwrap();
+    let mut member = control.api_tokens.authenticate(&tenant.api_token).await.unwrap();
     (member.id, member.grants) = (id, invited.grants);
     let reader = Actor::member(member, None);
     let by = async |filter: SourceFilter<'_>, after: &str, limit: u32| {
@@ -189,7 +192,12 @@ async fn sources_are_counted_by_their_enforcement_through_every_change() {
     let server = TestControl::start(&dir).await;
     let (tenant, elsewhere) = (server.workspace().await, server.workspace().await);
     let counts = async |tenant: &Tenant<'_>| {
-        let counts = server.control.source_counts(&OPERATOR, &tenant.id).await.unwrap();
+        let counts = server
+            .control
+            .search
+            .source_counts(&OPERATOR, &tenant.id)
+            .await
+            .unwrap();
         (counts.off, counts.observe, counts.on)
     };
     assert_eq!(counts(&tenant).await, (0, 0, 0));
@@ -244,6 +252,7 @@ async fn live_tokens_are_counted_until_they_expire_or_are_revoked() {
     let live = async || {
         server
             .control
+            .search
             .live_tokens(&OPERATOR, &tenant.id, &id, None)
             .await
             .unwrap()
@@ -269,11 +278,12 @@ async fn tokens_of_a_deleted_key_are_not_live() {
     let app = tenant.app().await;
     let id = AppId::parse(app.id()).unwrap();
     app.token().await;
-    let found = server.control.app(&OPERATOR, &tenant.id, &id).await.unwrap();
+    let found = server.control.apps.app(&OPERATOR, &tenant.id, &id).await.unwrap();
     let key = found.keys[0].id.clone();
     let of_key = async || {
         server
             .control
+            .search
             .live_tokens(&OPERATOR, &tenant.id, &id, Some(&key))
             .await
             .unwrap()
@@ -295,12 +305,19 @@ async fn tokens_revoked_with_a_deleted_key_hide_none_of_another() {
     let tenant = server.workspace().await;
     let mut app = tenant.app().await;
     let id = AppId::parse(app.id()).unwrap();
-    let first = server.control.app(&OPERATOR, &tenant.id, &id).await.unwrap().keys[0]
+    let first = server
+        .control
+        .apps
+        .app(&OPERATOR, &tenant.id, &id)
+        .await
+        .unwrap()
+        .keys[0]
         .id
         .clone();
     let live = async |key: Option<&KeyId>| {
         server
             .control
+            .search
             .live_tokens(&OPERATOR, &tenant.id, &id, key)
             .await
             .unwrap()
@@ -324,7 +341,13 @@ async fn tokens_revoked_with_a_deleted_key_hide_none_of_another() {
         .await;
     assert_eq!(deleted.status, 204, "{deleted:?}");
     assert_eq!(live(None).await, 0);
-    let keys = server.control.app(&OPERATOR, &tenant.id, &id).await.unwrap().keys;
+    let keys = server
+        .control
+        .apps
+        .app(&OPERATOR, &tenant.id, &id)
+        .await
+        .unwrap()
+        .keys;
     (app.key, app.key_id) = (second, keys[0].id.to_string());
     app.token().await;
     assert_eq!(
@@ -345,37 +368,55 @@ async fn nobody_counts_or_searches_in_a_workspace_of_others() {
     let (tenant, other) = (server.workspace().await, server.workspace().await);
     let app = AppId::parse(tenant.app().await.id()).unwrap();
     let control = &server.control;
-    let stranger = Actor::member(control.authenticate(&other.api_token).await.unwrap(), None);
+    let stranger = Actor::member(
+        control.api_tokens.authenticate(&other.api_token).await.unwrap(),
+        None,
+    );
     let filter = SourceFilter::default();
     assert!(
         control
+            .search
             .find_sources(&stranger, &tenant.id, &filter, FIRST_PAGE)
             .await
             .is_err()
     );
     assert!(
         control
+            .search
             .find_apps(&stranger, &tenant.id, "", FIRST_PAGE)
             .await
             .is_err()
     );
-    assert!(control.source_counts(&stranger, &tenant.id).await.is_err());
-    assert!(control.owners_to_ask(&stranger, &tenant.id).await.is_err());
+    assert!(control.search.source_counts(&stranger, &tenant.id).await.is_err());
+    assert!(control.search.owners_to_ask(&stranger, &tenant.id).await.is_err());
     assert!(
         control
+            .search
             .live_tokens(&stranger, &tenant.id, &app, None)
             .await
             .is_err()
     );
     assert!(
         control
+            .search
             .live_tokens(&stranger, &other.id, &app, None)
             .await
             .is_err()
     );
-    assert!(control.connected(&stranger, &other.id, &app, 1).await.is_err());
+    assert!(
+        control
+            .search
+            .connected(&stranger, &other.id, &app, 1)
+            .await
+            .is_err()
+    );
     assert_eq!(
-        control.owners_to_ask(&OPERATOR, &tenant.id).await.unwrap().len(),
+        control
+            .search
+            .owners_to_ask(&OPERATOR, &tenant.id)
+            .await
+            .unwrap()
+            .len(),
         1
     );
 }

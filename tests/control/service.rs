@@ -137,7 +137,7 @@ async fn logs_hold_no_secret_at_any_level() {
         logs.contains("token issued") && logs.contains("no token issued"),
         "{logs}"
     );
-    let signing = server.control.signing_key_pkcs8_pem();
+    let signing = server.control.issuer_keys.signing_key_pkcs8_pem();
     let lines = |pem: &str| {
         pem.lines()
             .map(str::to_owned)

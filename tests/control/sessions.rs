@@ -28,13 +28,24 @@ impl World {
     async fn start() -> Self {
         let dir = TempDir::new();
         let server = TestControl::start(&dir).await;
-        let workspace = server.control.create_workspace(&OPERATOR, "Acme").await.unwrap();
+        let workspace = server
+            .control
+            .workspaces
+            .create_workspace(&OPERATOR, "Acme")
+            .await
+            .unwrap();
         let owner = server
             .control
+            .members
             .create_owner(&OPERATOR, &workspace.id, EMAIL)
             .await
             .unwrap();
-        let password = server.control.set_new_password(&OPERATOR, &owner).await.unwrap();
+        let password = server
+            .control
+            .passwords
+            .set_new_password(&OPERATOR, &owner)
+            .await
+            .unwrap();
         Self {
             password: password.to_string(),
             server,
@@ -61,6 +72,7 @@ impl World {
     async fn try_from(&self, email: &str, password: &str, from: &str) -> Result<SignedIn, ControlError> {
         self.server
             .control
+            .sessions
             .sign_in(email, password, &browser(from, None))
             .await
     }
@@ -177,6 +189,7 @@ async fn what_is_wrong_with_a_sign_in_is_not_told() {
     let without = world
         .server
         .control
+        .members
         .create_owner(&OPERATOR, &world.owner.workspace, "without@example.com")
         .await
         .unwrap();
@@ -283,6 +296,7 @@ async fn session_speaks_for_no_page_but_its_own_and_api_tokens_need_no_page() {
     let api_token = world
         .server
         .control
+        .api_tokens
         .create_api_token(&OPERATOR, &world.owner.id, "tests", None)
         .await
         .unwrap();
@@ -372,7 +386,11 @@ async fn sessions_end_with_the_password_that_opened_them() {
     let control = &world.server.control;
     // With a new password.
     let held = world.signed_in().await;
-    let password = control.set_new_password(&OPERATOR, &world.owner).await.unwrap();
+    let password = control
+        .passwords
+        .set_new_password(&OPERATOR, &world.owner)
+        .await
+        .unwrap();
     assert!(!held.is_live().await);
     let refused = world.try_from(EMAIL, &world.password, "192.0.2.1").await;
     assert!(matches!(refused, Err(ControlError::SignInRefused)));
@@ -403,7 +421,13 @@ async fn sessions_end_with_the_password_that_opened_them() {
     let answer = change(&password, "a new and long password").await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(!own.is_live().await);
-    assert!(control.authenticate_session(&elsewhere.secret).await.is_err());
+    assert!(
+        control
+            .sessions
+            .authenticate_session(&elsewhere.secret)
+            .await
+            .is_err()
+    );
     let refused = world.try_from(EMAIL, &password, "192.0.2.2").await;
     assert!(matches!(refused, Err(ControlError::SignInRefused)));
     assert!(
@@ -436,12 +460,14 @@ async fn nobody_ends_or_sees_the_sessions_of_others() {
     let other = world
         .server
         .control
+        .members
         .create_owner(&OPERATOR, &world.owner.workspace, "bob@example.com")
         .await
         .unwrap();
     let password = world
         .server
         .control
+        .passwords
         .set_new_password(&OPERATOR, &other)
         .await
         .unwrap();
@@ -510,6 +536,7 @@ async fn guesser_is_held_up_and_the_person_is_not() {
     assert!(matches!(stranger, Err(ControlError::TooManyFailures(_))));
     let control = &world.server.control;
     let own = control
+        .sessions
         .sign_in(
             EMAIL,
             &world.password,
@@ -520,11 +547,13 @@ async fn guesser_is_held_up_and_the_person_is_not() {
     // A known browser is no way round for guesses, nor into other accounts.
     for _ in 0..10 {
         let guess = control
+            .sessions
             .sign_in(EMAIL, "a guess", &browser("192.0.2.1", Some(known.clone())))
             .await;
         assert!(matches!(guess, Err(ControlError::SignInRefused)));
     }
     let guess = control
+        .sessions
         .sign_in(EMAIL, &world.password, &browser("192.0.2.1", Some(known)))
         .await;
     assert!(matches!(guess, Err(ControlError::TooManyFailures(_))));
@@ -548,13 +577,24 @@ async fn server_on_plain_http_uses_names_that_browsers_take_there() {
         settings.public_url = "http://127.0.0.1:8081".to_owned();
     })
     .await;
-    let workspace = server.control.create_workspace(&OPERATOR, "Acme").await.unwrap();
+    let workspace = server
+        .control
+        .workspaces
+        .create_workspace(&OPERATOR, "Acme")
+        .await
+        .unwrap();
     let owner = server
         .control
+        .members
         .create_owner(&OPERATOR, &workspace.id, EMAIL)
         .await
         .unwrap();
-    let password = server.control.set_new_password(&OPERATOR, &owner).await.unwrap();
+    let password = server
+        .control
+        .passwords
+        .set_new_password(&OPERATOR, &owner)
+        .await
+        .unwrap();
     let body = json!({"email": EMAIL, "password": *password}).to_string();
     let headers = [("Content-Type", "application/json")];
     let answer = server
@@ -651,7 +691,7 @@ fn expected(account: &str) -> Vec<AccountEvent> {
 async fn trail_tells_of_sign_ins_and_sign_outs_and_no_policy_version_does() {
     let world = World::start().await;
     let control = &world.server.control;
-    let version = control.snapshot().await.unwrap().version;
+    let version = control.fleet.snapshot().await.unwrap().version;
     let session = world.signed_in().await;
     for _ in 0..3 {
         assert!(
@@ -664,7 +704,7 @@ async fn trail_tells_of_sign_ins_and_sign_outs_and_no_policy_version_does() {
     for email in ["a password, typed in the wrong place", "nobody@example.com"] {
         assert!(world.try_from(email, "any password", "192.0.2.8").await.is_err());
     }
-    control.flush_refusals().await;
+    control.refused_sign_ins.flush_refusals().await;
     let other = world.signed_in().await;
     let path = format!("/sessions/{}", other.id);
     let ended = session.call("DELETE", &path, &[SAME_ORIGIN], "").await;
@@ -680,7 +720,7 @@ async fn trail_tells_of_sign_ins_and_sign_outs_and_no_policy_version_does() {
             .status,
         204
     );
-    assert_eq!(control.snapshot().await.unwrap().version, version);
+    assert_eq!(control.fleet.snapshot().await.unwrap().version, version);
 
     let mut events = account_events(&world).await;
     // Those of nobody's and of an account are written in any order.
@@ -706,12 +746,12 @@ async fn refused_sign_ins_do_not_fill_the_trail() {
                 .await
                 .is_err()
         );
-        control.flush_refusals().await;
+        control.refused_sign_ins.flush_refusals().await;
     }
     let written = account_events(&world).await.len();
     assert_eq!(written, 60, "one each, until there were too many");
     world.server.clock.set(UnixSeconds(NOW + 120));
-    control.flush_refusals().await;
+    control.refused_sign_ins.flush_refusals().await;
     let events = account_events(&world).await;
     assert_eq!(events.len(), written + 1);
     assert_eq!(events[written].4["attempts"], 6, "none is forgotten");

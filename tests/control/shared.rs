@@ -59,6 +59,7 @@ async fn change_made_at_one_is_the_rule_at_the_other() {
     };
     let id = &app.details.app.id;
     one.control
+        .apps
         .update_app(&OPERATOR, &tenant.id, id, change)
         .await
         .unwrap();

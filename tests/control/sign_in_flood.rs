@@ -25,13 +25,24 @@ async fn start(dir: &TempDir, limits: ControlLimits) -> TestControl {
 
 /// An owner's password.
 async fn owner(server: &TestControl) -> String {
-    let workspace = server.control.create_workspace(&OPERATOR, "Acme").await.unwrap();
+    let workspace = server
+        .control
+        .workspaces
+        .create_workspace(&OPERATOR, "Acme")
+        .await
+        .unwrap();
     let owner = server
         .control
+        .members
         .create_owner(&OPERATOR, &workspace.id, OWNER)
         .await
         .unwrap();
-    let password = server.control.set_new_password(&OPERATOR, &owner).await.unwrap();
+    let password = server
+        .control
+        .passwords
+        .set_new_password(&OPERATOR, &owner)
+        .await
+        .unwrap();
     password.to_string()
 }
 

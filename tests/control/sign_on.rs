@@ -85,9 +85,15 @@ async fn server(dir: &TempDir, oidc: Oidc) -> TestControl {
 }
 
 async fn workspace(server: &TestControl, owner: &str) -> WorkspaceId {
-    let workspace = server.control.create_workspace(&OPERATOR, "Acme").await.unwrap();
+    let workspace = server
+        .control
+        .workspaces
+        .create_workspace(&OPERATOR, "Acme")
+        .await
+        .unwrap();
     server
         .control
+        .members
         .create_owner(&OPERATOR, &workspace.id, owner)
         .await
         .unwrap();
@@ -465,7 +471,11 @@ async fn invited(server: &TestControl, workspace: &WorkspaceId, email: &str) -> 
             resources: None,
         }],
     };
-    let invited = server.control.invite_member(&OPERATOR, workspace, &new).await;
+    let invited = server
+        .control
+        .invitations
+        .invite_member(&OPERATOR, workspace, &new)
+        .await;
     invited.unwrap().expose().to_owned()
 }
 

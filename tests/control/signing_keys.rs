@@ -40,7 +40,7 @@ async fn token_at(server: &TestControl, app: &TestApp<'_>, now: u64) -> String {
 
 async fn tick_at(server: &TestControl, now: u64) {
     server.clock.set(UnixSeconds(now));
-    server.control.keep_signing_keys().await.unwrap();
+    server.control.signing_keys.keep_signing_keys().await.unwrap();
 }
 
 fn kid(token: &str) -> String {
@@ -57,7 +57,15 @@ async fn published(server: &TestControl) -> Vec<String> {
         .iter()
         .map(|key| key["kid"].as_str().unwrap().to_owned())
         .collect();
-    let told = server.control.snapshot().await.unwrap().issuer.unwrap().keys;
+    let told = server
+        .control
+        .fleet
+        .snapshot()
+        .await
+        .unwrap()
+        .issuer
+        .unwrap()
+        .keys;
     let told: Vec<String> = told.into_iter().map(|key| key.kid.unwrap()).collect();
     assert_eq!(ids, told);
     ids
@@ -69,7 +77,7 @@ async fn verifies(server: &TestControl, token: &str) -> bool {
         max_age_s: 60,
         when_stale: WhenStale::Deny,
     };
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     let policy = snapshot::compile(&snapshot, &[], freshness).unwrap();
     VerifiedToken::verify(token, &policy).is_ok()
 }
@@ -111,7 +119,7 @@ async fn next_key_is_published_before_it_signs_and_the_old_one_goes_with_its_las
         "gone from the key set, the policy and the store"
     );
     assert!(!verifies(&server, &last_of_first).await);
-    let states: Vec<_> = server.control.signing_keys(&OPERATOR).await.unwrap();
+    let states: Vec<_> = server.control.signing_keys.signing_keys(&OPERATOR).await.unwrap();
     assert_eq!(states.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), left);
 }
 
@@ -122,8 +130,18 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
     let tenant = server.workspace().await;
     let app = tenant.app().await;
     let first = kid(&token_at(&server, &app, NOW).await);
-    let keys = server.control.rotate_signing_key(&OPERATOR).await.unwrap();
-    let again = server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    let keys = server
+        .control
+        .signing_keys
+        .rotate_signing_key(&OPERATOR)
+        .await
+        .unwrap();
+    let again = server
+        .control
+        .signing_keys
+        .rotate_signing_key(&OPERATOR)
+        .await
+        .unwrap();
     assert_eq!(keys, again, "there is a next key already");
     let [old, next] = keys.as_slice() else {
         panic!("{keys:?}")
@@ -139,7 +157,7 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
     // What is published stays bounded, whoever asks how often.
     let mut now = NOW + AHEAD;
     let refused = loop {
-        match server.control.rotate_signing_key(&OPERATOR).await {
+        match server.control.signing_keys.rotate_signing_key(&OPERATOR).await {
             Ok(_) => {
                 now += AHEAD;
                 server.clock.set(UnixSeconds(now));
@@ -157,53 +175,84 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
     let server = TestControl::start(&dir).await;
     let control = &server.control;
     let tenant = server.workspace().await;
-    let owner = Actor::member(control.authenticate(&tenant.api_token).await.unwrap(), None);
-    assert!(control.rules_signing_keys(&owner).await.unwrap());
-    let keys = control.rotate_signing_key(&owner).await.unwrap();
+    let owner = Actor::member(
+        control.api_tokens.authenticate(&tenant.api_token).await.unwrap(),
+        None,
+    );
+    assert!(control.signing_keys.rules_signing_keys(&owner).await.unwrap());
+    let keys = control.signing_keys.rotate_signing_key(&owner).await.unwrap();
     assert_eq!(keys.len(), 2);
     let next = EndKeys::One(keys[1].id.clone());
-    assert_eq!(control.end_signing_keys(&owner, &next).await.unwrap().len(), 1);
+    assert_eq!(
+        control
+            .signing_keys
+            .end_signing_keys(&owner, &next)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
     // What they make themselves they own as well.
     control
+        .workspaces
         .create_workspace(&owner, "Another of theirs")
         .await
         .unwrap();
-    assert!(control.rules_signing_keys(&owner).await.unwrap());
+    assert!(control.signing_keys.rules_signing_keys(&owner).await.unwrap());
 
     // Somebody else's workspace has tokens too.
     let _other = server.workspace().await;
-    assert!(!control.rules_signing_keys(&owner).await.unwrap());
-    let before = control.signing_keys(&owner).await.unwrap();
+    assert!(!control.signing_keys.rules_signing_keys(&owner).await.unwrap());
+    let before = control.signing_keys.signing_keys(&owner).await.unwrap();
     assert_eq!(
         before[0].live_tokens, None,
         "what others hold is not theirs to know"
     );
     for refused in [
-        control.rotate_signing_key(&owner).await.err(),
-        control.end_signing_keys(&owner, &EndKeys::All).await.err(),
-        control.end_signing_keys(&owner, &EndKeys::Active).await.err(),
+        control.signing_keys.rotate_signing_key(&owner).await.err(),
+        control
+            .signing_keys
+            .end_signing_keys(&owner, &EndKeys::All)
+            .await
+            .err(),
+        control
+            .signing_keys
+            .end_signing_keys(&owner, &EndKeys::Active)
+            .await
+            .err(),
     ] {
         assert!(
             matches!(refused, Some(ControlError::NotOwnerOfAll)),
             "{refused:?}"
         );
     }
-    assert_eq!(control.signing_keys(&owner).await.unwrap(), before);
+    assert_eq!(control.signing_keys.signing_keys(&owner).await.unwrap(), before);
 
     let body =
         json!({"email": "reader@example.com", "roles": [{"role": "source_admin", "resources": "all"}]});
     let invited = tenant.call("POST", "/members", Some(body)).await;
     assert_eq!(invited.status, 201, "{invited:?}");
-    let mut reader = control.authenticate(&tenant.api_token).await.unwrap();
+    let mut reader = control.api_tokens.authenticate(&tenant.api_token).await.unwrap();
     let id = MemberId::parse(invited.json()["id"].as_str().unwrap()).unwrap();
-    reader.grants = control.member(&owner, &tenant.id, &id).await.unwrap().grants;
+    reader.grants = control
+        .members
+        .member(&owner, &tenant.id, &id)
+        .await
+        .unwrap()
+        .grants;
     let reader = Actor::member(reader, None);
     assert!(matches!(
-        control.signing_keys(&reader).await,
+        control.signing_keys.signing_keys(&reader).await,
         Err(ControlError::Forbidden(_))
     ));
-    assert!(!control.rules_signing_keys(&reader).await.unwrap());
-    assert!(control.end_signing_keys(&reader, &EndKeys::All).await.is_err());
+    assert!(!control.signing_keys.rules_signing_keys(&reader).await.unwrap());
+    assert!(
+        control
+            .signing_keys
+            .end_signing_keys(&reader, &EndKeys::All)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -214,7 +263,7 @@ async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
     let app = tenant.app().await;
     let control = &server.control;
     let counts = async || {
-        let keys = control.signing_keys(&OPERATOR).await.unwrap();
+        let keys = control.signing_keys.signing_keys(&OPERATOR).await.unwrap();
         keys.iter()
             .map(|key| key.live_tokens.unwrap())
             .collect::<Vec<_>>()
@@ -222,6 +271,7 @@ async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
     let of_app = async || {
         let id = AppId::parse(app.id()).unwrap();
         control
+            .search
             .live_tokens(&OPERATOR, &tenant.id, &id, None)
             .await
             .unwrap()
@@ -229,12 +279,13 @@ async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
     assert_eq!(counts().await, [0]);
     token_at(&server, &app, NOW).await;
     token_at(&server, &app, NOW).await;
-    control.rotate_signing_key(&OPERATOR).await.unwrap();
+    control.signing_keys.rotate_signing_key(&OPERATOR).await.unwrap();
     // Within the same hour: which key signed is known, not guessed from the time.
     token_at(&server, &app, NOW + AHEAD).await;
     assert_eq!(counts().await, [2, 1]);
     assert_eq!(of_app().await, 3);
     control
+        .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
@@ -254,12 +305,18 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     let tenant = server.workspace().await;
     let app = tenant.app().await;
     let of_first = token_at(&server, &app, NOW).await;
-    server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    server
+        .control
+        .signing_keys
+        .rotate_signing_key(&OPERATOR)
+        .await
+        .unwrap();
     let of_second = token_at(&server, &app, NOW + AHEAD).await;
 
     // The key in use; there is no next one, so a new one takes over at once.
     let ended = server
         .control
+        .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
@@ -274,10 +331,16 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     assert!(!published(&server).await.contains(&kid(&of_second)));
 
     // A next key is there already: it takes over ahead of its time, and everybody has it.
-    let keys = server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    let keys = server
+        .control
+        .signing_keys
+        .rotate_signing_key(&OPERATOR)
+        .await
+        .unwrap();
     let next = keys.last().unwrap().id.clone();
     server
         .control
+        .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
@@ -289,6 +352,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     let retired = EndKeys::One(KeyId::parse(&kid(&of_first)).unwrap());
     server
         .control
+        .signing_keys
         .end_signing_keys(&OPERATOR, &retired)
         .await
         .unwrap();
@@ -296,6 +360,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     assert!(
         server
             .control
+            .signing_keys
             .end_signing_keys(&OPERATOR, &retired)
             .await
             .is_err()
@@ -303,6 +368,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
 
     server
         .control
+        .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::All)
         .await
         .unwrap();
@@ -318,10 +384,20 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
 async fn ending_the_next_key_leaves_the_active_one_signing() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
-    let keys = server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    let keys = server
+        .control
+        .signing_keys
+        .rotate_signing_key(&OPERATOR)
+        .await
+        .unwrap();
     let next = EndKeys::One(keys[1].id.clone());
-    server.control.end_signing_keys(&OPERATOR, &next).await.unwrap();
-    let left = server.control.signing_keys(&OPERATOR).await.unwrap();
+    server
+        .control
+        .signing_keys
+        .end_signing_keys(&OPERATOR, &next)
+        .await
+        .unwrap();
+    let left = server.control.signing_keys.signing_keys(&OPERATOR).await.unwrap();
     assert_eq!((left.len(), left[0].state), (1, KeyState::Active));
     assert_eq!((left[0].signs_until, left[0].ends_at), (None, None));
 }
@@ -354,6 +430,7 @@ async fn opened(dir: &TempDir, signing: Signing) -> Result<String, String> {
     let control = control.map_err(|error| error.to_string())?;
     let key = private_key(&control);
     let encrypted = control
+        .signing_keys
         .signing_keys(&OPERATOR)
         .await
         .unwrap()
@@ -409,7 +486,12 @@ async fn keys_are_encrypted_with_the_configured_key_and_opened_with_no_other() {
 async fn keys_of_before_are_encrypted_once_a_key_is_configured() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
-    server.control.rotate_signing_key(&OPERATOR).await.unwrap();
+    server
+        .control
+        .signing_keys
+        .rotate_signing_key(&OPERATOR)
+        .await
+        .unwrap();
     let key = private_key(&server.control);
     server.stop().await;
     let encryption = encryption_key();
@@ -419,7 +501,7 @@ async fn keys_of_before_are_encrypted_once_a_key_is_configured() {
     .await
     .unwrap();
     assert_eq!(private_key(&control), key);
-    let keys = control.signing_keys(&OPERATOR).await.unwrap();
+    let keys = control.signing_keys.signing_keys(&OPERATOR).await.unwrap();
     assert!(
         keys.len() == 2 && keys.iter().all(|key| key.encrypted),
         "{keys:?}"
@@ -436,7 +518,7 @@ async fn key_of_another_row_does_not_open() {
     let control = open_with(dir.store(), |settings| settings.signing = sealed())
         .await
         .unwrap();
-    control.rotate_signing_key(&OPERATOR).await.unwrap();
+    control.signing_keys.rotate_signing_key(&OPERATOR).await.unwrap();
     control.close().await;
     let mut sql = dir.sql().await;
     sqlx::query("UPDATE signing_keys SET secret = (SELECT MAX(other.secret) FROM signing_keys other)")
@@ -475,10 +557,13 @@ async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
     for server in [&one, &other] {
         server.clock.set(UnixSeconds(turn - AHEAD));
     }
-    let (a, b) = tokio::join!(one.control.keep_signing_keys(), other.control.keep_signing_keys());
+    let (a, b) = tokio::join!(
+        one.control.signing_keys.keep_signing_keys(),
+        other.control.signing_keys.keep_signing_keys()
+    );
     a.and(b).unwrap();
-    other.control.keep_signing_keys().await.unwrap();
-    one.control.keep_signing_keys().await.unwrap();
+    other.control.signing_keys.keep_signing_keys().await.unwrap();
+    one.control.signing_keys.keep_signing_keys().await.unwrap();
     let keys = published(&one).await;
     assert_eq!((keys.len(), &keys), (2, &published(&other).await));
     for (server, app) in [(&one, &app), (&other, &elsewhere)] {
@@ -487,10 +572,11 @@ async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
     }
     // What one ends, the other does not sign with.
     one.control
+        .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
-    other.control.keep_signing_keys().await.unwrap();
+    other.control.signing_keys.keep_signing_keys().await.unwrap();
     assert!(verifies(&one, &token_at(&other, &elsewhere, turn).await).await);
 }
 

@@ -21,10 +21,20 @@ struct Other {
 impl Other {
     async fn of(tenant: &Tenant<'_>, email: &str) -> Self {
         let control = &tenant.server.control;
-        let member = control.create_owner(&OPERATOR, &tenant.id, email).await.unwrap();
-        let token = control.create_api_token(&OPERATOR, &member.id, "tests", None);
+        let member = control
+            .members
+            .create_owner(&OPERATOR, &tenant.id, email)
+            .await
+            .unwrap();
+        let token = control
+            .api_tokens
+            .create_api_token(&OPERATOR, &member.id, "tests", None);
         let token = token.await.unwrap();
-        let password = control.set_new_password(&OPERATOR, &member).await.unwrap();
+        let password = control
+            .passwords
+            .set_new_password(&OPERATOR, &member)
+            .await
+            .unwrap();
         let body = json!({"email": email, "password": password.as_str()}).to_string();
         let headers = [("Content-Type", "application/json")];
         let opened = tenant

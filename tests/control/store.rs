@@ -27,13 +27,13 @@ async fn restart_keeps_keys_and_data() {
     let app = tenant.app().await;
     let source = tenant.source("nodejs").await;
     let before = app.token().await;
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     let (claims, header) = (app.claims(), app.header());
     let (key, api_token, workspace) = (app.key.clone(), tenant.api_token.clone(), tenant.id.clone());
     server.stop().await;
 
     let server = TestControl::start(&dir).await;
-    let after = server.control.snapshot().await.unwrap();
+    let after = server.control.fleet.snapshot().await.unwrap();
     assert_eq!(after.version, snapshot.version, "a restart is no change");
     assert_eq!(
         serde_json::to_value(&after).unwrap(),
@@ -41,12 +41,19 @@ async fn restart_keeps_keys_and_data() {
     );
     let kept = server
         .control
+        .sources
         .source(&OPERATOR, &workspace, &source.id)
         .await
         .unwrap();
     assert_eq!(kept.write_key.expose(), source.write_key.expose());
     assert_eq!(
-        server.control.authenticate(&api_token).await.unwrap().workspace,
+        server
+            .control
+            .api_tokens
+            .authenticate(&api_token)
+            .await
+            .unwrap()
+            .workspace,
         workspace
     );
     let mut claims = claims;
@@ -62,10 +69,10 @@ async fn restart_keeps_keys_and_data() {
 async fn another_signing_algorithm_makes_the_next_key_and_still_publishes_the_old_one() {
     let dir = TempDir::new();
     let server = TestControl::start_signing(&dir, Algorithm::Es256).await;
-    let first = server.control.snapshot().await.unwrap();
+    let first = server.control.fleet.snapshot().await.unwrap();
     server.stop().await;
     let server = TestControl::start_signing(&dir, Algorithm::EdDsa).await;
-    let second = server.control.snapshot().await.unwrap();
+    let second = server.control.fleet.snapshot().await.unwrap();
     assert_eq!(second.version, first.version + 1);
     let algorithms: Vec<_> = second
         .issuer
@@ -81,7 +88,7 @@ async fn another_signing_algorithm_makes_the_next_key_and_still_publishes_the_ol
     assert_eq!(header_of(&token)["alg"], "ES256");
     server.stop().await;
     let server = TestControl::start_signing(&dir, Algorithm::EdDsa).await;
-    let third = server.control.snapshot().await.unwrap();
+    let third = server.control.fleet.snapshot().await.unwrap();
     assert_eq!(third.issuer.unwrap().keys.len(), 2, "and it is made once");
 }
 
@@ -94,6 +101,7 @@ async fn expired_rows_are_removed_in_the_background() {
     let token = app.token().await;
     server
         .control
+        .revocation
         .revoke_token(&OPERATOR, &tenant.id, &app.details.app.id, &token)
         .await
         .unwrap();

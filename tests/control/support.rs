@@ -179,15 +179,22 @@ impl TestControl {
 
     /// A workspace with an owner, whose API token comes with it.
     pub async fn workspace(&self) -> Tenant<'_> {
-        let workspace = self.control.create_workspace(&OPERATOR, "Acme").await.unwrap();
+        let workspace = self
+            .control
+            .workspaces
+            .create_workspace(&OPERATOR, "Acme")
+            .await
+            .unwrap();
         let email = format!("owner-of-{}@example.com", workspace.id);
         let owner = self
             .control
+            .members
             .create_owner(&OPERATOR, &workspace.id, &email)
             .await
             .unwrap();
         let token = self
             .control
+            .api_tokens
             .create_api_token(&OPERATOR, &owner.id, "tests", None)
             .await
             .unwrap();
@@ -329,6 +336,7 @@ impl<'s> Tenant<'s> {
         let details = self
             .server
             .control
+            .apps
             .create_app(&OPERATOR, &self.id, new_app("sender", scopes, key))
             .await
             .unwrap();
@@ -353,6 +361,7 @@ impl<'s> Tenant<'s> {
         };
         self.server
             .control
+            .sources
             .create_source(&OPERATOR, &self.id, new)
             .await
             .unwrap()

@@ -73,7 +73,7 @@ async fn token_of_each_algorithm_verifies_with_the_published_keys() {
         // As a gateway sees it: the key set, fetched over HTTP, and the real verifier.
         let key_set = server.send("GET", "/.well-known/jwks.json", &[], b"").await;
         assert_eq!(key_set.header("cache-control"), Some("public, max-age=300"));
-        let mut snapshot = server.control.snapshot().await.unwrap();
+        let mut snapshot = server.control.fleet.snapshot().await.unwrap();
         let issuer = snapshot.issuer.as_mut().unwrap();
         issuer.keys = serde_json::from_value(key_set.json()["keys"].clone()).unwrap();
         let policy = snapshot::compile(&snapshot, &[], FRESHNESS).unwrap();
@@ -180,6 +180,7 @@ async fn every_lifetime_is_the_one_that_its_name_says() {
         };
         server
             .control
+            .apps
             .update_app(&OPERATOR, &tenant.id, &app.details.app.id, change)
             .await
             .unwrap();
@@ -241,6 +242,7 @@ async fn key_use_is_noted_without_a_write_for_each_token() {
     let last_used = async || {
         let found = server
             .control
+            .apps
             .app(&OPERATOR, &tenant.id, &app.details.app.id)
             .await
             .unwrap();
@@ -248,7 +250,7 @@ async fn key_use_is_noted_without_a_write_for_each_token() {
     };
     assert_eq!(last_used().await, None);
     app.token().await;
-    server.control.flush_uses().await;
+    server.control.usage.flush_uses().await;
     assert_eq!(last_used().await, Some(NOW));
 }
 

@@ -92,6 +92,7 @@ async fn counts_of_a_source_add_up_by_reason_and_client() {
     gateway.end().await;
     let traffic = server
         .control
+        .traffic
         .source_traffic(&OPERATOR, &tenant.id, &source.id)
         .await
         .unwrap();
@@ -109,11 +110,12 @@ async fn counts_of_a_source_add_up_by_reason_and_client() {
     );
     let spans = server
         .control
+        .traffic
         .workspace_traffic(&OPERATOR, &tenant.id)
         .await
         .unwrap();
     assert_eq!(spans.iter().map(|span| span.requests).sum::<u64>(), 18);
-    let state = server.control.gateway_state().unwrap();
+    let state = server.control.traffic.gateway_state().unwrap();
     assert_eq!(
         (state.policy_version, state.confirmed_at),
         (7, UnixSeconds(NOW - 3))
@@ -143,6 +145,7 @@ async fn clients_without_number_share_a_row_and_none_is_lost() {
     gateway.end().await;
     let traffic = server
         .control
+        .traffic
         .source_traffic(&OPERATOR, &tenant.id, &source.id)
         .await
         .unwrap();
@@ -165,6 +168,7 @@ async fn counts_are_forgotten_after_a_day() {
     server.clock.set(UnixSeconds(NOW + 2 * 3_600));
     let traffic = server
         .control
+        .traffic
         .source_traffic(&OPERATOR, &tenant.id, &source.id)
         .await
         .unwrap();
@@ -176,6 +180,7 @@ async fn counts_are_forgotten_after_a_day() {
     server.clock.set(UnixSeconds(NOW + 25 * 3_600));
     let traffic = server
         .control
+        .traffic
         .source_traffic(&OPERATOR, &tenant.id, &source.id)
         .await
         .unwrap();
@@ -183,6 +188,7 @@ async fn counts_are_forgotten_after_a_day() {
     let of_all = async || {
         server
             .control
+            .traffic
             .workspace_traffic(&OPERATOR, &tenant.id)
             .await
             .unwrap()

@@ -447,12 +447,14 @@ async fn check_ledger(server: &TestControl, dir: &TempDir, steps: i64) {
         );
         let traffic = server
             .control
+            .traffic
             .source_traffic(&OPERATOR, &workspace, &source)
             .await
             .unwrap();
         assert_eq!(traffic.day[0].requests, 7, "step {steps}");
         let of_all = server
             .control
+            .traffic
             .workspace_traffic(&OPERATOR, &workspace)
             .await
             .unwrap();
@@ -519,7 +521,7 @@ async fn check_tokens(server: &TestControl, before: &Before, steps: i64) {
         "step {steps}"
     );
 
-    let snapshot = server.control.snapshot().await.unwrap();
+    let snapshot = server.control.fleet.snapshot().await.unwrap();
     assert!(snapshot.version >= 3, "step {steps}");
     let revoked: Vec<&str> = snapshot
         .revocations

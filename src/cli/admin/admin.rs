@@ -123,6 +123,7 @@ async fn owner(args: &OwnerArgs) -> Result<(), Failure> {
     let password = password(&args.password, "Password for the owner")?;
     let control = open(&args.config.config).await?;
     let made = control
+        .members
         .create_first_owner(&OPERATOR, &args.email, &args.workspace, password.expose())
         .await;
     control.close().await;
@@ -143,6 +144,7 @@ async fn reset_password(args: &ResetArgs) -> Result<(), Failure> {
     let password = password(&args.password, "New password")?;
     let control = open(&args.config.config).await?;
     let reset = control
+        .passwords
         .reset_password(&OPERATOR, &args.email, password.expose())
         .await;
     control.close().await;

@@ -57,7 +57,7 @@ impl RotateArgs {
 
 pub(crate) async fn signing_keys(args: &SigningKeysArgs) -> Result<(), Failure> {
     let control = open(&args.config).await?;
-    let keys = control.signing_keys(&OPERATOR).await;
+    let keys = control.signing_keys.signing_keys(&OPERATOR).await;
     control.close().await;
     show(&keys.map_err(refused)?);
     Ok(())
@@ -76,8 +76,16 @@ pub(crate) async fn rotate(args: &RotateArgs) -> Result<(), Failure> {
 
 /// Makes the next key, and says when it begins to sign.
 async fn publish_next(control: &Control) -> Result<(), Failure> {
-    let before = control.signing_keys(&OPERATOR).await.map_err(refused)?;
-    let keys = control.rotate_signing_key(&OPERATOR).await.map_err(refused)?;
+    let before = control
+        .signing_keys
+        .signing_keys(&OPERATOR)
+        .await
+        .map_err(refused)?;
+    let keys = control
+        .signing_keys
+        .rotate_signing_key(&OPERATOR)
+        .await
+        .map_err(refused)?;
     let is_new = keys.len() > before.len();
     println!(
         "{}",
@@ -97,6 +105,7 @@ async fn publish_next(control: &Control) -> Result<(), Failure> {
 /// Ends keys with all their tokens.
 async fn end(control: &Control, which: &EndKeys) -> Result<(), Failure> {
     let ended = control
+        .signing_keys
         .end_signing_keys(&OPERATOR, which)
         .await
         .map_err(|error| match error {
@@ -108,7 +117,13 @@ async fn end(control: &Control, which: &EndKeys) -> Result<(), Failure> {
     for key in &ended {
         println!("The key {key} is ended with every token that it signed.");
     }
-    show(&control.signing_keys(&OPERATOR).await.map_err(refused)?);
+    show(
+        &control
+            .signing_keys
+            .signing_keys(&OPERATOR)
+            .await
+            .map_err(refused)?,
+    );
     println!("{TAKEN_OVER} Clients fetch new tokens when theirs are refused.");
     Ok(())
 }

@@ -191,19 +191,23 @@ async fn make_data(
     log: &Path,
 ) -> Result<EnvFile, Failure> {
     let workspace = control
+        .workspaces
         .create_workspace(&ACTOR, "Quickstart")
         .await
         .map_err(Failure::internal)?
         .id;
     let owner = control
+        .members
         .create_owner(&ACTOR, &workspace, OWNER_EMAIL)
         .await
         .map_err(Failure::internal)?;
     let password = control
+        .passwords
         .set_new_password(&ACTOR, &owner)
         .await
         .map_err(Failure::internal)?;
     let api_token = control
+        .api_tokens
         .create_api_token(&ACTOR, &owner.id, "quickstart", None)
         .await
         .map_err(Failure::internal)?;
@@ -214,7 +218,7 @@ async fn make_data(
     let [website, elsewhere, unenforced, observed, function] =
         make_sources(control, &workspace, &app, &other).await?;
     let issuer_key = dir.join("issuer-private.pem");
-    write_secret(&issuer_key, &control.signing_key_pkcs8_pem())?;
+    write_secret(&issuer_key, &control.issuer_keys.signing_key_pkcs8_pem())?;
     let key_of = |app: &AppDetails| app.keys.first().map(|key| key.id.to_string()).unwrap_or_default();
     let path = |path: &Path| absolute(path).map(|path| path.display().to_string());
     let mut values = addresses.values(log);
@@ -279,6 +283,7 @@ async fn make_app(
         },
     };
     control
+        .apps
         .create_app(&ACTOR, workspace, new)
         .await
         .map_err(Failure::internal)
@@ -298,16 +303,19 @@ async fn make_source(
         write_key: None,
     };
     let source = control
+        .sources
         .create_source(&ACTOR, workspace, new)
         .await
         .map_err(Failure::internal)?;
     if let Some(app) = app {
         let id: &AppId = &app.app.id;
         control
+            .sources
             .connect(&ACTOR, workspace, &source.id, id)
             .await
             .map_err(Failure::internal)?;
         control
+            .sources
             .set_enforcement(&ACTOR, workspace, &source.id, enforcement)
             .await
             .map_err(Failure::internal)?;

@@ -1,6 +1,11 @@
 //! API tokens: what scripts sign in with. Each speaks for one member and is shown once.
 
+use crate::control::changes::Changes;
+use crate::control::ids::Ids;
+use crate::control::tokens::usage::Uses;
+use crate::store::Store;
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +18,6 @@ use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::ids;
 use crate::control::input::name;
-use crate::control::plane::Control;
 use crate::domain::digest::sha256;
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::role::Action;
@@ -66,7 +70,15 @@ impl fmt::Debug for ApiToken {
     }
 }
 
-impl Control {
+/// API tokens of members.
+pub struct ApiTokens {
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) uses: Arc<Uses>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl ApiTokens {
     /// Makes an API token for the member who asks. It ends after 90 days where `expires_at` says nothing else.
     ///
     /// # Errors
@@ -80,7 +92,7 @@ impl Control {
         expires_at: Option<UnixSeconds>,
     ) -> Result<ApiToken, ControlError> {
         let member = own(actor, workspace)?;
-        let now = self.now();
+        let now = self.changes.now();
         let expires_at = expires_at.unwrap_or(now.plus(LIFETIME_S));
         if expires_at <= now || expires_at > now.plus(LIFETIME_MAX_S) {
             let problem = "an API token ends in the future, at most 366 days from now";
@@ -108,7 +120,7 @@ impl Control {
             Who::System(_) => {}
             Who::Member(_) | Who::App(_) => return Err(ControlError::NotFound("member")),
         }
-        let now = self.now();
+        let now = self.changes.now();
         let secret = new_token()?;
         let details = ApiTokenDetails {
             id: self.ids.text("tok", now),
@@ -123,7 +135,7 @@ impl Control {
             hash: hash(&secret),
             details: details.clone(),
         };
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let workspace = tx.workspace_of(member).await?;
         let workspace = workspace.ok_or(ControlError::NotFound("member"))?;
         if tx.api_token_count(member).await? >= TOKENS_MAX {
@@ -131,7 +143,7 @@ impl Control {
         }
         tx.insert_api_token(&record).await?;
         let event = token_event(Deed::ApiTokenCreated, &workspace, &details).made(value(member, &details));
-        self.commit(tx, actor, &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         Ok(ApiToken { secret, details })
     }
 
@@ -175,12 +187,12 @@ impl Control {
         id: &str,
     ) -> Result<(), ControlError> {
         let member = own(actor, workspace)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let found = tx.api_token_of(&member.id, id).await?;
         let found = found.ok_or(ControlError::NotFound("API token"))?;
         tx.delete_api_token(id).await?;
         let event = token_event(Deed::ApiTokenDeleted, workspace, &found).removed(value(&member.id, &found));
-        self.commit(tx, actor, &[], event).await
+        self.changes.commit(tx, &[], event).await
     }
 
     /// The member that an API token speaks for.
@@ -197,7 +209,7 @@ impl Control {
         if !is_api_token(token) {
             return Err(ControlError::Unauthenticated);
         }
-        let now = self.now();
+        let now = self.changes.now();
         let found = self.store.read().await?.api_token(&hash(token), now).await?;
         let (id, member) = found.ok_or(ControlError::Unauthenticated)?;
         self.uses.note_api_token(&id, now);

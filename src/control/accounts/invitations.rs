@@ -7,8 +7,14 @@
 //! invited to later.
 
 use super::hashing;
+use crate::control::accounts::hashing::Hashing;
+use crate::control::changes::Changes;
+use crate::control::rate_limits::Limits;
+use crate::control::workspaces::members::Members;
+use crate::store::Store;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,7 +29,6 @@ use crate::control::audit_event::Deed;
 use crate::control::error::ControlError;
 use crate::control::fair_queue::Turn;
 use crate::control::ids;
-use crate::control::plane::Control;
 use crate::control::workspaces::members::{member_event, member_in, member_value};
 use crate::control::workspaces::roles::NewGrant;
 use crate::domain::digest::sha256;
@@ -74,7 +79,16 @@ impl fmt::Debug for Invited {
     }
 }
 
-impl Control {
+/// Invitations into workspaces.
+pub struct Invitations {
+    pub(crate) hashing: Arc<Hashing>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) members: Arc<Members>,
+}
+
+impl Invitations {
     /// Invites a person into a workspace, to be what `new` says from the moment they join.
     ///
     /// # Errors
@@ -86,9 +100,10 @@ impl Control {
         new: &NewMember,
     ) -> Result<Invited, ControlError> {
         actor.must(workspace, Action::ManageMembers)?;
-        let now = self.now();
-        let mut tx = self.change(actor).await?;
+        let now = self.changes.now();
+        let mut tx = self.changes.begin(actor).await?;
         let member = self
+            .members
             .new_member(&mut tx, workspace, &new.email, &new.roles)
             .await?;
         tx.insert_member(&member).await?;
@@ -98,7 +113,7 @@ impl Control {
         tx.insert_invitation(&member.id, &hash(&secret), expires_at)
             .await?;
         let event = member_event(Deed::MemberInvited, &member).made(member_value(&member));
-        self.commit(tx, actor, &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         Ok(Invited {
             member,
             secret,
@@ -122,7 +137,7 @@ impl Control {
                 "this invitation is good for nothing (any more); ask an owner of the workspace for another";
             ControlError::invalid("secret", problem)
         };
-        let (secret, now) = (hash(secret.trim()), self.now());
+        let (secret, now) = (hash(secret.trim()), self.changes.now());
         let mut tx = self.store.read().await?;
         let invitation = tx.invitation(&secret, now).await?;
         let invitation = invitation
@@ -181,7 +196,7 @@ impl Control {
         member.revision += 1;
         let actor = Actor::member(member.clone(), Some(from));
         let event = member_event(Deed::MemberJoined, &member).made(json!({"email": member.email}));
-        self.commit(tx, &actor, &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         Ok(member)
     }
 
@@ -198,7 +213,8 @@ impl Control {
     ) -> Result<Member, ControlError> {
         tx.note_failed_proof(&member.id).await?;
         let event = member_event(Deed::InvitationRefused, &member);
-        self.commit(tx, &Actor::member(member, Some(from)), &[], event)
+        self.changes
+            .commit(tx, &Actor::member(member, Some(from)), &[], event)
             .await?;
         Err(ControlError::invalid(
             "password",

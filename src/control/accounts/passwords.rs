@@ -4,8 +4,14 @@
 //! checks run beside the async threads and a few at a time. The queue for them is fair by network, and people who
 //! are known have one of their own: who floods it waits for their own requests.
 
+use crate::control::accounts::hashing::Hashing;
 use crate::control::accounts::hashing::chosen;
+use crate::control::accounts::sessions::Sessions;
+use crate::control::changes::Changes;
+use crate::control::rate_limits::Limits;
+use crate::store::Store;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -15,7 +21,6 @@ use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
 use crate::control::ids;
 use crate::control::input::email_address;
-use crate::control::plane::Control;
 use crate::model::member::Member;
 use crate::model::session::SessionRecord;
 
@@ -40,7 +45,16 @@ pub enum Asker<'a> {
     Stranger(IpAddr),
 }
 
-impl Control {
+/// Passwords: reset and change.
+pub struct Passwords {
+    pub(crate) hashing: Arc<Hashing>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl Passwords {
     /// Gives a person a new password, made here, and ends their sessions. It is shown once, to whoever calls.
     ///
     /// # Errors
@@ -82,11 +96,11 @@ impl Control {
         }
         tx.end_sessions(&person.id).await?;
         let event = Event::of_server(Deed::PasswordReset, "account", &person.id, &person.email);
-        self.commit(tx, actor, &[], event).await
+        self.changes.commit(tx, &[], event).await
     }
 }
 
-impl Control {
+impl Passwords {
     /// Replaces a person's own password, for whoever knows the old one. All their sessions end; a new one
     /// comes back.
     ///
@@ -102,13 +116,14 @@ impl Control {
     ) -> Result<SignedIn, ControlError> {
         let new = chosen(new, &session.email)?;
         let kept = self
+            .sessions
             .prove_password(&session.email, current, browser, Some(&session.id))
             .await?;
         // Counted before the sessions end, so that nobody is left without one.
         self.limits.session_opened(&session.account)?;
         let turn = self
             .hashing
-            .turn(self.asker(&session.email, browser, true))
+            .turn(self.sessions.asker(&session.email, browser, true))
             .await?;
         let hash = self.hashing.hash(turn, new).await?;
         let mut tx = self.store.write().await?;
@@ -121,9 +136,10 @@ impl Control {
             from: Some(browser.address),
             ..Actor::system("password-change")
         };
-        self.commit(tx, &actor, &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         let email = session.email.clone();
-        self.open_session(&session.account, email, Method::Password, browser, Some(&hash))
+        self.sessions
+            .open_session(&session.account, email, Method::Password, browser, Some(&hash))
             .await
     }
 }

@@ -1,8 +1,12 @@
 //! Refused sign-ins on their way into the audit trail: gathered in memory, so that a refusal costs no write and takes
 //! the same time whoever it was for, and written a bounded number at a time, so that nobody fills the store by guessing.
 
+use crate::control::changes::Changes;
+use crate::control::rate_limits::Limits;
+use crate::store::Store;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -81,7 +85,15 @@ impl Refusals {
     }
 }
 
-impl Control {
+/// Writes refused sign-ins to the audit trail.
+pub struct RefusedSignIns {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl RefusedSignIns {
     /// Counts a sign-on that proved somebody who has no account here, or nobody.
     pub(crate) fn sign_on_refused(&self, error: &SignOnError, from: IpAddr) {
         match error {
@@ -89,7 +101,7 @@ impl Control {
             | SignOnError::Unverified
             | SignOnError::NotInvited
             | SignOnError::OtherSubject
-            | SignOnError::PasswordFirst => self.refusals.note(None, from, self.now()),
+            | SignOnError::PasswordFirst => self.refusals.note(None, from, self.changes.now()),
             // Nobody got as far as to be refused.
             SignOnError::NotSetUp
             | SignOnError::State
@@ -104,7 +116,8 @@ impl Control {
             if self.refusals.events.take(&(), self.limits.elapsed()).is_err() {
                 self.refusals.put(account, refused);
             } else if let Err(error) = self.write_refused(account.as_ref(), refused).await {
-                self.background_failure(&error, "refused sign-ins could not be written down");
+                self.changes
+                    .background_failure(&error, "refused sign-ins could not be written down");
                 self.refusals.put(account, refused);
             }
         }
@@ -122,7 +135,7 @@ impl Control {
             ..Actor::system("sign-in")
         };
         let said = json!({"attempts": refused.attempts, "first_at": refused.first_at.0});
-        let row = self.audit_row(&actor, event.made(said));
+        let row = self.changes.audit_row(&actor, event.made(said));
         let mut tx = self.store.note().await?;
         tx.append_audit(&row).await?;
         tx.commit().await

@@ -12,8 +12,15 @@
 //!   each network in turn. A flood of attempts makes those wait who send it.
 
 use super::hashing;
+use crate::control::accounts::hashing::Hashing;
+use crate::control::accounts::refused_sign_ins::Refusals;
 use crate::control::accounts::secret::Secret;
+use crate::control::changes::Changes;
+use crate::control::ids::Ids;
+use crate::control::rate_limits::Limits;
+use crate::store::Store;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -21,7 +28,6 @@ use super::passwords::Asker;
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
-use crate::control::plane::Control;
 use crate::domain::ids::AccountId;
 use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
@@ -73,7 +79,19 @@ pub struct SignedIn {
     pub browser: Option<Secret>,
 }
 
-impl Control {
+/// Sign-in with a password, and sessions.
+pub struct Sessions {
+    pub(crate) hashing: Arc<Hashing>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) session_idle_s: u64,
+    pub(crate) session_lifetime_s: u64,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl Sessions {
     /// Signs a person in with their password.
     ///
     /// # Errors
@@ -121,7 +139,7 @@ impl Control {
         let (Some(credentials), Some(kept), true) = (&credentials, kept, checked.fits) else {
             tracing::info!(address = %browser.address, "a sign-in was refused");
             let account = credentials.map(|held| held.account);
-            self.refusals.note(account, browser.address, self.now());
+            self.refusals.note(account, browser.address, self.changes.now());
             return Err(ControlError::SignInRefused);
         };
         attempt.succeeded();
@@ -151,7 +169,10 @@ impl Control {
             return Ok(None);
         };
         let hash = secret.hash();
-        let known = self.store.is_known_browser(&hash, email, self.now()).await?;
+        let known = self
+            .store
+            .is_known_browser(&hash, email, self.changes.now())
+            .await?;
         Ok(known.then_some(hash))
     }
 
@@ -165,7 +186,7 @@ impl Control {
         browser: &Browser,
         proved_by: Option<&str>,
     ) -> Result<SignedIn, ControlError> {
-        let now = self.now();
+        let now = self.changes.now();
         let secret = Secret::new()?;
         let session = SessionRecord {
             id: self.ids.text("ses", now),
@@ -180,7 +201,7 @@ impl Control {
         };
         let known = self.known(browser, &session.email).await?;
         let event = account_event(Deed::SignedIn, &session).made(json!({"method": method.as_str()}));
-        let event = self.audit_row(&person(Some(browser.address)), event);
+        let event = self.changes.audit_row(&person(Some(browser.address)), event);
         if !self
             .store
             .insert_session(&secret.hash(), &session, proved_by, &event)
@@ -210,7 +231,7 @@ impl Control {
     /// # Errors
     /// [`ControlError::Unauthenticated`] for one that has ended or never was.
     pub async fn authenticate_session(&self, secret: &Secret) -> Result<SessionRecord, ControlError> {
-        let (now, hash) = (self.now(), secret.hash());
+        let (now, hash) = (self.changes.now(), secret.hash());
         let found = self.store.session(&hash, now, self.seen_after(now)).await?;
         let session = found.ok_or(ControlError::Unauthenticated)?;
         if now.since(session.last_seen_at) >= SEEN_EVERY_S {
@@ -238,7 +259,7 @@ impl Control {
     /// # Errors
     /// [`ControlError::Store`].
     pub async fn sessions(&self, session: &SessionRecord) -> Result<Vec<SessionRecord>, ControlError> {
-        let now = self.now();
+        let now = self.changes.now();
         let seen_after = self.seen_after(now);
         Ok(self.store.sessions_of(&session.account, now, seen_after).await?)
     }
@@ -260,7 +281,7 @@ impl Control {
             "another one"
         };
         let event = account_event(Deed::SignedOut, session).removed(json!({"session": which}));
-        let event = self.audit_row(&person(from), event);
+        let event = self.changes.audit_row(&person(from), event);
         let has_ended = self.sessions(session).await?.iter().any(|held| held.id == id)
             && self
                 .store
@@ -283,7 +304,7 @@ impl Control {
         from: Option<IpAddr>,
     ) -> Result<(), ControlError> {
         let event = account_event(Deed::SignedOut, session).removed(json!({"session": "all"}));
-        let event = self.audit_row(&person(from), event);
+        let event = self.changes.audit_row(&person(from), event);
         self.store.delete_sessions(&session.account, None, &event).await?;
         Ok(())
     }
@@ -291,7 +312,7 @@ impl Control {
     /// Removes sessions and what belongs to them once they have ended.
     pub(crate) async fn purge_sessions(&self) {
         loop {
-            let now = self.now();
+            let now = self.changes.now();
             match self.store.purge_sessions(now, self.seen_after(now)).await {
                 Ok(true) => {}
                 Ok(false) => return,

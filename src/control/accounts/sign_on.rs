@@ -2,7 +2,12 @@
 //!
 //! What they may do, only a membership says: a sign-on opens an account that is there, and makes none.
 
+use crate::control::accounts::sessions::Sessions;
+use crate::control::changes::Changes;
+use crate::control::rate_limits::Limits;
+use crate::store::Store;
 use serde_json::json;
+use std::sync::Arc;
 
 use super::oidc::{Provider, SignOnError};
 use super::pending_sign_on::Pending;
@@ -36,7 +41,16 @@ pub struct SignedOn {
     pub next: String,
 }
 
-impl Control {
+/// Sign-on at a provider.
+pub struct SignOn {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) provider: Option<Provider>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl SignOn {
     /// Whether people can sign on at a provider.
     #[must_use]
     pub fn has_sign_on(&self) -> bool {
@@ -54,7 +68,7 @@ impl Control {
     ) -> Result<(Pending, String), SignOnError> {
         let provider = self.provider.as_ref().ok_or(SignOnError::NotSetUp)?;
         self.limits.sign_on(browser.address).map_err(ControlError::from)?;
-        let now = self.now();
+        let now = self.changes.now();
         let metadata = provider.metadata(now).await?;
         let pending = Pending::new(next)?;
         self.store
@@ -79,7 +93,7 @@ impl Control {
         let provider = self.provider.as_ref().ok_or(SignOnError::NotSetUp)?;
         let pending = cookie.and_then(Pending::from_cookie).ok_or(SignOnError::State)?;
         let state = returned.state.and_then(Secret::parse).ok_or(SignOnError::State)?;
-        let now = self.now();
+        let now = self.changes.now();
         // Its own browser's, and not used before.
         if state.hash() != pending.state.hash() || !self.store.take_sign_on(&state.hash(), now).await? {
             return Err(SignOnError::State);
@@ -102,6 +116,7 @@ impl Control {
         let (account, email) = self.account_of(provider, &identity, browser, signed_in).await?;
         self.limits.session_opened(&account).map_err(ControlError::from)?;
         let signed_in = self
+            .sessions
             .open_session(&account, email, Method::Oidc, browser, None)
             .await
             .map_err(|error| match error {
@@ -135,7 +150,7 @@ impl Control {
         if !domains.is_empty() && !domains.iter().any(|allowed| allowed == domain) {
             return Err(SignOnError::NotInvited);
         }
-        let (issuer, now) = (&provider.settings.issuer, self.now());
+        let (issuer, now) = (&provider.settings.issuer, self.changes.now());
         let mut tx = self.store.read().await?;
         let known = tx.account_of_identity(issuer, &identity.subject).await?;
         if let Some(account) = known {
@@ -181,9 +196,9 @@ impl Control {
         };
         if let Some(last) = events.pop() {
             for event in events {
-                self.append_audit(&mut tx, &actor, event).await?;
+                self.changes.append_audit(&mut tx, &actor, event).await?;
             }
-            self.commit(tx, &actor, &[], last).await?;
+            self.changes.commit(tx, &[], last).await?;
         }
         Ok((account.id, account.email))
     }

@@ -1,9 +1,14 @@
 //! OAuth apps and their public keys.
 
+use crate::control::changes::{ChangeTx, Changes};
+use crate::control::ids::Ids;
 use crate::control::input::name;
+use crate::domain::issue::IssuerIdentity;
+use crate::store::Store;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,7 +17,6 @@ use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
-use crate::control::plane::Control;
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
 use crate::domain::key::{Algorithm, PublicKey};
 use crate::domain::name::composed;
@@ -86,7 +90,15 @@ pub struct AppDetails {
     pub sources: Vec<SourceId>,
 }
 
-impl Control {
+/// OAuth apps and their public keys.
+pub struct Apps {
+    pub(crate) identity: Arc<IssuerIdentity>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl Apps {
     /// Makes an app with its first key.
     ///
     /// # Errors
@@ -98,7 +110,7 @@ impl Control {
         new: NewApp,
     ) -> Result<AppDetails, ControlError> {
         actor.must(workspace, Action::CreateApp)?;
-        let now = self.now();
+        let now = self.changes.now();
         let app = App {
             id: self.ids.make("app", AppId::parse, now)?,
             workspace: workspace.clone(),
@@ -110,7 +122,7 @@ impl Control {
             created_at: now,
         };
         let key = self.app_key(&app.id, &new.public_key, "public_key.")?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
@@ -123,7 +135,7 @@ impl Control {
         };
         let event = app_event(Deed::AppCreated, &made.app).made(app_value(&made));
         let change = Change::PutApp(self.app_record(&made.app, &made.keys));
-        self.commit(tx, actor, &[change], event).await?;
+        self.changes.commit(tx, &[change], event).await?;
         Ok(made)
     }
 
@@ -181,7 +193,7 @@ impl Control {
         change: AppChange,
     ) -> Result<AppDetails, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
         actor.expects(found.app.revision)?;
         let before = app_value(&found);
@@ -216,7 +228,7 @@ impl Control {
         confirm_name: &str,
     ) -> Result<(), ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let found = details(&mut tx, actor, workspace, id).await?;
         actor.expects(found.app.revision)?;
         let connected = tx.count_sources_of(id).await?;
@@ -234,7 +246,7 @@ impl Control {
         let change = Change::RemoveApp {
             id: id.as_str().to_owned(),
         };
-        self.commit(tx, actor, &[change], event).await
+        self.changes.commit(tx, &[change], event).await
     }
 
     /// Adds a public key to an app, which has at most two.
@@ -251,7 +263,7 @@ impl Control {
     ) -> Result<AppKey, ControlError> {
         actor.must(workspace, Action::EditApp)?;
         let key = self.app_key(id, new, "")?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
         actor.expects(found.app.revision)?;
         if found.keys.len() >= APP_KEYS_MAX {
@@ -283,7 +295,7 @@ impl Control {
         last_too: bool,
     ) -> Result<(), ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
         actor.expects(found.app.revision)?;
         let at = found.keys.iter().position(|held| held.id == *key);
@@ -298,7 +310,7 @@ impl Control {
 
     pub(crate) async fn put_app(
         &self,
-        mut tx: WriteTx,
+        mut tx: ChangeTx,
         actor: &Actor,
         found: &mut AppDetails,
         event: Event,
@@ -306,7 +318,7 @@ impl Control {
         found.app.revision += 1;
         tx.update_app(&found.app).await?;
         let change = Change::PutApp(self.app_record(&found.app, &found.keys));
-        self.commit(tx, actor, &[change], event).await
+        self.changes.commit(tx, &[change], event).await
     }
 
     fn app_key(&self, app: &AppId, new: &NewAppKey, field: &str) -> Result<AppKey, ControlError> {
@@ -323,7 +335,7 @@ impl Control {
                 })?
             }
         };
-        let now = self.now();
+        let now = self.changes.now();
         Ok(AppKey {
             id: self.ids.make("key", KeyId::parse, now)?,
             app: app.clone(),
@@ -352,7 +364,7 @@ impl Control {
         AppRecord {
             id: app.id,
             workspace: app.workspace,
-            issuer: self.issuer().to_owned(),
+            issuer: self.identity.issuer.as_str().to_owned(),
             scopes: app.scopes,
             keys: Some(app.keys.into_iter().map(|key| key.id).collect()),
             not_issued_before: app.not_issued_before,

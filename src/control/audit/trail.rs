@@ -1,14 +1,16 @@
 //! Reading the audit trail: by page, whole, and to see whether anybody has been at it.
 
 use crate::control::actor::Actor;
+use crate::control::changes::Changes;
 use crate::control::error::ControlError;
-use crate::control::plane::Control;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::role::Action;
 use crate::model::audit::{AuditFilter, AuditRow};
 use crate::model::page::Page;
 use crate::store::audit::ChainEnd;
 use crate::store::{Store, StoreError};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Events dropped at once, so that no writer waits for long.
 const DROPPED_AT_ONCE: u32 = 1_000;
@@ -44,7 +46,14 @@ impl TrailReport {
     }
 }
 
-impl Control {
+/// The audit trail, as it is read.
+pub struct AuditTrail {
+    pub(crate) audit_retention: Duration,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl AuditTrail {
     /// One page of a workspace's events, the newest first.
     ///
     /// # Errors
@@ -63,7 +72,7 @@ impl Control {
 
     /// Drops events that are older than the retention, a bounded number at a time.
     pub(crate) async fn drop_old_events(&self) -> Result<(), StoreError> {
-        let until = self.now().minus(self.audit_retention.as_secs());
+        let until = self.changes.now().minus(self.audit_retention.as_secs());
         while self.store.drop_audit(until, DROPPED_AT_ONCE).await? {}
         Ok(())
     }

@@ -3,6 +3,9 @@
 //! A change counts as made when it is in force: [`Control::commit`] waits until the gateway says that it has
 //! installed the version, and says so honestly where it does not.
 
+use crate::control::apps::app::Apps;
+use crate::control::signing_keys::key_ring::IssuerKeys;
+use crate::store::Store;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,17 +17,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::control::actor::Actor;
 use crate::control::audit_event::Event;
 use crate::control::error::ControlError;
-use crate::control::plane::Control;
-use crate::control::sources::traffic;
+use crate::control::sources::traffic::TrafficCounts;
+use crate::domain::issue::IssuerIdentity;
 use crate::domain::time::UnixSeconds;
 use crate::feed::{FeedClosed, Publisher};
 use crate::snapshot::{
     Change, Changes, FORMAT, RevocationRecord, Snapshot, SourceRecord, Update, WorkspaceRecord,
 };
 use crate::store::WriteTx;
-
-/// How long a change may take to be in force at the bundled gateway before its caller is told so.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often gateways are told that nothing has changed.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -39,74 +39,29 @@ const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
 /// Versions read from the feed at once.
 const FEED_ROWS: u32 = 256;
 
-impl Control {
-    /// Makes a change durable, together with the event that tells of it, and waits until the bundled gateway,
-    /// if there is one, has it in force.
-    pub(crate) async fn commit(
-        &self,
-        mut tx: WriteTx,
-        actor: &Actor,
-        changes: &[Change],
-        event: Event,
-    ) -> Result<(), ControlError> {
-        self.note_retry(&mut tx, actor, event.made_id()).await?;
-        self.append_audit(&mut tx, actor, event).await?;
-        let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
-        let version = tx.commit(&body, self.now()).await?;
-        self.announce(version);
-        self.in_force(version).await
-    }
+/// Feeds gateways: snapshots and changes.
+pub struct Fleet {
+    pub(crate) identity: Arc<IssuerIdentity>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) apps: Arc<Apps>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) issuer_keys: Arc<IssuerKeys>,
+}
 
-    /// Waits until the newest version is in force, whoever made it.
-    pub(crate) async fn newest_in_force(&self) -> Result<(), ControlError> {
-        let version = *self.versions.borrow();
-        self.in_force(version).await
-    }
-
-    async fn in_force(&self, version: u64) -> Result<(), ControlError> {
-        let publisher = self
-            .publisher
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        match publisher {
-            Some(publisher) if !publisher.is_installed(version, IN_FORCE_WITHIN).await => {
-                tracing::warn!(
-                    policy.version = version,
-                    "the gateway did not install a change in time"
-                );
-                Err(ControlError::NotYetInForce { version })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Wakes whoever feeds gateways, where `version` is news.
-    pub(crate) fn announce(&self, version: u64) {
-        self.versions.send_if_modified(|newest| {
-            let news = version > *newest;
-            *newest = version.max(*newest);
-            news
-        });
-    }
-
+impl Fleet {
     /// Hears of the changes that other control planes make on the same store, and never ends.
     pub(crate) async fn hear(&self) {
         let mut notices = self.store.notices();
         loop {
             match notices.next().await {
-                Some(version) => self.announce(version),
+                Some(version) => self.changes.announce(version),
                 // Some may have been missed.
-                None => match self.newest_version().await {
-                    Ok(version) => self.announce(version),
+                None => match self.changes.newest_version().await {
+                    Ok(version) => self.changes.announce(version),
                     Err(error) => tracing::warn!(%error, "the policy version could not be read"),
                 },
             }
         }
-    }
-
-    pub(crate) async fn newest_version(&self) -> Result<u64, ControlError> {
-        Ok(self.store.read().await?.policy_version().await?)
     }
 
     /// Everything gateways must know, as of one version.
@@ -115,10 +70,10 @@ impl Control {
     /// [`ControlError::Store`].
     pub async fn snapshot(&self) -> Result<Snapshot, ControlError> {
         // The moment is taken first: the snapshot is at least as young as it says.
-        let issued_at = self.now();
+        let issued_at = self.changes.now();
         let mut tx = self.store.read().await?;
         let version = tx.policy_version().await?;
-        let issuer = self.issuer_in(&mut tx, issued_at).await?;
+        let issuer = self.issuer_keys.issuer_in(&mut tx, issued_at).await?;
         let apps = tx.policy_apps().await?;
         let sources = tx.policy_sources().await?;
         let revocations = tx.policy_revocations(issued_at).await?;
@@ -127,7 +82,7 @@ impl Control {
             version,
             issued_at: issued_at.0,
             issuer: Some(issuer),
-            apps: apps.into_iter().map(|app| self.policy_app(app)).collect(),
+            apps: apps.into_iter().map(|app| self.apps.policy_app(app)).collect(),
             workspaces: tx
                 .ended_workspaces()
                 .await?
@@ -160,12 +115,17 @@ impl Control {
 }
 
 /// Feeds one gateway until `shutdown` or until the gateway has ended. Changes made meanwhile wait for it.
-pub async fn run(control: Arc<Control>, publisher: Publisher, shutdown: impl Future<Output = ()> + Send) {
-    attach(&control, Some(publisher.clone()));
+pub async fn run(
+    fleet: Arc<Fleet>,
+    traffic: Arc<TrafficCounts>,
+    publisher: Publisher,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    attach(&fleet, Some(publisher.clone()));
     // Not dropped when the feed ends: a report that is being written down would be lost.
-    let mut reports = pin!(traffic::take_reports(Arc::clone(&control), publisher.clone()).fuse());
+    let mut reports = pin!(traffic.take_reports(publisher.clone()).fuse());
     tokio::select! {
-        FeedClosed = feed(&control, &publisher) => tracing::info!("the gateway has ended; it is told nothing more"),
+        FeedClosed = feed(&fleet, &publisher) => tracing::info!("the gateway has ended; it is told nothing more"),
         () = &mut reports => {}
         () = shutdown => {}
     }
@@ -173,16 +133,20 @@ pub async fn run(control: Arc<Control>, publisher: Publisher, shutdown: impl Fut
     if !reports.is_terminated() {
         let _ = tokio::time::timeout(LAST_REPORT_WITHIN, reports).await;
     }
-    attach(&control, None);
+    attach(&fleet, None);
 }
 
-fn attach(control: &Control, publisher: Option<Publisher>) {
-    *control.publisher.write().unwrap_or_else(PoisonError::into_inner) = publisher;
+fn attach(fleet: &Fleet, publisher: Option<Publisher>) {
+    *fleet
+        .changes
+        .publisher
+        .write()
+        .unwrap_or_else(PoisonError::into_inner) = publisher;
 }
 
 /// Feeds one gateway for as long as it listens.
-async fn feed(control: &Control, publisher: &Publisher) -> FeedClosed {
-    let mut newest = control.versions.subscribe();
+async fn feed(fleet: &Fleet, publisher: &Publisher) -> FeedClosed {
+    let mut newest = fleet.changes.versions.subscribe();
     let mut heartbeat = ticks(HEARTBEAT);
     let mut poll = ticks(POLL);
     // A gateway that cannot take a snapshot asks for another one at once, and again. The first tick is now.
@@ -195,7 +159,7 @@ async fn feed(control: &Control, publisher: &Publisher) -> FeedClosed {
         let step = match sent {
             None => {
                 snapshots.tick().await;
-                send_snapshot(control, publisher).await
+                send_snapshot(fleet, publisher).await
             }
             Some(version) => {
                 tokio::select! {
@@ -205,7 +169,7 @@ async fn feed(control: &Control, publisher: &Publisher) -> FeedClosed {
                     _ = heartbeat.tick() => confirm = true,
                     _ = poll.tick() => {}
                 }
-                send_changes(control, publisher, version, confirm).await
+                send_changes(fleet, publisher, version, confirm).await
             }
         };
         match step {
@@ -240,8 +204,8 @@ impl From<FeedClosed> for Stopped {
 }
 
 /// Sends everything. Answers the version sent.
-async fn send_snapshot(control: &Control, publisher: &Publisher) -> Result<Option<u64>, Stopped> {
-    let snapshot = control.snapshot().await.map_err(Stopped::Store)?;
+async fn send_snapshot(fleet: &Fleet, publisher: &Publisher) -> Result<Option<u64>, Stopped> {
+    let snapshot = fleet.snapshot().await.map_err(Stopped::Store)?;
     let version = snapshot.version;
     tracing::info!(policy.version = version, "sending the gateway a snapshot");
     publisher.publish(Update::Snapshot(Box::new(snapshot))).await?;
@@ -251,15 +215,15 @@ async fn send_snapshot(control: &Control, publisher: &Publisher) -> Result<Optio
 /// Sends what came after `version`, then, if asked to, that this is all. Answers the version sent last, or
 /// none when the feed no longer reaches back so far and a snapshot is needed.
 async fn send_changes(
-    control: &Control,
+    fleet: &Fleet,
     publisher: &Publisher,
     mut version: u64,
     confirm: bool,
 ) -> Result<Option<u64>, Stopped> {
     loop {
         // Taken before the store is read: what is confirmed was true then.
-        let at = control.now();
-        let entries = control.store.feed_after(version, FEED_ROWS).await;
+        let at = fleet.changes.now();
+        let entries = fleet.store.feed_after(version, FEED_ROWS).await;
         let entries = entries.map_err(|error| Stopped::Store(error.into()))?;
         if entries.is_empty() {
             if confirm {
@@ -276,8 +240,8 @@ async fn send_changes(
                 if let Change::PutIssuer(issuer) = change {
                     // Keys are added and ended beside this process, too; what it is called is its own to say, as
                     // it does in a snapshot.
-                    control.issuer().clone_into(&mut issuer.issuer);
-                    issuer.audience.clone_from(&control.identity.audience);
+                    fleet.identity.issuer.clone_into(&mut issuer.issuer);
+                    issuer.audience.clone_from(&fleet.identity.audience);
                 }
             }
             let UnixSeconds(issued_at) = entry.at;

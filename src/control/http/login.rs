@@ -29,6 +29,7 @@ pub(crate) async fn begin(
     let query = Form::parse(uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
     let browser = browser(&control, from, &headers);
     let (pending, url) = control
+        .sign_on
         .begin_sign_on(&browser, query.get("next").unwrap_or("/"))
         .await?;
     let mut response = see_other(&url);
@@ -60,11 +61,14 @@ pub(crate) async fn callback(
     let held = control.cookies.get(Cookie::Session, &headers);
     let signed_in = match held.and_then(Secret::parse) {
         // Who cannot be told is not signed in.
-        Some(secret) => control.authenticate_session(&secret).await.ok(),
+        Some(secret) => control.sessions.authenticate_session(&secret).await.ok(),
         None => None,
     };
     let signed_in = signed_in.as_ref().map(|session| &session.account);
-    let ended = control.end_sign_on(cookie, returned, &browser, signed_in).await;
+    let ended = control
+        .sign_on
+        .end_sign_on(cookie, returned, &browser, signed_in)
+        .await;
     let mut response = match ended {
         Ok(signed_on) => {
             let mut response = see_other(&signed_on.next);
@@ -72,7 +76,7 @@ pub(crate) async fn callback(
             response
         }
         Err(error) => {
-            control.sign_on_refused(&error, browser.address);
+            control.refused_sign_ins.sign_on_refused(&error, browser.address);
             error.into_response()
         }
     };

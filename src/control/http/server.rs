@@ -135,7 +135,7 @@ pub async fn serve_within(
     tokio::select! {
         () = accept => {}
         () = control.maintain() => {}
-        () = control.hear() => {}
+        () = control.fleet.hear() => {}
         () = shutdown => {}
     }
     drop(listener);
@@ -148,7 +148,7 @@ pub async fn serve_within(
     {
         tracing::warn!("requests under way did not finish in time");
     }
-    control.flush_uses().await;
+    control.usage.flush_uses().await;
 }
 
 /// Serves a connection until it ends, nothing comes of it any more, or the service ends: then what is under way may
@@ -239,7 +239,7 @@ async fn last_answer(State(ending): State<Arc<AtomicBool>>, request: Request, ne
 async fn count_failures(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     if let Some(StoreFailure(kind)) = response.extensions().get() {
-        control.count_store_failure(kind);
+        control.changes.count_store_failure(kind);
     }
     response
 }

@@ -52,7 +52,7 @@ pub async fn in_session(parts: &Parts, control: &Control) -> Result<InSession, C
     let secret = cookie
         .and_then(Secret::parse)
         .ok_or(ControlError::Unauthenticated)?;
-    let session = control.authenticate_session(&secret).await?;
+    let session = control.sessions.authenticate_session(&secret).await?;
     if !is_safe(&parts.method) {
         let same_origin = is_same_origin(&parts.headers, control.issuer()) == Some(true);
         let token = parts

@@ -6,7 +6,10 @@
 //! them, and it had all the time that the key was only published to read it. What makes, ends and drops keys is
 //! in `rotation`.
 
+use crate::control::changes::Changes;
 use crate::control::error::UnreadableKey;
+use crate::domain::issue::IssuerIdentity;
+use arc_swap::ArcSwap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -308,7 +311,14 @@ fn issuer_of<'k>(
     })
 }
 
-impl Control {
+/// The keys that this server signs with, as gateways and clients see them.
+pub struct IssuerKeys {
+    pub(crate) identity: Arc<IssuerIdentity>,
+    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl IssuerKeys {
     /// What gateways are told of us as an issuer, as of one view of the store. What this process remembers is
     /// not asked: another one may have made a key.
     pub(crate) async fn issuer_in(
@@ -319,7 +329,7 @@ impl Control {
         let keys = tx.published_keys(now).await?;
         issuer_of(
             keys.iter().map(String::as_str),
-            self.issuer(),
+            self.identity.issuer.as_str(),
             &self.identity.audience,
         )
     }
@@ -328,7 +338,7 @@ impl Control {
     #[must_use]
     pub fn signing_key_pkcs8_pem(&self) -> Zeroizing<String> {
         let ring = self.keys.load();
-        let body = Zeroizing::new(STANDARD.encode(ring.active(self.now()).pkcs8()));
+        let body = Zeroizing::new(STANDARD.encode(ring.active(self.changes.now()).pkcs8()));
         let mut pem = Zeroizing::new(String::with_capacity(body.len() + body.len() / 64 + 64));
         pem.push_str("-----BEGIN PRIVATE KEY-----\n");
         for (at, letter) in body.chars().enumerate() {

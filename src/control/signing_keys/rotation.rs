@@ -1,6 +1,11 @@
 //! Rotation of our signing keys: the next one made and published ahead of its time, the old ones dropped with
 //! their last token, and, in an emergency, a key ended with all its tokens at once.
 
+use crate::control::changes::{ChangeTx, Changes};
+use crate::control::tokens::usage::Usage;
+use crate::domain::issue::IssuerIdentity;
+use crate::store::Store;
+use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,7 +17,6 @@ use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
-use crate::control::plane::Control;
 use crate::domain::ids::KeyId;
 use crate::domain::role::Action;
 use crate::domain::time::{TokenLifetime, UnixSeconds};
@@ -178,7 +182,18 @@ async fn generate(settings: &Signing) -> Result<SigningKey, ControlError> {
     made.map_err(|_| ControlError::Crypto("making a signing key"))?
 }
 
-impl Control {
+/// Rotation and revocation of signing keys.
+pub struct SigningKeys {
+    pub(crate) identity: Arc<IssuerIdentity>,
+    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    pub(crate) keys_turn: tokio::sync::Mutex<()>,
+    pub(crate) signing: Arc<Signing>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) usage: Arc<Usage>,
+}
+
+impl SigningKeys {
     /// Takes over what other processes did to the signing keys, makes the next one when it is time and drops
     /// those whose last token has expired.
     ///
@@ -186,7 +201,7 @@ impl Control {
     /// [`ControlError::Store`], or [`ControlError::Keys`] where a key in the store cannot be read; the keys in
     /// use stay.
     pub async fn keep_signing_keys(&self) -> Result<(), ControlError> {
-        let now = self.now();
+        let now = self.changes.now();
         let records = self.reload_keys().await?;
         if records.iter().any(|record| has_ended(record, now)) {
             self.drop_ended_keys().await?;
@@ -245,8 +260,8 @@ impl Control {
             None => actor.must_be_system()?,
         }
         // What was issued in the last moments is in memory still.
-        self.flush_uses().await;
-        let now = self.now();
+        self.usage.flush_uses().await;
+        let now = self.changes.now();
         let mut tx = self.store.read().await?;
         let live = if rules_keys(&mut tx, actor).await? {
             Some(tx.live_tokens_by_signing_key(now).await?)
@@ -274,9 +289,9 @@ impl Control {
         must_rule_keys(&mut self.store.read().await?, actor).await?;
         // Made before the turn to write is taken; thrown away where it is not needed.
         let fresh = generate(&self.signing).await?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         must_rule_keys(&mut tx, actor).await?;
-        let now = self.now();
+        let now = self.changes.now();
         let records = tx.signing_keys().await?;
         let mut schedule = Schedule { records, now };
         let ended = schedule.end(which);
@@ -325,9 +340,9 @@ impl Control {
         when: impl Fn(&Schedule, &Signing) -> Option<UnixSeconds>,
     ) -> Result<(), ControlError> {
         let key = generate(&self.signing).await?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         must_rule_keys(&mut tx, actor).await?;
-        let now = self.now();
+        let now = self.changes.now();
         let records = tx.signing_keys().await?;
         let mut schedule = Schedule { records, now };
         let Some(signs_from) = when(&schedule, &self.signing) else {
@@ -350,7 +365,7 @@ impl Control {
 
     async fn drop_ended_keys(&self) -> Result<(), ControlError> {
         let mut tx = self.store.write().await?;
-        let now = self.now();
+        let now = self.changes.now();
         let (ended, records): (Vec<_>, Vec<_>) = tx
             .signing_keys()
             .await?
@@ -371,13 +386,17 @@ impl Control {
     /// have it.
     async fn put_keys(
         &self,
-        tx: WriteTx,
+        tx: ChangeTx,
         actor: &Actor,
         schedule: &Schedule,
         event: Event,
     ) -> Result<(), ControlError> {
-        let issuer = issuer_record(&schedule.records, self.issuer(), &self.identity.audience)?;
-        let in_force = self.commit(tx, actor, &[Change::PutIssuer(issuer)], event).await;
+        let issuer = issuer_record(
+            &schedule.records,
+            self.identity.issuer.as_str(),
+            &self.identity.audience,
+        )?;
+        let in_force = self.changes.commit(tx, &[Change::PutIssuer(issuer)], event).await;
         self.reload_keys().await?;
         in_force
     }

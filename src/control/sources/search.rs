@@ -1,8 +1,9 @@
 //! Searching lists, and the figures that a page shows beside what it lists.
 
 use crate::control::actor::Actor;
+use crate::control::changes::Changes;
 use crate::control::error::ControlError;
-use crate::control::plane::Control;
+use crate::control::tokens::usage::Usage;
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::policy::Enforcement;
 use crate::domain::role::{Action, View};
@@ -12,6 +13,8 @@ use crate::model::page::Page;
 use crate::model::search::{AppSummary, Found, SourceFilter, SourceSummary};
 use crate::model::source::Source;
 use crate::snapshot::OWN_LEEWAY_S;
+use crate::store::Store;
+use std::sync::Arc;
 
 /// Owners whom somebody without rights is told to ask.
 const OWNERS_SHOWN: u32 = 5;
@@ -33,7 +36,14 @@ pub struct SourceCounts {
     pub on: u64,
 }
 
-impl Control {
+/// Searches over apps and sources, and the figures beside them.
+pub struct Search {
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) usage: Arc<Usage>,
+}
+
+impl Search {
     /// One page of the workspace's apps with `text` in their names. It may stop before it is full: see
     /// [`Found::looked_to`].
     ///
@@ -204,12 +214,14 @@ impl Control {
     ) -> Result<u64, ControlError> {
         actor.must(workspace, Action::ViewApp)?;
         // What was issued in the last moments is in memory still.
-        self.flush_uses().await;
+        self.usage.flush_uses().await;
         let mut tx = self.store.read().await?;
         let app = tx
             .app(workspace, app)
             .await?
             .ok_or(ControlError::NotFound("OAuth app"))?;
-        Ok(tx.live_tokens(&app, key, self.now(), OWN_LEEWAY_S).await?)
+        Ok(tx
+            .live_tokens(&app, key, self.changes.now(), OWN_LEEWAY_S)
+            .await?)
     }
 }

@@ -1,11 +1,15 @@
 //! Sources, the app that each is connected to, and the enforcement switch.
 
+use crate::control::changes::{ChangeTx, Changes};
+use crate::control::ids::Ids;
+use crate::store::Store;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
+use std::sync::Arc;
 
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
@@ -13,7 +17,6 @@ use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::ids;
 use crate::control::input::name;
-use crate::control::plane::Control;
 use crate::domain::ids::{AppId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::policy::Enforcement;
 use crate::domain::role::{Action, View};
@@ -43,7 +46,14 @@ pub struct NewSource {
     pub write_key: Option<String>,
 }
 
-impl Control {
+/// Sources, their connections and their enforcement.
+pub struct Sources {
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl Sources {
     /// Makes a source: connected to no app, enforcement off.
     ///
     /// # Errors
@@ -55,7 +65,7 @@ impl Control {
         new: NewSource,
     ) -> Result<Source, ControlError> {
         actor.must(workspace, Action::CreateSource)?;
-        let now = self.now();
+        let now = self.changes.now();
         let id = self.ids.make("src", SourceId::parse, now)?;
         let kind = SourceKind::parse(&new.kind).ok_or_else(|| {
             let names = SourceKind::ALL.map(SourceKind::as_str).join(", ");
@@ -78,7 +88,7 @@ impl Control {
             created_at: now,
         };
         let digest = digest_text(&source.write_key.digest());
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         tx.workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
@@ -87,7 +97,8 @@ impl Control {
         }
         tx.insert_source(&source, &digest).await?;
         let event = source_event(Deed::SourceCreated, &source).made(source_value(&source));
-        self.commit(tx, actor, &[Change::PutSource(record(&source))], event)
+        self.changes
+            .commit(tx, &[Change::PutSource(record(&source))], event)
             .await?;
         Ok(source)
     }
@@ -172,7 +183,8 @@ impl Control {
         tx.forget_resource(id).await?;
         let event = source_event(Deed::SourceDeleted, &source).removed(source_value(&source));
         let write_key_digest = digest_text(&source.write_key.digest());
-        self.commit(tx, actor, &[Change::RemoveSource { write_key_digest }], event)
+        self.changes
+            .commit(tx, &[Change::RemoveSource { write_key_digest }], event)
             .await
     }
 
@@ -265,7 +277,7 @@ impl Control {
     ) -> Result<(WriteTx, Source), ControlError> {
         // Whoever may not is refused before they can hold anybody up.
         source_for(&mut self.store.read().await?, actor, workspace, id, action).await?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let source = source_for(&mut tx, actor, workspace, id, action).await?;
         actor.expects(source.revision)?;
         Ok((tx, source))
@@ -273,7 +285,7 @@ impl Control {
 
     async fn put_source(
         &self,
-        mut tx: WriteTx,
+        mut tx: ChangeTx,
         actor: &Actor,
         deed: Deed,
         before: Value,
@@ -283,13 +295,14 @@ impl Control {
         if after == before {
             drop(tx);
             // An earlier call may have been told that its change was not in force yet.
-            self.newest_in_force().await?;
+            self.changes.newest_in_force().await?;
             return Ok(source);
         }
         source.revision += 1;
         tx.update_source(&source).await?;
         let event = source_event(deed, &source).changed(before, after);
-        self.commit(tx, actor, &[Change::PutSource(record(&source))], event)
+        self.changes
+            .commit(tx, &[Change::PutSource(record(&source))], event)
             .await?;
         Ok(source)
     }

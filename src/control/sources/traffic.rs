@@ -1,5 +1,9 @@
 //! What gateways counted, for whoever thinks of enforcing a source, and for the charts.
 
+use crate::control::changes::Changes;
+use crate::control::sources::source::Sources;
+use crate::store::Store;
+use std::sync::RwLock;
 use std::sync::{Arc, PoisonError};
 
 use crate::control::actor::Actor;
@@ -58,7 +62,15 @@ pub struct GatewayState {
     pub heard_at: UnixSeconds,
 }
 
-impl Control {
+/// What gateways counted.
+pub struct TrafficCounts {
+    pub(crate) gateway_state: RwLock<Option<GatewayState>>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) sources: Arc<Sources>,
+}
+
+impl TrafficCounts {
     /// A source's requests of the last hour and day. Counts are of whole spans of five minutes, and a gateway reports
     /// every few seconds.
     ///
@@ -71,8 +83,8 @@ impl Control {
         source: &SourceId,
     ) -> Result<SourceTraffic, ControlError> {
         // Whoever may view the source may see what it receives.
-        self.source(actor, workspace, source).await?;
-        let now = self.now();
+        self.sources.source(actor, workspace, source).await?;
+        let now = self.changes.now();
         let mut tx = self.store.read().await?;
         Ok(SourceTraffic {
             hour: tx.source_traffic(source, now, HOUR_S).await?,
@@ -90,7 +102,7 @@ impl Control {
         workspace: &WorkspaceId,
     ) -> Result<Vec<SpanTraffic>, ControlError> {
         actor.must(workspace, Action::ViewSource)?;
-        let now = self.now();
+        let now = self.changes.now();
         Ok(self.store.read().await?.workspace_traffic(workspace, now).await?)
     }
 
@@ -102,7 +114,7 @@ impl Control {
 
     /// Takes one report.
     async fn take_report(&self, report: Report) {
-        let now = self.now();
+        let now = self.changes.now();
         *self.gateway_state.write().unwrap_or_else(PoisonError::into_inner) = Some(GatewayState {
             policy_version: report.policy_version,
             confirmed_at: UnixSeconds(report.confirmed_at),
@@ -112,14 +124,17 @@ impl Control {
             return;
         }
         if let Err(error) = self.store.add_traffic(&report.counts, now).await {
-            self.background_failure(&error, "what the gateway counted could not be written down");
+            self.changes
+                .background_failure(&error, "what the gateway counted could not be written down");
         }
     }
 }
 
-/// Takes one gateway's reports until it has ended.
-pub(crate) async fn take_reports(control: Arc<Control>, publisher: Publisher) {
-    while let Some(report) = publisher.next_report().await {
-        control.take_report(report).await;
+impl TrafficCounts {
+    /// Writes down the reports of one gateway until it has ended.
+    pub(crate) async fn take_reports(self: Arc<Self>, publisher: Publisher) {
+        while let Some(report) = publisher.next_report().await {
+            self.take_report(report).await;
+        }
     }
 }

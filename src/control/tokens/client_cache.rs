@@ -1,5 +1,8 @@
 //! The apps that ask for tokens, with their keys parsed, as of one policy version.
 
+use crate::control::changes::Changes;
+use crate::control::rate_limits::Limits;
+use crate::store::Store;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
@@ -7,7 +10,6 @@ use tokio::sync::Semaphore;
 
 use super::error::TokenError;
 use crate::control::client_address::ClientAddress;
-use crate::control::plane::Control;
 use crate::domain::ids::{AppId, KeyId};
 use crate::domain::issue::IssuableApp;
 use crate::domain::key::{PublicKey, VerifyingKey};
@@ -19,14 +21,14 @@ use crate::store::StoreError;
 const APPS_KEPT: usize = 10_000;
 
 /// An app that may prove itself.
-pub struct Prover {
+pub struct AuthenticatingClient {
     pub app: IssuableApp,
     keys: Vec<VerifyingKey>,
     /// The policy version that all this was read from.
     version: u64,
 }
 
-impl Prover {
+impl AuthenticatingClient {
     /// The app's key of this name.
     pub fn key(&self, id: &KeyId) -> Option<&VerifyingKey> {
         self.keys.iter().find(|key| key.id() == id)
@@ -34,13 +36,13 @@ impl Prover {
 }
 
 /// Apps read before. What was read is good for its policy version and no other.
-pub struct Provers {
-    kept: Cache<AppId, Arc<Prover>>,
+pub struct ClientCache {
+    kept: Cache<AppId, Arc<AuthenticatingClient>>,
     /// Whose turn it is to have an app read of those whose neighbours have proved too little.
     suspects: Semaphore,
 }
 
-impl Default for Provers {
+impl Default for ClientCache {
     fn default() -> Self {
         Self {
             kept: Cache::new(APPS_KEPT),
@@ -49,18 +51,23 @@ impl Default for Provers {
     }
 }
 
-impl Control {
+/// The apps that request tokens, with their keys parsed.
+pub struct Clients {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) cache: ClientCache,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl Clients {
     /// The app as we last saw it, if nothing at all is known to have changed since.
-    pub(crate) fn remembered(&self, id: &AppId) -> Option<Arc<Prover>> {
-        let newest = *self.versions.borrow();
-        self.provers
-            .kept
-            .get(id)
-            .filter(|prover| prover.version == newest)
+    pub(crate) fn remembered(&self, id: &AppId) -> Option<Arc<AuthenticatingClient>> {
+        let newest = *self.changes.versions.borrow();
+        self.cache.kept.get(id).filter(|prover| prover.version == newest)
     }
 
     /// Whether `prover` is what the store held at this version.
-    pub(crate) fn is_as_of(prover: &Prover, version: u64) -> bool {
+    pub(crate) fn is_as_of(prover: &AuthenticatingClient, version: u64) -> bool {
         prover.version == version
     }
 
@@ -71,22 +78,22 @@ impl Control {
         &self,
         id: &AppId,
         from: ClientAddress,
-    ) -> Result<Option<Arc<Prover>>, TokenError> {
+    ) -> Result<Option<Arc<AuthenticatingClient>>, TokenError> {
         let Err(wait) = self.limits.may_prove_nothing(from) else {
             return self.prover(id).await;
         };
-        let Ok(_turn) = self.provers.suspects.try_acquire() else {
+        let Ok(_turn) = self.cache.suspects.try_acquire() else {
             return Err(TokenError::TooMany(wait));
         };
         self.prover(id).await
     }
 
     /// The app as the store holds it now.
-    pub(crate) async fn prover(&self, id: &AppId) -> Result<Option<Arc<Prover>>, TokenError> {
+    pub(crate) async fn prover(&self, id: &AppId) -> Result<Option<Arc<AuthenticatingClient>>, TokenError> {
         let mut tx = self.store.read().await?;
         let version = tx.policy_version().await?;
         // Nobody announces what was changed beside this process.
-        self.announce(version);
+        self.changes.announce(version);
         let Some((app, keys)) = tx.issuable_app(id).await? else {
             return Ok(None);
         };
@@ -95,7 +102,7 @@ impl Control {
         // those of one key were, that holds for the other key's alike, which hurts nobody.
         let moments = keys.iter().map(|key| key.not_issued_before);
         let not_issued_before = moments.fold(app.not_issued_before, UnixSeconds::max);
-        let before = self.provers.kept.get(id);
+        let before = self.cache.kept.get(id);
         let keys: Result<Vec<_>, _> = keys
             .iter()
             // A key never changes under its id, so one that was parsed before is still good.
@@ -106,7 +113,7 @@ impl Control {
                 },
             )
             .collect();
-        let prover = Arc::new(Prover {
+        let prover = Arc::new(AuthenticatingClient {
             app: IssuableApp {
                 id: app.id,
                 workspace: app.workspace,
@@ -117,7 +124,7 @@ impl Control {
             keys: keys?,
             version,
         });
-        self.provers.kept.insert(id.clone(), Arc::clone(&prover));
+        self.cache.kept.insert(id.clone(), Arc::clone(&prover));
         Ok(Some(prover))
     }
 }

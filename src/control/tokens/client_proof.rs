@@ -1,11 +1,17 @@
 //! How a client proves which app it is: a client assertion (RFC 7523 section 2.2), at every endpoint alike.
 
+use crate::control::changes::Changes;
+use crate::control::rate_limits::Limits;
+use crate::control::signing_keys::key_ring::KeyRing;
+use crate::control::tokens::client_cache::Clients;
+use crate::store::Store;
+use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::client_cache::Prover;
+use super::client_cache::AuthenticatingClient;
 use super::error::TokenError;
 use crate::control::bad_request::BadRequest;
 use crate::control::client_address::ClientAddress;
@@ -24,7 +30,7 @@ pub(crate) struct ClientCredentials {
 
 /// An app that proved itself, and its assertion.
 pub(crate) struct Proved {
-    pub prover: Arc<Prover>,
+    pub prover: Arc<AuthenticatingClient>,
     pub assertion: VerifiedAssertion,
 }
 
@@ -50,7 +56,17 @@ impl ClientCredentials {
     }
 }
 
-impl Control {
+/// Verifies client assertions (RFC 7523).
+pub struct ClientAuthentication {
+    pub(crate) assertion_audiences: [String; 2],
+    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) clients: Arc<Clients>,
+}
+
+impl ClientAuthentication {
     /// Proves who asks: looks up the app and key that the assertion names, verifies it, and uses it up.
     pub(crate) async fn prove(
         &self,
@@ -67,17 +83,17 @@ impl Control {
                 "the client_id is not the sub of the client assertion".to_owned(),
             ));
         }
-        let remembered = self.remembered(assertion.app());
+        let remembered = self.clients.remembered(assertion.app());
         let was_remembered = remembered.is_some();
         let prover = match remembered {
             Some(prover) => Some(prover),
-            None => self.prover_for(assertion.app(), from).await?,
+            None => self.clients.prover_for(assertion.app(), from).await?,
         };
         let verified = self.verify(&assertion, prover.as_deref());
         if was_remembered && matches!(verified, Err(TokenError::Unproven)) {
             // One look into the store for whoever proves nothing, so that the time taken does not tell who
             // asked for tokens of late.
-            self.prover_for(assertion.app(), from).await?;
+            self.clients.prover_for(assertion.app(), from).await?;
         }
         let verified = verified?;
         let prover = prover.ok_or(TokenError::Unproven)?;
@@ -98,7 +114,11 @@ impl Control {
         }
         // Something was changed since, maybe this app, maybe by another process: what it may have is what it
         // may have now.
-        let prover = self.prover(&prover.app.id).await?.ok_or(TokenError::Unproven)?;
+        let prover = self
+            .clients
+            .prover(&prover.app.id)
+            .await?
+            .ok_or(TokenError::Unproven)?;
         prover.key(&verified.key).ok_or(TokenError::Unproven)?;
         Ok(Proved {
             prover,
@@ -110,9 +130,9 @@ impl Control {
     fn verify(
         &self,
         assertion: &UnverifiedAssertion<'_>,
-        prover: Option<&Prover>,
+        prover: Option<&AuthenticatingClient>,
     ) -> Result<VerifiedAssertion, TokenError> {
-        let now = self.now();
+        let now = self.changes.now();
         let Some(key) = prover.and_then(|prover| prover.key(assertion.key_id())) else {
             // A signature is verified all the same, so that the time taken does not tell an unknown app or
             // key from a wrong signature. What comes out of it does not matter.

@@ -3,7 +3,16 @@
 //! The answer is that of the gateways: the same evaluator, on a policy of this one app as the store has it now.
 //! Who may not see a token is told that it is not active, as for one that does not exist.
 
+use crate::control::accounts::api_tokens::ApiTokens;
+use crate::control::apps::app::Apps;
+use crate::control::changes::Changes;
 use crate::control::http::oauth::introspect::Caller;
+use crate::control::rate_limits::Limits;
+use crate::control::signing_keys::key_ring::IssuerKeys;
+use crate::control::workspaces::members::Members;
+use crate::domain::issue::IssuerIdentity;
+use crate::store::Store;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -13,7 +22,6 @@ use crate::control::actor::Actor;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::form::Form;
-use crate::control::plane::Control;
 use crate::domain::access_token::VerifiedToken;
 use crate::domain::decide::decide;
 use crate::domain::decision::Decision;
@@ -47,7 +55,19 @@ pub(crate) struct Active {
     workspace_id: String,
 }
 
-impl Control {
+/// Token introspection (RFC 7662).
+pub struct Introspection {
+    pub(crate) identity: Arc<IssuerIdentity>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) api_tokens: Arc<ApiTokens>,
+    pub(crate) apps: Arc<Apps>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) issuer_keys: Arc<IssuerKeys>,
+    pub(crate) members: Arc<Members>,
+}
+
+impl Introspection {
     pub(crate) async fn introspecting_member(
         &self,
         from: ClientAddress,
@@ -59,7 +79,7 @@ impl Control {
                 "send an API token or a client_assertion, not both".to_owned(),
             ));
         }
-        match self.authenticate(api_token).await {
+        match self.api_tokens.authenticate(api_token).await {
             Ok(member) => {
                 self.limits.management_request(&member.account)?;
                 Ok(Caller::Member(Box::new(member)))
@@ -76,7 +96,7 @@ impl Control {
         let member = match caller {
             Caller::App(own) => return Ok(own == workspace),
             Caller::Member(member) if member.workspace == *workspace => Member::clone(member),
-            Caller::Member(member) => match self.membership(workspace, &member.account).await {
+            Caller::Member(member) => match self.members.membership(workspace, &member.account).await {
                 Ok(member) => member,
                 Err(ControlError::NotFound(_)) => return Ok(false),
                 Err(error) => return Err(error),
@@ -89,7 +109,7 @@ impl Control {
 
     /// What the token says, if gateways take it now.
     pub(crate) async fn active(&self, token: &str, own: &OwnToken) -> Result<Option<Active>, ControlError> {
-        let now = self.now();
+        let now = self.changes.now();
         let Some(policy) = self.policy_for(own, now).await? else {
             return Ok(None);
         };
@@ -106,7 +126,12 @@ impl Control {
         if scopes.is_empty() || own.expires_at <= now {
             return Ok(None);
         }
-        Ok(active(token, own, self.issuer(), scopes.join(" ")))
+        Ok(active(
+            token,
+            own,
+            self.identity.issuer.as_str(),
+            scopes.join(" "),
+        ))
     }
 
     /// A policy of the token's app alone.
@@ -117,9 +142,12 @@ impl Control {
         };
         let keys = tx.app_keys(&own.app).await?;
         let mut revocations = Vec::new();
-        if tx.is_revoked(self.issuer(), &own.token_id).await? {
+        if tx
+            .is_revoked(self.identity.issuer.as_str(), &own.token_id)
+            .await?
+        {
             revocations.push(RevocationRecord {
-                issuer: self.issuer().to_owned(),
+                issuer: self.identity.issuer.as_str().to_owned(),
                 token_id: own.token_id.clone(),
                 expires_at: own.over_at().0,
             });
@@ -128,8 +156,8 @@ impl Control {
             format: FORMAT,
             version: tx.policy_version().await?,
             issued_at: now.0,
-            issuer: Some(self.issuer_in(&mut tx, now).await?),
-            apps: vec![self.app_record(&app, &keys)],
+            issuer: Some(self.issuer_keys.issuer_in(&mut tx, now).await?),
+            apps: vec![self.apps.app_record(&app, &keys)],
             workspaces: vec![WorkspaceRecord {
                 id: own.workspace.as_str().to_owned(),
                 not_issued_before: tx.workspace_moment(&own.workspace).await?.0,

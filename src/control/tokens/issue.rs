@@ -1,11 +1,16 @@
 //! The token endpoint: client assertion in, access token out (RFC 6749 section 4.4, RFC 7523, RFC 9068).
 
+use crate::control::changes::Changes;
+use crate::control::signing_keys::key_ring::KeyRing;
+use crate::control::tokens::usage::Uses;
+use crate::domain::issue::IssuerIdentity;
+use arc_swap::ArcSwap;
 use serde::Serialize;
+use std::sync::Arc;
 
 use super::client_proof::Proved;
 use super::error::TokenError;
 use crate::control::ids;
-use crate::control::plane::Control;
 use crate::domain::access_token::AccessTokenClaims;
 use crate::domain::issue::issue;
 use crate::domain::scope::ScopeSet;
@@ -52,14 +57,22 @@ impl<'a> From<&'a AccessTokenClaims> for Claims<'a> {
     }
 }
 
-impl Control {
+/// Issues access tokens.
+pub struct Tokens {
+    pub(crate) identity: Arc<IssuerIdentity>,
+    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    pub(crate) uses: Arc<Uses>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl Tokens {
     /// Issues a token to an app that proved itself.
     pub(crate) fn issue_token(
         &self,
         proved: &Proved,
         requested: &ScopeSet,
     ) -> Result<TokenResponse, TokenError> {
-        let now = self.now();
+        let now = self.changes.now();
         let app = &proved.prover.app;
         let token_id = ids::token_id(&app.id, now.plus(app.token_lifetime.seconds()))?;
         let claims = issue(&self.identity, app, &proved.assertion, requested, token_id, now)?;

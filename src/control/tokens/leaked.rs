@@ -4,6 +4,10 @@
 //! form of a digest; the same report, sent again, changes nothing and is answered alike. Nothing of a token is
 //! logged or kept but its digest.
 
+use crate::control::changes::Changes;
+use crate::control::ids::Ids;
+use crate::domain::issue::IssuerIdentity;
+use crate::store::Store;
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -89,7 +93,7 @@ pub(crate) struct Leak {
 
 impl Leak {
     pub(crate) fn new(entry: &Entry, control: &Control) -> Self {
-        let kind = match control.own_token(&entry.token) {
+        let kind = match control.revocation.own_token(&entry.token) {
             Some(token) => Kind::Access(token),
             None if is_api_token(&entry.token) => Kind::Api(api_token_hash(&entry.token)),
             None => Kind::Unknown,
@@ -147,7 +151,15 @@ struct Ending {
     events: Vec<Event>,
 }
 
-impl Control {
+/// Tokens that were reported as leaked.
+pub struct LeakedTokenNotices {
+    pub(crate) identity: Arc<IssuerIdentity>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl LeakedTokenNotices {
     /// Ends those of the tokens that live, in steps that each hold. Answers the digests of those that are ours.
     pub(crate) async fn end_leaked(
         &self,
@@ -170,9 +182,9 @@ impl Control {
             // What is over already needs no further version.
             let Some(last) = ending.events.pop() else { continue };
             for event in ending.events {
-                self.append_audit(&mut tx, actor, event).await?;
+                self.changes.append_audit(&mut tx, actor, event).await?;
             }
-            self.commit(tx, actor, &ending.changes, last).await?;
+            self.changes.commit(tx, &ending.changes, last).await?;
         }
         Ok(ours)
     }
@@ -184,7 +196,7 @@ impl Control {
         leak: &Leak,
         ending: &mut Ending,
     ) -> Result<bool, ControlError> {
-        let now = self.now();
+        let now = self.changes.now();
         match &leak.kind {
             Kind::Unknown => Ok(false),
             Kind::Access(token) => {
@@ -201,7 +213,7 @@ impl Control {
                     now,
                 );
                 if tx.insert_leak(&notice).await? {
-                    let revocation = token.revocation(self.issuer(), now, "found in public");
+                    let revocation = token.revocation(self.identity.issuer.as_str(), now, "found in public");
                     if tx.insert_revocation(&revocation).await? {
                         ending.changes.push(revoke_change(&revocation));
                     }
@@ -279,12 +291,12 @@ impl Control {
         id: &str,
     ) -> Result<(), ControlError> {
         actor.must(workspace, Action::EditWorkspace)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let notice = tx
             .leak(workspace, id)
             .await?
             .ok_or(ControlError::NotFound("leaked token"))?;
-        if !tx.dismiss_leak(id, self.now()).await? {
+        if !tx.dismiss_leak(id, self.changes.now()).await? {
             // It was dismissed already.
             return Ok(());
         }
@@ -295,7 +307,7 @@ impl Control {
             &notice.id,
             &notice.kind,
         );
-        self.commit(tx, actor, &[], event).await
+        self.changes.commit(tx, &[], event).await
     }
 }
 

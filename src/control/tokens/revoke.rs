@@ -9,7 +9,15 @@
 //! So each further revocation of the same second puts the moment one second farther ahead, and with it what new
 //! tokens say of their issue. Gateways allow for a few seconds. Past [`Ahead`], whoever asks has to wait.
 
+use crate::control::apps::app::Apps;
+use crate::control::changes::Changes;
+use crate::control::signing_keys::key_ring::KeyRing;
+use crate::control::sources::search::Search;
 use crate::control::tokens::own_token::{OwnToken, pasted};
+use crate::domain::issue::IssuerIdentity;
+use crate::store::Store;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -19,7 +27,6 @@ use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::limiter::Wait;
-use crate::control::plane::Control;
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::jws::CompactJws;
@@ -79,7 +86,17 @@ pub(crate) fn revoke_change(revocation: &Revocation) -> Change {
     })
 }
 
-impl Control {
+/// Revokes tokens: one, or all of a key, an app or a workspace.
+pub struct TokenRevocation {
+    pub(crate) identity: Arc<IssuerIdentity>,
+    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) apps: Arc<Apps>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) search: Arc<Search>,
+}
+
+impl TokenRevocation {
     /// Revokes one access token of an app, given the complete token.
     ///
     /// # Errors
@@ -93,7 +110,7 @@ impl Control {
         token: &str,
     ) -> Result<Revoked, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let found = self.app(actor, workspace, app).await?.app;
+        let found = self.apps.app(actor, workspace, app).await?.app;
         let token = self.pasted_token(workspace, token)?;
         let token = token.filter(|token| token.app == *app);
         let token = token.ok_or_else(|| {
@@ -120,7 +137,7 @@ impl Control {
             ControlError::invalid("token", problem)
         };
         let token = self.pasted_token(workspace, token)?.ok_or_else(unknown)?;
-        let found = match self.app_alone(actor, workspace, &token.app).await {
+        let found = match self.search.app_alone(actor, workspace, &token.app).await {
             Err(ControlError::NotFound(_)) => return Err(unknown()),
             found => found?,
         };
@@ -150,10 +167,10 @@ impl Control {
         token_id: &str,
     ) -> Result<Revoked, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let found = self.app(actor, workspace, app).await?.app;
+        let found = self.apps.app(actor, workspace, app).await?.app;
         let token_id = token_id.trim();
         let longest = crate::domain::time::TokenLifetime::ThirtyDays.seconds();
-        let latest = self.now().plus(longest + OWN_LEEWAY_S);
+        let latest = self.changes.now().plus(longest + OWN_LEEWAY_S);
         let expires_at = token_id::expiry(app, token_id).filter(|expires_at| *expires_at <= latest);
         let expires_at = expires_at.ok_or_else(|| {
             let problem =
@@ -184,7 +201,7 @@ impl Control {
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, app).await?;
         let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
         let moment = self
@@ -199,7 +216,7 @@ impl Control {
             json!({"issued_before": before.0}),
             json!({"issued_before": moment.0}),
         );
-        self.put_app(tx, actor, &mut found, event).await?;
+        self.apps.put_app(tx, actor, &mut found, event).await?;
         Ok(moment)
     }
 
@@ -216,7 +233,7 @@ impl Control {
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, app).await?;
         let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
         let held = found.keys.iter_mut().find(|held| held.id == *key);
@@ -234,7 +251,7 @@ impl Control {
             json!({"key_id": null, "issued_before": before.0}),
             json!({"key_id": key.as_str(), "issued_before": moment.0}),
         );
-        self.put_app(tx, actor, &mut found, event).await?;
+        self.apps.put_app(tx, actor, &mut found, event).await?;
         Ok(moment)
     }
 
@@ -249,7 +266,7 @@ impl Control {
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
         actor.must(workspace, Action::EditWorkspace)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let found = tx
             .workspace(workspace)
             .await?
@@ -278,7 +295,8 @@ impl Control {
             json!({"issued_before": before.0}),
             json!({"issued_before": moment.0}),
         );
-        self.commit(tx, actor, &[Change::PutWorkspace(record)], event)
+        self.changes
+            .commit(tx, &[Change::PutWorkspace(record)], event)
             .await?;
         Ok(moment)
     }
@@ -291,7 +309,7 @@ impl Control {
         latest: UnixSeconds,
         ahead: Ahead,
     ) -> Result<UnixSeconds, ControlError> {
-        let now = self.now();
+        let now = self.changes.now();
         match issued_before {
             None => match latest.since(now.plus(ahead.seconds())) {
                 0 => Ok(now.max(latest).plus(1)),
@@ -309,16 +327,16 @@ impl Control {
     async fn ended_before(&self, tx: WriteTx, moment: UnixSeconds) -> Result<UnixSeconds, ControlError> {
         drop(tx);
         // The earlier call may have been told that its change was not in force yet.
-        self.newest_in_force().await?;
+        self.changes.newest_in_force().await?;
         Ok(moment)
     }
 
     /// Refuses further ids of an app that has more revoked tokens than it was issued: anybody who may edit the app
     /// can make up ids that its tokens could have. A token that is revoked already is no further one.
     async fn must_take_id(&self, app: &AppId, token_id: &str) -> Result<(), ControlError> {
-        let (now, mut tx) = (self.now(), self.store.read().await?);
+        let (now, mut tx) = (self.changes.now(), self.store.read().await?);
         if !tx.has_revocations(app, REVOKED_IDS_MIN, now).await?
-            || tx.is_revoked(self.issuer(), token_id).await?
+            || tx.is_revoked(self.identity.issuer.as_str(), token_id).await?
         {
             return Ok(());
         }
@@ -337,22 +355,23 @@ impl Control {
         token: &OwnToken,
         reason: &'static str,
     ) -> Result<Revoked, ControlError> {
-        let now = self.now();
+        let now = self.changes.now();
         let expires_at = token.expires_at;
         if token.over_at() <= now {
             return Ok(Revoked::Expired { expires_at });
         }
-        let revocation = token.revocation(self.issuer(), now, reason);
-        let mut tx = self.change(actor).await?;
+        let revocation = token.revocation(self.identity.issuer.as_str(), now, reason);
+        let mut tx = self.changes.begin(actor).await?;
         if !tx.insert_revocation(&revocation).await? {
             drop(tx);
             // An earlier call may have been told that its change was not in force yet.
-            self.newest_in_force().await?;
+            self.changes.newest_in_force().await?;
             return Ok(Revoked::Now { expires_at });
         }
         let event = app_event(Deed::TokenRevoked, app)
             .made(json!({"jti": revocation.token_id, "expires_at": expires_at.0}));
-        self.commit(tx, actor, &[revoke_change(&revocation)], event)
+        self.changes
+            .commit(tx, &[revoke_change(&revocation)], event)
             .await?;
         Ok(Revoked::Now { expires_at })
     }
@@ -360,13 +379,13 @@ impl Control {
     /// What a token says about itself, if one of our keys signed it.
     pub(crate) fn own_token(&self, token: &str) -> Option<OwnToken> {
         let jws = CompactJws::parse(token).ok()?;
-        if !self.keys.load().signed(&jws, self.now()) {
+        if !self.keys.load().signed(&jws, self.changes.now()) {
             return None;
         }
         let claims = jws.unverified_claims().ok()?;
         let token_id = claims.text("jti").ok()?;
         let plain = (1..=TOKEN_ID_BYTES_MAX).contains(&token_id.len());
-        (plain && claims.text("iss") == Ok(self.issuer())).then_some(())?;
+        (plain && claims.text("iss") == Ok(self.identity.issuer.as_str())).then_some(())?;
         let proof = || {
             Some(Proof {
                 key: KeyId::parse(claims.text("client_key_id").ok()?).ok()?,

@@ -1,6 +1,9 @@
 //! When app keys and API tokens were last used, gathered in memory so that a token costs no write for it.
 
+use crate::control::changes::Changes;
+use crate::store::Store;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 
 use crate::domain::ids::KeyId;
@@ -64,4 +67,32 @@ fn note<K: std::hash::Hash + Eq>(uses: &Mutex<HashMap<K, UnixSeconds>>, key: K, 
 fn drain<K>(uses: &Mutex<HashMap<K, UnixSeconds>>) -> Noted<K> {
     let mut uses = uses.lock().unwrap_or_else(PoisonError::into_inner);
     std::mem::take(&mut *uses).into_iter().collect()
+}
+
+/// Writes down when keys and API tokens were last used.
+pub struct Usage {
+    pub(crate) store: Arc<Store>,
+    pub(crate) uses: Arc<Uses>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl Usage {
+    /// Writes down when keys and API tokens were last used.
+    pub async fn flush_uses(&self) {
+        let issued = self.uses.take_issued();
+        if !issued.is_empty()
+            && let Err(error) = self.store.note_issued(&issued, self.changes.now()).await
+        {
+            self.changes
+                .background_failure(&error, "how many tokens were issued could not be written down");
+        }
+        let (app_keys, api_tokens) = self.uses.take();
+        if app_keys.is_empty() && api_tokens.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.note_uses(&app_keys, &api_tokens).await {
+            self.changes
+                .background_failure(&error, "when keys were last used could not be written down");
+        }
+    }
 }

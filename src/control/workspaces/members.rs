@@ -1,8 +1,13 @@
 //! Members of workspaces, and what each of them is granted.
 
 use crate::control::accounts::hashing;
+use crate::control::accounts::hashing::Hashing;
+use crate::control::changes::Changes;
+use crate::control::ids::Ids;
 use crate::control::input::email_address;
 use crate::control::workspaces::roles::{NewGrant, grants};
+use crate::store::Store;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -14,7 +19,6 @@ use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::input::name;
-use crate::control::plane::Control;
 use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::domain::role::{Action, Grants, Role};
 use crate::model::member::{Account, Member};
@@ -22,7 +26,15 @@ use crate::model::page::Page;
 use crate::model::workspace::Workspace;
 use crate::store::{ReadTx, WriteTx};
 
-impl Control {
+/// Members of workspaces.
+pub struct Members {
+    pub(crate) hashing: Arc<Hashing>,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+}
+
+impl Members {
     /// One page of a workspace's members, joined or only invited.
     ///
     /// # Errors
@@ -68,7 +80,7 @@ impl Control {
         actor.must(workspace, Action::ManageMembers)?;
         // What cannot be taken is refused before it can hold anybody up.
         grants(&mut self.store.read().await?, workspace, roles).await?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let mut member = member_in(&mut tx, workspace, id).await?;
         actor.expects(member.revision)?;
         let before = json!({"roles": grants_value(&member.grants)});
@@ -84,7 +96,7 @@ impl Control {
         member.revision += 1;
         let after = json!({"roles": grants_value(&member.grants)});
         let event = member_event(Deed::MemberChanged, &member).changed(before, after);
-        self.commit(tx, actor, &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         Ok(member)
     }
 
@@ -100,13 +112,13 @@ impl Control {
         id: &MemberId,
     ) -> Result<(), ControlError> {
         actor.must(workspace, Action::ManageMembers)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let member = member_in(&mut tx, workspace, id).await?;
         actor.expects(member.revision)?;
         keep_an_owner(&mut tx, &member).await?;
         tx.delete_member(id).await?;
         let event = member_event(Deed::MemberRemoved, &member).removed(member_value(&member));
-        self.commit(tx, actor, &[], event).await
+        self.changes.commit(tx, &[], event).await
     }
 
     /// Makes an owner of a workspace who need not be invited: what begins a workspace.
@@ -139,12 +151,12 @@ impl Control {
         roles: &[NewGrant],
     ) -> Result<Member, ControlError> {
         actor.must_be_system()?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let mut member = self.new_member(&mut tx, workspace, email, roles).await?;
         member.joined_at = Some(member.created_at);
         tx.insert_member(&member).await?;
         let event = member_event(Deed::MemberAdded, &member).made(member_value(&member));
-        self.commit(tx, actor, &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         Ok(member)
     }
 
@@ -156,7 +168,7 @@ impl Control {
         email: &str,
         roles: &[NewGrant],
     ) -> Result<Member, ControlError> {
-        let now = self.now();
+        let now = self.changes.now();
         let email = email_address(email)?;
         tx.workspace(workspace)
             .await?
@@ -191,7 +203,7 @@ impl Control {
         password: &str,
     ) -> Result<(Workspace, Member), ControlError> {
         actor.must_be_system()?;
-        let now = self.now();
+        let now = self.changes.now();
         let email = email_address(email)?;
         let workspace = Workspace {
             id: self.ids.make("ws", WorkspaceId::parse, now)?,
@@ -222,9 +234,9 @@ impl Control {
         tx.set_password_hash(&member.account, &hash).await?;
         let made = workspace_event(Deed::WorkspaceCreated, &workspace)
             .made(json!({"name": workspace.name.as_str()}));
-        self.append_audit(&mut tx, actor, made).await?;
+        self.changes.append_audit(&mut tx, actor, made).await?;
         let event = member_event(Deed::MemberAdded, &member).made(member_value(&member));
-        self.commit(tx, actor, &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         Ok((workspace, member))
     }
 
@@ -241,7 +253,7 @@ impl Control {
         if let Some(account) = tx.account_with_email(&email).await? {
             return Ok(account);
         }
-        let now = self.now();
+        let now = self.changes.now();
         let account = Account {
             id: self.ids.make("acc", AccountId::parse, now)?,
             email,

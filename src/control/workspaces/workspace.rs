@@ -1,19 +1,31 @@
 //! Workspaces: the tenants that own everything else.
 
+use crate::control::changes::Changes;
+use crate::control::ids::Ids;
+use crate::control::workspaces::members::Members;
+use crate::store::Store;
 use serde_json::json;
+use std::sync::Arc;
 
 use crate::control::actor::{Actor, Who};
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
 use crate::control::input::name;
-use crate::control::plane::Control;
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::role::{Action, Grants};
 use crate::model::member::Member;
 use crate::model::page::Page;
 use crate::model::workspace::Workspace;
 
-impl Control {
+/// Workspaces.
+pub struct Workspaces {
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) members: Arc<Members>,
+}
+
+impl Workspaces {
     /// Makes a workspace. Its founder, an owner of another one, becomes its owner; where the server itself makes
     /// it, it has no members yet (see [`Control::create_owner`]).
     ///
@@ -29,14 +41,14 @@ impl Control {
             Who::System(_) => None,
             Who::App(_) => return Err(ControlError::Forbidden(Action::CreateWorkspace)),
         };
-        let now = self.now();
+        let now = self.changes.now();
         let workspace = Workspace {
             id: self.ids.make("ws", WorkspaceId::parse, now)?,
             name: name(new_name, "name")?,
             revision: 1,
             created_at: now,
         };
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         tx.insert_workspace(&workspace).await?;
         if let Some(founder) = founder {
             let owner = Member {
@@ -53,7 +65,7 @@ impl Control {
         }
         let event = workspace_event(Deed::WorkspaceCreated, &workspace)
             .made(json!({"name": workspace.name.as_str()}));
-        self.commit(tx, actor, &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         Ok(workspace)
     }
 
@@ -75,7 +87,7 @@ impl Control {
         let member = actor
             .as_member()
             .ok_or(ControlError::Forbidden(Action::ViewWorkspace))?;
-        let own = self.membership(id, &member.account).await?;
+        let own = self.members.membership(id, &member.account).await?;
         self.workspace(&Actor::member(own, actor.from), id).await
     }
 
@@ -102,7 +114,7 @@ impl Control {
         new_name: &str,
     ) -> Result<Workspace, ControlError> {
         actor.must(id, Action::EditWorkspace)?;
-        let mut tx = self.change(actor).await?;
+        let mut tx = self.changes.begin(actor).await?;
         let mut workspace = tx
             .workspace(id)
             .await?
@@ -118,7 +130,7 @@ impl Control {
         tx.rename_workspace(id, &workspace.name).await?;
         let event = workspace_event(Deed::WorkspaceRenamed, &workspace)
             .changed(before, json!({"name": workspace.name.as_str()}));
-        self.commit(tx, actor, &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         Ok(workspace)
     }
 }

@@ -151,6 +151,7 @@ pub async fn list(
     while let Some(part) = page.next_part() {
         let asked = part.limit;
         let found = control
+            .audit
             .audit_events(&at.actor, &at.workspace, &query.filter, part)
             .await?;
         let goes_on = may_go_on(&found, asked);
@@ -254,9 +255,10 @@ impl Export {
             limit: EXPORTED_AT_ONCE,
         };
         // An export goes on for as long as its reader takes it.
-        self.control.must_still_stand(&self.at.actor).await?;
+        self.control.changes.must_still_stand(&self.at.actor).await?;
         let found = self
             .control
+            .audit
             .audit_events(&self.at.actor, &self.at.workspace, &self.query.filter, page)
             .await?;
         self.ended = !may_go_on(&found, EXPORTED_AT_ONCE);

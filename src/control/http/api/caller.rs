@@ -54,7 +54,7 @@ pub(crate) async fn authenticated(
 ) -> Result<(Member, Credential), ControlError> {
     if !parts.headers.contains_key(header::AUTHORIZATION) {
         let found = in_session(parts, control).await?;
-        let member = control.home(&found.session.account).await?;
+        let member = control.sessions.home(&found.session.account).await?;
         return Ok((member, Credential::Session(found.session.id)));
     }
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
@@ -64,7 +64,7 @@ pub(crate) async fn authenticated(
     let value = value.to_str().map_err(|_| ControlError::Unauthenticated)?;
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-            control.authenticate_by(token.trim()).await
+            control.api_tokens.authenticate_by(token.trim()).await
         }
         _ => Err(ControlError::Unauthenticated),
     }

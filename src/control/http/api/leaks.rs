@@ -51,13 +51,19 @@ pub async fn list(
 ) -> Result<Response, ControlError> {
     let mut page = query.page();
     while let Some(part) = page.next_part() {
-        let found = control.leaked_tokens(&at.actor, &at.workspace, part).await?;
+        let found = control
+            .leaked_tokens
+            .leaked_tokens(&at.actor, &at.workspace, part)
+            .await?;
         page.add(found, |item| item.id.as_str(), LeakJson::from)?;
     }
     page.finish()
 }
 
 pub async fn dismiss(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
-    control.dismiss_leak(&at.actor, &at.workspace, &at.id()?).await?;
+    control
+        .leaked_tokens
+        .dismiss_leak(&at.actor, &at.workspace, &at.id()?)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -113,7 +113,7 @@ pub async fn list(
 ) -> Result<Response, ControlError> {
     let mut page = query.page();
     while let Some(part) = page.next_part() {
-        let found = control.members(&at.actor, &at.workspace, part).await?;
+        let found = control.members.members(&at.actor, &at.workspace, part).await?;
         page.add(found, |member| member.id.as_str(), MemberJson::from)?;
     }
     page.finish()
@@ -125,12 +125,18 @@ pub async fn invite(
     new: Creation<NewMember>,
 ) -> Result<Tagged<InvitedJson>, ControlError> {
     let (actor, new) = new.begin_once(&control, &at.actor).await?;
-    let invited = control.invite_member(&actor, &at.workspace, &new).await?;
+    let invited = control
+        .invitations
+        .invite_member(&actor, &at.workspace, &new)
+        .await?;
     Ok(Tagged::created(invited.member.revision, invited.into()))
 }
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<MemberJson>, ControlError> {
-    let found = control.member(&at.actor, &at.workspace, &at.member()?).await?;
+    let found = control
+        .members
+        .member(&at.actor, &at.workspace, &at.member()?)
+        .await?;
     Ok(Tagged::shown(found.revision, found.into()))
 }
 
@@ -147,6 +153,7 @@ pub async fn update(
     Json(change): Json<MemberChange>,
 ) -> Result<Tagged<MemberJson>, ControlError> {
     let changed = control
+        .members
         .update_member(&at.actor, &at.workspace, &at.member()?, &change.roles)
         .await?;
     Ok(Tagged::shown(changed.revision, changed.into()))
@@ -154,6 +161,7 @@ pub async fn update(
 
 pub async fn remove(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
     control
+        .members
         .remove_member(&at.actor, &at.workspace, &at.member()?)
         .await?;
     Ok(StatusCode::NO_CONTENT)
@@ -174,6 +182,7 @@ pub async fn accept(
 ) -> Result<Tagged<MemberJson>, ControlError> {
     let from = ClientAddress::in_extensions(&parts.extensions);
     let joined = control
+        .invitations
         .accept_invitation(from.0, &body.secret, &body.password)
         .await;
     // Nobody tries secrets as fast as they like.
@@ -233,7 +242,10 @@ pub async fn list_tokens(
 ) -> Result<Response, ControlError> {
     let mut page = query.page();
     while let Some(part) = page.next_part() {
-        let found = control.api_tokens(&at.actor, &at.workspace, part).await?;
+        let found = control
+            .api_tokens
+            .api_tokens(&at.actor, &at.workspace, part)
+            .await?;
         page.add(found, |token| token.id.as_str(), ApiTokenJson::from)?;
     }
     page.finish()
@@ -247,6 +259,7 @@ pub async fn create_token(
     let (actor, new) = new.begin_once(&control, &at.actor).await?;
     let expires_at = new.expires_at.as_deref().map(|text| moment(text, "expires_at"));
     let made = control
+        .api_tokens
         .create_own_api_token(&actor, &at.workspace, &new.name, expires_at.transpose()?)
         .await?;
     let answer = NewApiTokenJson {
@@ -261,6 +274,7 @@ pub async fn show_token(
     at: InWorkspace,
 ) -> Result<axum::Json<ApiTokenJson>, ControlError> {
     let found = control
+        .api_tokens
         .api_token(&at.actor, &at.workspace, &at.api_token()?)
         .await?;
     Ok(axum::Json(found.into()))
@@ -268,6 +282,7 @@ pub async fn show_token(
 
 pub async fn delete_token(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
     control
+        .api_tokens
         .delete_api_token(&at.actor, &at.workspace, &at.api_token()?)
         .await?;
     Ok(StatusCode::NO_CONTENT)

@@ -42,7 +42,7 @@ impl FromRequestParts<Arc<Control>> for InWorkspace {
             caller
         } else {
             // A workspace of others is answered like one that does not exist.
-            control.membership(&workspace, &caller.account).await?
+            control.members.membership(&workspace, &caller.account).await?
         };
         let actor = Actor {
             if_match: if_match(parts)?,

@@ -94,7 +94,7 @@ pub async fn create(
     }
     let password = Zeroizing::new(body.password);
     let browser = browser(&control, from, &headers);
-    let signed_in = control.sign_in(&body.email, &password, &browser).await?;
+    let signed_in = control.sessions.sign_in(&body.email, &password, &browser).await?;
     Ok(opened(&control, &signed_in, StatusCode::CREATED))
 }
 
@@ -110,7 +110,7 @@ pub async fn delete(
     own: InSession,
 ) -> Result<Response, ControlError> {
     let id = own.session.id.clone();
-    control.sign_out(&own.session, &id, Some(from.0)).await?;
+    control.sessions.sign_out(&own.session, &id, Some(from.0)).await?;
     Ok(without_cookie(&control))
 }
 
@@ -136,6 +136,7 @@ pub async fn change_password(
     );
     let browser = browser(&control, from, &headers);
     let signed_in = control
+        .passwords
         .change_password(&own.session, &current, &new, &browser)
         .await?;
     Ok(opened(&control, &signed_in, StatusCode::OK))
@@ -154,7 +155,7 @@ pub async fn list(
     State(control): Shared,
     own: InSession,
 ) -> Result<axum::Json<List<SessionJson>>, ControlError> {
-    let found = control.sessions(&own.session).await?;
+    let found = control.sessions.sessions(&own.session).await?;
     let items = found
         .into_iter()
         .map(|session| SessionJson::of(session, &own.session.id));
@@ -168,7 +169,7 @@ pub async fn delete_one(
     own: InSession,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ControlError> {
-    control.sign_out(&own.session, &id, Some(from.0)).await?;
+    control.sessions.sign_out(&own.session, &id, Some(from.0)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -178,7 +179,10 @@ pub async fn delete_all(
     Extension(from): Extension<ClientAddress>,
     own: InSession,
 ) -> Result<Response, ControlError> {
-    control.sign_out_everywhere(&own.session, Some(from.0)).await?;
+    control
+        .sessions
+        .sign_out_everywhere(&own.session, Some(from.0))
+        .await?;
     Ok(without_cookie(&control))
 }
 

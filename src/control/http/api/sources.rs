@@ -61,7 +61,7 @@ pub async fn list(
 ) -> Result<Response, ControlError> {
     let mut page = query.page();
     while let Some(part) = page.next_part() {
-        let found = control.sources(&at.actor, &at.workspace, part).await?;
+        let found = control.sources.sources(&at.actor, &at.workspace, part).await?;
         page.add(found, |source| source.id.as_str(), SourceJson::from)?;
     }
     page.finish()
@@ -69,22 +69,26 @@ pub async fn list(
 
 pub async fn create(State(control): Shared, at: InWorkspace, new: Creation<NewSource>) -> Shown {
     let made = match new.begin(&control, &at.actor).await? {
-        Begun::First(actor, new) => control.create_source(&actor, &at.workspace, new).await?,
+        Begun::First(actor, new) => control.sources.create_source(&actor, &at.workspace, new).await?,
         Begun::Again(id) => {
             let id = SourceId::parse(&id).map_err(|_| ControlError::NotFound("source"))?;
-            still_there(control.source(&at.actor, &at.workspace, &id).await)?
+            still_there(control.sources.source(&at.actor, &at.workspace, &id).await)?
         }
     };
     Ok(Tagged::created(made.revision, made.into()))
 }
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Shown {
-    let found = control.source(&at.actor, &at.workspace, &at.source()?).await?;
+    let found = control
+        .sources
+        .source(&at.actor, &at.workspace, &at.source()?)
+        .await?;
     Ok(shown(found))
 }
 
 pub async fn update(State(control): Shared, at: InWorkspace, Json(body): Json<NewName>) -> Shown {
     let changed = control
+        .sources
         .rename_source(&at.actor, &at.workspace, &at.source()?, &body.name)
         .await?;
     Ok(shown(changed))
@@ -92,6 +96,7 @@ pub async fn update(State(control): Shared, at: InWorkspace, Json(body): Json<Ne
 
 pub async fn delete(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
     control
+        .sources
         .delete_source(&at.actor, &at.workspace, &at.source()?)
         .await?;
     Ok(StatusCode::NO_CONTENT)
@@ -107,6 +112,7 @@ pub async fn connect(State(control): Shared, at: InWorkspace, Json(body): Json<C
     let app = AppId::parse(&body.app_id)
         .map_err(|error| ControlError::invalid("app_id", format!("the app's id {error}")))?;
     let changed = control
+        .sources
         .connect(&at.actor, &at.workspace, &at.source()?, &app)
         .await?;
     Ok(shown(changed))
@@ -125,6 +131,7 @@ impl<S: Sync> FromRequestParts<S> for Force {
 
 pub async fn disconnect(State(control): Shared, at: InWorkspace, Force(force): Force) -> Shown {
     let changed = control
+        .sources
         .disconnect(&at.actor, &at.workspace, &at.source()?, force)
         .await?;
     Ok(shown(changed))
@@ -141,6 +148,7 @@ pub async fn set_enforcement(State(control): Shared, at: InWorkspace, Json(body)
     let mode = Enforcement::parse(&body.mode)
         .ok_or_else(|| ControlError::invalid("mode", "the mode is one of off, observe, on"))?;
     let changed = control
+        .sources
         .set_enforcement(&at.actor, &at.workspace, &at.source()?, mode)
         .await?;
     Ok(shown(changed))

@@ -69,11 +69,13 @@ pub async fn revoke(
     let revoked = match (&body.token, &body.jti) {
         (Some(token), None) => {
             control
+                .revocation
                 .revoke_token(&at.actor, &at.workspace, &app, token)
                 .await?
         }
         (None, Some(jti)) => {
             control
+                .revocation
                 .revoke_token_id(&at.actor, &at.workspace, &app, jti)
                 .await?
         }
@@ -99,6 +101,7 @@ pub async fn revoke_all_of_app(
 ) -> Result<axum::Json<AllRevokedJson>, ControlError> {
     let (app, before) = (at.app()?, body.moment()?);
     let moment = control
+        .revocation
         .revoke_app_tokens(&at.actor, &at.workspace, &app, before)
         .await?;
     Ok(all_revoked(moment))
@@ -110,7 +113,9 @@ pub async fn revoke_all_of_key(
     Json(body): Json<TokensToRevoke>,
 ) -> Result<axum::Json<AllRevokedJson>, ControlError> {
     let (app, key, before) = (at.app()?, at.key()?, body.moment()?);
-    let revoked = control.revoke_key_tokens(&at.actor, &at.workspace, &app, &key, before);
+    let revoked = control
+        .revocation
+        .revoke_key_tokens(&at.actor, &at.workspace, &app, &key, before);
     Ok(all_revoked(revoked.await?))
 }
 
@@ -119,6 +124,8 @@ pub async fn revoke_all_of_workspace(
     at: InWorkspace,
     Json(body): Json<TokensToRevoke>,
 ) -> Result<axum::Json<AllRevokedJson>, ControlError> {
-    let revoked = control.revoke_workspace_tokens(&at.actor, &at.workspace, body.moment()?);
+    let revoked = control
+        .revocation
+        .revoke_workspace_tokens(&at.actor, &at.workspace, body.moment()?);
     Ok(all_revoked(revoked.await?))
 }

@@ -52,6 +52,7 @@ impl From<Traffic> for KindJson {
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Result<axum::Json<TrafficJson>, ControlError> {
     let found: SourceTraffic = control
+        .traffic
         .source_traffic(&at.actor, &at.workspace, &at.source()?)
         .await?;
     Ok(axum::Json(TrafficJson {

@@ -41,7 +41,7 @@ pub async fn list(
 ) -> Result<Response, ControlError> {
     let mut page = query.page();
     while let Some(part) = page.next_part() {
-        let found = control.workspaces_of(&caller, part).await?;
+        let found = control.workspaces.workspaces_of(&caller, part).await?;
         page.add(found, |workspace| workspace.id.as_str(), WorkspaceJson::from)?;
     }
     page.finish()
@@ -53,17 +53,17 @@ pub async fn create(
     new: Creation<NewName>,
 ) -> Result<Tagged<WorkspaceJson>, ControlError> {
     let made = match new.begin(&control, &caller).await? {
-        Begun::First(actor, new) => control.create_workspace(&actor, &new.name).await?,
+        Begun::First(actor, new) => control.workspaces.create_workspace(&actor, &new.name).await?,
         Begun::Again(id) => {
             let id = WorkspaceId::parse(&id).map_err(|_| ControlError::NotFound("workspace"))?;
-            still_there(control.workspace_of(&caller, &id).await)?
+            still_there(control.workspaces.workspace_of(&caller, &id).await)?
         }
     };
     Ok(Tagged::created(made.revision, made.into()))
 }
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<WorkspaceJson>, ControlError> {
-    let found = control.workspace(&at.actor, &at.workspace).await?;
+    let found = control.workspaces.workspace(&at.actor, &at.workspace).await?;
     Ok(Tagged::shown(found.revision, found.into()))
 }
 
@@ -73,6 +73,7 @@ pub async fn update(
     Json(body): Json<NewName>,
 ) -> Result<Tagged<WorkspaceJson>, ControlError> {
     let changed = control
+        .workspaces
         .rename_workspace(&at.actor, &at.workspace, &body.name)
         .await?;
     Ok(Tagged::shown(changed.revision, changed.into()))

@@ -34,6 +34,7 @@ pub(crate) async fn explain(control: &Control, visit: &Visit, fault: &Fault) -> 
     let (status, what, do_next) = fault.words();
     let owners = match fault {
         Fault::Control(ControlError::Forbidden(_)) => control
+            .search
             .owners_to_ask(&visit.actor, &visit.workspace.id)
             .await
             .unwrap_or_default(),

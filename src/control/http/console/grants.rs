@@ -260,6 +260,7 @@ async fn find(
     let limit = u32::try_from(FOUND_SHOWN).unwrap_or(u32::MAX) + 1;
     let span = Span { after, limit };
     let found = control
+        .search
         .find_sources(&visit.actor, &visit.workspace.id, &filter, span)
         .await?;
     Ok(Found {
@@ -279,7 +280,11 @@ async fn chosen(control: &Control, visit: &Visit, id: &str) -> Result<Pick, Faul
     let Ok(parsed) = SourceId::parse(id) else {
         return Ok(unknown);
     };
-    match control.source(&visit.actor, &visit.workspace.id, &parsed).await {
+    match control
+        .sources
+        .source(&visit.actor, &visit.workspace.id, &parsed)
+        .await
+    {
         Ok(source) => Ok(Pick::of(&source, true)),
         Err(ControlError::NotFound(_)) => Ok(unknown),
         Err(error) => Err(error.into()),

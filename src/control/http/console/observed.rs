@@ -43,6 +43,7 @@ pub(crate) struct Reason {
 impl Observed {
     pub async fn of(control: &Control, visit: &Visit, source: &Source) -> Result<Self, Fault> {
         let traffic = control
+            .traffic
             .source_traffic(&visit.actor, &visit.workspace.id, &source.id)
             .await?;
         Ok(Self::from(&traffic))

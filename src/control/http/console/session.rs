@@ -29,7 +29,7 @@ impl Signed {
         let cookie = control.cookies.get(Cookie::Session, &parts.headers);
         let secret = cookie.and_then(Secret::parse).ok_or(Fault::NotSignedIn)?;
         let from = parts.extensions.get::<ClientAddress>().copied();
-        let record = match control.authenticate_session(&secret).await {
+        let record = match control.sessions.authenticate_session(&secret).await {
             Ok(record) => record,
             Err(ControlError::Unauthenticated) => {
                 if let Some(from) = from {

@@ -51,16 +51,16 @@ impl Visit {
         let id = parameters.iter().find(|(name, _)| name == "ws");
         let id = id.and_then(|(_, id)| WorkspaceId::parse(id).ok());
         let id = id.ok_or(ControlError::NotFound("workspace"))?;
-        let member = control.membership(&id, &signed.record.account).await?;
+        let member = control.members.membership(&id, &signed.record.account).await?;
         let actor = signed.actor(member.clone());
-        let workspace = control.workspace(&actor, &id).await?;
+        let workspace = control.workspaces.workspace(&actor, &id).await?;
         let two = Page { after: "", limit: 2 };
-        let several = control.workspaces_of(&actor, two).await?.len() > 1;
+        let several = control.workspaces.workspaces_of(&actor, two).await?.len() > 1;
         let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
         Ok(Self {
             at: format!("/console/w/{id}"),
             several,
-            now: control.now(),
+            now: control.changes.now(),
             session: signed,
             actor,
             member,

@@ -60,20 +60,32 @@ pub(crate) async fn answer(
         .get("token")
         .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
     let caller = match bearer {
-        Some(api_token) => control.introspecting_member(from, &form, &api_token).await?,
+        Some(api_token) => {
+            control
+                .introspection
+                .introspecting_member(from, &form, &api_token)
+                .await?
+        }
         None => {
-            let proved = async { control.prove(&ClientCredentials::of(&form)?, from).await };
-            let proved = proved.await.map_err(|error| control.slow_down(from, error))?;
+            let proved = async {
+                control
+                    .client_authentication
+                    .prove(&ClientCredentials::of(&form)?, from)
+                    .await
+            };
+            let proved = proved
+                .await
+                .map_err(|error| control.client_authentication.slow_down(from, error))?;
             Caller::App(proved.prover.app.workspace.clone())
         }
     };
-    let Some(own) = control.own_token(token) else {
+    let Some(own) = control.revocation.own_token(token) else {
         return Ok(None);
     };
-    if !control.sees(&caller, &own.workspace).await? {
+    if !control.introspection.sees(&caller, &own.workspace).await? {
         return Ok(None);
     }
-    Ok(control.active(token, &own).await?)
+    Ok(control.introspection.active(token, &own).await?)
 }
 
 /// The bearer token in the headers, if there is an `Authorization` header.

@@ -25,7 +25,7 @@ pub(crate) async fn post(
     request: Request,
 ) -> Response {
     let answer = revoke_own(&control, from, request).await;
-    match answer.map_err(|error| control.slow_down(from, error)) {
+    match answer.map_err(|error| control.client_authentication.slow_down(from, error)) {
         Ok(()) => (
             StatusCode::OK,
             [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
@@ -50,9 +50,16 @@ pub(crate) async fn revoke_own(
     let token = form
         .get("token")
         .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
-    let proved = control.prove(&ClientCredentials::of(&form)?, from).await?;
+    let proved = control
+        .client_authentication
+        .prove(&ClientCredentials::of(&form)?, from)
+        .await?;
     let own = &proved.prover.app;
-    let Some(token) = control.own_token(token).filter(|token| token.app == own.id) else {
+    let Some(token) = control
+        .revocation
+        .own_token(token)
+        .filter(|token| token.app == own.id)
+    else {
         return Ok(());
     };
     let Some(app) = control.store.read().await?.app(&own.workspace, &own.id).await? else {
@@ -64,6 +71,7 @@ pub(crate) async fn revoke_own(
         ..Actor::system("revoke")
     };
     control
+        .revocation
         .end_token(&actor, &app, &token, "revoked by the app")
         .await?;
     Ok(())

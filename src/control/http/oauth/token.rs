@@ -57,8 +57,8 @@ pub(crate) async fn answer(
     request: Request,
 ) -> Result<TokenResponse, TokenError> {
     let proved = proved(control, from, request).await;
-    let (proved, scopes) = proved.map_err(|error| control.slow_down(from, error))?;
-    control.issue_token(&proved, &scopes)
+    let (proved, scopes) = proved.map_err(|error| control.client_authentication.slow_down(from, error))?;
+    control.tokens.issue_token(&proved, &scopes)
 }
 
 /// Reads a request and proves who sent it.
@@ -80,5 +80,8 @@ pub(crate) async fn proved(
     }
     let credentials = ClientCredentials::of(&form)?;
     let scopes = ScopeSet::parse(form.get("scope").unwrap_or_default())?;
-    Ok((control.prove(&credentials, from).await?, scopes))
+    Ok((
+        control.client_authentication.prove(&credentials, from).await?,
+        scopes,
+    ))
 }

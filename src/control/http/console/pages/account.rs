@@ -83,9 +83,16 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
         id: token.id,
     };
     let tokens = control
+        .api_tokens
         .api_tokens(&visit.actor, &visit.workspace.id, span)
         .await?;
-    let sessions = control.sessions(own).await?.into_iter().map(row).collect();
+    let sessions = control
+        .sessions
+        .sessions(own)
+        .await?
+        .into_iter()
+        .map(row)
+        .collect();
     Ok(page(
         StatusCode::OK,
         &AccountPage {
@@ -104,7 +111,10 @@ pub(crate) async fn end_one(
     Posted(_): Posted,
 ) -> Page {
     let id = visit.in_path("id");
-    control.sign_out(&visit.session.record, id, Some(from.0)).await?;
+    control
+        .sessions
+        .sign_out(&visit.session.record, id, Some(from.0))
+        .await?;
     if id == visit.session.record.id {
         return Ok(without_cookie(&control, "/console/sign-in?done=signed-out"));
     }
@@ -119,6 +129,7 @@ pub(crate) async fn end_all(
     Posted(_): Posted,
 ) -> Page {
     control
+        .sessions
         .sign_out_everywhere(&visit.session.record, Some(from.0))
         .await?;
     Ok(without_cookie(&control, "/console/sign-in?done=sessions-ended"))
@@ -166,6 +177,7 @@ pub(crate) async fn change_password(
     let (current, new) = (typed("current_password"), typed("password"));
     let browser = browser(&control, from, &headers);
     let problems = match control
+        .passwords
         .change_password(&visit.session.record, &current, &new, &browser)
         .await
     {
@@ -252,6 +264,7 @@ pub(crate) async fn create_token(
     let ends = days.map(|(_, _, days)| visit.now.plus(days * 86_400));
     let workspace = &visit.workspace.id;
     match control
+        .api_tokens
         .create_own_api_token(&visit.actor, workspace, fields.text("name"), ends)
         .await
     {
@@ -276,6 +289,7 @@ pub(crate) async fn create_token(
 /// `GET account/tokens/{id}/delete`.
 pub(crate) async fn delete_token_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     let found = control
+        .api_tokens
         .api_token(&visit.actor, &visit.workspace.id, visit.in_path("id"))
         .await?;
     let used = found.last_used_at.map_or_else(
@@ -312,6 +326,7 @@ pub(crate) async fn delete_token(
     Posted(_): Posted,
 ) -> Result<axum::response::Response, Fault> {
     control
+        .api_tokens
         .delete_api_token(&visit.actor, &visit.workspace.id, visit.in_path("id"))
         .await?;
     Ok(visit.done("/account", "api-token-deleted"))

@@ -103,6 +103,7 @@ struct AppPage {
 /// How many tokens an app's clients may still hold.
 pub(crate) async fn live_tokens(control: &Control, visit: &Visit, id: &AppId) -> Result<u64, Fault> {
     Ok(control
+        .search
         .live_tokens(&visit.actor, &visit.workspace.id, id, None)
         .await?)
 }
@@ -111,8 +112,9 @@ pub(crate) async fn live_tokens(control: &Control, visit: &Visit, id: &AppId) ->
 pub(crate) async fn overview(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     let id = visit.app()?;
     let workspace = &visit.workspace.id;
-    let found = control.app(&visit.actor, workspace, &id).await?;
+    let found = control.apps.app(&visit.actor, workspace, &id).await?;
     let connected = control
+        .search
         .connected(&visit.actor, workspace, &id, SOURCES_SHOWN)
         .await?;
     let activity = if visit.may(Action::ViewAudit) {
@@ -125,6 +127,7 @@ pub(crate) async fn overview(State(control): State<Arc<Control>>, Here(visit): H
             limit: EVENTS_SHOWN,
         };
         let events = control
+            .audit
             .audit_events(&visit.actor, workspace, &filter, span)
             .await?;
         Some(events.iter().map(|event| Event::of(event, &visit)).collect())
@@ -135,6 +138,7 @@ pub(crate) async fn overview(State(control): State<Arc<Control>>, Here(visit): H
     let first_source = connected.total == 0 && visit.may(Action::CreateSource) && {
         let one = Span { after: "", limit: 1 };
         let any = control
+            .search
             .find_sources(&visit.actor, workspace, &SourceFilter::default(), one)
             .await?;
         any.items.is_empty()
@@ -250,6 +254,7 @@ fn settings_page(
 /// `GET apps/{id}/settings`.
 pub(crate) async fn settings(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     let found = control
+        .apps
         .app(&visit.actor, &visit.workspace.id, &visit.app()?)
         .await?;
     Ok(page(
@@ -272,10 +277,10 @@ pub(crate) async fn save(
         token_lifetime: Some(fields.text("token_lifetime").to_owned()),
     };
     let actor = visit.actor_who_saw(&fields);
-    let Err(error) = control.update_app(&actor, workspace, &id, change).await else {
+    let Err(error) = control.apps.update_app(&actor, workspace, &id, change).await else {
         return Ok(visit.done(&format!("/apps/{id}/settings"), "app-saved"));
     };
-    let found = control.app(&visit.actor, workspace, &id).await?;
+    let found = control.apps.app(&visit.actor, workspace, &id).await?;
     if matches!(error, ControlError::Changed { .. }) {
         let theirs = Theirs {
             name: found.app.name.to_string(),
@@ -337,7 +342,7 @@ pub(crate) fn crumbs(visit: &Visit, found: &AppDetails) -> Vec<Crumb> {
 async fn revoke_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
     visit.must(Action::EditApp)?;
     let id = visit.app()?;
-    let found = control.app(&visit.actor, &visit.workspace.id, &id).await?;
+    let found = control.apps.app(&visit.actor, &visit.workspace.id, &id).await?;
     let live = live_tokens(control, visit, &id).await?;
     Ok(Confirm {
         frame: visit.frame("Revoke a token", Section::Apps),
@@ -385,6 +390,7 @@ pub(crate) async fn revoke(
     let id = visit.app()?;
     let token = fields.text("token");
     match control
+        .revocation
         .revoke_token(&visit.actor, &visit.workspace.id, &id, token)
         .await
     {
@@ -408,8 +414,9 @@ async fn delete_page(
 ) -> Result<Confirm, Fault> {
     visit.must(Action::EditApp)?;
     let id = visit.app()?;
-    let found = control.app(&visit.actor, &visit.workspace.id, &id).await?;
+    let found = control.apps.app(&visit.actor, &visit.workspace.id, &id).await?;
     let connected = control
+        .search
         .connected(&visit.actor, &visit.workspace.id, &id, SOURCES_SHOWN)
         .await?;
     let live = live_tokens(control, visit, &id).await?;
@@ -481,6 +488,7 @@ pub(crate) async fn delete(
     let typed = fields.text("confirm_name");
     let id = visit.app()?;
     match control
+        .apps
         .delete_app(&visit.actor, &visit.workspace.id, &id, typed)
         .await
     {

@@ -36,7 +36,7 @@ async fn new_key_page(
 ) -> Result<NewKeyPage, Fault> {
     visit.must(Action::EditApp)?;
     let id = visit.app()?;
-    let found = control.app(&visit.actor, &visit.workspace.id, &id).await?;
+    let found = control.apps.app(&visit.actor, &visit.workspace.id, &id).await?;
     Ok(NewKeyPage {
         frame: visit.frame("Add a public key", Section::Apps),
         app_id: id.to_string(),
@@ -65,6 +65,7 @@ pub(crate) async fn add(
 ) -> Page {
     let id = visit.app()?;
     match control
+        .apps
         .add_app_key(&visit.actor, &visit.workspace.id, &id, &new_key(&fields))
         .await
     {
@@ -81,13 +82,14 @@ async fn delete_page(control: &Control, visit: &Visit, problems: &Problems) -> R
     visit.must(Action::EditApp)?;
     let (id, key_id) = (visit.app()?, visit.key()?);
     let workspace = &visit.workspace.id;
-    let found = control.app(&visit.actor, workspace, &id).await?;
+    let found = control.apps.app(&visit.actor, workspace, &id).await?;
     let key = found.keys.iter().find(|key| key.id == key_id);
     let key = key.ok_or(ControlError::NotFound("public key"))?;
     let live = control
+        .search
         .live_tokens(&visit.actor, workspace, &id, Some(&key_id))
         .await?;
-    let connected = control.connected(&visit.actor, workspace, &id, 1).await?;
+    let connected = control.search.connected(&visit.actor, workspace, &id, 1).await?;
     let used = key.last_used_at.map_or_else(
         || "It has never been used.".to_owned(),
         |at| format!("It was last used {}.", When::ago(at, visit.now).words()),
@@ -141,6 +143,7 @@ pub(crate) async fn delete(
 ) -> Page {
     let (id, key) = (visit.app()?, visit.key()?);
     match control
+        .apps
         .delete_app_key(&visit.actor, &visit.workspace.id, &id, &key, true)
         .await
     {

@@ -46,6 +46,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         limit: PAGE_ITEMS + 1,
     };
     let found = control
+        .search
         .find_apps(&visit.actor, &visit.workspace.id, q, span)
         .await?;
     let path = format!("{}/apps?q={}", visit.at, encoded(q));
@@ -235,7 +236,11 @@ pub(crate) async fn create(
         token_lifetime: fields.text("token_lifetime").to_owned(),
         public_key: new_key(&fields),
     };
-    match control.create_app(&visit.actor, &visit.workspace.id, new).await {
+    match control
+        .apps
+        .create_app(&visit.actor, &visit.workspace.id, new)
+        .await
+    {
         Ok(made) => Ok(visit.done(&format!("/apps/{}", made.app.id), "app-created")),
         Err(error) => {
             let problems = Problems::of(error)?;

@@ -122,6 +122,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         limit: PAGE_ITEMS + 1,
     };
     let mut found = control
+        .audit
         .audit_events(&visit.actor, &visit.workspace.id, &filter, span)
         .await?;
     let path = format!(

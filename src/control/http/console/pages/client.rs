@@ -35,9 +35,11 @@ struct ClientPage<'a> {
 /// `GET apps/{id}/client`.
 pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     let found = control
+        .apps
         .app(&visit.actor, &visit.workspace.id, &visit.app()?)
         .await?;
     let connected = control
+        .search
         .connected(&visit.actor, &visit.workspace.id, &found.app.id, 1)
         .await?;
     let source = connected.shown.first();

@@ -78,7 +78,10 @@ impl Row {
 /// Name and page of what a token spoke for, if it is still there.
 async fn app(control: &Control, visit: &Visit, id: &str) -> Result<Option<(String, String)>, Fault> {
     let Ok(id) = AppId::parse(id) else { return Ok(None) };
-    let found = control.app_alone(&visit.actor, &visit.workspace.id, &id).await;
+    let found = control
+        .search
+        .app_alone(&visit.actor, &visit.workspace.id, &id)
+        .await;
     let named = found.map(|app| (app.name.to_string(), format!("{}/apps/{id}", visit.at)));
     if_there(named)
 }
@@ -87,7 +90,10 @@ async fn member(control: &Control, visit: &Visit, id: &str) -> Result<Option<(St
     let Ok(id) = MemberId::parse(id) else {
         return Ok(None);
     };
-    let found = control.member(&visit.actor, &visit.workspace.id, &id).await;
+    let found = control
+        .members
+        .member(&visit.actor, &visit.workspace.id, &id)
+        .await;
     let named = found.map(|member| (member.email, format!("{}/members/{id}", visit.at)));
     if_there(named)
 }
@@ -107,6 +113,7 @@ pub(crate) async fn count(control: &Control, visit: &Visit) -> Result<String, Fa
         limit: COUNTED_MAX + 1,
     };
     let found = control
+        .leaked_tokens
         .leaked_tokens(&visit.actor, &visit.workspace.id, span)
         .await?;
     let most = usize::try_from(COUNTED_MAX).unwrap_or(usize::MAX);
@@ -124,6 +131,7 @@ async fn list_page(control: &Control, visit: &Visit, problems: &Problems) -> Res
         limit: PAGE_ITEMS + 1,
     };
     let mut found = control
+        .leaked_tokens
         .leaked_tokens(&visit.actor, &visit.workspace.id, span)
         .await?;
     let path = format!("{}/leaked-tokens?", visit.at);
@@ -157,6 +165,7 @@ pub(crate) async fn revoke(
     Posted(fields): Posted,
 ) -> Page {
     let revoked = control
+        .revocation
         .revoke_token_of_any_app(&visit.actor, &visit.workspace.id, fields.text("token"))
         .await;
     match revoked {
@@ -177,6 +186,7 @@ pub(crate) async fn dismiss(
     Posted(_): Posted,
 ) -> Page {
     control
+        .leaked_tokens
         .dismiss_leak(&visit.actor, &visit.workspace.id, visit.in_path("id"))
         .await?;
     Ok(visit.done("/leaked-tokens", "leak-dismissed"))

@@ -60,7 +60,10 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         after,
         limit: PAGE_ITEMS + 1,
     };
-    let mut found = control.members(&visit.actor, &visit.workspace.id, span).await?;
+    let mut found = control
+        .members
+        .members(&visit.actor, &visit.workspace.id, span)
+        .await?;
     let path = format!("{}/members?", visit.at);
     let pager = Pager::cut(&mut found, "members", &path, after, |member| member.id.as_str());
     let row = |member: Member| MemberRow {
@@ -174,6 +177,7 @@ pub(crate) async fn invite(
         roles: grants_of(&fields),
     };
     match control
+        .invitations
         .invite_member(&visit.actor, &visit.workspace.id, &new)
         .await
     {
@@ -201,6 +205,7 @@ fn id_of(visit: &Visit) -> Result<MemberId, Fault> {
 async fn of_path(control: &Control, visit: &Visit) -> Result<Member, Fault> {
     visit.must(Action::ManageMembers)?;
     Ok(control
+        .members
         .member(&visit.actor, &visit.workspace.id, &id_of(visit)?)
         .await?)
 }
@@ -225,6 +230,7 @@ pub(crate) async fn save(
     let id = id_of(&visit)?;
     let actor = visit.actor_who_saw(&fields);
     match control
+        .members
         .update_member(&actor, &visit.workspace.id, &id, &grants_of(&fields))
         .await
     {
@@ -291,6 +297,7 @@ pub(crate) async fn remove(
     Posted(_): Posted,
 ) -> Page {
     match control
+        .members
         .remove_member(&visit.actor, &visit.workspace.id, &id_of(&visit)?)
         .await
     {
@@ -339,6 +346,7 @@ pub(crate) async fn join(State(control): State<Arc<Control>>, request: Request) 
     let fields = Fields::read(request).await?;
     let password = Zeroizing::new(fields.raw("password").to_owned());
     let joined = control
+        .invitations
         .accept_invitation(from.0, fields.text("secret"), &password)
         .await;
     if let Err(ControlError::Invalid { .. }) = &joined {

@@ -67,19 +67,19 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
     let workspace = &visit.workspace.id;
     let frame = visit.frame("Overview", Section::Overview);
     let counts = if visit.may(Action::ViewSource) {
-        Some(control.source_counts(&visit.actor, workspace).await?)
+        Some(control.search.source_counts(&visit.actor, workspace).await?)
     } else {
         None
     };
     let owners = if frame.sees.apps || frame.sees.sources {
         Vec::new()
     } else {
-        control.owners_to_ask(&visit.actor, workspace).await?
+        control.search.owners_to_ask(&visit.actor, workspace).await?
     };
     let steps = match counts {
         Some(counts) if counts.on == 0 && visit.may(Action::CreateApp) => {
             let one = Span { after: "", limit: 1 };
-            let apps = control.find_apps(&visit.actor, workspace, "", one).await?;
+            let apps = control.search.find_apps(&visit.actor, workspace, "", one).await?;
             let apps = apps.items;
             let connected = apps.iter().any(|app| app.sources > 0);
             Some(steps(!apps.is_empty(), connected, counts, &visit.at))
@@ -93,10 +93,10 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
         .map(|grant| grant.role.title().to_owned())
         .collect();
     let (chart, gateway) = if counts.is_some() {
-        let traffic = control.workspace_traffic(&visit.actor, workspace).await?;
+        let traffic = control.traffic.workspace_traffic(&visit.actor, workspace).await?;
         (
             Some(Chart::of_day(&traffic, visit.now)),
-            gateway(&control, control.newest_version().await?, visit.now),
+            gateway(&control, control.changes.newest_version().await?, visit.now),
         )
     } else {
         (None, None)
@@ -160,7 +160,7 @@ fn steps(has_app: bool, connected: bool, counts: SourceCounts, at: &str) -> Vec<
 }
 
 fn gateway(control: &Control, newest: u64, now: UnixSeconds) -> Option<GatewayRow> {
-    let state = control.gateway_state()?;
+    let state = control.traffic.gateway_state()?;
     Some(GatewayRow {
         version: state.policy_version,
         newest,

@@ -57,7 +57,7 @@ pub(crate) async fn home(State(control): State<Arc<Control>>, parts: Parts) -> P
         Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
         Err(fault) => return Err(fault),
     };
-    match control.home(&signed.record.account).await {
+    match control.sessions.home(&signed.record.account).await {
         Ok(member) => Ok(see_other(&format!("/console/w/{}", member.workspace))),
         Err(ControlError::Unauthenticated) => Ok(see_other("/console/workspaces")),
         Err(error) => Err(error.into()),
@@ -70,6 +70,7 @@ fn sign_in_page(control: &Control, next: &str, email: &str, problem: &str) -> Si
         problem: problem.to_owned(),
         next: next.to_owned(),
         provider: control
+            .sign_on
             .has_sign_on()
             .then(|| format!("/login/oidc?next={}", encoded(next))),
         email: Field::text("email", "E-mail address")
@@ -106,7 +107,7 @@ pub(crate) async fn submit(
         fields.text("email"),
         Zeroizing::new(fields.raw("password").to_owned()),
     );
-    let error = match control.sign_in(email, &password, &browser).await {
+    let error = match control.sessions.sign_in(email, &password, &browser).await {
         Ok(signed_in) => {
             let mut answer = see_other(&next);
             give_cookies(&control, &signed_in, &mut answer);
@@ -144,7 +145,10 @@ pub(crate) async fn sign_out(State(control): State<Arc<Control>>, request: Reque
     if !signed.is_csrf(fields.raw(CSRF)) {
         return Err(Fault::Form);
     }
-    control.sign_out(&signed.record, &signed.record.id, from).await?;
+    control
+        .sessions
+        .sign_out(&signed.record, &signed.record.id, from)
+        .await?;
     Ok(without_cookie(&control, "/console/sign-in?done=signed-out"))
 }
 
@@ -177,8 +181,13 @@ pub(crate) async fn workspaces(State(control): State<Arc<Control>>, parts: Parts
         after: query.get("after").unwrap_or_default(),
         limit: WORKSPACES_SHOWN,
     };
-    let workspaces = match control.home(&signed.record.account).await {
-        Ok(member) => control.workspaces_of(&signed.actor(member), span).await?,
+    let workspaces = match control.sessions.home(&signed.record.account).await {
+        Ok(member) => {
+            control
+                .workspaces
+                .workspaces_of(&signed.actor(member), span)
+                .await?
+        }
         Err(ControlError::Unauthenticated) => Vec::new(),
         Err(error) => return Err(error.into()),
     };

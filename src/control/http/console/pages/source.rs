@@ -40,6 +40,7 @@ impl Head {
 /// The source that the path names.
 pub(crate) async fn of_path(control: &Control, visit: &Visit) -> Result<Source, Fault> {
     Ok(control
+        .sources
         .source(&visit.actor, &visit.workspace.id, &visit.source()?)
         .await?)
 }
@@ -93,7 +94,11 @@ pub(crate) async fn connected_app(
     let Some(id) = &source.app else {
         return Ok(None);
     };
-    match control.app_alone(&visit.actor, &visit.workspace.id, id).await {
+    match control
+        .search
+        .app_alone(&visit.actor, &visit.workspace.id, id)
+        .await
+    {
         Ok(found) => Ok(Some((id.to_string(), found.name.to_string()))),
         Err(ControlError::Forbidden(_)) => Ok(Some((id.to_string(), id.to_string()))),
         Err(error) => Err(error.into()),
@@ -144,6 +149,7 @@ pub(crate) async fn save(
     let id = visit.source()?;
     let typed = fields.text("name");
     let renamed = control
+        .sources
         .rename_source(&visit.actor_who_saw(&fields), &visit.workspace.id, &id, typed)
         .await;
     let Err(error) = renamed else {
@@ -198,6 +204,7 @@ pub(crate) async fn delete(
     Posted(_): Posted,
 ) -> Page {
     match control
+        .sources
         .delete_source(&visit.actor, &visit.workspace.id, &visit.source()?)
         .await
     {

@@ -98,6 +98,7 @@ async fn connect_page<'a>(
         limit: PAGE_ITEMS + 1,
     };
     let found = control
+        .search
         .find_apps(&visit.actor, &visit.workspace.id, q, span)
         .await?;
     let path = format!(
@@ -111,6 +112,7 @@ async fn connect_page<'a>(
     let replaces = match &source.app {
         Some(app) => {
             let live = control
+                .search
                 .live_tokens(&visit.actor, &visit.workspace.id, app, None)
                 .await?;
             let after = match source.enforcement {
@@ -166,6 +168,7 @@ pub(crate) async fn connect(
     let connected = match AppId::parse(fields.text("app_id")) {
         Ok(app) => {
             control
+                .sources
                 .connect(&visit.actor, &visit.workspace.id, &id, &app)
                 .await
         }
@@ -219,6 +222,7 @@ async fn disconnect_page(control: &Control, visit: &Visit, problems: &Problems) 
         });
     };
     let live = control
+        .search
         .live_tokens(&visit.actor, &visit.workspace.id, app, None)
         .await?;
     let stops = stop_accepting(1, live);
@@ -258,6 +262,7 @@ pub(crate) async fn disconnect(
 ) -> Page {
     let id = visit.source()?;
     match control
+        .sources
         .disconnect(&visit.actor, &visit.workspace.id, &id, true)
         .await
     {
@@ -341,6 +346,7 @@ pub(crate) async fn set_mode(
     let mode = mode_of(&visit)?;
     let id = visit.source()?;
     match control
+        .sources
         .set_enforcement(&visit.actor, &visit.workspace.id, &id, mode)
         .await
     {

@@ -104,6 +104,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
         limit: PAGE_ITEMS + 1,
     };
     let found = control
+        .search
         .find_sources(&visit.actor, workspace, &filter, span)
         .await?;
     let (kind_word, mode_word) = (
@@ -119,6 +120,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
     let (found, pager) = Pager::of_search(found, "sources", &path, after, |item| item.source.id.as_str());
     let app_name = match &filter.app {
         Some(id) => control
+            .search
             .app_alone(&visit.actor, workspace, id)
             .await
             .ok()
@@ -209,6 +211,7 @@ pub(crate) async fn create(
         write_key: (!write_key.is_empty()).then(|| write_key.to_owned()),
     };
     match control
+        .sources
         .create_source(&visit.actor, &visit.workspace.id, new)
         .await
     {

@@ -1,0 +1,322 @@
+//! The one way to write: a change begins for an actor whose credential is checked again, or for the server with a
+//! reason; it ends with its audit event, and when it is in force at the bundled gateway.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use prometheus::{IntCounterVec, Opts};
+use tokio::sync::watch;
+
+use super::actor::{Actor, RetryKey, Who};
+use super::audit_event::Event;
+use super::conflict::Conflict;
+use super::error::ControlError;
+use super::fair_queue::{self, Lane, Turns};
+use super::ids::Ids;
+use super::limiter::Wait;
+use super::rate_limits::Limits;
+use crate::clock::Clock;
+use crate::domain::time::UnixSeconds;
+use crate::feed::Publisher;
+use crate::model::audit::AuditRow;
+use crate::snapshot::Change;
+use crate::store::retry::RetryRow;
+use crate::store::{ReadTx, Store, StoreError, WriteTx};
+
+/// How long a change may take to be in force at the bundled gateway before its caller is answered without waiting on.
+const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long an idempotency key is remembered, in seconds: a day.
+const REMEMBERED_S: u64 = 86_400;
+
+/// Changes that wait for their turn in all.
+const CHANGES_WAITING: usize = 1_024;
+
+/// Idempotency keys remembered for one member.
+const KEYS_MAX: u64 = 10_000;
+
+/// A change in the making, and who makes it. Dropped without [`Changes::commit`], it never happened.
+pub(crate) struct ChangeTx {
+    tx: WriteTx,
+    author: Actor,
+}
+
+/// A write by a request that proves who sends it while it is handled: a sign-on, an invitation, a new password. It
+/// becomes a change when [`UnprovedTx::proved`] names its author.
+pub(crate) struct UnprovedTx(WriteTx);
+
+impl UnprovedTx {
+    /// The change, once its author is proved.
+    pub(crate) fn proved(self, author: Actor) -> ChangeTx {
+        ChangeTx { tx: self.0, author }
+    }
+}
+
+impl Deref for UnprovedTx {
+    type Target = WriteTx;
+
+    fn deref(&self) -> &WriteTx {
+        &self.0
+    }
+}
+
+impl DerefMut for UnprovedTx {
+    fn deref_mut(&mut self) -> &mut WriteTx {
+        &mut self.0
+    }
+}
+
+impl Deref for ChangeTx {
+    type Target = WriteTx;
+
+    fn deref(&self) -> &WriteTx {
+        &self.tx
+    }
+}
+
+impl DerefMut for ChangeTx {
+    fn deref_mut(&mut self) -> &mut WriteTx {
+        &mut self.tx
+    }
+}
+
+/// The one way to write: begins a change for an actor, adds its audit event, commits, and waits until it is in force.
+pub struct Changes {
+    pub(crate) changing: Turns,
+    pub(crate) clock: Clock,
+    pub(crate) ids: Arc<Ids>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) publisher: RwLock<Option<Publisher>>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) store_failures: IntCounterVec,
+    pub(crate) versions: watch::Sender<u64>,
+}
+
+impl Changes {
+    /// Changes to `store`, whose newest policy version is `version`.
+    ///
+    /// # Errors
+    /// A metric's name is malformed.
+    pub(crate) fn new(
+        store: Arc<Store>,
+        ids: Arc<Ids>,
+        limits: Arc<Limits>,
+        clock: Clock,
+        version: u64,
+    ) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            clock,
+            ids,
+            limits,
+            changing: Turns::new(1, &[], CHANGES_WAITING),
+            store,
+            store_failures: IntCounterVec::new(
+                Opts::new(
+                    "portcullis_store_failures_total",
+                    "Requests and background work of the control plane that the store failed, by kind.",
+                ),
+                &["kind"],
+            )?,
+            versions: watch::Sender::new(version),
+            publisher: RwLock::new(None),
+        })
+    }
+
+    /// Makes a change durable, together with the event that tells of it, and waits until the bundled gateway,
+    /// if there is one, has it in force.
+    pub(crate) async fn commit(
+        &self,
+        change: ChangeTx,
+        changes: &[Change],
+        event: Event,
+    ) -> Result<(), ControlError> {
+        let ChangeTx { mut tx, author } = change;
+        self.note_retry(&mut tx, &author, event.made_id()).await?;
+        self.append_audit(&mut tx, &author, event).await?;
+        let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
+        let version = tx.commit(&body, self.now()).await?;
+        self.announce(version);
+        self.in_force(version).await
+    }
+
+    /// Waits until the newest version is in force, whoever made it.
+    pub(crate) async fn newest_in_force(&self) -> Result<(), ControlError> {
+        let version = *self.versions.borrow();
+        self.in_force(version).await
+    }
+
+    async fn in_force(&self, version: u64) -> Result<(), ControlError> {
+        let publisher = self
+            .publisher
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match publisher {
+            Some(publisher) if !publisher.is_installed(version, IN_FORCE_WITHIN).await => {
+                tracing::warn!(
+                    policy.version = version,
+                    "the gateway did not install a change in time"
+                );
+                Err(ControlError::NotYetInForce { version })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Wakes whoever feeds gateways, where `version` is news.
+    pub(crate) fn announce(&self, version: u64) {
+        self.versions.send_if_modified(|newest| {
+            let news = version > *newest;
+            *newest = version.max(*newest);
+            news
+        });
+    }
+
+    pub(crate) async fn newest_version(&self) -> Result<u64, ControlError> {
+        Ok(self.store.read().await?.policy_version().await?)
+    }
+
+    pub(crate) fn count_store_failure(&self, kind: &str) {
+        self.store_failures.with_label_values(&[kind]).inc();
+    }
+
+    /// Logs that background work failed for the store, and counts it.
+    pub(crate) fn background_failure(&self, error: &StoreError, what: &'static str) {
+        tracing::warn!(%error, "{what}");
+        if let Some(kind) = error.failure() {
+            self.count_store_failure(kind);
+        }
+    }
+
+    pub(crate) fn now(&self) -> UnixSeconds {
+        self.clock.now()
+    }
+
+    /// What an earlier request with the same key made, if there was one.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for a key that came with another body.
+    pub(crate) async fn made_before(&self, key: &RetryKey) -> Result<Option<String>, ControlError> {
+        let mut tx = self.store.read().await?;
+        match tx.retry_key(&key.digest, self.now()).await? {
+            None => Ok(None),
+            Some((body_digest, made)) if body_digest == key.body_digest => Ok(Some(made)),
+            Some(_) => Err(ControlError::invalid(
+                "Idempotency-Key",
+                "this key came with another body before; choose a new key for a new request",
+            )),
+        }
+    }
+
+    /// Remembers what a request makes, in the transaction that makes it.
+    pub(crate) async fn note_retry(
+        &self,
+        tx: &mut WriteTx,
+        actor: &Actor,
+        made: &str,
+    ) -> Result<(), ControlError> {
+        let (Some(key), Some(member)) = (&actor.retry_key, actor.as_member()) else {
+            return Ok(());
+        };
+        let now = self.now();
+        if tx.retry_keys_of(&member.id).await? >= KEYS_MAX {
+            return Err(Conflict::RetryKeys.into());
+        }
+        let row = RetryRow {
+            digest: &key.digest,
+            member: &member.id,
+            body_digest: &key.body_digest,
+            resource_id: made,
+            expires_at: now.plus(REMEMBERED_S),
+        };
+        if tx.insert_retry_key(&row, now).await? {
+            Ok(())
+        } else {
+            Err(Conflict::RetriedMeanwhile.into())
+        }
+    }
+
+    /// Writes the event into the transaction of its change.
+    pub(crate) async fn append_audit(
+        &self,
+        tx: &mut WriteTx,
+        actor: &Actor,
+        event: Event,
+    ) -> Result<(), ControlError> {
+        let row = self.audit_row(actor, event);
+        Ok(tx.append_audit(&row).await?)
+    }
+
+    /// The row of an event, of this moment.
+    pub(crate) fn audit_row(&self, actor: &Actor, event: Event) -> AuditRow {
+        event.into_row(&self.ids, self.now(), actor)
+    }
+
+    /// Begins a change for somebody, when it is their turn: members and apps have one each, workspace by workspace, so
+    /// that nobody's changes wait for all that somebody else asks for. A request's body may take half a minute to arrive, and what it was let in by
+    /// was read before that: whatever ended meanwhile counts.
+    ///
+    /// # Errors
+    /// [`ControlError::Unauthenticated`] where the membership or the credential has ended,
+    /// [`ControlError::RolesChanged`] where the member is granted something else than was judged,
+    /// [`ControlError::TooMany`] where they changed too much of late.
+    pub(crate) async fn begin(&self, actor: &Actor) -> Result<ChangeTx, ControlError> {
+        let path = match &actor.who {
+            Who::Member(member) => {
+                self.limits.change_by_member(member, actor.from)?;
+                Some(vec![
+                    fair_queue::name(member.workspace.as_str()),
+                    fair_queue::name(member.account.as_str()),
+                ])
+            }
+            Who::App(app) => {
+                self.limits.change_by_app(app)?;
+                Some(vec![fair_queue::name(app.as_str())])
+            }
+            Who::System(_) => None,
+        };
+        let turn = match path {
+            None => None,
+            Some(path) => {
+                let turn = self.changing.take(Lane::Open, path).await;
+                Some(turn.map_err(|_| ControlError::TooMany(Wait::SHORTEST))?)
+            }
+        };
+        let mut tx = self.store.write().await?;
+        // The next in turn waits for this change, and nobody else for the two of them.
+        drop(turn);
+        self.must_stand(&mut tx, actor).await?;
+        Ok(ChangeTx {
+            tx,
+            author: actor.clone(),
+        })
+    }
+
+    /// Begins a write by a request that is still to prove who sends it.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub(crate) async fn begin_unproved(&self) -> Result<UnprovedTx, ControlError> {
+        Ok(UnprovedTx(self.store.write().await?))
+    }
+
+    /// Refuses somebody who is not any more what they were let in as, for what goes on for longer than a request.
+    pub(crate) async fn must_still_stand(&self, actor: &Actor) -> Result<(), ControlError> {
+        if actor.by.is_none() {
+            return Ok(());
+        }
+        self.must_stand(&mut self.store.read().await?, actor).await
+    }
+
+    async fn must_stand(&self, tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
+        let (Some(member), Some(credential)) = (actor.as_member(), &actor.by) else {
+            return Ok(());
+        };
+        match tx.standing(&member.id, credential, self.now()).await? {
+            None => Err(ControlError::Unauthenticated),
+            Some(revision) if revision != member.revision => Err(ControlError::RolesChanged),
+            Some(_) => Ok(()),
+        }
+    }
+}
