@@ -143,7 +143,12 @@ impl Planes {
         if self.is_bundled() {
             let stopped = self.control_tasks.stopped();
             let publisher = self.publisher.clone();
-            let publishing = publish::run(Arc::clone(&control), publisher, stopped);
+            let publishing = publish::run(
+                Arc::clone(&control.fleet),
+                Arc::clone(&control.traffic),
+                publisher,
+                stopped,
+            );
             self.control_tasks.spawn("policy_publisher", publishing);
         }
         self.control = Some(control);

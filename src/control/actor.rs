@@ -3,16 +3,11 @@
 use std::net::IpAddr;
 
 use super::error::ControlError;
-use super::fair_queue;
-use super::fair_queue::Lane;
-use super::limiter::Wait;
-use super::plane::Control;
 use crate::domain::ids::{AppId, SourceId, WorkspaceId};
 use crate::domain::role::{Action, Resource, may};
 use crate::domain::source_kind::SourceKind;
 use crate::model::credential::Credential;
 use crate::model::member::Member;
-use crate::store::{ReadTx, WriteTx};
 
 /// Who asks for something, from where, and on which conditions.
 #[derive(Clone, Debug)]

@@ -3,13 +3,10 @@
 use serde_json::Value;
 
 use super::actor::{Actor, Who};
-use super::error::ControlError;
 use super::ids::Ids;
-use super::plane::Control;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 use crate::model::audit::AuditRow;
-use crate::store::WriteTx;
 
 /// The longest name kept with an event, in characters.
 const NAME_CHARS_MAX: usize = 256;

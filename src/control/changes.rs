@@ -30,8 +30,8 @@ const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 /// How long an idempotency key is remembered, in seconds: a day.
 const REMEMBERED_S: u64 = 86_400;
 
-/// Changes that wait for their turn in all.
-const CHANGES_WAITING: usize = 1_024;
+/// Changes that wait for their turn: in all, then of one workspace, then of one person.
+const CHANGES_WAITING: &[usize] = &[512, 256, 128];
 
 /// Idempotency keys remembered for one member.
 const KEYS_MAX: u64 = 10_000;

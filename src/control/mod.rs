@@ -20,7 +20,6 @@ pub(crate) mod fair_queue;
 pub mod fleet;
 pub(crate) mod form;
 pub mod http;
-pub(crate) mod idempotency;
 pub(crate) mod ids;
 pub mod input;
 pub mod limiter;

@@ -52,9 +52,6 @@ use crate::domain::network::Network;
 use crate::store::{Store, StoreError};
 use crate::store_location::StoreLocation;
 
-/// Changes that wait for their turn: in all, then of one workspace, then of one person.
-const CHANGES_WAITING: &[usize] = &[512, 256, 128];
-
 /// How often uses of keys and tokens are written down.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 
@@ -138,8 +135,8 @@ pub struct Control {
     pub signing_keys: Arc<SigningKeys>,
     pub audit: Arc<AuditTrail>,
     pub fleet: Arc<Fleet>,
-    usage: Arc<Usage>,
-    refused_sign_ins: Arc<RefusedSignIns>,
+    pub(crate) usage: Arc<Usage>,
+    pub(crate) refused_sign_ins: Arc<RefusedSignIns>,
     store: Arc<Store>,
     audit_retention: Duration,
     hashing: Arc<Hashing>,
@@ -234,7 +231,7 @@ impl Control {
     /// A name is taken there.
     pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         for kind in StoreError::FAILURES {
-            self.store_failures.with_label_values(&[kind]);
+            self.changes.store_failures.with_label_values(&[kind]);
         }
         registry.register(Box::new(self.tokens_issued.clone()))?;
         registry.register(Box::new(self.hashing.computed().clone()))?;
@@ -502,7 +499,6 @@ impl Shared {
             passwords: Arc::new(Passwords {
                 hashing: hashing.clone(),
                 limits: limits.clone(),
-                store: store.clone(),
                 sessions: sessions.clone(),
                 changes: changes.clone(),
             }),

@@ -8,7 +8,7 @@
 
 use super::hashing;
 use crate::control::accounts::hashing::Hashing;
-use crate::control::changes::Changes;
+use crate::control::changes::{Changes, UnprovedTx};
 use crate::control::rate_limits::Limits;
 use crate::control::workspaces::members::Members;
 use crate::store::Store;
@@ -36,7 +36,7 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
-use crate::store::{ReadTx, WriteTx};
+use crate::store::ReadTx;
 
 /// What the secret of every invitation begins with.
 const PREFIX: &str = "pci_";
@@ -163,7 +163,7 @@ impl Invitations {
                     }
                 };
                 if !self.fits(turn, password, held).await? {
-                    let tx = self.store.write().await?;
+                    let tx = self.changes.begin_unproved().await?;
                     return self.refuse_proof(tx, from, member).await;
                 }
                 attempt.succeeded();
@@ -175,7 +175,7 @@ impl Invitations {
                 Some(self.hashing.hash(turn, password).await?)
             }
         };
-        let mut tx = self.store.write().await?;
+        let mut tx = self.changes.begin_unproved().await?;
         // Whatever happened meanwhile counts.
         let invitation = tx.invitation(&secret, now).await?;
         let invitation = invitation
@@ -196,7 +196,7 @@ impl Invitations {
         member.revision += 1;
         let actor = Actor::member(member.clone(), Some(from));
         let event = member_event(Deed::MemberJoined, &member).made(json!({"email": member.email}));
-        self.changes.commit(tx, &[], event).await?;
+        self.changes.commit(tx.proved(actor), &[], event).await?;
         Ok(member)
     }
 
@@ -207,14 +207,14 @@ impl Invitations {
 
     async fn refuse_proof(
         &self,
-        mut tx: WriteTx,
+        mut tx: UnprovedTx,
         from: IpAddr,
         member: Member,
     ) -> Result<Member, ControlError> {
         tx.note_failed_proof(&member.id).await?;
         let event = member_event(Deed::InvitationRefused, &member);
         self.changes
-            .commit(tx, &Actor::member(member, Some(from)), &[], event)
+            .commit(tx.proved(Actor::member(member, Some(from))), &[], event)
             .await?;
         Err(ControlError::invalid(
             "password",

@@ -49,7 +49,6 @@ pub enum Asker<'a> {
 pub struct Passwords {
     pub(crate) hashing: Arc<Hashing>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) store: Arc<Store>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) changes: Arc<Changes>,
 }
@@ -88,7 +87,7 @@ impl Passwords {
         let password = chosen(password, &email)?;
         let turn = self.hashing.turn(Asker::Operator).await?;
         let hash = self.hashing.hash(turn, password).await?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.changes.begin(actor).await?;
         let person = tx.account_with_email(&email).await?;
         let person = person.ok_or(ControlError::NotFound("person"))?;
         if !tx.set_password_hash(&person.id, &hash).await? {
@@ -126,7 +125,7 @@ impl Passwords {
             .turn(self.sessions.asker(&session.email, browser, true))
             .await?;
         let hash = self.hashing.hash(turn, new).await?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.changes.begin_unproved().await?;
         if !tx.replace_password_hash(&session.account, &kept, &hash).await? {
             return Err(ControlError::SignInRefused);
         }
@@ -136,7 +135,7 @@ impl Passwords {
             from: Some(browser.address),
             ..Actor::system("password-change")
         };
-        self.changes.commit(tx, &[], event).await?;
+        self.changes.commit(tx.proved(actor), &[], event).await?;
         let email = session.email.clone();
         self.sessions
             .open_session(&session.account, email, Method::Password, browser, Some(&hash))

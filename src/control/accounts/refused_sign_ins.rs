@@ -16,7 +16,6 @@ use super::oidc::SignOnError;
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::limiter::Limiter;
-use crate::control::plane::Control;
 use crate::domain::ids::AccountId;
 use crate::domain::time::UnixSeconds;
 use crate::store::StoreError;

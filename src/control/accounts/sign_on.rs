@@ -16,7 +16,6 @@ use super::sessions::{Browser, Method, SignedIn};
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
-use crate::control::plane::Control;
 use crate::control::workspaces::members::{member_event, member_in};
 use crate::domain::id_token::Identity;
 use crate::domain::ids::AccountId;
@@ -161,7 +160,7 @@ impl SignOn {
             }
         }
         drop(tx);
-        let mut tx = self.store.write().await?;
+        let mut tx = self.changes.begin_unproved().await?;
         let account = tx
             .account_with_email(&email)
             .await?
@@ -198,7 +197,7 @@ impl SignOn {
             for event in events {
                 self.changes.append_audit(&mut tx, &actor, event).await?;
             }
-            self.changes.commit(tx, &[], last).await?;
+            self.changes.commit(tx.proved(actor), &[], last).await?;
         }
         Ok((account.id, account.email))
     }

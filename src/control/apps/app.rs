@@ -27,8 +27,8 @@ use crate::domain::time::{TokenLifetime, UnixSeconds};
 use crate::model::app::{App, AppKey};
 use crate::model::page::Page;
 use crate::snapshot::{AppRecord, Change};
+use crate::store::ReadTx;
 use crate::store::policy::PolicyApp;
-use crate::store::{ReadTx, WriteTx};
 
 /// Keys that one app may have: the one in use, and the next one while clients move over.
 pub const APP_KEYS_MAX: usize = 2;
@@ -311,7 +311,7 @@ impl Apps {
     pub(crate) async fn put_app(
         &self,
         mut tx: ChangeTx,
-        actor: &Actor,
+        _actor: &Actor,
         found: &mut AppDetails,
         event: Event,
     ) -> Result<(), ControlError> {

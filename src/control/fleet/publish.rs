@@ -14,17 +14,14 @@ use futures::FutureExt as _;
 use futures::future::FusedFuture as _;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::control::actor::Actor;
-use crate::control::audit_event::Event;
+use crate::control::changes::Changes;
 use crate::control::error::ControlError;
 use crate::control::sources::traffic::TrafficCounts;
 use crate::domain::issue::IssuerIdentity;
 use crate::domain::time::UnixSeconds;
 use crate::feed::{FeedClosed, Publisher};
-use crate::snapshot::{
-    Change, Changes, FORMAT, RevocationRecord, Snapshot, SourceRecord, Update, WorkspaceRecord,
-};
-use crate::store::WriteTx;
+use crate::snapshot;
+use crate::snapshot::{Change, FORMAT, RevocationRecord, Snapshot, SourceRecord, Update, WorkspaceRecord};
 
 /// How often gateways are told that nothing has changed.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -246,7 +243,7 @@ async fn send_changes(
             }
             let UnixSeconds(issued_at) = entry.at;
             publisher
-                .publish(Update::Changes(Changes {
+                .publish(Update::Changes(snapshot::Changes {
                     version: entry.version,
                     issued_at,
                     changes,

@@ -25,7 +25,7 @@ use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
 use crate::control::ids::Ids;
-use crate::control::plane::{Control, OpenError};
+use crate::control::plane::OpenError;
 use crate::domain::ids::KeyId;
 use crate::domain::jws::CompactJws;
 use crate::domain::sealing::NONCE_BYTES;
@@ -319,6 +319,11 @@ pub struct IssuerKeys {
 }
 
 impl IssuerKeys {
+    /// The key set as it is published now.
+    pub(crate) fn published(&self) -> Vec<Jwk> {
+        self.keys.load().jwks(self.changes.now())
+    }
+
     /// What gateways are told of us as an issuer, as of one view of the store. What this process remembers is
     /// not asked: another one may have made a key.
     pub(crate) async fn issuer_in(

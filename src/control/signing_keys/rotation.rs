@@ -21,8 +21,8 @@ use crate::domain::ids::KeyId;
 use crate::domain::role::Action;
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 use crate::snapshot::{Change, OWN_LEEWAY_S};
+use crate::store::ReadTx;
 use crate::store::signing_keys::SigningKeyRecord;
-use crate::store::{ReadTx, WriteTx};
 
 /// Keys held at once. A gateway takes 64 of one issuer, and every one of them may still verify.
 const KEYS_MAX: usize = 16;
@@ -194,6 +194,11 @@ pub struct SigningKeys {
 }
 
 impl SigningKeys {
+    /// How long before its first signature a key is published, in seconds.
+    pub(crate) fn publish_ahead_s(&self) -> u64 {
+        self.signing.publish_ahead_s
+    }
+
     /// Takes over what other processes did to the signing keys, makes the next one when it is time and drops
     /// those whose last token has expired.
     ///
@@ -364,7 +369,7 @@ impl SigningKeys {
     }
 
     async fn drop_ended_keys(&self) -> Result<(), ControlError> {
-        let mut tx = self.store.write().await?;
+        let mut tx = self.changes.begin(&SCHEDULE).await?;
         let now = self.changes.now();
         let (ended, records): (Vec<_>, Vec<_>) = tx
             .signing_keys()
@@ -387,7 +392,7 @@ impl SigningKeys {
     async fn put_keys(
         &self,
         tx: ChangeTx,
-        actor: &Actor,
+        _actor: &Actor,
         schedule: &Schedule,
         event: Event,
     ) -> Result<(), ControlError> {

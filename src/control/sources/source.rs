@@ -24,7 +24,7 @@ use crate::domain::source_kind::SourceKind;
 use crate::model::page::Page;
 use crate::model::source::Source;
 use crate::snapshot::{Change, SourceRecord, digest_text};
-use crate::store::{ReadTx, WriteTx};
+use crate::store::ReadTx;
 
 /// Letters and digits of a generated write key: 190 bits.
 const WRITE_KEY_CHARS: usize = 32;
@@ -274,7 +274,7 @@ impl Sources {
         workspace: &WorkspaceId,
         id: &SourceId,
         action: Action,
-    ) -> Result<(WriteTx, Source), ControlError> {
+    ) -> Result<(ChangeTx, Source), ControlError> {
         // Whoever may not is refused before they can hold anybody up.
         source_for(&mut self.store.read().await?, actor, workspace, id, action).await?;
         let mut tx = self.changes.begin(actor).await?;
@@ -286,7 +286,7 @@ impl Sources {
     async fn put_source(
         &self,
         mut tx: ChangeTx,
-        actor: &Actor,
+        _actor: &Actor,
         deed: Deed,
         before: Value,
         mut source: Source,

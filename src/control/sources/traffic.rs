@@ -8,7 +8,6 @@ use std::sync::{Arc, PoisonError};
 
 use crate::control::actor::Actor;
 use crate::control::error::ControlError;
-use crate::control::plane::Control;
 use crate::domain::ids::{SourceId, WorkspaceId};
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;

@@ -16,7 +16,6 @@ use super::error::TokenError;
 use crate::control::bad_request::BadRequest;
 use crate::control::client_address::ClientAddress;
 use crate::control::form::Form;
-use crate::control::plane::Control;
 use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
 use crate::store::replay::Use;
 
@@ -106,7 +105,7 @@ impl ClientAuthentication {
         };
         // Counted only now: a copy of an assertion proves nothing about who sent it.
         self.limits.app_asks(&prover.app.id)?;
-        if Self::is_as_of(&prover, version) {
+        if Clients::is_as_of(&prover, version) {
             return Ok(Proved {
                 prover,
                 assertion: verified,

@@ -172,7 +172,7 @@ impl LeakedTokenNotices {
             .filter(|leak| !matches!(leak.kind, Kind::Unknown))
             .collect();
         for some in candidates.chunks(ENTRIES_AT_ONCE) {
-            let mut tx = self.store.write().await?;
+            let mut tx = self.changes.begin(actor).await?;
             let mut ending = Ending::default();
             for leak in some {
                 if self.end_leak(&mut tx, leak, &mut ending).await? {

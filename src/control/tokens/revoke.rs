@@ -10,7 +10,7 @@
 //! tokens say of their issue. Gateways allow for a few seconds. Past [`Ahead`], whoever asks has to wait.
 
 use crate::control::apps::app::Apps;
-use crate::control::changes::Changes;
+use crate::control::changes::{ChangeTx, Changes};
 use crate::control::signing_keys::key_ring::KeyRing;
 use crate::control::sources::search::Search;
 use crate::control::tokens::own_token::{OwnToken, pasted};
@@ -35,7 +35,6 @@ use crate::domain::time::UnixSeconds;
 use crate::domain::token_id;
 use crate::model::app::App;
 use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord, WorkspaceRecord};
-use crate::store::WriteTx;
 use crate::store::revocation::{Proof, Revocation};
 
 /// Live revocations that every app may have, however few tokens it was issued. How many it was issued is known only
@@ -324,7 +323,7 @@ impl TokenRevocation {
     }
 
     /// Answers for tokens that an earlier call has ended already: nothing is written.
-    async fn ended_before(&self, tx: WriteTx, moment: UnixSeconds) -> Result<UnixSeconds, ControlError> {
+    async fn ended_before(&self, tx: ChangeTx, moment: UnixSeconds) -> Result<UnixSeconds, ControlError> {
         drop(tx);
         // The earlier call may have been told that its change was not in force yet.
         self.changes.newest_in_force().await?;
@@ -347,7 +346,24 @@ impl TokenRevocation {
         Ok(())
     }
 
-    /// Puts a token on the list, unless it has expired by itself.
+    /// Revokes a token of the app that proved itself, unless it has expired (RFC 7009 section 2).
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub(crate) async fn revoke_own(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        token: &OwnToken,
+    ) -> Result<(), ControlError> {
+        let Some(app) = self.store.read().await?.app(workspace, &token.app).await? else {
+            return Ok(());
+        };
+        self.end_token(actor, &app, token, "revoked by the app").await?;
+        Ok(())
+    }
+
+    /// Puts a token on the list, unless it has expired.
     pub(crate) async fn end_token(
         &self,
         actor: &Actor,

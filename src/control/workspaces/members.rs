@@ -214,7 +214,7 @@ impl Members {
         let password = hashing::chosen(password, &email)?;
         let turn = self.hashing.turn(Asker::Operator).await?;
         let hash = self.hashing.hash(turn, password).await?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.changes.begin(actor).await?;
         if !tx.is_without_members().await? {
             return Err(Conflict::NotEmpty.into());
         }

@@ -62,9 +62,6 @@ pub(crate) async fn revoke_own(
     else {
         return Ok(());
     };
-    let Some(app) = control.store.read().await?.app(&own.workspace, &own.id).await? else {
-        return Ok(());
-    };
     let actor = Actor {
         who: Who::App(own.id.clone()),
         from: Some(from.0),
@@ -72,7 +69,7 @@ pub(crate) async fn revoke_own(
     };
     control
         .revocation
-        .end_token(&actor, &app, &token, "revoked by the app")
+        .revoke_own(&actor, &own.workspace, &token)
         .await?;
     Ok(())
 }

@@ -132,7 +132,7 @@ async fn rotate_page(control: &Control, visit: &Visit, problems: &Problems) -> R
         will: vec![
             format!(
                 "A new signing key is made and published now. It begins to sign new tokens in {}: by then everybody who verifies tokens has it.",
-                span(control.signing.publish_ahead_s)
+                span(control.signing_keys.publish_ahead_s())
             ),
             "The key that signs now stays published until the last token that it signed has expired: 0 live tokens stop working.".to_owned(),
         ],
