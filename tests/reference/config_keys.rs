@@ -22,7 +22,7 @@ const NO_KEY: &str = "no_such_key";
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const OLD_KEY: &str = "//////////////////////////////////////////8=";
 
-/// Keys of the example that cannot stand beside others of it. The example names them in a comment.
+/// Keys of the example that exclude others of it. The example names them in a comment.
 const EXCLUSIVE: [&str; 1] = ["/policy/file"];
 
 /// What a person wrote about a key.
