@@ -8,9 +8,8 @@ use std::time::Duration;
 use prometheus::{IntCounterVec, Opts};
 use tokio::sync::watch;
 
-use super::actor::{Actor, RetryKey, Who};
+use super::actor::{Actor, Who};
 use super::audit_event::Event;
-use super::conflict::Conflict;
 use super::error::ControlError;
 use super::fair_queue::{self, Lane, Turns};
 use super::ids::Ids;
@@ -21,20 +20,13 @@ use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::model::audit::AuditRow;
 use crate::snapshot::Change;
-use crate::store::retry::RetryRow;
 use crate::store::{ReadTx, Store, StoreError, WriteTx};
 
 /// How long a change may take to be in force at the bundled gateway before its caller is answered without waiting on.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long an idempotency key is remembered, in seconds: a day.
-const REMEMBERED_S: u64 = 86_400;
-
 /// Changes that wait for their turn: in all, then of one workspace, then of one person.
 const CHANGES_WAITING: &[usize] = &[512, 256, 128];
-
-/// Idempotency keys remembered for one member.
-const KEYS_MAX: u64 = 10_000;
 
 /// A change in the making, and who makes it. Dropped without [`Changes::commit`], it never happened.
 pub(crate) struct ChangeTx {
@@ -191,50 +183,6 @@ impl Changes {
 
     pub(crate) fn now(&self) -> UnixSeconds {
         self.clock.now()
-    }
-
-    /// What an earlier request with the same key made, if there was one.
-    ///
-    /// # Errors
-    /// [`ControlError::Invalid`] for a key that came with another body.
-    pub(crate) async fn made_before(&self, key: &RetryKey) -> Result<Option<String>, ControlError> {
-        let mut tx = self.store.read().await?;
-        match tx.retry_key(&key.digest, self.now()).await? {
-            None => Ok(None),
-            Some((body_digest, made)) if body_digest == key.body_digest => Ok(Some(made)),
-            Some(_) => Err(ControlError::invalid(
-                "Idempotency-Key",
-                "this key came with another body before; choose a new key for a new request",
-            )),
-        }
-    }
-
-    /// Remembers what a request makes, in the transaction that makes it.
-    pub(crate) async fn note_retry(
-        &self,
-        tx: &mut WriteTx,
-        actor: &Actor,
-        made: &str,
-    ) -> Result<(), ControlError> {
-        let (Some(key), Some(member)) = (&actor.retry_key, actor.as_member()) else {
-            return Ok(());
-        };
-        let now = self.now();
-        if tx.retry_keys_of(&member.id).await? >= KEYS_MAX {
-            return Err(Conflict::RetryKeys.into());
-        }
-        let row = RetryRow {
-            digest: &key.digest,
-            member: &member.id,
-            body_digest: &key.body_digest,
-            resource_id: made,
-            expires_at: now.plus(REMEMBERED_S),
-        };
-        if tx.insert_retry_key(&row, now).await? {
-            Ok(())
-        } else {
-            Err(Conflict::RetriedMeanwhile.into())
-        }
     }
 
     /// Writes the event into the transaction of its change.

@@ -34,9 +34,14 @@ impl Gateway {
     pub fn attach(control: &Arc<Control>) -> Self {
         let (publisher, subscriber) = feed();
         let (stop, stopped) = oneshot::channel::<()>();
-        let run = publish::run(Arc::clone(control), publisher, async {
-            let _ = stopped.await;
-        });
+        let run = publish::run(
+            Arc::clone(&control.fleet),
+            Arc::clone(&control.traffic),
+            publisher,
+            async {
+                let _ = stopped.await;
+            },
+        );
         let policy = Policy::empty(FRESHNESS);
         Self {
             subscriber,

@@ -133,11 +133,13 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
     let keys = server
         .control
         .signing_keys
+        .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
         .unwrap();
     let again = server
         .control
+        .signing_keys
         .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
@@ -186,6 +188,7 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
     assert_eq!(
         control
             .signing_keys
+            .signing_keys
             .end_signing_keys(&owner, &next)
             .await
             .unwrap()
@@ -212,10 +215,12 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
         control.signing_keys.rotate_signing_key(&owner).await.err(),
         control
             .signing_keys
+            .signing_keys
             .end_signing_keys(&owner, &EndKeys::All)
             .await
             .err(),
         control
+            .signing_keys
             .signing_keys
             .end_signing_keys(&owner, &EndKeys::Active)
             .await
@@ -248,6 +253,7 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
     assert!(!control.signing_keys.rules_signing_keys(&reader).await.unwrap());
     assert!(
         control
+            .signing_keys
             .signing_keys
             .end_signing_keys(&reader, &EndKeys::All)
             .await
@@ -286,6 +292,7 @@ async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
     assert_eq!(of_app().await, 3);
     control
         .signing_keys
+        .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
@@ -308,6 +315,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     server
         .control
         .signing_keys
+        .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
         .unwrap();
@@ -316,6 +324,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     // The key in use; there is no next one, so a new one takes over at once.
     let ended = server
         .control
+        .signing_keys
         .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
@@ -334,12 +343,14 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     let keys = server
         .control
         .signing_keys
+        .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
         .unwrap();
     let next = keys.last().unwrap().id.clone();
     server
         .control
+        .signing_keys
         .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
@@ -353,6 +364,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     server
         .control
         .signing_keys
+        .signing_keys
         .end_signing_keys(&OPERATOR, &retired)
         .await
         .unwrap();
@@ -361,6 +373,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
         server
             .control
             .signing_keys
+            .signing_keys
             .end_signing_keys(&OPERATOR, &retired)
             .await
             .is_err()
@@ -368,6 +381,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
 
     server
         .control
+        .signing_keys
         .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::All)
         .await
@@ -387,12 +401,14 @@ async fn ending_the_next_key_leaves_the_active_one_signing() {
     let keys = server
         .control
         .signing_keys
+        .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
         .unwrap();
     let next = EndKeys::One(keys[1].id.clone());
     server
         .control
+        .signing_keys
         .signing_keys
         .end_signing_keys(&OPERATOR, &next)
         .await
@@ -420,7 +436,7 @@ fn sealed_with(current: Option<&str>, previous: Option<&str>) -> Signing {
 
 /// The base64 of the private key that signs now, in one line, as the store would hold it.
 fn private_key(server: &Control) -> String {
-    let pem = server.signing_key_pkcs8_pem();
+    let pem = server.issuer_keys.signing_key_pkcs8_pem();
     pem.lines().filter(|line| !line.starts_with("-----")).collect()
 }
 
@@ -488,6 +504,7 @@ async fn keys_of_before_are_encrypted_once_a_key_is_configured() {
     let server = TestControl::start(&dir).await;
     server
         .control
+        .signing_keys
         .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
@@ -573,6 +590,7 @@ async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
     // What one ends, the other does not sign with.
     one.control
         .signing_keys
+        .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
@@ -597,13 +615,17 @@ async fn keys_rotated_beside_a_server_are_its_keys_and_its_name_stays() {
     let beside = Control::open_beside(settings.clone(), clock.clone())
         .await
         .unwrap();
-    let keys = beside.rotate_signing_key(&OPERATOR).await.unwrap();
+    let keys = beside.signing_keys.rotate_signing_key(&OPERATOR).await.unwrap();
     let next = keys[1].id.as_str();
     tick_at(&server, NOW).await;
     assert_eq!(published(&server).await, [kid(&of_first).as_str(), next]);
     assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD).await), next);
 
-    beside.end_signing_keys(&OPERATOR, &EndKeys::All).await.unwrap();
+    beside
+        .signing_keys
+        .end_signing_keys(&OPERATOR, &EndKeys::All)
+        .await
+        .unwrap();
     tick_at(&server, NOW + AHEAD).await;
     let token = token_at(&server, &app, NOW + AHEAD).await;
     assert!(!verifies(&server, &of_first).await && verifies(&server, &token).await);

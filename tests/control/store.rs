@@ -151,7 +151,8 @@ async fn folder_is_made_and_files_are_private() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
     assert!(
-        held.signing_key_pkcs8_pem()
+        held.issuer_keys
+            .signing_key_pkcs8_pem()
             .starts_with("-----BEGIN PRIVATE KEY-----\n")
     );
 }

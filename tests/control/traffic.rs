@@ -22,9 +22,14 @@ impl Gateway {
     fn attach(server: &TestControl) -> Self {
         let (publisher, subscriber) = feed();
         let (stop, stopped) = oneshot::channel::<()>();
-        let run = publish::run(Arc::clone(&server.control), publisher, async {
-            let _ = stopped.await;
-        });
+        let run = publish::run(
+            Arc::clone(&server.control.fleet),
+            Arc::clone(&server.control.traffic),
+            publisher,
+            async {
+                let _ = stopped.await;
+            },
+        );
         Self {
             subscriber,
             publishing: tokio::spawn(run),

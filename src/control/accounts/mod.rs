@@ -7,6 +7,6 @@ pub mod oidc;
 pub(crate) mod passwords;
 pub(crate) mod pending_sign_on;
 pub(crate) mod refused_sign_ins;
-pub(crate) mod secret;
+pub mod secret;
 pub mod sessions;
 pub(crate) mod sign_on;

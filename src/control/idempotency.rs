@@ -1,0 +1,63 @@
+//! Idempotency: an `Idempotency-Key` makes a repeated request create one resource.
+//!
+//! The id of the created resource is remembered, not the response: a repeated request reads it anew, with the
+//! permissions of that time, and no secret that was shown once is stored.
+
+use super::actor::{Actor, RetryKey};
+use super::changes::Changes;
+use super::conflict::Conflict;
+use super::error::ControlError;
+use crate::store::WriteTx;
+use crate::store::retry::RetryRow;
+
+/// How long a key is remembered, in seconds: a day.
+const REMEMBERED_S: u64 = 86_400;
+
+/// Keys remembered for one member.
+const KEYS_MAX: u64 = 10_000;
+
+impl Changes {
+    /// What an earlier request with the same key made, if there was one.
+    ///
+    /// # Errors
+    /// [`ControlError::Invalid`] for a key that came with another body.
+    pub(crate) async fn made_before(&self, key: &RetryKey) -> Result<Option<String>, ControlError> {
+        let mut tx = self.store.read().await?;
+        match tx.retry_key(&key.digest, self.now()).await? {
+            None => Ok(None),
+            Some((body_digest, made)) if body_digest == key.body_digest => Ok(Some(made)),
+            Some(_) => Err(ControlError::invalid(
+                "Idempotency-Key",
+                "this key came with another body before; choose a new key for a new request",
+            )),
+        }
+    }
+
+    /// Remembers what a request makes, in the transaction that makes it.
+    pub(crate) async fn note_retry(
+        &self,
+        tx: &mut WriteTx,
+        actor: &Actor,
+        made: &str,
+    ) -> Result<(), ControlError> {
+        let (Some(key), Some(member)) = (&actor.retry_key, actor.as_member()) else {
+            return Ok(());
+        };
+        let now = self.now();
+        if tx.retry_keys_of(&member.id).await? >= KEYS_MAX {
+            return Err(Conflict::RetryKeys.into());
+        }
+        let row = RetryRow {
+            digest: &key.digest,
+            member: &member.id,
+            body_digest: &key.body_digest,
+            resource_id: made,
+            expires_at: now.plus(REMEMBERED_S),
+        };
+        if tx.insert_retry_key(&row, now).await? {
+            Ok(())
+        } else {
+            Err(Conflict::RetriedMeanwhile.into())
+        }
+    }
+}
