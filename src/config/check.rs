@@ -1,17 +1,18 @@
 //! Reading of a config file with every problem collected.
 
-use crate::config::file;
-use crate::config::file::File;
-use crate::config::keys::Keys;
-use crate::config::load::shutdown;
-use crate::config::problem::ConfigError;
-use crate::config::problem::Problem;
-use crate::config::types::Config;
-use crate::config::types::JwksUri;
-use crate::config::types::KeyOrigin;
-use crate::config::types::Observability;
-use crate::config::types::OutsideIssuer;
-use crate::config::types::PolicyOrigin;
+use super::file;
+use super::file::File;
+use super::keys::Keys;
+use crate::config::types::Shutdown;
+
+use super::problem::ConfigError;
+use super::problem::Problem;
+use super::types::Config;
+use super::types::JwksUri;
+use super::types::KeyOrigin;
+use super::types::Observability;
+use super::types::OutsideIssuer;
+use super::types::PolicyOrigin;
 use crate::domain::decimal::digits;
 use crate::domain::key::Algorithm;
 use crate::domain::policy::AcceptedTypes;
@@ -415,5 +416,14 @@ impl<'p> Check<'p> {
             "write host:port, such as 127.0.0.1:8080",
         );
         None
+    }
+}
+
+pub(crate) fn shutdown(file: &file::ShutdownFile) -> Shutdown {
+    let or =
+        |value: Option<file::Duration>, seconds| value.map_or(Duration::from_secs(seconds), |held| held.0);
+    Shutdown {
+        drain_timeout: or(file.drain_timeout, 30),
+        idle_grace: or(file.idle_grace, 5),
     }
 }

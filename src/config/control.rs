@@ -1,6 +1,6 @@
 //! The control plane's section: its store, its limits and the proxies before it.
 
-use crate::config::types::{ControlLimits, Rate};
+use super::types::{ControlLimits, Rate};
 use std::path::Path;
 use std::time::Duration;
 

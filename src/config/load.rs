@@ -2,15 +2,14 @@
 //!
 //! The gateway's section has a file of its own, [`super::gateway`].
 
-use crate::config::check::{Check, FILE_BYTES_MAX, parse, read};
+use super::check::{Check, FILE_BYTES_MAX, parse, read};
 use std::path::Path;
-use std::time::Duration;
 
 use super::file;
 use super::file::File;
 use super::keys::Keys;
 use super::problem::ConfigError;
-use super::types::{Config, Shutdown};
+use super::types::Config;
 
 /// Reads and checks a config file.
 ///
@@ -33,19 +32,13 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
     check.finish(config)
 }
 
-pub(crate) fn shutdown(file: &file::ShutdownFile) -> Shutdown {
-    let or =
-        |value: Option<file::Duration>, seconds| value.map_or(Duration::from_secs(seconds), |held| held.0);
-    Shutdown {
-        drain_timeout: or(file.drain_timeout, 30),
-        idle_grace: or(file.idle_grace, 5),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::types::PathPattern;
+    use crate::config::types::PolicyOrigin;
+    use crate::domain::key::Algorithm;
+    use crate::domain::policy::{AcceptedTypes, WhenStale};
 
     const GOOD: &str = r#"version: 1
 gateway:

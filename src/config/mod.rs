@@ -25,13 +25,13 @@ pub use crate::config::environment::notify_socket;
 pub use crate::config::file::File as RawFile;
 pub use crate::config::keys::{KeyChanges, Keys};
 pub use crate::config::load::{load, load_text};
-pub use crate::config::login::{ClientSecret, Login, Oidc};
 pub use crate::config::policy_file::load_policy;
-pub use crate::config::signing::{LeakedTokens, Signing};
-pub use problem::{ConfigError, Problem};
-pub use types::{
+pub use crate::config::problem::{ConfigError, Problem};
+pub use crate::config::types::{
     Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, JwksUri, KeyOrigin,
     Limits, Listener, ListenerTls, Observability, OutsideIssuer, PathPattern, PolicyOrigin, Rate, Shutdown,
     Timeouts, Upstream, UpstreamTls,
 };
-pub use watch::FileWatch;
+pub use crate::config::types::{ClientSecret, Login, Oidc};
+pub use crate::config::types::{LeakedTokens, Signing};
+pub use crate::config::watch::FileWatch;

@@ -1,5 +1,6 @@
 //! How our own signing keys are rotated and kept, and where leaked tokens are reported.
 
+use crate::config::types::{LeakedTokens, Signing};
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 
@@ -13,40 +14,6 @@ const ROTATE_EVERY_MIN_S: u64 = 3_600;
 
 /// The shortest time that a key is published before it signs, in seconds: a key set may be kept for five minutes.
 const PUBLISH_AHEAD_MIN_S: u64 = 360;
-
-/// How our own signing keys are rotated and kept.
-#[derive(Clone, Debug)]
-pub struct Signing {
-    /// What new keys sign with.
-    pub algorithm: Algorithm,
-    /// How long a key signs, in seconds.
-    pub rotate_every_s: u64,
-    /// How long a key is published before it signs, in seconds: longer than anybody keeps a key set.
-    pub publish_ahead_s: u64,
-    /// What the private keys are encrypted with in the store; without one they stand there in the clear.
-    pub key_encryption_key: Option<EncryptionKey>,
-    /// What they were encrypted with before, for the start after it was replaced.
-    pub previous_key_encryption_key: Option<EncryptionKey>,
-}
-
-impl Default for Signing {
-    fn default() -> Self {
-        Self {
-            algorithm: Algorithm::Rs256,
-            rotate_every_s: 30 * 86_400,
-            publish_ahead_s: 600,
-            key_encryption_key: None,
-            previous_key_encryption_key: None,
-        }
-    }
-}
-
-/// Who may report leaked tokens, besides their owners.
-#[derive(Clone, Debug, Default)]
-pub struct LeakedTokens {
-    /// Where GitHub publishes the keys that its reports are signed with; none turns the endpoint off.
-    pub github_keys: Option<http::Uri>,
-}
 
 impl Check<'_> {
     pub(super) fn signing(&mut self, file: &SigningFile) -> Signing {

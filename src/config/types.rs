@@ -1,9 +1,10 @@
 //! The typed config.
 
-use crate::config::keys::Keys;
-use crate::config::login::Login;
-use crate::config::signing::LeakedTokens;
-use crate::config::signing::Signing;
+use super::keys::Keys;
+use crate::domain::sealing::EncryptionKey;
+use std::fmt;
+use zeroize::Zeroizing;
+
 use crate::domain::facts::UnknownSources;
 use crate::domain::facts::WithoutToken;
 use crate::domain::key::Algorithm;
@@ -357,4 +358,97 @@ impl Default for ControlLimits {
             header_timeout: Duration::from_secs(30),
         }
     }
+}
+
+/// How people sign in.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// How long a session lasts at most.
+    pub session_lifetime: Duration,
+    /// How long a session lasts without being used.
+    pub session_idle: Duration,
+    /// Where they may sign on besides with a password.
+    pub oidc: Option<Oidc>,
+}
+
+impl Default for Login {
+    fn default() -> Self {
+        Self {
+            session_lifetime: Duration::from_secs(12 * 3_600),
+            session_idle: Duration::from_secs(2 * 3_600),
+            oidc: None,
+        }
+    }
+}
+
+/// An `OpenID` provider.
+#[derive(Clone, Debug)]
+pub struct Oidc {
+    /// To the letter as the provider writes it.
+    pub issuer: String,
+    pub client_id: String,
+    pub client_secret: ClientSecret,
+    /// `openid` and `email` among them.
+    pub scopes: Vec<String>,
+    /// Domains of the e-mail addresses that may sign on; any, when there are none.
+    pub domains: Vec<String>,
+    /// Networks that the provider may be in besides the public one.
+    pub networks: Vec<Network>,
+}
+
+/// The secret that proves this server to its provider. It cannot be printed.
+#[derive(Clone)]
+pub struct ClientSecret(Zeroizing<String>);
+
+impl ClientSecret {
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The secret itself, for the one request that carries it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ClientSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientSecret(..)")
+    }
+}
+
+/// How our own signing keys are rotated and kept.
+#[derive(Clone, Debug)]
+pub struct Signing {
+    /// What new keys sign with.
+    pub algorithm: Algorithm,
+    /// How long a key signs, in seconds.
+    pub rotate_every_s: u64,
+    /// How long a key is published before it signs, in seconds: longer than anybody keeps a key set.
+    pub publish_ahead_s: u64,
+    /// What the private keys are encrypted with in the store; without one they stand there in the clear.
+    pub key_encryption_key: Option<EncryptionKey>,
+    /// What they were encrypted with before, for the start after it was replaced.
+    pub previous_key_encryption_key: Option<EncryptionKey>,
+}
+
+impl Default for Signing {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::Rs256,
+            rotate_every_s: 30 * 86_400,
+            publish_ahead_s: 600,
+            key_encryption_key: None,
+            previous_key_encryption_key: None,
+        }
+    }
+}
+
+/// Who may report leaked tokens, besides their owners.
+#[derive(Clone, Debug, Default)]
+pub struct LeakedTokens {
+    /// Where GitHub publishes the keys that its reports are signed with; none turns the endpoint off.
+    pub github_keys: Option<http::Uri>,
 }

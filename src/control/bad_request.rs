@@ -1,12 +1,12 @@
 //! Requests that cannot be read, whatever they ask for.
 
-use crate::control::http::memory::Exhausted;
+use crate::control::limiter::Wait;
 use thiserror::Error;
 
 /// A request that cannot be read, whatever it asks for.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum BadRequest {
-    #[error("the body is larger than {} bytes", super::bad_request::BODY_BYTES_MAX)]
+    #[error("the body is larger than {} bytes", BODY_BYTES_MAX)]
     TooLarge,
     #[error("the report has more than 10000 tokens or 24 MiB; send it in parts")]
     ReportTooLarge,
@@ -33,3 +33,29 @@ pub enum BadRequest {
 
 /// The longest body read, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Which bound was reached.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum Exhausted {
+    /// All requests together hold as much as they may, or so much that this client's part no longer fits.
+    #[error("the server holds as many requests and responses as it can; try again in {} s", Self::RETRY_AFTER.seconds())]
+    Server,
+    /// The client holds its share: requests under way, or responses that it has not read.
+    #[error(
+        "too many requests of your address are in progress, or it has not read their responses; read them and try again in {} s",
+        Self::RETRY_AFTER.seconds()
+    )]
+    Client,
+}
+
+impl Exhausted {
+    /// When a client may try again.
+    pub const RETRY_AFTER: Wait = Wait::SHORTEST;
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+}

@@ -3,7 +3,7 @@
 //! [`ControlError`] is what every function of the control plane answers; over HTTP it is a problem document
 //! (RFC 9457). [`TokenError`] is the token endpoint's own form (RFC 6749 section 5.2).
 
-use crate::control::bad_request::BadRequest;
+use super::bad_request::BadRequest;
 use thiserror::Error;
 
 use super::conflict::Conflict;

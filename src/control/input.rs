@@ -1,6 +1,6 @@
 //! Names and addresses that people type, read once and checked.
 
-use crate::control::error::ControlError;
+use super::error::ControlError;
 use crate::domain::name::Name;
 use crate::domain::name::composed;
 use crate::domain::name::is_deceptive;

@@ -124,3 +124,69 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
 pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(1_000_000 + seconds)
+    }
+
+    #[test]
+    fn a_bucket_gives_its_burst_then_its_rate_and_says_how_long_to_wait() {
+        let limiter = Limiter::every(Duration::from_secs(10), 3);
+        for _ in 0..3 {
+            assert_eq!(limiter.look(&"a", at(0)), Ok(()));
+            assert_eq!(limiter.take(&"a", at(0)), Ok(()));
+        }
+        assert_eq!(limiter.look(&"a", at(0)), Err(Wait(10)));
+        assert_eq!(limiter.take(&"a", at(0)), Err(Wait(10)));
+        assert_eq!(limiter.take(&"b", at(0)), Ok(()), "others are not held back");
+        assert_eq!(
+            limiter.take(&"a", at(9)),
+            Err(Wait(1)),
+            "being refused costs nothing"
+        );
+        assert_eq!(limiter.take(&"a", at(10)), Ok(()));
+        assert_eq!(limiter.take(&"a", at(10)), Err(Wait(10)));
+        // Full again, and no fuller than it was.
+        for _ in 0..3 {
+            assert_eq!(limiter.take(&"a", at(1_000)), Ok(()));
+        }
+        assert_eq!(limiter.take(&"a", at(1_000)), Err(Wait(10)));
+        limiter.forget(&"a");
+        assert_eq!(limiter.take(&"a", at(1_000)), Ok(()));
+    }
+
+    #[test]
+    fn concurrent_requests_get_the_burst_and_not_one_more() {
+        let limiter = Limiter::every(Duration::from_secs(10), 1_000);
+        let taken = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        if limiter.take(&7, at(0)).is_ok() {
+                            taken.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(taken.into_inner(), 1_000);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_those_who_keep_asking_stay_remembered() {
+        let limiter = Limiter::every(Duration::from_secs(3_600), 2);
+        for flood in 0..(4 * REMEMBERED as u64) {
+            let _ = limiter.take(&flood, at(0));
+            if flood % 1_000 == 0 {
+                let _ = limiter.take(&u64::MAX, at(0));
+            }
+        }
+        assert!(limiter.full_at.len() <= REMEMBERED, "{}", limiter.full_at.len());
+        assert!(limiter.take(&u64::MAX, at(0)).is_err());
+    }
+}

@@ -1,6 +1,6 @@
 //! Builds the data plane from a config, runs it, changes it while it runs, and ends it.
 
-use crate::gateway::start_error::StartError;
+use super::start_error::StartError;
 use std::mem::ManuallyDrop;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! Why the gateway cannot start.
 
+use super::forward::upstream::PoolError;
+use super::link::jwks::KeySetError;
+use super::wire::certificates::TlsError;
 use crate::config::ConfigError;
-use crate::gateway::forward::upstream::PoolError;
-use crate::gateway::link::jwks::KeySetError;
-use crate::gateway::wire::certificates::TlsError;
 use thiserror::Error;
 
 /// Why the gateway cannot start, or cannot be changed.

@@ -1,11 +1,11 @@
 //! What a search looks for, and what it finds.
 
+use super::app::App;
+use super::app::AppKey;
+use super::source::Source;
 use crate::domain::ids::AppId;
 use crate::domain::policy::Enforcement;
 use crate::domain::source_kind::SourceKind;
-use crate::model::app::App;
-use crate::model::app::AppKey;
-use crate::model::source::Source;
 
 /// Which sources a list shows.
 #[derive(Clone, Debug, Default)]

@@ -1,23 +1,23 @@
 //! Changes applied to a policy.
 
+use super::compile::join_issuers;
+use super::compile::within;
+use super::records::SharedIds;
+use super::records::compile_app;
+use super::records::compile_issuer;
+use super::records::compile_revocation;
+use super::records::compile_source;
+use super::records::compile_workspace;
+use super::wire::Change;
+use super::wire::Changes;
+use super::wire::InvalidSnapshot;
+use super::wire::invalid;
+use super::wire::parse_digest;
 use crate::domain::ids::AppId;
 use crate::domain::ids::TokenDigest;
 use crate::domain::key::VerifyingKey;
 use crate::domain::policy::Policy;
 use crate::domain::time::UnixSeconds;
-use crate::snapshot::compile::join_issuers;
-use crate::snapshot::compile::within;
-use crate::snapshot::records::SharedIds;
-use crate::snapshot::records::compile_app;
-use crate::snapshot::records::compile_issuer;
-use crate::snapshot::records::compile_revocation;
-use crate::snapshot::records::compile_source;
-use crate::snapshot::records::compile_workspace;
-use crate::snapshot::wire::Change;
-use crate::snapshot::wire::Changes;
-use crate::snapshot::wire::InvalidSnapshot;
-use crate::snapshot::wire::invalid;
-use crate::snapshot::wire::parse_digest;
 use std::sync::Arc;
 
 /// Applies the changes of the next version to a policy. The old policy stays what it was.

@@ -1,21 +1,21 @@
 //! From a snapshot to a policy, or the field that is wrong.
 
+use super::records::SharedIds;
+use super::records::compile_app;
+use super::records::compile_issuer;
+use super::records::compile_revocation;
+use super::records::compile_source;
+use super::records::compile_workspace;
+use super::wire::FORMAT;
+use super::wire::InvalidSnapshot;
+use super::wire::Snapshot;
+use super::wire::invalid;
 use crate::domain::digest::ShortDigest;
 use crate::domain::digest_map::DigestMap;
 use crate::domain::policy::Freshness;
 use crate::domain::policy::Policy;
 use crate::domain::policy::TrustedIssuer;
 use crate::domain::time::UnixSeconds;
-use crate::snapshot::records::SharedIds;
-use crate::snapshot::records::compile_app;
-use crate::snapshot::records::compile_issuer;
-use crate::snapshot::records::compile_revocation;
-use crate::snapshot::records::compile_source;
-use crate::snapshot::records::compile_workspace;
-use crate::snapshot::wire::FORMAT;
-use crate::snapshot::wire::InvalidSnapshot;
-use crate::snapshot::wire::Snapshot;
-use crate::snapshot::wire::invalid;
 use std::collections::HashSet;
 use std::sync::Arc;
 

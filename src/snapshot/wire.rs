@@ -1,8 +1,8 @@
 //! The wire form of what a gateway must know.
 
+use super::key_set::Jwk;
 use crate::domain::digest::ShortDigest;
 use crate::domain::ids::WriteKeyDigest;
-use crate::snapshot::key_set::Jwk;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;

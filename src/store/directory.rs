@@ -1,9 +1,9 @@
 //! What exists now: workspaces, and OAuth apps with their public keys. Sources are in [`super::sources`].
 
+use super::rows::all;
 use crate::model::app::{App, AppKey};
 use crate::model::page::Page;
 use crate::model::workspace::Workspace;
-use crate::store::rows::all;
 use std::collections::HashMap;
 
 use sqlx::{AnyConnection, FromRow};

@@ -53,9 +53,9 @@ use crate::domain::time::UnixSeconds;
 use crate::store::replay::Replays;
 use crate::store_location::{DatabaseUrl, StoreLocation};
 
+pub use crate::store::error::StoreError;
+pub use crate::store::postgres::Notices;
 pub use crate::store::sqlite::backup;
-pub use error::StoreError;
-pub use postgres::Notices;
 
 /// Changes kept for gateways that resume. One that was away for longer gets a snapshot.
 pub const CHANGES_KEPT: u64 = 10_000;

@@ -4,7 +4,7 @@
 //! piece to one text: a line for each, its fields apart. No field has a control character in it: identifiers,
 //! digests and numbers are all there is. Each piece begins where the one before it ended.
 
-use crate::store::rows::{FIELD, LINE, fields};
+use super::rows::{FIELD, LINE, fields};
 use std::collections::HashMap;
 
 use sqlx::AnyConnection;

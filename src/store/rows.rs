@@ -1,7 +1,7 @@
 //! Helpers for rows: times and numbers in columns, lists in statements.
 
+use super::error::StoreError;
 use crate::domain::time::UnixSeconds;
-use crate::store::error::StoreError;
 
 /// Rows into what they stand for; the first that makes no sense is the error.
 pub(crate) fn all<R, T: TryFrom<R, Error = StoreError>>(rows: Vec<R>) -> Result<Vec<T>, StoreError> {

@@ -1,7 +1,7 @@
 //! Sources: what exists now, by id, by app, by kind, and by who may view it.
 
+use super::rows::parameters;
 use crate::model::source::Source;
-use crate::store::rows::parameters;
 use std::collections::HashMap;
 
 use sqlx::FromRow;

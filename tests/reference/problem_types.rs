@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
+use portcullis::control::bad_request::Exhausted;
 use portcullis::control::limiter::Wait;
 use portcullis::control::{BadRequest, Conflict, ControlError, TokenError};
 use portcullis::domain::role::Action;
@@ -45,7 +46,8 @@ fn control_error_after(error: &ControlError) -> Option<ControlError> {
             Some(next) => E::Conflict(next),
             None => E::TooMany(Wait::SHORTEST),
         },
-        E::TooMany(_) => E::Busy,
+        E::TooMany(_) => E::TooManyFailures(Wait::SHORTEST),
+        E::TooManyFailures(_) => E::Busy,
         E::Busy => E::NotYetInForce { version: 42 },
         E::NotYetInForce { .. } => E::Store(StoreError::Unavailable(unavailable())),
         E::Store(StoreError::Unavailable(_)) => E::Store(StoreError::Full(unavailable())),
@@ -68,7 +70,9 @@ fn bad_request_after(error: BadRequest) -> Option<BadRequest> {
         B::Path => B::IfMatch,
         B::IfMatch => B::IdempotencyKey,
         B::IdempotencyKey => B::Method,
-        B::Method => return None,
+        B::Method => B::Exhausted(Exhausted::Client),
+        B::Exhausted(Exhausted::Client) => B::Exhausted(Exhausted::Server),
+        B::Exhausted(Exhausted::Server) => return None,
     })
 }
 

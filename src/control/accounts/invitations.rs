@@ -7,7 +7,7 @@
 //! invited to later.
 
 use super::hashing;
-use crate::control::accounts::hashing::Hashing;
+use super::hashing::Hashing;
 use crate::control::changes::{Changes, UnprovedTx};
 use crate::control::rate_limits::Limits;
 use crate::control::workspaces::members::Members;

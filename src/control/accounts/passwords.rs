@@ -4,12 +4,11 @@
 //! checks run beside the async threads and a few at a time. The queue for them is fair by network, and people who
 //! are known have one of their own: who floods it waits for their own requests.
 
-use crate::control::accounts::hashing::Hashing;
-use crate::control::accounts::hashing::chosen;
-use crate::control::accounts::sessions::Sessions;
+use super::hashing::Hashing;
+use super::hashing::chosen;
+use super::sessions::Sessions;
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
-use crate::store::Store;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -140,63 +139,5 @@ impl Passwords {
         self.sessions
             .open_session(&session.account, email, Method::Password, browser, Some(&hash))
             .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_fits_its_own_hash_and_nothing_fits_nobodys() {
-        let kept = hash("correct horse battery").unwrap();
-        let found = check("correct horse battery", Some(&kept)).unwrap();
-        assert!(found.fits && found.upgraded.is_none());
-        assert!(!check("correct horse batter", Some(&kept)).unwrap().fits);
-        for password in ["", "correct horse battery"] {
-            assert!(!check(password, None).unwrap().fits);
-        }
-        let nobodys = PasswordHash::new(NOBODYS).unwrap();
-        let params = Params::try_from(&nobodys).unwrap();
-        assert_eq!(
-            (params.m_cost(), params.t_cost(), params.p_cost()),
-            (MEMORY_KIB, PASSES, 1)
-        );
-    }
-
-    #[test]
-    fn a_weaker_hash_is_upgraded_when_its_password_comes() {
-        let weak = Argon2::new(
-            Algorithm::Argon2id,
-            Version::V0x13,
-            Params::new(8 * 1024, 1, 1, None).unwrap(),
-        );
-        let salt = SaltString::encode_b64(&[7; SALT_BYTES]).unwrap();
-        let kept = weak
-            .hash_password(b"correct horse battery", &salt)
-            .unwrap()
-            .to_string();
-        let found = check("correct horse battery", Some(&kept)).unwrap();
-        let upgraded = found.upgraded.unwrap();
-        assert!(
-            upgraded.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{upgraded}"
-        );
-        assert!(check("correct horse battery", Some(&upgraded)).unwrap().fits);
-        assert!(check("wrong", Some(&kept)).unwrap().upgraded.is_none());
-    }
-
-    #[test]
-    fn chosen_passwords_are_long_enough_and_the_same_from_every_keyboard() {
-        let composed = chosen("caf\u{e9} au lait!", "a@b.c").unwrap();
-        assert_eq!(composed, chosen("cafe\u{301} au lait!", "a@b.c").unwrap());
-        for (password, email) in [
-            ("elevenchars", "a@b.c"),
-            ("twelve\u{0}chars", "a@b.c"),
-            ("Owner@Example.com", "owner@example.com"),
-            (&"x".repeat(1_025), "a@b.c"),
-        ] {
-            assert!(chosen(password, email).is_err());
-        }
     }
 }

@@ -12,9 +12,9 @@
 //!   each network in turn. A flood of attempts makes those wait who send it.
 
 use super::hashing;
-use crate::control::accounts::hashing::Hashing;
-use crate::control::accounts::refused_sign_ins::Refusals;
-use crate::control::accounts::secret::Secret;
+use super::hashing::Hashing;
+use super::refused_sign_ins::Refusals;
+use super::secret::Secret;
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
 use crate::control::rate_limits::Limits;

@@ -2,7 +2,7 @@
 //!
 //! What they may do, only a membership says: a sign-on opens an account that is there, and makes none.
 
-use crate::control::accounts::sessions::Sessions;
+use super::sessions::Sessions;
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
 use crate::store::Store;

@@ -6,8 +6,8 @@ use bytes::BytesMut;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 
-use super::memory::Exhausted;
 use crate::control::bad_request::BadRequest;
+use crate::control::bad_request::Exhausted;
 
 /// Reads a body whole, up to the bound.
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, BadRequest> {

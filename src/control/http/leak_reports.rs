@@ -1,13 +1,13 @@
 //! `POST /leaked-tokens/github`: reports of leaked tokens from secret scanning.
 
+use super::body::read_body_up_to;
+use super::memory::Reservation;
+use super::problem::json;
 use crate::control::actor::Actor;
 use crate::control::bad_request::BODY_BYTES_MAX;
 use crate::control::bad_request::BadRequest;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
-use crate::control::http::body::read_body_up_to;
-use crate::control::http::memory::Reservation;
-use crate::control::http::problem::json;
 use crate::control::plane::Control;
 use crate::control::tokens::github::Github;
 use crate::control::tokens::leaked::GITHUB;

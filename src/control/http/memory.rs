@@ -6,6 +6,7 @@
 //!
 //! The worst case of all bounds together is `worst_case_bytes`: a test holds it below 512 MiB with the default limits.
 
+use crate::control::bad_request::Exhausted;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +16,6 @@ use prometheus::{IntCounterVec, IntGauge, Opts};
 use thiserror::Error;
 
 use crate::config::ControlLimits;
-use crate::control::limiter::Wait;
 use crate::domain::network::neighbourhood;
 
 /// What a request takes besides the text of its head and its body: its task, its stream and their tables, and a
@@ -44,32 +44,6 @@ const CONNECTION_BYTES: usize = 216 << 10;
 /// readers of the database have in hand (6 MiB each: 32 apps with a thousand connected sources each).
 #[cfg(test)]
 const WORK_BYTES: usize = 80 << 20;
-
-/// Which bound was reached.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum Exhausted {
-    /// All requests together hold as much as they may, or so much that this client's part no longer fits.
-    #[error("the server holds as many requests and responses as it can; try again in {} s", Self::RETRY_AFTER.seconds())]
-    Server,
-    /// The client holds its share: requests under way, or responses that it has not read.
-    #[error(
-        "too many requests of your address are in progress, or it has not read their responses; read them and try again in {} s",
-        Self::RETRY_AFTER.seconds()
-    )]
-    Client,
-}
-
-impl Exhausted {
-    /// When a client may try again.
-    pub const RETRY_AFTER: Wait = Wait::SHORTEST;
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Client => "client",
-        }
-    }
-}
 
 /// The bytes that all requests and responses hold now, and those of each client, bounded.
 pub(crate) struct MemoryBudget {

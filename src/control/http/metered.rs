@@ -15,12 +15,11 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::body::has_media_type;
 use super::console;
-use super::memory::{
-    CHANGE_RESPONSE_BYTES, Exhausted, MemoryBudget, REQUEST_BYTES, Reservation, SMALL_RESPONSE_BYTES,
-};
+use super::memory::{CHANGE_RESPONSE_BYTES, MemoryBudget, REQUEST_BYTES, Reservation, SMALL_RESPONSE_BYTES};
 use super::routes::is_for_clients;
 use crate::control::bad_request::BODY_BYTES_MAX;
 use crate::control::bad_request::BadRequest;
+use crate::control::bad_request::Exhausted;
 use crate::control::error::ControlError;
 use crate::control::tokens::error::TokenError;
 

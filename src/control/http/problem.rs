@@ -1,8 +1,8 @@
 //! Errors as HTTP answers: problem documents (RFC 9457), and the one place that picks a status.
 
 use crate::control::bad_request::BadRequest;
+use crate::control::bad_request::Exhausted;
 use crate::control::error::ControlError;
-use crate::control::http::memory::Exhausted;
 use crate::control::limiter::Wait;
 use crate::store::StoreError;
 use axum::response::IntoResponse;

@@ -42,13 +42,12 @@ pub(crate) fn routes(control: Arc<Control>) -> Router {
         .route(doubled, token())
         .route(
             "/revoke",
-            axum::routing::post(crate::control::http::oauth::revoke::post)
-                .fallback(crate::control::http::oauth::introspect::wrong_method),
+            axum::routing::post(super::oauth::revoke::post).fallback(super::oauth::introspect::wrong_method),
         )
         .route(
             "/introspect",
-            axum::routing::post(crate::control::http::oauth::introspect::post)
-                .fallback(crate::control::http::oauth::introspect::wrong_method),
+            axum::routing::post(super::oauth::introspect::post)
+                .fallback(super::oauth::introspect::wrong_method),
         )
         .route(
             "/leaked-tokens/github",

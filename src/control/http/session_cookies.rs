@@ -1,14 +1,14 @@
 //! The cookies of a session and of a known browser, and the session that a request belongs to.
 
+use super::cookies::Cookie;
+use super::cookies::is_safe;
+use super::cookies::is_same_origin;
 use crate::control::accounts::secret::Secret;
 use crate::control::accounts::sessions::BROWSER_KEPT_S;
 use crate::control::accounts::sessions::Browser;
 use crate::control::accounts::sessions::SignedIn;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
-use crate::control::http::cookies::Cookie;
-use crate::control::http::cookies::is_safe;
-use crate::control::http::cookies::is_same_origin;
 use crate::control::plane::Control;
 use crate::model::session::SessionRecord;
 use axum::extract::FromRequestParts;

@@ -1,7 +1,7 @@
 //! What gateways counted, for whoever thinks of enforcing a source, and for the charts.
 
+use super::source::Sources;
 use crate::control::changes::Changes;
-use crate::control::sources::source::Sources;
 use crate::store::Store;
 use std::sync::RwLock;
 use std::sync::{Arc, PoisonError};

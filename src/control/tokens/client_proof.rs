@@ -1,9 +1,9 @@
 //! How a client proves which app it is: a client assertion (RFC 7523 section 2.2), at every endpoint alike.
 
+use super::client_cache::Clients;
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
 use crate::control::signing_keys::key_ring::KeyRing;
-use crate::control::tokens::client_cache::Clients;
 use crate::store::Store;
 use arc_swap::ArcSwap;
 use std::sync::Arc;

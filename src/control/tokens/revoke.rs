@@ -9,11 +9,11 @@
 //! So each further revocation of the same second puts the moment one second farther ahead, and with it what new
 //! tokens say of their issue. Gateways allow for a few seconds. Past [`Ahead`], whoever asks has to wait.
 
+use super::own_token::{OwnToken, pasted};
 use crate::control::apps::app::Apps;
 use crate::control::changes::{ChangeTx, Changes};
 use crate::control::signing_keys::key_ring::KeyRing;
 use crate::control::sources::search::Search;
-use crate::control::tokens::own_token::{OwnToken, pasted};
 use crate::domain::issue::IssuerIdentity;
 use crate::store::Store;
 use arc_swap::ArcSwap;

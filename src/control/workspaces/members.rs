@@ -1,11 +1,11 @@
 //! Members of workspaces, and what each of them is granted.
 
+use super::roles::{NewGrant, grants};
 use crate::control::accounts::hashing;
 use crate::control::accounts::hashing::Hashing;
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
 use crate::control::input::email_address;
-use crate::control::workspaces::roles::{NewGrant, grants};
 use crate::store::Store;
 use std::sync::Arc;
 

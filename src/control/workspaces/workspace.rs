@@ -1,8 +1,8 @@
 //! Workspaces: the tenants that own everything else.
 
+use super::members::Members;
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
-use crate::control::workspaces::members::Members;
 use crate::store::Store;
 use serde_json::json;
 use std::sync::Arc;

@@ -10,7 +10,7 @@
 //! token may stand after which is the same everywhere but for what an object asks of its members, so
 //! only brackets are walked over one by one, and the keys of those objects that may hold a write key.
 
-use crate::gateway::read::scan_error::ScanError;
+use super::scan_error::ScanError;
 use std::borrow::Cow;
 
 use super::json_blocks::{Block, Classifier};

@@ -1,8 +1,8 @@
 //! The gateway in force: settings that a reload swaps as a whole.
 
+use super::request::Gateway;
 use crate::connections::ConnectionLimits;
 use crate::gateway::observe::metrics::Metrics;
-use crate::gateway::serve::request::Gateway;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Query parameters and pages of lists.
 
+use super::list::ListPage;
 use crate::control::error::ControlError;
 use crate::control::form::Form;
-use crate::control::http::api::list::ListPage;
 use crate::control::http::memory::Reservation;
 use crate::domain::decimal::digits;
 use crate::domain::ids::ID_BYTES_MAX;

@@ -1,6 +1,6 @@
 //! What a management request says: its body, its page, who sent it and which workspace it is for.
 
-use crate::control::http::api::caller::{address, caller};
+use super::caller::{address, caller};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};

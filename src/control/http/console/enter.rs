@@ -1,13 +1,13 @@
 //! The middleware of a workspace's pages: who is here, and how a page's refusal looks.
 
+use super::components::encoded;
+use super::fault::Fault;
+use super::frame::Frame;
+use super::frame::Section;
+use super::frame::page;
+use super::see_other;
+use super::visit::Visit;
 use crate::control::error::ControlError;
-use crate::control::http::console::components::encoded;
-use crate::control::http::console::fault::Fault;
-use crate::control::http::console::frame::Frame;
-use crate::control::http::console::frame::Section;
-use crate::control::http::console::frame::page;
-use crate::control::http::console::see_other;
-use crate::control::http::console::visit::Visit;
 use crate::control::plane::Control;
 use askama::Template;
 use axum::extract::Request;

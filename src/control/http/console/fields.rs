@@ -1,11 +1,11 @@
 //! The fields of a form.
 
+use super::fault::Fault;
+use super::form::FIELDS_MAX;
+use super::multipart;
 use crate::control::form::Form;
 use crate::control::http::body::has_media_type;
 use crate::control::http::body::read_body;
-use crate::control::http::console::fault::Fault;
-use crate::control::http::console::form::FIELDS_MAX;
-use crate::control::http::console::multipart;
 use axum::extract::Request;
 use http::header;
 

@@ -1,6 +1,6 @@
 //! What a form sent: read whole within a bound, from this site, by somebody who was shown the form.
 
-use crate::control::http::console::fields::{CSRF, Fields};
+use super::fields::{CSRF, Fields};
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request, State};

@@ -1,7 +1,7 @@
 //! Errors of the OAuth endpoints in their own form (RFC 6749 section 5.2).
 
 use crate::control::bad_request::BadRequest;
-use crate::control::http::memory::Exhausted;
+use crate::control::bad_request::Exhausted;
 use crate::control::http::problem::json;
 use crate::control::http::problem::note_failure;
 use crate::control::http::problem::say_when;

@@ -1,8 +1,8 @@
 //! `POST /introspect` (RFC 7662).
 
+use super::client_request::read_form;
 use crate::control::bad_request::BadRequest;
 use crate::control::client_address::ClientAddress;
-use crate::control::http::oauth::client_request::read_form;
 use crate::control::http::problem::json;
 use crate::control::plane::Control;
 use crate::control::tokens::client_proof::ClientCredentials;

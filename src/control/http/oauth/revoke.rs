@@ -1,10 +1,10 @@
 //! `POST /revoke` (RFC 7009).
 
+use super::client_request::check_no_authorization;
+use super::client_request::read_form;
 use crate::control::actor::Actor;
 use crate::control::actor::Who;
 use crate::control::client_address::ClientAddress;
-use crate::control::http::oauth::client_request::check_no_authorization;
-use crate::control::http::oauth::client_request::read_form;
 use crate::control::plane::Control;
 use crate::control::tokens::client_proof::ClientCredentials;
 use crate::control::tokens::error::TokenError;

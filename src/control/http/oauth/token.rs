@@ -1,9 +1,9 @@
 //! `POST /token`: client credentials with a signed assertion (RFC 6749 section 4.4, RFC 7523).
 
+use super::client_request::check_no_authorization;
+use super::client_request::read_form;
 use crate::control::bad_request::BadRequest;
 use crate::control::client_address::ClientAddress;
-use crate::control::http::oauth::client_request::check_no_authorization;
-use crate::control::http::oauth::client_request::read_form;
 use crate::control::http::problem::json;
 use crate::control::plane::Control;
 use crate::control::tokens::client_proof::ClientCredentials;
