@@ -3,7 +3,7 @@
 use super::file;
 use super::file::File;
 use super::keys::Keys;
-use crate::config::types::Shutdown;
+use super::types::Shutdown;
 
 use super::problem::ConfigError;
 use super::problem::Problem;

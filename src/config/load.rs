@@ -5,7 +5,6 @@
 use super::check::{Check, FILE_BYTES_MAX, parse, read};
 use std::path::Path;
 
-use super::file;
 use super::file::File;
 use super::keys::Keys;
 use super::problem::ConfigError;

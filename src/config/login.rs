@@ -1,7 +1,6 @@
 //! How people sign in: sessions, and a provider besides passwords.
 
-use crate::config::types::{ClientSecret, Login, Oidc};
-use std::time::Duration;
+use super::types::{ClientSecret, Login, Oidc};
 
 use super::check::Check;
 use super::file::{LoginFile, OidcFile};

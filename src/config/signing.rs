@@ -1,6 +1,6 @@
 //! How our own signing keys are rotated and kept, and where leaked tokens are reported.
 
-use crate::config::types::{LeakedTokens, Signing};
+use super::types::{LeakedTokens, Signing};
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 

@@ -1,5 +1,6 @@
 //! Gives each accepted connection a permit, and takes permits back when connections end or are evicted.
 
+use crate::connections::metrics::Refused;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,15 +25,6 @@ pub struct ConnectionLimits<'a> {
     pub per_client: usize,
     /// Peers without a limit of their own, such as load balancers.
     pub exempt: &'a [Network],
-}
-
-/// Why a connection is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// The client has as many connections as it may have.
-    ClientLimit,
-    /// All connections are taken, and each is serving a request.
-    Full,
 }
 
 /// The open connections of one plane.

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-use super::limiter::Refused;
-
 /// The shortest time between two log lines of one kind, in milliseconds.
 const LOG_EVERY_MS: u64 = 10_000;
 
@@ -126,6 +124,15 @@ impl ConnectionMetrics {
             );
         }
     }
+}
+
+/// Why a connection is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The client has as many connections as it may have.
+    ClientLimit,
+    /// All connections are taken, and each is serving a request.
+    Full,
 }
 
 #[cfg(test)]

@@ -11,8 +11,9 @@ mod phase;
 mod refusal;
 
 pub use crate::connections::limiter::{
-    ConnectionGroup, ConnectionLimiter, ConnectionLimits, ConnectionPermit, Refused,
+    ConnectionGroup, ConnectionLimiter, ConnectionLimits, ConnectionPermit,
 };
 pub use crate::connections::metrics::ConnectionMetrics;
+pub use crate::connections::metrics::Refused;
 pub use crate::connections::phase::{ActiveRequest, Connection};
 pub use crate::connections::refusal::RefusalAnswers;

@@ -1,6 +1,6 @@
 //! Requests that cannot be read, whatever they ask for.
 
-use crate::control::limiter::Wait;
+use super::limiter::Wait;
 use thiserror::Error;
 
 /// A request that cannot be read, whatever it asks for.
@@ -52,7 +52,7 @@ impl Exhausted {
     /// When a client may try again.
     pub const RETRY_AFTER: Wait = Wait::SHORTEST;
 
-    const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Server => "server",
             Self::Client => "client",

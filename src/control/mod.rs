@@ -25,6 +25,7 @@ pub(crate) mod ids;
 pub mod input;
 pub mod limiter;
 pub(crate) mod network_limiter;
+pub mod open_error;
 pub mod plane;
 pub mod rate_limits;
 pub mod signing_keys;
@@ -45,7 +46,8 @@ pub use crate::control::error::ControlError;
 #[cfg(feature = "test-util")]
 pub use crate::control::form::Form;
 pub use crate::control::http::connections::Bounds;
-pub use crate::control::plane::{Control, ControlSettings, OpenError};
+pub use crate::control::open_error::OpenError;
+pub use crate::control::plane::{Control, ControlSettings};
 pub use crate::control::signing_keys::rotation::{EndKeys, KeyState, SigningKeyStatus};
 pub use crate::control::sources::search::{Connected, SourceCounts};
 pub use crate::control::sources::source::NewSource;

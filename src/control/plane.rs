@@ -5,12 +5,12 @@
 //! nothing but the HTTP form of those functions. SQL is in [`crate::store`]; what a token may contain and
 //! what proves an app is in [`crate::domain`].
 
+use crate::control::open_error::OpenError;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus::{IntCounterVec, Opts, Registry};
-use thiserror::Error;
 
 use super::accounts::api_tokens::ApiTokens;
 use super::accounts::hashing::Hashing;
@@ -23,7 +23,6 @@ use super::accounts::sign_on::SignOn;
 use super::apps::app::Apps;
 use super::audit::trail::AuditTrail;
 use super::changes::Changes;
-use super::error::{ControlError, UnreadableKey};
 use super::fleet::publish::Fleet;
 use super::http::cookies::Cookies;
 use super::http::memory::MemoryBudget;
@@ -85,31 +84,6 @@ impl ControlSettings {
         }
         Ok(())
     }
-}
-
-/// Why a control plane cannot start.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    #[error(
-        "the public URL `{0}` cannot be an issuer; write it as https://host[:port][/path], without a slash at the end, query or fragment"
-    )]
-    PublicUrl(String),
-    #[error("the audience of access tokens is empty")]
-    Audience,
-    #[error("no signing key could be made")]
-    SigningKey,
-    #[error(
-        "the signing keys in the store are not kept as this config says; restart `portcullis serve` with it, and run this again"
-    )]
-    UnsettledKeys,
-    #[error("{0}")]
-    UnreadableKey(#[from] UnreadableKey),
-    #[error("{0}")]
-    Control(#[from] ControlError),
-    #[error("a metric cannot be made: {0}")]
-    Metric(#[from] prometheus::Error),
 }
 
 /// The control plane: one service for each noun, and what their HTTP form needs besides.

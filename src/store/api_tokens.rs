@@ -3,11 +3,11 @@
 use crate::model::api_token::ApiTokenDetails;
 use sqlx::FromRow;
 
+use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
 use super::members::MemberRow;
 use super::rows::all;
 use super::rows::{moment, number, seconds};
-use super::{ReadTx, WriteTx};
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::name::Name;
 use crate::domain::time::UnixSeconds;

@@ -7,9 +7,9 @@ use crate::model::audit::{AuditFilter, AuditRow};
 use futures::TryStreamExt as _;
 use sqlx::FromRow;
 
+use super::database::{ReadTx, Store, WriteTx};
 use super::error::StoreError;
 use super::rows::{moment, seconds};
-use super::{ReadTx, Store, WriteTx};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 
 use sqlx::{AnyConnection, FromRow};
 
+use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
+use super::rows::folded;
 use super::rows::{moment, number, seconds};
-use super::search::folded;
-use super::{ReadTx, WriteTx};
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::key::{Algorithm, pem_block};
 use crate::domain::name::Name;

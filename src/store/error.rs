@@ -1,6 +1,6 @@
 //! Why the store cannot be used.
 
-use super::MIGRATOR;
+use super::database::MIGRATOR;
 use crate::store_location::StoreLocation;
 use sqlx::migrate::MigrateError;
 use std::io;

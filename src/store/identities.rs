@@ -1,7 +1,7 @@
 //! Whom an outside provider knows a person as.
 
+use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
-use super::{ReadTx, WriteTx};
 use crate::domain::ids::AccountId;
 
 impl ReadTx {

@@ -1,9 +1,9 @@
 //! How many tokens were issued, by app key, signing key and hour: enough to say how many of them clients may still
 //! hold.
 
+use super::database::{ReadTx, Store};
 use super::error::StoreError;
 use super::rows::number;
-use super::{ReadTx, Store};
 use crate::domain::ids::{AppId, KeyId};
 use crate::domain::time::UnixSeconds;
 use crate::model::app::App;

@@ -3,9 +3,9 @@
 use crate::model::leak::LeakNotice;
 use sqlx::FromRow;
 
+use super::database::{ReadTx, Store, WriteTx};
 use super::error::StoreError;
 use super::rows::{moment, seconds};
-use super::{ReadTx, Store, WriteTx};
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 use crate::model::page::Page;

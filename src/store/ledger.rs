@@ -1,8 +1,8 @@
 //! What happened: assertions used, and the change feed.
 
+use super::database::{ReadTx, Store};
 use super::error::StoreError;
 use super::rows::{moment, number, seconds};
-use super::{ReadTx, Store};
 use crate::domain::ids::KeyId;
 use crate::domain::time::UnixSeconds;
 

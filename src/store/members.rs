@@ -5,12 +5,12 @@ use std::collections::HashMap;
 
 use sqlx::FromRow;
 
+use super::database::{ReadTx, WriteTx};
 use super::directory::WorkspaceRow;
 use super::error::StoreError;
 use super::rows::LINE;
 use super::rows::all;
 use super::rows::{moment, number, seconds};
-use super::{ReadTx, WriteTx};
 use crate::domain::ids::{AccountId, MemberId, SourceId, WorkspaceId};
 use crate::domain::role::{Assigned, Grant, Grants, Role};
 use crate::domain::time::UnixSeconds;

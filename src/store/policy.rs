@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use sqlx::AnyConnection;
 
-use super::ReadTx;
+use super::database::ReadTx;
 use super::error::StoreError;
 use super::rows::seconds;
 use crate::domain::time::UnixSeconds;

@@ -4,6 +4,7 @@
 //! Where the URL does not say otherwise with `sslmode`, a database on another machine is only talked to over TLS
 //! with its certificate verified (`verify-full`).
 
+use super::database::CHANNEL;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -12,10 +13,10 @@ use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
+use super::database::{Kind, MIGRATOR, Store, WAIT};
 use super::error::{StoreError, migration_error};
 use super::replay::Replays;
 use super::rows::number;
-use super::{Kind, MIGRATOR, Store, WAIT};
 use crate::store_location::{DatabaseUrl, StoreLocation};
 
 /// Connections for the rows beside the policy.
@@ -26,9 +27,6 @@ const READERS: u32 = 6;
 
 /// The oldest server that is tested, as `server_version_num` has it.
 const OLDEST: i64 = 150_000;
-
-/// Where processes tell each other of changes.
-const CHANNEL: &str = "portcullis_policy";
 
 /// How long one attempt to connect may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -192,16 +190,6 @@ async fn pool(
         })
         .connect_with(options.clone())
         .await
-}
-
-/// Tells the other processes of a version, once the transaction that this is part of commits.
-pub(super) async fn notify(connection: &mut AnyConnection, version: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_notify($1, $2)")
-        .bind(CHANNEL)
-        .bind(version.to_string())
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 /// Word of changes. It may be lost, with its connection; whoever waits for changes looks for them, too.

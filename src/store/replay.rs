@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use sqlx::AnyPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::Store;
+use super::database::Store;
 use super::error::StoreError;
 use super::rows::{number, seconds};
 use crate::domain::time::UnixSeconds;

@@ -1,8 +1,8 @@
 //! Idempotency keys, and what the requests that carried them made.
 
+use super::database::{ReadTx, Store, WriteTx};
 use super::error::StoreError;
 use super::rows::{number, seconds};
-use super::{ReadTx, Store, WriteTx};
 use crate::domain::ids::MemberId;
 use crate::domain::time::UnixSeconds;
 

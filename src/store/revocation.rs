@@ -1,9 +1,9 @@
 //! What ended tokens before their time: entries for single tokens, moments for all of a key, an app or a workspace.
 
+use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
 use super::issued::hour;
 use super::rows::{moment, number, seconds};
-use super::{ReadTx, WriteTx};
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 

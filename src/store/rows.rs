@@ -46,3 +46,8 @@ pub(crate) fn fields<'l, const N: usize>(
         Some(_) => Err(StoreError::Damaged(table)),
     }
 }
+
+/// A name as it is searched in.
+pub(crate) fn folded(name: &str) -> String {
+    name.to_lowercase()
+}

@@ -1,9 +1,10 @@
 //! Lists that people search: by a part of the name, by kind, enforcement and app, with what a list shows beside.
 
 use crate::model::search::{Found, LOOKED_AT, SourceFilter, SourceSummary};
+use crate::store::rows::folded;
 use sqlx::FromRow;
 
-use super::ReadTx;
+use super::database::ReadTx;
 use super::directory::AppRow;
 use super::error::StoreError;
 use super::rows::all;
@@ -21,11 +22,6 @@ struct SummaryRow {
     #[sqlx(flatten)]
     source: SourceRow,
     app_name: Option<String>,
-}
-
-/// A name as it is searched in.
-pub(super) fn folded(name: &str) -> String {
-    name.to_lowercase()
 }
 
 /// What a `LIKE` finds the text with, wherever it stands in a folded name. `\` is its escape.

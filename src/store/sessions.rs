@@ -7,9 +7,9 @@
 use crate::model::session::SessionRecord;
 use sqlx::FromRow;
 
+use super::database::{ReadTx, Store, WriteTx};
 use super::error::StoreError;
 use super::rows::{moment, seconds};
-use super::{ReadTx, Store, WriteTx};
 use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 use crate::model::audit::AuditRow;

@@ -3,9 +3,9 @@
 use sqlx::FromRow;
 use zeroize::Zeroizing;
 
+use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
 use super::rows::{moment, seconds};
-use super::{ReadTx, WriteTx};
 use crate::domain::ids::KeyId;
 use crate::domain::key::Algorithm;
 use crate::domain::time::UnixSeconds;

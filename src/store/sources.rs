@@ -6,12 +6,12 @@ use std::collections::HashMap;
 
 use sqlx::FromRow;
 
+use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
 use super::rows::all;
+use super::rows::folded;
 use super::rows::{FIELD, LINE, fields};
 use super::rows::{moment, number, seconds};
-use super::search::folded;
-use super::{ReadTx, WriteTx};
 use crate::domain::ids::{AppId, MemberId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::name::Name;
 use crate::domain::policy::Enforcement;

@@ -1,6 +1,6 @@
 //! Whether what a request was let in by still stands, as a change reads it in its own transaction.
 
-use super::ReadTx;
+use super::database::ReadTx;
 use super::error::StoreError;
 use super::rows::{number, seconds};
 use crate::domain::ids::MemberId;

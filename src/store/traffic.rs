@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow};
 
+use super::database::{ReadTx, Store};
 use super::error::StoreError;
 use super::rows::parameters;
 use super::rows::{number, seconds};
-use super::{ReadTx, Store};
 use crate::domain::ids::{SourceId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 use crate::report::{Count, Verdict};

@@ -1,6 +1,7 @@
 //! `portcullis admin`: what the operator does to the store itself: the first owner, a new password, the check of
 //! the audit trail, a copy, another signing key.
 
+use crate::cli::admin::store_access::{ConfigArgs, OPERATOR, control_config, refused};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -10,15 +11,10 @@ use super::signing_keys::{ROTATION, RotateArgs, SigningKeysArgs, rotate, signing
 use crate::cli::secret_input::{Secret, secret};
 use crate::cli::{Failure, planes};
 use crate::clock::Clock;
-use crate::config;
-use crate::config::Config;
-use crate::control::{Actor, Control, ControlError, OpenError, verify_trail};
+use crate::control::{Control, OpenError, verify_trail};
 use crate::domain::decimal::canonical;
 use crate::store::audit::ChainEnd;
 use crate::store::{Store, StoreError};
-
-/// Who the trail says it was.
-pub(crate) static OPERATOR: Actor = Actor::system("admin");
 
 #[derive(Args)]
 pub(crate) struct AdminArgs {
@@ -48,13 +44,6 @@ enum AdminCommand {
 enum AuditCommand {
     /// Find events that were edited, removed, moved or added behind our back
     Verify(VerifyArgs),
-}
-
-#[derive(Args)]
-pub(crate) struct ConfigArgs {
-    /// The config file (YAML) that names the store
-    #[arg(long, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
-    pub config: PathBuf,
 }
 
 #[derive(Args)]
@@ -198,24 +187,6 @@ async fn open(path: &Path) -> Result<Control, Failure> {
     })
 }
 
-pub(crate) fn control_config(path: &Path) -> Result<config::ControlPlane, Failure> {
-    let Config { control_plane, .. } = config::load(path).map_err(Failure::input)?;
-    control_plane.ok_or_else(|| {
-        Failure::Input(format!(
-            "{} has no control_plane section, and so names no store",
-            path.display()
-        ))
-    })
-}
-
 fn password(args: &PasswordArgs, prompt: &str) -> Result<Secret, Failure> {
     secret(args.password_file.as_deref(), prompt)
-}
-
-/// What the user can mend is theirs; the rest is ours.
-pub(crate) fn refused(error: ControlError) -> Failure {
-    match error {
-        ControlError::Store(_) | ControlError::Crypto(_) => Failure::internal(error),
-        other => Failure::input(other),
-    }
 }

@@ -3,3 +3,4 @@
 pub(crate) mod admin;
 pub(crate) mod backup;
 pub(crate) mod signing_keys;
+pub(crate) mod store_access;

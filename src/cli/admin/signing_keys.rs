@@ -3,7 +3,7 @@
 
 use clap::Args;
 
-use super::admin::{ConfigArgs, OPERATOR, control_config, refused};
+use super::store_access::{ConfigArgs, OPERATOR, control_config, refused};
 use crate::cli::{Failure, planes};
 use crate::clock::Clock;
 use crate::control::{Control, ControlError, EndKeys, KeyState, SigningKeyStatus};

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::{ALL_SCOPES, QuickstartArgs, write_secret};
+use super::args::QuickstartArgs;
 use crate::cli::Failure;
 use crate::config::{
     Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, LeakedTokens, Limits,
@@ -169,4 +169,24 @@ fn apis(address: &str, reauthenticate_status: u16) -> Result<Vec<Api>, Failure> 
         )?,
         public,
     ])
+}
+
+pub(crate) const ALL_SCOPES: [&str; 3] = ["tracking_api:write", "functions:write", "public_api:read_write"];
+
+/// Writes a file that only this user may read, whole or not at all.
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed =
+        |error: std::io::Error| Failure::input(format_args!("{} cannot be written: {error}", path.display()));
+    let temporary = path.with_extension("new");
+    let _ = std::fs::remove_file(&temporary);
+    let mut file = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)
 }

@@ -1,11 +1,13 @@
 //! `portcullis quickstart`: everything on this machine, with sample data, and what to paste next.
 
+pub(crate) mod args;
 mod config;
 
+pub(super) use crate::cli::quickstart::args::QuickstartArgs;
+use crate::cli::quickstart::config::{ALL_SCOPES, PUBLIC_HOST, write_secret};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
@@ -13,13 +15,12 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::Args;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 use super::Failure;
 use super::planes::Planes;
-use super::quickstart::config::{PUBLIC_HOST, config};
+use super::quickstart::config::config;
 use super::sample_upstream;
 use super::serve::fell;
 use super::signals::{Asked, Ending};
@@ -40,41 +41,6 @@ const OWNER_EMAIL: &str = "owner@quickstart.example";
 
 /// What the sample token in the printed lines asks for.
 const SCOPE: &str = "tracking_api:write";
-
-const ALL_SCOPES: [&str; 3] = ["tracking_api:write", "functions:write", "public_api:read_write"];
-
-#[derive(Args)]
-pub(super) struct QuickstartArgs {
-    /// Where keys, store and env file go
-    #[arg(long, value_name = "DIR", default_value = "data/quickstart")]
-    dir: PathBuf,
-    /// Where the gateway listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    gateway: String,
-    /// Where the token endpoint, the management API and the console listen
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
-    control_plane: String,
-    /// Where metrics and health listen
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
-    observability: String,
-    /// Where the sample upstream listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
-    upstream: String,
-    /// Answer 511 instead of 401 where a new token would help: SDKs then send the batch again
-    #[arg(long, value_name = "STATUS", default_value_t = 401, value_parser = reauthenticate_status)]
-    reauthenticate_status: u16,
-    /// Write one line of JSON a request to standard output
-    #[arg(long)]
-    access_log: bool,
-}
-
-fn reauthenticate_status(text: &str) -> Result<u16, &'static str> {
-    match text {
-        "401" => Ok(401),
-        "511" => Ok(511),
-        _ => Err("write 401 or 511"),
-    }
-}
 
 pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     let began = instant();
@@ -342,24 +308,6 @@ fn pem(label: &str, der: &[u8]) -> String {
     }
     let _ = writeln!(text, "-----END {label}-----");
     text
-}
-
-/// Writes a file that only this user may read, whole or not at all.
-fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
-    let failed =
-        |error: std::io::Error| Failure::input(format_args!("{} cannot be written: {error}", path.display()));
-    let temporary = path.with_extension("new");
-    let _ = std::fs::remove_file(&temporary);
-    let mut file = std::fs::File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(failed)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(failed)?;
-    std::fs::rename(&temporary, path).map_err(failed)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

@@ -1,8 +1,5 @@
 //! Password hashing: Argon2id, a bounded number of hashes at a time.
 
-use super::passwords::Asker;
-use super::passwords::KNOWN_PLACES;
-use super::passwords::OPEN_PLACES;
 use crate::control::error::ControlError;
 use crate::control::fair_queue;
 use crate::control::fair_queue::Lane;
@@ -20,6 +17,7 @@ use argon2::password_hash::PasswordHash;
 use argon2::password_hash::SaltString;
 use aws_lc_rs::rand;
 use prometheus::IntCounter;
+use std::net::IpAddr;
 use zeroize::Zeroizing;
 
 /// Memory of one hash, in KiB.
@@ -188,6 +186,24 @@ pub fn chosen(password: &str, email: &str) -> Result<Zeroizing<String>, ControlE
         return refused("a password is not the e-mail address".to_owned());
     }
     Ok(typed)
+}
+
+/// Places to wait at for people who are known: in all, then in one /32, /48, /56 and /64 (/8, /16, /24 and address of
+/// IPv4), then for one person. Who finds no place there waits with everybody else.
+pub(crate) const KNOWN_PLACES: &[usize] = &[32, 32, 24, 16, 12, 4];
+
+/// The same for everybody else. Each waits at most for the others before it, about two seconds.
+pub(crate) const OPEN_PLACES: &[usize] = &[64, 48, 32, 24, 16];
+
+/// For whom a hash is computed. It says nothing of whether there is such an account: neither does how long they wait.
+pub enum Asker<'a> {
+    /// The operator, with the command line.
+    Operator,
+    /// A person, by their e-mail address, who has proved that they were here before: with a session that lives, or
+    /// with the secret of a browser that they have signed in from. To name a person proves nothing.
+    Known { email: &'a str, from: IpAddr },
+    /// Anybody else.
+    Stranger(IpAddr),
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::passwords::Asker;
+use super::hashing::Asker;
 use crate::control::actor::Actor;
 use crate::control::audit_event::Deed;
 use crate::control::error::ControlError;

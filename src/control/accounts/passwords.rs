@@ -7,9 +7,9 @@
 use super::hashing::Hashing;
 use super::hashing::chosen;
 use super::sessions::Sessions;
+use crate::control::accounts::hashing::Asker;
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -23,26 +23,8 @@ use crate::control::input::email_address;
 use crate::model::member::Member;
 use crate::model::session::SessionRecord;
 
-/// Places to wait at for people who are known: in all, then in one /32, /48, /56 and /64 (/8, /16, /24 and address of
-/// IPv4), then for one person. Who finds no place there waits with everybody else.
-pub(crate) const KNOWN_PLACES: &[usize] = &[32, 32, 24, 16, 12, 4];
-
-/// The same for everybody else. Each waits at most for the others before it, about two seconds.
-pub(crate) const OPEN_PLACES: &[usize] = &[64, 48, 32, 24, 16];
-
 /// Letters and digits of a generated password: 142 bits.
 const GENERATED_CHARS: usize = 24;
-
-/// For whom a hash is computed. It says nothing of whether there is such an account: neither does how long they wait.
-pub enum Asker<'a> {
-    /// The operator, with the command line.
-    Operator,
-    /// A person, by their e-mail address, who has proved that they were here before: with a session that lives, or
-    /// with the secret of a browser that they have signed in from. To name a person proves nothing.
-    Known { email: &'a str, from: IpAddr },
-    /// Anybody else.
-    Stranger(IpAddr),
-}
 
 /// Passwords: reset and change.
 pub struct Passwords {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::passwords::Asker;
+use super::hashing::Asker;
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;

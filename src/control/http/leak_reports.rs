@@ -60,7 +60,7 @@ pub(crate) async fn post_github(
     let leaks = tokio::task::spawn_blocking(move || {
         entries
             .iter()
-            .map(|entry| Leak::new(entry, &checking))
+            .map(|entry| Leak::new(entry, &checking.revocation))
             .collect::<Vec<_>>()
     });
     let leaks = leaks

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::{IntCounterVec, IntGauge, Opts};
-use thiserror::Error;
 
 use crate::config::ControlLimits;
 use crate::domain::network::neighbourhood;

@@ -25,7 +25,7 @@ use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
 use crate::control::ids::Ids;
-use crate::control::plane::OpenError;
+use crate::control::open_error::OpenError;
 use crate::domain::ids::KeyId;
 use crate::domain::jws::CompactJws;
 use crate::domain::sealing::NONCE_BYTES;

@@ -6,7 +6,7 @@
 use crate::control::accounts::api_tokens::ApiTokens;
 use crate::control::apps::app::Apps;
 use crate::control::changes::Changes;
-use crate::control::http::oauth::introspect::Caller;
+
 use crate::control::rate_limits::Limits;
 use crate::control::signing_keys::key_ring::IssuerKeys;
 use crate::control::workspaces::members::Members;
@@ -205,4 +205,12 @@ pub(crate) fn active(token: &str, own: &OwnToken, issuer: &str, scope: String) -
         token_type: "Bearer",
         workspace_id: own.workspace.as_str().to_owned(),
     })
+}
+
+/// Who asks.
+pub(crate) enum Caller {
+    /// An app sees the tokens of its workspace.
+    App(WorkspaceId),
+    /// A member sees those of the workspaces in which they may see OAuth apps.
+    Member(Box<Member>),
 }

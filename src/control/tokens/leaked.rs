@@ -24,7 +24,7 @@ use crate::control::audit_event::{Deed, Event};
 use crate::control::bad_request::BadRequest;
 use crate::control::error::ControlError;
 use crate::control::http::connections::Place;
-use crate::control::plane::Control;
+use crate::control::tokens::revoke::TokenRevocation;
 use crate::domain::digest::sha256;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::leak_report::ReportKey;
@@ -92,8 +92,8 @@ pub(crate) struct Leak {
 }
 
 impl Leak {
-    pub(crate) fn new(entry: &Entry, control: &Control) -> Self {
-        let kind = match control.revocation.own_token(&entry.token) {
+    pub(crate) fn new(entry: &Entry, revocation: &TokenRevocation) -> Self {
+        let kind = match revocation.own_token(&entry.token) {
             Some(token) => Kind::Access(token),
             None if is_api_token(&entry.token) => Kind::Api(api_token_hash(&entry.token)),
             None => Kind::Unknown,

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::roles::grants_value;
-use super::workspace::workspace_event;
-use crate::control::accounts::passwords::Asker;
+
+use crate::control::accounts::hashing::Asker;
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
@@ -303,4 +303,9 @@ pub(crate) fn member_event(deed: Deed, member: &Member) -> Event {
 /// A membership as the trail shows it.
 pub(crate) fn member_value(member: &Member) -> serde_json::Value {
     json!({"email": member.email, "roles": grants_value(&member.grants)})
+}
+
+/// Something done to a workspace as a whole.
+pub(crate) fn workspace_event(deed: Deed, workspace: &Workspace) -> Event {
+    Event::new(deed, &workspace.id, "workspace", &workspace.id, &workspace.name)
 }

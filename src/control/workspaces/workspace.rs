@@ -3,12 +3,13 @@
 use super::members::Members;
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
+use crate::control::workspaces::members::workspace_event;
 use crate::store::Store;
 use serde_json::json;
 use std::sync::Arc;
 
 use crate::control::actor::{Actor, Who};
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::Deed;
 use crate::control::error::ControlError;
 use crate::control::input::name;
 use crate::domain::ids::{MemberId, WorkspaceId};
@@ -133,9 +134,4 @@ impl Workspaces {
         self.changes.commit(tx, &[], event).await?;
         Ok(workspace)
     }
-}
-
-/// Something done to a workspace as a whole.
-pub(crate) fn workspace_event(deed: Deed, workspace: &Workspace) -> Event {
-    Event::new(deed, &workspace.id, "workspace", &workspace.id, &workspace.name)
 }

@@ -1,7 +1,7 @@
 //! The fields of a form.
 
 use super::fault::Fault;
-use super::form::FIELDS_MAX;
+
 use super::multipart;
 use crate::control::form::Form;
 use crate::control::http::body::has_media_type;
@@ -56,3 +56,6 @@ impl Fields {
         Err(Fault::Form)
     }
 }
+
+/// The most fields of a form: every role with all the boxes that its list of sources has.
+pub(crate) const FIELDS_MAX: usize = 512;

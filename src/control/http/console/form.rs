@@ -12,9 +12,6 @@ use super::visit::Visit;
 use crate::control::http::cookies::{is_safe, is_same_origin};
 use crate::control::plane::Control;
 
-/// The most fields of a form: every role with all the boxes that its list of sources has.
-pub(crate) const FIELDS_MAX: usize = 512;
-
 /// The form that a member sent, from a page that was made for their session.
 pub(crate) struct Posted(pub Fields);
 

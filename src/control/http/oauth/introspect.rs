@@ -8,8 +8,7 @@ use crate::control::plane::Control;
 use crate::control::tokens::client_proof::ClientCredentials;
 use crate::control::tokens::error::TokenError;
 use crate::control::tokens::introspect::Active;
-use crate::domain::ids::WorkspaceId;
-use crate::model::member::Member;
+use crate::control::tokens::introspect::Caller;
 use axum::Extension;
 use axum::extract::Request;
 use axum::extract::State;
@@ -20,14 +19,6 @@ use http::StatusCode;
 use http::header;
 use serde::Serialize;
 use std::sync::Arc;
-
-/// Who asks.
-pub(crate) enum Caller {
-    /// An app sees the tokens of its workspace.
-    App(WorkspaceId),
-    /// A member sees those of the workspaces in which they may see OAuth apps.
-    Member(Box<Member>),
-}
 
 /// `POST /introspect`.
 pub(crate) async fn post(

@@ -1,0 +1,31 @@
+//! Why a control plane cannot start.
+
+use crate::control::error::ControlError;
+use crate::control::error::UnreadableKey;
+use crate::store::StoreError;
+use thiserror::Error;
+
+/// Why a control plane cannot start.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error(
+        "the public URL `{0}` cannot be an issuer; write it as https://host[:port][/path], without a slash at the end, query or fragment"
+    )]
+    PublicUrl(String),
+    #[error("the audience of access tokens is empty")]
+    Audience,
+    #[error("no signing key could be made")]
+    SigningKey,
+    #[error(
+        "the signing keys in the store are not kept as this config says; restart `portcullis serve` with it, and run this again"
+    )]
+    UnsettledKeys,
+    #[error("{0}")]
+    UnreadableKey(#[from] UnreadableKey),
+    #[error("{0}")]
+    Control(#[from] ControlError),
+    #[error("a metric cannot be made: {0}")]
+    Metric(#[from] prometheus::Error),
+}
