@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use super::metrics::ConnectionMetrics;
 use super::order::{Client, EvictionOrder};
-use super::phase::{Connection, Phase};
+use super::phase::{Connection, Phase, Ranking};
 use crate::clock::instant;
 use crate::domain::network::{Network, neighbourhood};
 
@@ -83,13 +83,19 @@ impl ConnectionLimiter {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Milliseconds since the limiter began.
-    pub(super) fn now(&self) -> u64 {
+    fn remove(&self, id: u64) {
+        let mut order = self.order.lock();
+        order.remove(id);
+        self.open.store(order.len(), Ordering::Relaxed);
+    }
+}
+
+impl Ranking for ConnectionLimiter {
+    fn now(&self) -> u64 {
         u64::try_from((instant() - self.began).as_millis()).unwrap_or(u64::MAX >> 2)
     }
 
-    /// Ranks a connection for eviction again, whose requests have ended.
-    pub(super) fn rank_again(&self, id: u64) {
+    fn rank_again(&self, id: u64) {
         let mut order = self.order.lock();
         let now = self.now();
         let since = order.entry(id).map(|entry| match entry.connection.phase() {
@@ -97,12 +103,6 @@ impl ConnectionLimiter {
             Phase::Serving { .. } | Phase::Evicted => now,
         });
         order.requeue(id, since);
-    }
-
-    fn remove(&self, id: u64) {
-        let mut order = self.order.lock();
-        order.remove(id);
-        self.open.store(order.len(), Ordering::Relaxed);
     }
 }
 
@@ -143,7 +143,7 @@ impl ConnectionGroup {
             return Err(refused);
         }
         let now = limiter.now();
-        let connection = Connection::new(limiter, id, now);
+        let connection = Connection::new(Arc::clone(limiter) as Arc<dyn Ranking>, id, now);
         order.insert(Arc::clone(&connection), client, self.id, now);
         limiter.open.store(order.len(), Ordering::Relaxed);
         drop(order);

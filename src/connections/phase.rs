@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::limiter::ConnectionLimiter;
-
 /// What a connection is doing. Times are milliseconds of the limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -54,18 +52,27 @@ pub(super) enum Eviction {
     Serving,
 }
 
+/// What a connection needs of the limiter that it counts in.
+pub(super) trait Ranking: Send + Sync {
+    /// Milliseconds since the limiter began.
+    fn now(&self) -> u64;
+
+    /// Ranks a connection for eviction again, whose requests have ended.
+    fn rank_again(&self, id: u64);
+}
+
 /// An open connection, shared by its task and the limiter.
 pub struct Connection {
-    limiter: Arc<ConnectionLimiter>,
+    limiter: Arc<dyn Ranking>,
     id: u64,
     phase: AtomicU64,
     ends_by_itself: AtomicBool,
 }
 
 impl Connection {
-    pub(super) fn new(limiter: &Arc<ConnectionLimiter>, id: u64, now: u64) -> Arc<Self> {
+    pub(super) fn new(limiter: Arc<dyn Ranking>, id: u64, now: u64) -> Arc<Self> {
         Arc::new(Self {
-            limiter: Arc::clone(limiter),
+            limiter,
             id,
             phase: AtomicU64::new(Phase::Idle(now).pack()),
             ends_by_itself: AtomicBool::new(false),

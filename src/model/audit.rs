@@ -2,7 +2,6 @@
 
 use crate::domain::digest::Chain;
 use crate::domain::time::UnixSeconds;
-use crate::store::rows::seconds;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -86,7 +85,7 @@ impl AuditRow {
         chain.number(position);
         chain.text(Some(&self.id));
         chain.text(self.workspace.as_deref());
-        chain.number(seconds(self.at));
+        chain.number(i64::try_from(self.at.0).unwrap_or(i64::MAX));
         for text in [&self.action, &self.actor_type, &self.actor_id, &self.actor_name] {
             chain.text(Some(text));
         }

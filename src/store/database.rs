@@ -2,8 +2,7 @@
 
 use crate::domain::time::UnixSeconds;
 use crate::store::error::StoreError;
-use crate::store::postgres::Notices;
-use crate::store::replay::Replays;
+use crate::store::replay::{Replays, Use};
 use crate::store::rows::number;
 use crate::store::rows::seconds;
 use crate::store_location::DatabaseUrl;
@@ -11,7 +10,6 @@ use sqlx::Any;
 use sqlx::AnyConnection;
 use sqlx::AnyPool;
 use sqlx::Transaction;
-use sqlx::migrate::Migrator;
 use std::fs::File;
 use std::ops::Deref;
 use std::ops::DerefMut;
@@ -22,8 +20,6 @@ use tokio::sync::OwnedMutexGuard;
 
 /// How long a statement waits for another connection's write, and a caller for a connection.
 pub(crate) const WAIT: Duration = Duration::from_secs(5);
-
-pub(crate) static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");
 
 /// Changes kept for gateways that resume. One that was away for longer gets a snapshot.
 pub const CHANGES_KEPT: u64 = 10_000;
@@ -70,6 +66,19 @@ pub struct WriteTx {
 pub struct NoteTx(WriteTx);
 
 impl Store {
+    /// Records the use of a client assertion. Of several callers with one digest, in all processes, exactly one is
+    /// first.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; the assertion may count as used then.
+    pub(crate) async fn use_assertion(
+        &self,
+        digest: String,
+        expires_at: UnixSeconds,
+    ) -> Result<Use, StoreError> {
+        self.replays.record(digest, expires_at).await
+    }
+
     /// Begins a change. One change is made at a time, by whichever process; others wait here.
     ///
     /// # Errors
@@ -148,15 +157,6 @@ impl Store {
     #[must_use]
     pub const fn is_shared(&self) -> bool {
         matches!(self.kind, Kind::Postgres(_))
-    }
-
-    /// Word of the changes that other processes make.
-    #[must_use]
-    pub fn notices(&self) -> Notices {
-        match &self.kind {
-            Kind::Sqlite { .. } => Notices::silent(),
-            Kind::Postgres(url) => Notices::of(url.clone()),
-        }
     }
 
     /// Closes the connections, which folds a write-ahead log into its file, and gives up the lock.

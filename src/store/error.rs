@@ -1,6 +1,6 @@
 //! Why the store cannot be used.
 
-use super::database::MIGRATOR;
+use super::schema::MIGRATOR;
 use crate::store_location::StoreLocation;
 use sqlx::migrate::MigrateError;
 use std::io;

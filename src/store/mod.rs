@@ -32,6 +32,7 @@ pub mod replay;
 pub mod retry;
 pub mod revocation;
 pub(crate) mod rows;
+mod schema;
 pub mod search;
 pub mod sessions;
 pub mod signing_keys;

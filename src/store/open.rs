@@ -2,9 +2,11 @@
 
 use sqlx::migrate::MigrateError;
 
-use super::database::{MIGRATOR, Store};
+use super::database::{Kind, Store};
 use super::error::{StoreError, migration_error};
-use super::{postgres, sqlite};
+use super::postgres::{self, Notices};
+use super::schema::MIGRATOR;
+use super::sqlite;
 use crate::store_location::StoreLocation;
 
 impl Store {
@@ -62,5 +64,14 @@ impl Store {
             found: found.unwrap_or_default(),
             known: known.unwrap_or_default(),
         })
+    }
+
+    /// Versions that other processes commit.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        match &self.kind {
+            Kind::Sqlite { .. } => Notices::silent(),
+            Kind::Postgres(url) => Notices::of(url.clone()),
+        }
     }
 }

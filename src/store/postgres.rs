@@ -13,10 +13,11 @@ use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 use tokio::time::timeout;
 
-use super::database::{Kind, MIGRATOR, Store, WAIT};
+use super::database::{Kind, Store, WAIT};
 use super::error::{StoreError, migration_error};
 use super::replay::Replays;
 use super::rows::number;
+use super::schema::MIGRATOR;
 use crate::store_location::{DatabaseUrl, StoreLocation};
 
 /// Connections for the rows beside the policy.

@@ -12,7 +12,6 @@ use futures::FutureExt as _;
 use sqlx::AnyPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::database::Store;
 use super::error::StoreError;
 use super::rows::{number, seconds};
 use crate::domain::time::UnixSeconds;
@@ -51,19 +50,12 @@ impl Replays {
         tokio::spawn(write_all(ledger, turn, entries));
         Self(sender)
     }
-}
 
-impl Store {
-    /// Notes that an assertion is used. Of several callers with one digest, in whichever process, exactly one is
-    /// the first.
+    /// Records the use of an assertion. Of several callers with one digest, in all processes, exactly one is first.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; the assertion may count as used then.
-    pub(crate) async fn use_assertion(
-        &self,
-        digest: String,
-        expires_at: UnixSeconds,
-    ) -> Result<Use, StoreError> {
+    pub(super) async fn record(&self, digest: String, expires_at: UnixSeconds) -> Result<Use, StoreError> {
         let (answer, answered) = oneshot::channel();
         let entry = Entry {
             digest,
@@ -71,7 +63,7 @@ impl Store {
             answer,
         };
         let ended = || StoreError::Unavailable(sqlx::Error::WorkerCrashed);
-        self.replays.0.send(entry).await.map_err(|_| ended())?;
+        self.0.send(entry).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?
     }
 }

@@ -15,10 +15,11 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::migrate::MigrateError;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 
-use super::database::{Kind, MIGRATOR, Store, WAIT};
+use super::database::{Kind, Store, WAIT};
 use super::error::{StoreError, migration_error};
 use super::replay::Replays;
 use super::rows::number;
+use super::schema::MIGRATOR;
 use crate::store_location::StoreLocation;
 
 /// Connections that only read.

@@ -1,7 +1,9 @@
 //! The quickstart's config: both planes and three APIs on this machine, in front of one sample upstream.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 

@@ -6,7 +6,6 @@ mod config;
 pub(super) use crate::cli::quickstart::args::QuickstartArgs;
 use crate::cli::quickstart::config::{ALL_SCOPES, PUBLIC_HOST, write_secret};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
