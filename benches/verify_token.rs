@@ -16,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::{Criterion, criterion_group, criterion_main};
 use portcullis::domain::access_token::VerifiedToken;
+use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::Algorithm;
 use portcullis::gateway::state::token_cache::TokenCache;
 
@@ -31,7 +32,9 @@ fn tokens(c: &mut Criterion) {
         let token = forge.token_text(3, "0d5d1c2e3f4a5b6c7d8e9f0a1b2c3d4e");
         let (input, signature) = token.rsplit_once('.').unwrap();
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-        let key = policy.issuers()[0].keys.as_ref().unwrap()[0].clone();
+        let id = KeyId::parse(forge::KEY_ID).unwrap();
+        let keys = policy.issuers()[0].keys.as_ref().unwrap();
+        let key = keys.candidates(&id, algorithm).next().unwrap().clone();
         let name = algorithm.as_str();
         let mut group = c.benchmark_group("verify_token");
         group.bench_function(format!("{name}/raw"), |b| {

@@ -165,6 +165,14 @@ impl HttpClient {
     }
 }
 
+/// A URL for logs and messages: without user, password and query, each of which may hold a secret.
+#[must_use]
+pub fn shown(uri: &Uri) -> String {
+    let authority = uri.authority().map_or("", http::uri::Authority::as_str);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{}://{host}{}", uri.scheme_str().unwrap_or_default(), uri.path())
+}
+
 /// An error with its causes: the outermost alone says only that the connection failed.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -16,7 +16,7 @@ use portcullis::domain::decision::DenyReason;
 const LINES_MAX: usize = 500;
 
 /// What each module may import of ours. A module imports itself freely.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("store_location", &[]),
     ("snapshot", &["domain"]),
@@ -27,7 +27,10 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("telemetry", &["domain"]),
     ("vital", &["config"]),
     ("http_client", &["domain"]),
-    ("config", &["domain", "snapshot", "store_location"]),
+    ("json_problem", &[]),
+    ("pem_file", &[]),
+    ("key_sets", &["domain", "json_problem", "snapshot"]),
+    ("config", &["domain", "pem_file", "snapshot", "store_location"]),
     ("store", &["domain", "report", "store_location"]),
     (
         "gateway",
@@ -38,6 +41,8 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
             "domain",
             "feed",
             "http_client",
+            "key_sets",
+            "pem_file",
             "report",
             "snapshot",
             "telemetry",
@@ -53,6 +58,8 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
             "domain",
             "feed",
             "http_client",
+            "json_problem",
+            "key_sets",
             "report",
             "snapshot",
             "store",
@@ -69,6 +76,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
             "domain",
             "feed",
             "gateway",
+            "json_problem",
             "snapshot",
             "store",
             "store_location",

@@ -202,6 +202,13 @@ impl Planes {
         Ok(())
     }
 
+    /// Has the files looked at that are read again when they change.
+    pub(super) fn look_at_files(&self) {
+        if let Some(running) = &self.gateway {
+            running.look_at_files();
+        }
+    }
+
     /// Further handles to all sockets, by their configured addresses.
     pub(super) fn sockets(&self) -> std::io::Result<Vec<(String, BoundSocket)>> {
         let mut sockets = match &self.gateway {

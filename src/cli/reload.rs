@@ -79,6 +79,7 @@ impl Reloader {
 
     /// Reads the file and takes over what can be taken over. A file with a mistake changes nothing.
     pub(super) fn reload(&mut self, planes: &mut Planes) {
+        planes.look_at_files();
         let (result, outcome) = match config::load(&self.path) {
             Ok(config) => {
                 self.seen = Some(config.keys.clone());

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use super::Failure;
 use super::quickstart::EnvFile;
 use crate::clock::Clock;
+use crate::json_problem::json_problem;
 
 /// How long the assertion lives, in seconds.
 const ASSERTION_LIFETIME_S: u64 = 60;
@@ -90,8 +91,12 @@ pub(super) async fn token(args: TokenArgs) -> Result<(), Failure> {
         println!("{}", *answer);
         return Ok(());
     }
-    let token: Answer = serde_json::from_str(&answer)
-        .map_err(|error| Failure::input(format_args!("the token endpoint's answer is no token: {error}")))?;
+    let token: Answer = serde_json::from_str(&answer).map_err(|error| {
+        Failure::input(format_args!(
+            "the token endpoint's answer {}",
+            json_problem(&error)
+        ))
+    })?;
     let prefix = if args.header { "Authorization: Bearer " } else { "" };
     println!("{prefix}{}", token.access_token);
     Ok(())

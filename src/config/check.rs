@@ -7,13 +7,17 @@ use super::types::Shutdown;
 
 use super::problem::ConfigError;
 use super::problem::Problem;
+use super::shown::has_user;
+use super::shown::shown;
 use super::types::Config;
 use super::types::JwksUri;
 use super::types::KeyOrigin;
 use super::types::Observability;
 use super::types::OutsideIssuer;
 use super::types::PolicyOrigin;
+use super::yaml_error;
 use crate::domain::decimal::digits;
+use crate::domain::digest::sha256;
 use crate::domain::key::Algorithm;
 use crate::domain::policy::AcceptedTypes;
 use crate::domain::policy::Freshness;
@@ -74,7 +78,7 @@ pub(crate) fn parse<'t, T: serde::Deserialize<'t>>(
 ) -> Result<T, ConfigError> {
     serde_saphyr::from_str(text).map_err(|error| {
         let place = error.location().map(|place| (place.line(), place.column()));
-        let mut message = error.without_snippet().to_string();
+        let mut message = yaml_error::sentence(&error);
         // The place stands in front of the sentence already.
         if let Some((line, column)) = place
             && let Some(bare) = message.strip_suffix(&format!(" at line {line}, column {column}"))
@@ -96,6 +100,8 @@ pub(crate) fn parse<'t, T: serde::Deserialize<'t>>(
 pub(crate) struct Check<'p> {
     pub(crate) path: &'p Path,
     problems: Vec<Problem>,
+    /// Keys whose value names a file, and the digest of what the file holds.
+    contents: Vec<(String, [u8; 32])>,
 }
 
 impl<'p> Check<'p> {
@@ -103,7 +109,13 @@ impl<'p> Check<'p> {
         Self {
             path,
             problems: Vec::new(),
+            contents: Vec::new(),
         }
+    }
+
+    /// Notes what a file holds that the value of `key` names, so that a change of the file is one of the key.
+    pub(crate) fn note_content(&mut self, key: &str, content: &[u8]) {
+        self.contents.push((key.to_owned(), sha256(content)));
     }
 
     pub(crate) fn problem(&mut self, at: Location, message: impl Into<String>, hint: impl Into<String>) {
@@ -139,9 +151,18 @@ impl<'p> Check<'p> {
                 reason = "the config is the one reader of the environment"
             )]
             let Ok(value) = std::env::var(name) else {
+                // Anything else between the braces may be a part of a password.
+                let is_name = name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+                let named = if is_name {
+                    format!(" `{name}`")
+                } else {
+                    " of that name".to_owned()
+                };
                 self.problem(
                     raw.referenced,
-                    format!("the environment has no variable `{name}`"),
+                    format!("the environment has no variable{named}"),
                     "set it for this process, or write the value here",
                 );
                 return None;
@@ -175,7 +196,7 @@ impl<'p> Check<'p> {
         let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
         self.problem(
             raw.referenced,
-            format!("`{}` is not a choice here", raw.value),
+            format!("`{}` is not a choice here", shown(raw)),
             format!("write {}", known.join(" or ")),
         );
         default
@@ -301,10 +322,10 @@ impl<'p> Check<'p> {
                 );
                 None
             }
-            (other, _) => {
+            _ => {
                 self.problem(
                     source.referenced,
-                    format!("`{other}` is not a choice here"),
+                    format!("`{}` is not a choice here", shown(source)),
                     "write `bundled` or `file`",
                 );
                 None
@@ -322,7 +343,7 @@ impl<'p> Check<'p> {
                         Some(algorithm) => algorithms.push(algorithm),
                         None => self.problem(
                             name.referenced,
-                            format!("`{}` is not a signature algorithm that is accepted", name.value),
+                            format!("`{}` is not a signature algorithm that is accepted", shown(name)),
                             "use RS256, PS256, ES256 or EdDSA",
                         ),
                     }
@@ -379,6 +400,14 @@ impl<'p> Check<'p> {
             );
             return None;
         };
+        if has_user(&uri) {
+            self.problem(
+                raw.referenced,
+                "has a user or a password in it, which would not be sent",
+                "write https://host/path",
+            );
+            return None;
+        }
         let local = uri
             .host()
             .is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
@@ -412,7 +441,7 @@ impl<'p> Check<'p> {
         }
         self.problem(
             raw.referenced,
-            format!("`{text}` is not an address"),
+            format!("`{}` is not an address", shown(raw)),
             "write host:port, such as 127.0.0.1:8080",
         );
         None

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::check::{Check, read};
 use super::file;
 use super::file::{AuditFile, ControlLimitsFile, RateFile, Size};
+use super::shown::{has_user, shown};
 use super::types::ControlPlane;
 use crate::domain::network::Network;
 use crate::store_location::StoreLocation;
@@ -43,8 +44,9 @@ impl Check<'_> {
         retention
     }
 
-    /// A text that may be a secret: `file:PATH` is what the file holds, without the end of its last line.
-    pub(super) fn secret(&mut self, raw: &Spanned<String>) -> Option<String> {
+    /// The value of `key`, which may be a secret: `file:PATH` is what the file holds, without the end of its last
+    /// line.
+    pub(super) fn secret(&mut self, key: &str, raw: &Spanned<String>) -> Option<String> {
         let text = self.text(raw)?;
         let Some(path) = text.strip_prefix("file:") else {
             return Some(text);
@@ -52,7 +54,10 @@ impl Check<'_> {
         let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
         let path = folder.join(path);
         match read(&path, SECRET_BYTES_MAX) {
-            Ok(held) => Some(held.trim_end_matches(['\r', '\n']).to_owned()),
+            Ok(held) => {
+                self.note_content(key, held.as_bytes());
+                Some(held.trim_end_matches(['\r', '\n']).to_owned())
+            }
             Err(error) => {
                 for problem in error.problems {
                     let message = format!("{} {}", path.display(), problem.message);
@@ -64,7 +69,7 @@ impl Check<'_> {
     }
 
     fn store(&mut self, raw: &Spanned<String>) -> Option<StoreLocation> {
-        let text = Zeroizing::new(self.secret(raw)?);
+        let text = Zeroizing::new(self.secret("control_plane.store", raw)?);
         let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
         match StoreLocation::parse(&text, folder) {
             Ok(store) => Some(store),
@@ -88,11 +93,11 @@ impl Check<'_> {
                 if url
                     .parse::<http::Uri>()
                     .ok()
-                    .is_none_or(|uri| uri.host().is_none() || url.ends_with('/'))
+                    .is_none_or(|uri| uri.host().is_none() || has_user(&uri) || url.ends_with('/'))
                 {
                     self.problem(
                         raw.referenced,
-                        "is not an absolute URL without a slash at its end",
+                        "is not an absolute URL without a user and a slash at its end",
                         "write https://auth.example.com",
                     );
                 }
@@ -197,7 +202,7 @@ impl Check<'_> {
                 Ok(network) => networks.push(network),
                 Err(error) => self.problem(
                     raw.referenced,
-                    format!("`{text}` {error}"),
+                    format!("`{}` {error}", shown(raw)),
                     "write an address or a network, such as 10.0.0.0/8 or fd00::/8",
                 ),
             }

@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
+use super::Authorities;
 use super::check::Check;
 use super::file;
 use super::overlap::Placed;
+use super::shown::shown;
 use super::types::{
     Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, PathPattern, Timeouts,
     Upstream, UpstreamTls,
 };
+use crate::domain::digest::sha256;
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::scope::Scope;
+use crate::pem_file;
 
 /// The most headers that may be allowed: the parser ends at 256.
 const HEADERS_MAX: usize = 250;
@@ -56,7 +60,7 @@ impl Check<'_> {
         }
         let mut upstreams = BTreeMap::new();
         for (name, upstream) in &file.upstreams {
-            if let Some(upstream) = self.upstream(upstream) {
+            if let Some(upstream) = self.upstream(name, upstream) {
                 upstreams.insert(name.clone(), upstream);
             }
         }
@@ -196,7 +200,7 @@ impl Check<'_> {
             if text != "*" && (text.is_empty() || text.contains(['/', '*', ' ', '@'])) {
                 self.problem(
                     host.referenced,
-                    format!("`{text}` is not a host name"),
+                    format!("`{}` is not a host name", shown(host)),
                     "write a name without scheme and port, or `\"*\"`",
                 );
             }
@@ -228,7 +232,7 @@ impl Check<'_> {
             _ => {
                 self.problem(
                     raw.referenced,
-                    format!("`{path}` is not a path"),
+                    format!("`{}` is not a path", shown(raw)),
                     "write /one/path, or /all/below/*",
                 );
                 None
@@ -256,7 +260,7 @@ impl Check<'_> {
                 Some(identify) => places.push(identify),
                 None => self.problem(
                     place.referenced,
-                    format!("`{}` is not a place that can name a source", place.value),
+                    format!("`{}` is not a place that can name a source", shown(place)),
                     "use basic, body, query:NAME, header:NAME or token",
                 ),
             }
@@ -271,7 +275,7 @@ impl Check<'_> {
         places
     }
 
-    fn upstream(&mut self, file: &file::UpstreamFile) -> Option<Upstream> {
+    fn upstream(&mut self, name: &str, file: &file::UpstreamFile) -> Option<Upstream> {
         if file.servers.value.is_empty() {
             self.problem(
                 file.servers.referenced,
@@ -294,11 +298,7 @@ impl Check<'_> {
                     );
                 }
                 let ca = match &tls.ca {
-                    Some(path) => {
-                        let file = self.file_path(path)?;
-                        self.readable(&file, path.referenced);
-                        Some(file)
-                    }
+                    Some(path) => Some(self.authorities(&format!("gateway.upstreams.{name}.tls.ca"), path)?),
                     None => None,
                 };
                 Some(UpstreamTls {
@@ -322,6 +322,31 @@ impl Check<'_> {
                 idle: or(file.timeouts.idle, 60),
             },
         })
+    }
+
+    /// The file of the authorities that `key` names, as it is now.
+    fn authorities(&mut self, key: &str, raw: &Spanned<String>) -> Option<Authorities> {
+        let file = self.file_path(raw)?;
+        let problem = match std::fs::read(&file) {
+            Ok(pem) => match pem_file::authorities(&pem) {
+                Ok(_) => {
+                    self.note_content(key, &pem);
+                    let digest = sha256(&pem);
+                    return Some(Authorities { file, digest });
+                }
+                Err(problem) => format!(
+                    "{} is not a PEM file with certificates: {problem}",
+                    file.display()
+                ),
+            },
+            Err(error) => format!("{} cannot be read: {error}", file.display()),
+        };
+        self.problem(
+            raw.referenced,
+            problem,
+            "check the path, its permissions and the file",
+        );
+        None
     }
 
     fn health_check(&mut self, file: &file::HealthCheckFile) -> HealthCheck {

@@ -55,6 +55,15 @@ impl Keys {
         }
     }
 
+    /// Adds to the values of keys that name files what the files hold, by its digest.
+    pub(super) fn add_contents(&mut self, contents: &[(String, [u8; 32])]) {
+        for (key, digest) in contents {
+            if let Some(value) = self.0.get_mut(key) {
+                value.push_str(&format!(" {digest:02x?}"));
+            }
+        }
+    }
+
     /// What is different in `next`.
     #[must_use]
     pub fn changes_to(&self, next: &Self) -> KeyChanges {

@@ -27,7 +27,10 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let file: File = parse(path, text, hint)?;
     let mut check = Check::new(path);
     let keys = Keys::of(&parse(path, text, hint)?);
-    let config = check.config(file, keys);
+    let mut config = check.config(file, keys);
+    if let Some(config) = &mut config {
+        config.keys.add_contents(&check.contents);
+    }
     check.finish(config)
 }
 

@@ -4,6 +4,7 @@ use super::types::{ClientSecret, Login, Oidc};
 
 use super::check::Check;
 use super::file::{LoginFile, OidcFile};
+use super::shown::has_user;
 
 impl Check<'_> {
     pub(super) fn login(&mut self, file: &LoginFile) -> Option<Login> {
@@ -25,14 +26,19 @@ impl Check<'_> {
         let uri = issuer.parse::<http::Uri>().ok();
         let host = uri.as_ref().and_then(http::Uri::host);
         let local = host.is_some_and(|host| matches!(host, "localhost" | "127.0.0.1" | "[::1]"));
-        if host.is_none() || !(issuer.starts_with("https://") || local && issuer.starts_with("http://")) {
+        let has_user = uri.as_ref().is_some_and(has_user);
+        if host.is_none()
+            || has_user
+            || !(issuer.starts_with("https://") || local && issuer.starts_with("http://"))
+        {
             self.problem(
                 file.issuer.referenced,
                 "is not the https URL of a provider",
                 "write https://login.example.com, as its /.well-known/openid-configuration names itself",
             );
         }
-        let client_secret = ClientSecret::new(self.secret(&file.client_secret)?);
+        let client_secret =
+            ClientSecret::new(self.secret("control_plane.login.oidc.client_secret", &file.client_secret)?);
         let client_id = self.text(&file.client_id)?;
         for (value, raw) in [
             (client_id.as_str(), &file.client_id),

@@ -14,9 +14,11 @@ mod login;
 mod overlap;
 mod policy_file;
 pub(crate) mod problem;
+mod shown;
 mod signing;
 pub(crate) mod types;
 mod watch;
+mod yaml_error;
 
 #[cfg(feature = "test-util")]
 pub use crate::config::environment::falling_task;
@@ -35,3 +37,14 @@ pub use crate::config::types::{
 pub use crate::config::types::{ClientSecret, Login, Oidc};
 pub use crate::config::types::{LeakedTokens, Signing};
 pub use crate::config::watch::FileWatch;
+
+use std::path::PathBuf;
+
+/// A PEM file of certificates to trust, as it was when the config was read: another content is another value, so
+/// that a reload takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
+    pub file: PathBuf,
+    /// SHA-256 of the file's content.
+    pub digest: [u8; 32],
+}

@@ -11,6 +11,7 @@ use serde_saphyr::{Location, Spanned};
 use super::check::{Check, parse, read};
 use super::file::{PolicyAppFile, PolicyDocument, PolicySourceFile};
 use super::problem::{ConfigError, Problem};
+use super::shown::shown;
 use super::types::OutsideIssuer;
 use crate::domain::ids::{AppId, InvalidId, KeyId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::policy::Enforcement;
@@ -171,7 +172,7 @@ impl Check<'_> {
         let Some(enforcement) = Enforcement::parse(&source.enforcement.value) else {
             self.problem(
                 source.enforcement.referenced,
-                format!("`{}` is not an enforcement mode", source.enforcement.value),
+                format!("`{}` is not an enforcement mode", shown(&source.enforcement)),
                 "write \"off\", \"observe\" or \"on\"",
             );
             return None;

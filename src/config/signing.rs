@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::check::Check;
 use super::file::{LeakedTokensFile, SigningFile};
+use super::shown::{has_user, shown};
 use crate::domain::key::Algorithm;
 use crate::domain::sealing::EncryptionKey;
 
@@ -23,7 +24,7 @@ impl Check<'_> {
             Some(raw) => Algorithm::parse(&raw.value).unwrap_or_else(|| {
                 self.problem(
                     raw.referenced,
-                    format!("`{}` is not a signing algorithm", raw.value),
+                    format!("`{}` is not a signing algorithm", shown(raw)),
                     "use RS256, PS256, ES256 or EdDSA",
                 );
                 default.algorithm
@@ -61,14 +62,17 @@ impl Check<'_> {
             algorithm,
             rotate_every_s,
             publish_ahead_s,
-            key_encryption_key: self.encryption_key(file.key_encryption_key.as_ref()),
-            previous_key_encryption_key: self.encryption_key(file.previous_key_encryption_key.as_ref()),
+            key_encryption_key: self.encryption_key("key_encryption_key", file.key_encryption_key.as_ref()),
+            previous_key_encryption_key: self.encryption_key(
+                "previous_key_encryption_key",
+                file.previous_key_encryption_key.as_ref(),
+            ),
         }
     }
 
-    fn encryption_key(&mut self, raw: Option<&Spanned<String>>) -> Option<EncryptionKey> {
+    fn encryption_key(&mut self, name: &str, raw: Option<&Spanned<String>>) -> Option<EncryptionKey> {
         let raw = raw?;
-        let text = Zeroizing::new(self.secret(raw)?);
+        let text = Zeroizing::new(self.secret(&format!("control_plane.signing.{name}"), raw)?);
         EncryptionKey::parse(&text)
             .map_err(|error| {
                 let hint = "${NAME} or file:PATH keep it out of this file; openssl rand -base64 32 makes one";
@@ -88,7 +92,7 @@ impl Check<'_> {
             let is_safe = |uri: &http::Uri| {
                 uri.scheme_str() == Some("https") || uri.scheme_str() == Some("http") && is_local(uri)
             };
-            let uri = uri.filter(is_safe);
+            let uri = uri.filter(|uri| is_safe(uri) && !has_user(uri));
             if uri.is_none() {
                 self.problem(
                     raw.referenced,

@@ -1,5 +1,6 @@
 //! The typed config.
 
+use super::Authorities;
 use super::keys::Keys;
 use crate::domain::sealing::EncryptionKey;
 use std::fmt;
@@ -170,7 +171,7 @@ pub struct UpstreamTls {
     /// The name asked for and verified; never empty, since an empty one would switch verification off.
     pub sni: String,
     /// PEM bundle to trust in place of the system's.
-    pub ca: Option<PathBuf>,
+    pub ca: Option<Authorities>,
 }
 
 /// How servers are probed.

@@ -3,7 +3,11 @@
 //! Released SDKs send raw `:` and raw spaces, shell samples percent-encode; both are read. What is refused is
 //! what two parsers could disagree about: a parameter given twice, and a broken escape.
 
+use std::collections::HashSet;
+
 use thiserror::Error;
+
+use crate::domain::cost;
 
 /// The most parameters of a form, unless whoever reads it says otherwise.
 const PARAMETERS_MAX: usize = 64;
@@ -42,11 +46,14 @@ impl Form {
     /// [`InvalidForm`] names the first problem.
     pub fn parse_up_to(most: usize, text: &[u8]) -> Result<Self, InvalidForm> {
         let mut parameters: Vec<(String, String)> = Vec::new();
+        let mut names = HashSet::new();
+        cost::count(text.len());
         for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
             let name = decode(halves.next().unwrap_or_default())?;
             let value = decode(halves.next().unwrap_or_default())?;
-            if parameters.iter().any(|(held, _)| *held == name) {
+            cost::count(name.len());
+            if !names.insert(name.clone()) {
                 return Err(InvalidForm::Repeated(name.chars().take(40).collect()));
             }
             if parameters.len() == most {
@@ -121,6 +128,7 @@ pub fn escape(text: &str) -> String {
 }
 
 fn decode(text: &[u8]) -> Result<String, InvalidForm> {
+    cost::count(text.len());
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, after @ ..] = rest {

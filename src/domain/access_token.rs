@@ -98,17 +98,19 @@ impl VerifiedToken {
         {
             return Err(TokenFault::Type);
         }
-        if issuer.keys.is_none() {
+        let Some(keys) = &issuer.keys else {
             return Err(TokenFault::KeysUnavailable {
                 issuer: Arc::clone(&issuer.issuer),
             });
+        };
+        if !keys.has(jws.key_id()) {
+            return Err(TokenFault::KeyUnknown {
+                issuer: Arc::clone(&issuer.issuer),
+            });
         }
-        let key = issuer.key(jws.key_id()).ok_or_else(|| TokenFault::KeyUnknown {
-            issuer: Arc::clone(&issuer.issuer),
-        })?;
-        if !jws.is_signed_by(key) {
-            return Err(TokenFault::SignatureInvalid);
-        }
+        let mut candidates = keys.candidates(jws.key_id(), jws.algorithm());
+        let key = candidates.find(|key| jws.is_signed_by(key));
+        let key = key.ok_or(TokenFault::SignatureInvalid)?;
         let verified = Self::from_claims(&claims, Arc::clone(&issuer.issuer), key.thumbprint())?;
         if issuer
             .lifetime_max_s

@@ -2,9 +2,9 @@
 
 use thiserror::Error;
 
+use super::issuer_keys::IssuerKeys;
 use super::json::{JsonError, Object, Value};
 use super::jws::{CompactJws, JwsError};
-use super::key::VerifyingKey;
 use super::time::UnixSeconds;
 
 /// Tolerated clock difference, in seconds.
@@ -63,7 +63,7 @@ pub fn key_id(token: &str) -> Result<super::ids::KeyId, IdTokenError> {
 /// [`IdTokenError`] names the first check that failed.
 pub fn verify(
     token: &str,
-    keys: &[VerifyingKey],
+    keys: &IssuerKeys,
     expected: Expected<'_>,
     now: UnixSeconds,
 ) -> Result<Identity, IdTokenError> {
@@ -71,8 +71,11 @@ pub fn verify(
     if jws.has_type() && !jws.is_type("JWT") {
         return Err(IdTokenError::Claim("typ"));
     }
-    let key = keys.iter().find(|key| key.id() == jws.key_id());
-    if !jws.is_signed_by(key.ok_or(IdTokenError::Key)?) {
+    if !keys.has(jws.key_id()) {
+        return Err(IdTokenError::Key);
+    }
+    let mut candidates = keys.candidates(jws.key_id(), jws.algorithm());
+    if !candidates.any(|key| jws.is_signed_by(key)) {
         return Err(IdTokenError::Signature);
     }
     let claims = jws.unverified_claims()?;

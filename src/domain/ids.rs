@@ -44,6 +44,9 @@ fn check_id(text: &str) -> Result<(), InvalidId> {
     }
 }
 
+/// The longest key id of an issuer accepted, in bytes.
+pub const FOREIGN_KEY_ID_BYTES_MAX: usize = 256;
+
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -126,6 +129,29 @@ id_type!(
     /// A key id (`kid`): names a public key of an app or a signing key of an issuer.
     KeyId
 );
+impl KeyId {
+    /// A key id as an issuer wrote it in a key set, or a client in a token: any text (RFC 7515 section 4.1.4) of 1 to
+    /// 256 bytes without control characters. Unlike other ids it may need escaping where it is shown.
+    ///
+    /// # Errors
+    /// [`InvalidId`] names what is wrong.
+    pub fn of_key_set(text: &str) -> Result<Self, InvalidId> {
+        if text.is_empty() {
+            return Err(InvalidId::Empty);
+        }
+        if text.len() > FOREIGN_KEY_ID_BYTES_MAX {
+            return Err(InvalidId::TooLong(FOREIGN_KEY_ID_BYTES_MAX));
+        }
+        if text.chars().any(char::is_control) {
+            return Err(InvalidId::Character);
+        }
+        Ok(Self {
+            digest: ShortDigest::of("KeyId", &[text.as_bytes()]),
+            text: Arc::from(text),
+        })
+    }
+}
+
 id_type!(
     /// A person's membership of one workspace.
     MemberId

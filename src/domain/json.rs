@@ -5,10 +5,13 @@
 //! by the same rules and otherwise not looked into.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
+
+use super::cost;
 
 /// The most members one header or claims object may have.
 pub const MEMBERS_MAX: usize = 64;
@@ -52,6 +55,7 @@ impl<'a> Object<'a> {
     /// [`JsonError::Syntax`] for anything but one object, a repeated member, more than 64 members,
     /// invalid UTF-8 or an unpaired surrogate.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonError> {
+        cost::count(bytes.len());
         serde_json::from_slice(bytes).map_err(|_| JsonError::Syntax)
     }
 
@@ -138,17 +142,28 @@ impl<'de> Deserialize<'de> for Object<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members: Vec<(Cow<'de, str>, Value<'de>)> = Vec::with_capacity(12);
                 while let Some((Text(name), value)) = map.next_entry::<Text<'de>, Value<'de>>()? {
-                    if members.len() == MEMBERS_MAX || members.iter().any(|(held, _)| *held == name) {
+                    if members.len() == MEMBERS_MAX {
                         return Err(serde::de::Error::custom(REPEATED));
                     }
                     members.push((name, value));
                 }
-                Ok(Object(members))
+                match are_distinct(members.iter().map(|(name, _)| name.as_ref())) {
+                    true => Ok(Object(members)),
+                    false => Err(serde::de::Error::custom(REPEATED)),
+                }
             }
         }
 
         deserializer.deserialize_map(ObjectVisitor)
     }
+}
+
+/// Whether no two names are the same. Each is looked at once: long names with one beginning cost no more than
+/// others.
+fn are_distinct<'n>(names: impl ExactSizeIterator<Item = &'n str>) -> bool {
+    let mut seen = HashSet::with_capacity_and_hasher(names.len(), foldhash::fast::RandomState::default());
+    let mut names = names.inspect(|name| cost::count(name.len()));
+    names.all(|name| seen.insert(name))
 }
 
 /// A text that borrows from the input where it has no escapes.
@@ -230,12 +245,15 @@ impl<'de> Visitor<'de> for ValueVisitor {
         // Nothing is ignored unread: skipping would let pass what is no UTF-8, and names given twice.
         let mut names: Vec<Cow<'de, str>> = Vec::new();
         while let Some((Text(name), _)) = map.next_entry::<Text<'de>, Value<'de>>()? {
-            if names.len() == MEMBERS_MAX || names.contains(&name) {
+            if names.len() == MEMBERS_MAX {
                 return Err(serde::de::Error::custom(REPEATED));
             }
             names.push(name);
         }
-        Ok(Value::Other)
+        match are_distinct(names.iter().map(AsRef::as_ref)) {
+            true => Ok(Value::Other),
+            false => Err(serde::de::Error::custom(REPEATED)),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use thiserror::Error;
 
+use super::cost;
 use super::ids::KeyId;
 use super::json::{JsonError, Object};
 use super::key::{Algorithm, VerifyingKey};
@@ -63,6 +64,7 @@ impl<'t> CompactJws<'t> {
         if token.len() > JWS_BYTES_MAX {
             return Err(JwsError::TooLong);
         }
+        cost::count(token.len());
         let (signing_input, signature) = token.rsplit_once('.').ok_or(JwsError::Shape)?;
         let (header, payload) = signing_input.split_once('.').ok_or(JwsError::Shape)?;
         if header.len() > HEADER_BYTES_MAX || signature.len() > SIGNATURE_BYTES_MAX || payload.contains('.') {
@@ -76,7 +78,7 @@ impl<'t> CompactJws<'t> {
         let algorithm =
             Algorithm::parse(header.text("alg").map_err(JwsError::Header)?).ok_or(JwsError::Algorithm)?;
         let key_id =
-            KeyId::parse(header.text("kid").map_err(JwsError::Header)?).map_err(|_| JwsError::KeyId)?;
+            KeyId::of_key_set(header.text("kid").map_err(JwsError::Header)?).map_err(|_| JwsError::KeyId)?;
         let typ = header
             .optional_text("typ")
             .map_err(JwsError::Header)?
@@ -148,6 +150,7 @@ fn decode(part: &str) -> Result<Vec<u8>, JwsError> {
     if part.is_empty() {
         return Err(JwsError::Shape);
     }
+    cost::count(part.len());
     URL_SAFE_NO_PAD.decode(part).map_err(|_| JwsError::Shape)
 }
 
@@ -155,5 +158,6 @@ fn decode(part: &str) -> Result<Vec<u8>, JwsError> {
 /// of an upstream have no dots.
 #[must_use]
 pub fn looks_like_jws(credential: &str) -> bool {
+    cost::count(credential.len());
     memchr::memchr_iter(b'.', credential.as_bytes()).count() == 2
 }

@@ -16,12 +16,16 @@ use pkcs1::der::{Decode as _, Encode as _};
 use spki::ObjectIdentifier;
 use thiserror::Error;
 
+use super::cost;
 use super::digest::sha256;
 use super::ids::KeyId;
 use super::weak_key;
 
 /// The longest PEM text accepted, in bytes. An RSA key of 8192 bits takes about 1,500.
 pub const PEM_BYTES_MAX: usize = 16 * 1024;
+
+/// The longest label of a PEM block that is shown.
+const LABEL_MAX: usize = 40;
 
 const RSA_BITS_MIN: usize = 2048;
 const RSA_BITS_MAX: usize = 8192;
@@ -73,7 +77,7 @@ impl Algorithm {
 }
 
 /// Why a text or a JWK is not a public key that we take. The sentences are shown to people.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InvalidPublicKey {
     #[error(
         "this is a private key; keep it with your application and never share it. Paste the public key: openssl rsa -in private.pem -pubout -outform PEM"
@@ -134,6 +138,7 @@ impl PublicKey {
         if text.len() > PEM_BYTES_MAX {
             return Err(InvalidPublicKey::TooLong);
         }
+        cost::count(text.len());
         // A private key anywhere in the paste is the mistake to name first.
         if text.contains("PRIVATE KEY-----") {
             return Err(InvalidPublicKey::PrivateKey);
@@ -146,9 +151,12 @@ impl PublicKey {
                 return Err(InvalidPublicKey::Certificate);
             }
             other => {
-                return Err(InvalidPublicKey::Label(
-                    other.chars().take(40).filter(|c| !c.is_control()).collect(),
-                ));
+                // Where a line break was lost, what stands here is the key.
+                let is_label = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
+                return Err(match other.len() <= LABEL_MAX && other.chars().all(is_label) {
+                    true => InvalidPublicKey::Label(other.to_owned()),
+                    false => InvalidPublicKey::Damaged,
+                });
             }
         }
         let end = format!("-----END {label}-----");
@@ -156,6 +164,7 @@ impl PublicKey {
         if rest.contains("-----BEGIN ") {
             return Err(InvalidPublicKey::SeveralBlocks);
         }
+        cost::count(after.len() + 2 * body.len());
         let body: String = body.chars().filter(|c| !c.is_ascii_whitespace()).collect();
         let der = STANDARD.decode(body).map_err(|_| InvalidPublicKey::Damaged)?;
         if label == "RSA PUBLIC KEY" {
@@ -391,6 +400,14 @@ impl fmt::Debug for PublicKey {
 /// A key's RFC 7638 thumbprint: the name that follows from the key itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    /// The digest's bytes.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+}
 
 impl fmt::Display for Thumbprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,7 @@
 
 pub mod access_token;
 pub mod client_assertion;
+pub mod cost;
 pub mod decide;
 pub mod decimal;
 pub mod decision;
@@ -17,6 +18,7 @@ pub mod facts;
 pub mod id_token;
 pub mod ids;
 pub mod issue;
+pub mod issuer_keys;
 pub mod json;
 pub mod jws;
 pub mod key;

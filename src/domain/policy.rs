@@ -10,7 +10,8 @@ use smallvec::SmallVec;
 
 use super::digest_map::DigestMap;
 use super::ids::{AppId, Audience, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
-use super::key::{Thumbprint, VerifyingKey};
+use super::issuer_keys::IssuerKeys;
+use super::key::Thumbprint;
 use super::scope::ScopeSet;
 use super::time::UnixSeconds;
 
@@ -117,22 +118,14 @@ pub struct TrustedIssuer {
     /// The longest `exp - iat` accepted, in seconds; a token that lives longer is refused.
     pub lifetime_max_s: Option<u64>,
     /// The keys, or `None` while none could be had yet.
-    pub keys: Option<Arc<[VerifyingKey]>>,
+    pub keys: Option<IssuerKeys>,
 }
 
 impl TrustedIssuer {
-    /// The issuer's key with this id.
-    #[must_use]
-    pub fn key(&self, id: &KeyId) -> Option<&VerifyingKey> {
-        self.keys.as_deref()?.iter().find(|key| key.id() == id)
-    }
-
     /// Whether the key with this thumbprint is still one of the issuer's.
     #[must_use]
     pub fn trusts(&self, thumbprint: Thumbprint) -> bool {
-        self.keys
-            .as_deref()
-            .is_some_and(|keys| keys.iter().any(|key| key.thumbprint() == thumbprint))
+        self.keys.as_ref().is_some_and(|keys| keys.trusts(thumbprint))
     }
 }
 

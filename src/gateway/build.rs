@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::forward::upstream::Pool;
 use super::link::jwks;
 use super::link::jwks::KeyFetcher;
+use super::link::key_file::KeyFile;
 use super::link::tally::Tally;
 use super::listen::listener::REFUSALS_AT_ONCE;
 use super::observe::access_log::AccessLog;
@@ -64,11 +65,16 @@ pub(super) fn gateway(
     vitals: &Vitals,
 ) -> Result<Gateway, StartError> {
     let mut trusted = Vec::new();
+    let mut key_files = Vec::new();
     for issuer in issuers {
-        trusted.push(jwks::trusted(issuer).map_err(|error| StartError::Keys {
+        let file = KeyFile::new(issuer).map(Arc::new);
+        let keys = file.as_ref().map(|file| file.first()).transpose();
+        let keys = keys.map_err(|error| StartError::Keys {
             issuer: issuer.issuer.clone(),
             error,
-        })?);
+        })?;
+        trusted.push(jwks::trusted(issuer, keys));
+        key_files.extend(file);
     }
     Ok(Gateway {
         apis: config.apis.clone(),
@@ -77,6 +83,7 @@ pub(super) fn gateway(
         trusted_proxies: config.trusted_proxies.clone().into(),
         policy: Arc::new(PolicyCell::new(trusted)),
         tokens: Arc::new(TokenCache::new(config.token_cache_entries)),
+        key_files,
         fetchers: issuers.iter().filter_map(KeyFetcher::new).map(Arc::new).collect(),
         held: HeldBytes::new(&config.limits),
         metrics: Arc::new(Metrics::new(registry, &names(config))?),

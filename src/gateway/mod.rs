@@ -3,9 +3,10 @@
 //! `listener` accepts its connection and gives it a permit, `tls` and `certificates` agree on keys,
 //! `connection` hears which HTTP it speaks, `http1` reads its head as bytes (`raw_head`) and `http2` takes it off
 //! its connection, `proxy` leads it through, `extract` checks its head and reads it (`query` its parameters), `body` holds what follows
-//! (`chunks` watches how it is framed) and `scan` finds the write keys in it (`stray_keys` those that an API did not ask for),
+//! (`chunks` watches how it is framed) and `scan` finds the write keys in it, large ones (`large_bodies`) a slice at a time,
+//! (`stray_keys` those that an API did not ask for),
 //! `token_cache` knows its token, `decide` decides, `own_answers` and `respond` refuse or `forward` sends
-//! it to one of `upstream`'s servers. Beside them `subscribe` and `jwks` keep the policy in `policy_cell`
+//! it to one of `upstream`'s servers. Beside them `subscribe`, `jwks` and `key_file` keep the policy in `policy_cell`
 //! current, and `tally` tells the control plane what became of each source's requests. `service` starts all of it
 //! and changes it while it runs, as `settings` makes it from the config.
 //!
@@ -23,6 +24,12 @@ pub mod server;
 pub mod start_error;
 pub mod state;
 pub mod wire;
+
+/// Parsers that only a connection reaches, for tests of what they cost.
+#[cfg(feature = "test-util")]
+pub mod parsers {
+    pub use super::raw_head::end_of_head;
+}
 
 /// Where the protected resource's metadata is (RFC 9728 section 3.1).
 pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";

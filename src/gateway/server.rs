@@ -150,6 +150,11 @@ impl Prepared {
             let fetching = async move { fetcher.run(&shared.policy, &shared.metrics).await };
             background.push(tokio::spawn(vitals.watch("key_fetcher", fetching)));
         }
+        for file in &gateway.key_files {
+            let (file, policy) = (Arc::clone(file), Arc::clone(&gateway.policy));
+            let following = async move { file.run(&policy).await };
+            background.push(tokio::spawn(vitals.watch("key_file", following)));
+        }
         for fetcher in &gateway.fetchers {
             fetcher.first_finished().await;
         }
@@ -267,6 +272,17 @@ impl Running {
         }
     }
 
+    /// Has the files looked at that are read again when they change.
+    pub fn look_at_files(&self) {
+        let gateway = self.app.current();
+        gateway.key_files.iter().for_each(|file| file.look());
+        for listener in &self.listeners {
+            if let Some(tls) = &listener.thing.tls {
+                tls.look(gateway.clock.now(), &gateway.metrics.transport);
+            }
+        }
+    }
+
     /// Goes over to other listeners, APIs, upstreams and limits: whole, or not at all. Requests under way keep
     /// what they began with. What is as before goes on untouched: listeners with their connections, pools with
     /// theirs and with what is known of their servers' health.
@@ -353,11 +369,7 @@ impl Running {
             self.leaving.push(Arc::clone(&gone.thing));
         }
         self.background.retain(|task| !task.is_finished());
-        for listener in &self.listeners {
-            if let Some(tls) = &listener.thing.tls {
-                tls.look(self.app.current().clock.now(), &metrics.transport);
-            }
-        }
+        self.look_at_files();
     }
 
     fn tend_listener(&self, listener: Arc<Listener>) -> Tended<Listener> {

@@ -15,7 +15,7 @@ use super::wire::invalid;
 use super::wire::parse_digest;
 use crate::domain::ids::AppId;
 use crate::domain::ids::TokenDigest;
-use crate::domain::key::VerifyingKey;
+use crate::domain::issuer_keys::IssuerKeys;
 use crate::domain::policy::Policy;
 use crate::domain::time::UnixSeconds;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ pub fn confirm(policy: &Policy, at: UnixSeconds) -> Policy {
 
 /// The same policy with another set of keys for one outside issuer.
 #[must_use]
-pub fn with_issuer_keys(policy: &Policy, issuer: &str, keys: &Arc<[VerifyingKey]>) -> Policy {
+pub fn with_issuer_keys(policy: &Policy, issuer: &str, keys: &IssuerKeys) -> Policy {
     let mut next = policy.clone();
     next.issuers = policy
         .issuers
@@ -103,7 +103,7 @@ pub fn with_issuer_keys(policy: &Policy, issuer: &str, keys: &Arc<[VerifyingKey]
         .cloned()
         .map(|mut held| {
             if &*held.issuer == issuer {
-                held.keys = Some(Arc::clone(keys));
+                held.keys = Some(keys.clone());
             }
             held
         })

@@ -15,7 +15,7 @@ pub(crate) mod wire;
 
 pub use crate::snapshot::apply::{apply, confirm, with_issuer_keys, without_revocations};
 pub use crate::snapshot::compile::compile;
-pub use crate::snapshot::key_set::{ISSUER_KEYS_MAX, InvalidKeySet, Jwk, jwk, verifying_keys};
+pub use crate::snapshot::key_set::{ISSUER_KEYS_MAX, Jwk, KeySet, LeftOut, SAME_ID_MAX, WhyLeftOut, jwk};
 pub use crate::snapshot::wire::{
     AppRecord, Change, Changes, FORMAT, InvalidSnapshot, IssuerRecord, OWN_LEEWAY_S, RevocationRecord,
     Snapshot, SourceRecord, Update, WorkspaceRecord, digest_text,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::key_set::verifying_keys;
+use super::key_set::KeySet;
 use super::wire::{
     AppRecord, InvalidSnapshot, IssuerRecord, OWN_LEEWAY_S, RevocationRecord, SourceRecord, WorkspaceRecord,
     invalid, parse_digest,
@@ -44,8 +44,7 @@ pub(super) fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, Inv
     if record.issuer.is_empty() {
         return Err(invalid("issuer", "has no name"));
     }
-    let keys = verifying_keys(&record.keys, &Algorithm::ALL)
-        .map_err(|error| invalid("issuer.keys", error.problem))?;
+    let keys = KeySet::of_jwks(&record.keys, &Algorithm::ALL).keys;
     Ok(TrustedIssuer {
         issuer: Arc::from(record.issuer.as_str()),
         audiences: vec![
@@ -54,7 +53,7 @@ pub(super) fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, Inv
         types: AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
         leeway_s: OWN_LEEWAY_S,
         lifetime_max_s: Some(TokenLifetime::ThirtyDays.seconds()),
-        keys: Some(Arc::from(keys)),
+        keys: Some(keys),
     })
 }
 

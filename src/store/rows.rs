@@ -1,6 +1,7 @@
 //! Helpers for rows: times and numbers in columns, lists in statements.
 
 use super::error::StoreError;
+use crate::domain::cost;
 use crate::domain::time::UnixSeconds;
 
 /// Rows into what they stand for; the first that makes no sense is the error.
@@ -47,7 +48,8 @@ pub(crate) fn fields<'l, const N: usize>(
     }
 }
 
-/// A name as it is searched in.
-pub(crate) fn folded(name: &str) -> String {
+/// A name as it is searched in, and a text as it is searched for.
+pub fn folded(name: &str) -> String {
+    cost::count(name.len());
     name.to_lowercase()
 }

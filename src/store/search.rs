@@ -24,23 +24,6 @@ struct SummaryRow {
     app_name: Option<String>,
 }
 
-/// What a `LIKE` finds the text with, wherever it stands in a folded name. `\` is its escape.
-fn pattern(text: &str) -> String {
-    if text.is_empty() {
-        return String::new();
-    }
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    for letter in folded(text).chars() {
-        if matches!(letter, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(letter);
-    }
-    pattern.push('%');
-    pattern
-}
-
 /// Sources that are gone through in one search: a workspace has to be large before anybody is asked to search on.
 const GONE_THROUGH: u64 = 120_000;
 
@@ -81,6 +64,9 @@ const OF_APPS: Ends = Ends {
     last: "SELECT MAX(id) FROM apps WHERE workspace = $1",
 };
 
+// INVARIANT: a text is found by what is left of a name without it, and not by `LIKE`. That tries every place of a name
+// anew, letter by letter: a name of one letter and a text of the same with another one behind it took eighty times as
+// long. Both databases have `REPLACE`, which compares whole texts.
 macro_rules! find {
     ($driver:literal) => {
         concat!(
@@ -88,7 +74,7 @@ macro_rules! find {
              a.name AS app_name FROM sources s LEFT JOIN apps a ON a.id = s.app \
              WHERE s.workspace = $1 AND s.id IN (SELECT f.id FROM sources f WHERE ",
             $driver,
-            " AND ($3 = '' OR f.search LIKE $3 ESCAPE '\\') AND ($4 = '' OR f.kind = $4) \
+            " AND ($3 = '' OR REPLACE(f.search, $3, '') <> f.search) AND ($4 = '' OR f.kind = $4) \
              AND f.kind <> $8 AND ($5 = '' OR f.app = $5) AND ($6 = '' OR f.enforcement = $6) \
              ORDER BY f.id LIMIT $7) ORDER BY s.id"
         )
@@ -193,7 +179,7 @@ impl ReadTx {
         let mut query = sqlx::query_as::<_, SummaryRow>(statement)
             .bind(workspace.as_str())
             .bind(page.after)
-            .bind(pattern(filter.text))
+            .bind(folded(filter.text))
             .bind(filter.kind.map_or("", SourceKind::as_str))
             .bind(filter.app.as_ref().map_or("", AppId::as_str))
             .bind(filter.enforcement.map_or("", Enforcement::as_str))
@@ -235,11 +221,11 @@ impl ReadTx {
         let rows = sqlx::query_as::<_, AppRow>(
             "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
              FROM apps WHERE workspace = $1 AND id > $2 AND id <= $5 \
-             AND ($3 = '' OR search LIKE $3 ESCAPE '\\') ORDER BY id LIMIT $4",
+             AND ($3 = '' OR REPLACE(search, $3, '') <> search) ORDER BY id LIMIT $4",
         )
         .bind(workspace.as_str())
         .bind(page.after)
-        .bind(pattern(text))
+        .bind(folded(text))
         .bind(i64::from(page.limit))
         .bind(range.to.as_str())
         .fetch_all(self.connection())
@@ -290,16 +276,5 @@ impl ReadTx {
         .bind(i64::from(limit))
         .fetch_all(self.connection())
         .await?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::pattern;
-
-    #[test]
-    fn signs_of_the_pattern_are_letters_in_a_search() {
-        assert_eq!(pattern(""), "");
-        assert_eq!(pattern("A_b%C\\"), "%a\\_b\\%c\\\\%");
     }
 }

@@ -53,7 +53,15 @@ async fn sources_are_found_by_a_part_of_the_name() {
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
     let elsewhere = server.workspace().await;
-    for name in ["Checkout Été", "checkin", "100%_sure", "Website"] {
+    let same = "a".repeat(256);
+    for name in [
+        "Checkout Été",
+        "checkin",
+        "100%_sure",
+        "Website",
+        "back\\slash",
+        &same,
+    ] {
         make(&tenant, name, "nodejs").await;
     }
     make(&elsewhere, "checkout of others", "nodejs").await;
@@ -67,9 +75,12 @@ async fn sources_are_found_by_a_part_of_the_name() {
     assert_eq!(by("CHECK").await, ["Checkout Été", "checkin"]);
     assert_eq!(by("éTÉ").await, ["Checkout Été"]);
     assert_eq!(by("%_").await, ["100%_sure"]);
+    assert_eq!(by("\\").await, ["back\\slash"]);
+    assert_eq!(by(&"A".repeat(200)).await, [same.as_str()]);
+    assert_eq!(by(&format!("{}b", "a".repeat(200))).await, [""; 0]);
     assert!(by("_s_").await.is_empty());
     assert!(by("of others").await.is_empty());
-    assert_eq!(by("").await.len(), 4);
+    assert_eq!(by("").await.len(), 6);
 }
 
 #[tokio::test]

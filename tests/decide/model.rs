@@ -147,7 +147,8 @@ pub fn workspace_record((id, not_issued_before): (&String, &u64)) -> WorkspaceRe
 
 impl Issuer {
     pub fn trusted(&self, name: &str) -> TrustedIssuer {
-        let keys = self.keys.iter().map(|key| signer(key).verifying_key()).collect();
+        let keys = self.keys.iter().map(|key| signer(key).verifying_key());
+        let keys = keys.collect::<Vec<_>>().into();
         TrustedIssuer {
             issuer: name.into(),
             audiences: self

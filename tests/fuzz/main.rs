@@ -15,7 +15,10 @@
     reason = "a test may fail by panicking, and is told its seed by the environment"
 )]
 
+mod cost;
 mod mutate;
+#[path = "../support/shapes.rs"]
+mod shapes;
 mod targets;
 
 use std::hash::{BuildHasher as _, RandomState};

@@ -113,7 +113,7 @@ impl Mutator {
         self.corpus[at].clone()
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.random() % bound.max(1) as u64).unwrap()
     }
 

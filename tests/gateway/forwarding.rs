@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Request;
 use parking_lot::Mutex;
-use portcullis::config::{HealthCheck, UpstreamTls};
+use portcullis::config::{Authorities, HealthCheck, UpstreamTls};
 
 use crate::certs::Authority;
 use crate::client::{Answer, H1, H2};
@@ -458,7 +458,10 @@ fn tls_setup(upstream: &StubUpstream, authority: &Authority, sni: &str) -> Setup
     let mut setup = Setup::new(upstream);
     setup.upstream().tls = Some(UpstreamTls {
         sni: sni.to_owned(),
-        ca: Some(authority.file()),
+        ca: Some(Authorities {
+            file: authority.file(),
+            digest: [0; 32],
+        }),
     });
     setup
 }

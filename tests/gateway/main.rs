@@ -41,6 +41,8 @@ mod http2;
 mod identity;
 mod issuers;
 mod json_texts;
+mod key_sets;
+mod large_bodies;
 mod limits;
 mod panics;
 mod policy;

@@ -179,8 +179,12 @@ async fn paths_that_belong_to_another_api_without_letter_case_are_refused() {
         .send(&post("/v1/Batch").bearer(&token(ENFORCED)))
         .await
         .assert_ok();
-    gateway.send(&post("/Sources/V1/")).await.assert_ok();
-    gateway.send(&post("/V1")).await.assert_ok();
+    let other = |path: &str| Http::new("POST", "any.test", path).body("{}");
+    gateway.send(&other("/Sources/V1/")).await.assert_ok();
+    gateway.send(&other("/V1")).await.assert_ok();
+    // The key of an enforced source is refused there, too.
+    assert_eq!(gateway.send(&post("/Sources/V1/")).await.status, 401);
+    assert_eq!(gateway.send(&post("/V1")).await.status, 401);
 }
 
 /// `tracking.test.` names the same host, and would go to the API of all the others.

@@ -27,7 +27,7 @@ const PATHS: [&str; 10] = [
 fn requests(url: &str, host: &str, path: &str, key: &str) -> Vec<Request> {
     use base64::Engine as _;
     let basic = base64::engine::general_purpose::STANDARD.encode(format!("{key}:"));
-    let event = format!(r#"{{"event":"e","userId":"u"}}"#);
+    let event = r#"{"event":"e","userId":"u"}"#;
     let with_key = format!(r#"{{"batch":[{{"type":"track","event":"e"}}],"writeKey":"{key}"}}"#);
     let to = |query: &str| post(&format!("{url}{path}{query}")).host(host);
     let json = "application/json";

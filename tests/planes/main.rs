@@ -36,6 +36,7 @@ mod lifecycle;
 mod many;
 mod many_store;
 mod mixed_load;
+mod named_files;
 mod outages;
 mod panics;
 mod quickstart;

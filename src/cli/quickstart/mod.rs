@@ -124,11 +124,7 @@ impl Addresses {
 
     /// The values of the env file that follow from where the planes listen.
     fn values(&self, upstream_log: &Path) -> Vec<(&'static str, String)> {
-        let Self {
-            gateway,
-            control,
-            observability,
-        } = self;
+        let (gateway, control, observability) = (self.gateway, self.control, self.observability);
         vec![
             ("GATEWAY_URL", format!("http://{gateway}")),
             ("FUNCTIONS_URL", format!("http://{gateway}")),

@@ -20,10 +20,12 @@ use crate::control::error::ControlError;
 use crate::control::form::{encode, escape};
 use crate::domain::digest::sha256;
 use crate::domain::id_token::{Expected, IdTokenError, Identity, key_id, user_info, verify};
-use crate::domain::key::{Algorithm, VerifyingKey};
+use crate::domain::issuer_keys::IssuerKeys;
+use crate::domain::key::Algorithm;
 use crate::domain::time::UnixSeconds;
-use crate::http_client::{Bounds, FetchError, HttpClient, Reach};
-use crate::snapshot::{Jwk, verifying_keys};
+use crate::http_client::{Bounds, FetchError, HttpClient, Reach, shown};
+use crate::key_sets;
+use crate::key_sets::LeftOutLog;
 
 /// How long what the provider publishes is kept, in seconds.
 const KEPT_S: u64 = 3_600;
@@ -96,11 +98,6 @@ pub(crate) struct Metadata {
     pub(crate) authorization_response_iss_parameter_supported: bool,
 }
 
-#[derive(Deserialize)]
-struct JwkSet {
-    keys: Vec<serde_json::Value>,
-}
-
 /// It has no `Debug`: it holds tokens.
 #[derive(Deserialize)]
 struct Tokens {
@@ -120,7 +117,8 @@ pub struct Provider {
     /// Where the provider sends the browser back to.
     redirect_uri: String,
     metadata: Mutex<Option<Kept<Metadata>>>,
-    keys: Mutex<Option<Kept<Vec<VerifyingKey>>>>,
+    keys: Mutex<Option<Kept<IssuerKeys>>>,
+    left_out: parking_lot::Mutex<LeftOutLog>,
 }
 
 impl Provider {
@@ -133,6 +131,7 @@ impl Provider {
             redirect_uri: format!("{public_url}/login/oidc/callback"),
             metadata: Mutex::new(None),
             keys: Mutex::new(None),
+            left_out: parking_lot::Mutex::default(),
         }
     }
 
@@ -171,27 +170,30 @@ impl Provider {
         metadata: &Metadata,
         token: &str,
         now: UnixSeconds,
-    ) -> Result<Vec<VerifyingKey>, ProviderError> {
+    ) -> Result<IssuerKeys, ProviderError> {
         const WHAT: &str = "the provider's key set";
         let wanted = key_id(token)?;
         let mut held = self.keys.lock().await;
         if let Some(kept) = held.as_ref() {
             let age = now.since(kept.at);
-            let has = kept.value.iter().any(|key| *key.id() == wanted);
+            let has = kept.value.has(&wanted);
             if age < KEYS_EVERY_S || (has && age < KEPT_S) {
                 return Ok(kept.value.clone());
             }
         }
         let uri = self.endpoint(&metadata.jwks_uri, WHAT)?;
-        let set: JwkSet = self.get(&uri, HeaderMap::new(), WHAT).await?;
-        // One key that is odd must not take down the others.
-        let jwks: Vec<Jwk> = set
-            .keys
-            .into_iter()
-            .filter_map(|key| serde_json::from_value(key).ok())
-            .collect();
-        let keys = verifying_keys(&jwks, &Algorithm::ALL)
-            .map_err(|error| ProviderError::Content(WHAT, error.to_string()))?;
+        let bounds = Bounds {
+            bytes_max: key_sets::BYTES_MAX,
+            ..BOUNDS
+        };
+        let body = self.client.get(&uri, HeaderMap::new(), bounds).await;
+        let body = body.map_err(|error| ProviderError::Fetch(WHAT, error))?;
+        let set = key_sets::parse(&body, &Algorithm::ALL)
+            .map_err(|problem| ProviderError::Content(WHAT, problem))?;
+        self.left_out
+            .lock()
+            .note(&self.settings.issuer, &shown(&uri), &set);
+        let keys = set.keys;
         *held = Some(Kept {
             value: keys.clone(),
             at: now,

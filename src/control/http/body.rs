@@ -8,6 +8,7 @@ use http_body_util::BodyExt as _;
 
 use crate::control::bad_request::BadRequest;
 use crate::control::bad_request::Exhausted;
+use crate::domain::cost;
 
 /// Reads a body whole, up to the bound.
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, BadRequest> {
@@ -48,7 +49,8 @@ fn unreadable(error: &axum::Error) -> BadRequest {
 
 /// Whether a JSON text escapes a NUL character. No text here has one, and not every store can hold one; unescaped,
 /// JSON does not allow it.
-pub(crate) fn has_nul_escape(json: &[u8]) -> bool {
+pub fn has_nul_escape(json: &[u8]) -> bool {
+    cost::count(json.len());
     let mut rest = json;
     while let Some(at) = memchr::memchr(b'\\', rest) {
         let escape = rest.get(at + 1..).unwrap_or_default();

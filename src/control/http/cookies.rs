@@ -2,6 +2,8 @@
 
 use http::{HeaderMap, HeaderValue, Method, header};
 
+use crate::domain::cost;
+
 /// Names of the cookies, which say how far they can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cookie {
@@ -52,6 +54,7 @@ impl Cookies {
             .get_all(header::COOKIE)
             .iter()
             .filter_map(|value| value.to_str().ok())
+            .inspect(|value| cost::count(2 * value.len()))
             .flat_map(|value| value.split(';'));
         let mut values = pairs
             .filter_map(|pair| pair.trim().split_once('='))

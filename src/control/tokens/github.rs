@@ -10,7 +10,8 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::clock::instant;
 use crate::control::http::connections::Places;
 use crate::domain::leak_report::ReportKey;
-use crate::http_client::{Bounds, FetchError, HttpClient, Reach};
+use crate::http_client::{Bounds, FetchError, HttpClient, Reach, shown};
+use crate::json_problem::json_problem;
 
 /// The largest key document read, in bytes.
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
@@ -90,7 +91,7 @@ impl Github {
             match self.fetch().await {
                 Ok(keys) => published.keys = keys,
                 Err(error) => {
-                    tracing::warn!(%error, uri = %self.uri, "GitHub's keys were not fetched; those had before stay");
+                    tracing::warn!(%error, uri = shown(&self.uri), "GitHub's keys were not fetched; those had before stay");
                     if !is_known {
                         return Err(error);
                     }
@@ -109,7 +110,7 @@ impl Github {
         };
         let document = self.client.get(&self.uri, HeaderMap::new(), bounds).await?;
         let document: KeyDocument = serde_json::from_slice(&document)
-            .map_err(|error| FetchError::Http(format!("the answer is no key document: {error}")))?;
+            .map_err(|error| FetchError::Http(format!("the answer {}", json_problem(&error))))?;
         let keys = document.public_keys.into_iter().take(KEYS_MAX);
         let usable = keys.filter_map(|published| {
             let key = ReportKey::parse(&published.key)?;

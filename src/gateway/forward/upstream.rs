@@ -409,7 +409,7 @@ async fn send_h1(
 fn options(config: &Upstream) -> ConnectorOptions {
     let mut options = ConnectorOptions::new(POOL_CONNECTIONS);
     let ca = config.tls.as_ref().and_then(|tls| tls.ca.as_ref());
-    options.ca_file = ca.map(|ca| ca.to_string_lossy().into_owned());
+    options.ca_file = ca.map(|ca| ca.file.to_string_lossy().into_owned());
     options
 }
 

@@ -5,28 +5,25 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use serde::Deserialize;
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::instant;
 use crate::config::{JwksUri, KeyOrigin, OutsideIssuer};
 use crate::domain::ids::Audience;
-use crate::domain::key::{Algorithm, VerifyingKey};
+use crate::domain::issuer_keys::IssuerKeys;
+use crate::domain::key::Algorithm;
 use crate::domain::policy::TrustedIssuer;
 use crate::gateway::observe::metrics::Metrics;
 use crate::gateway::state::policy_cell::PolicyCell;
-use crate::http_client::{Bounds, FetchError, HttpClient, Reach};
-use crate::snapshot;
-use crate::snapshot::Jwk;
-
-/// The largest key set read, in bytes.
-const BODY_BYTES_MAX: usize = 256 * 1024;
+use crate::http_client::{Bounds, FetchError, HttpClient, Reach, shown};
+use crate::key_sets;
+use crate::key_sets::LeftOutLog;
 
 /// The wait after the first failed fetch; it doubles up to the refresh interval.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -34,37 +31,23 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 /// What is said of a set without a key.
 const NO_KEYS: &str = "the key set has no usable key; one needs `kid` and one of the configured algorithms";
 
-/// Why a key set could not be had.
+/// Why a key set could not be had. The sentences quote nothing of it.
 #[derive(Debug, Error)]
 pub enum KeySetError {
-    #[error("cannot read {0}: {1}")]
-    File(String, std::io::Error),
+    #[error("key file {0}: {1}")]
+    File(String, String),
     #[error("{0}")]
     Fetch(#[from] FetchError),
-    #[error("the answer is no JWK set: {0}")]
-    Json(String),
-    #[error("the key set {0}")]
-    KeySet(#[from] snapshot::InvalidKeySet),
+    #[error("{0}")]
+    Document(String),
     #[error("{NO_KEYS}")]
     NoKeys,
 }
 
-/// RFC 7517 section 5. One key that is odd must not take down the others, so keys are read one by one.
-#[derive(Deserialize)]
-struct JwkSet {
-    keys: Vec<serde_json::Value>,
-}
-
 /// An outside issuer as the policy knows it, with the keys of its file where it has one.
-///
-/// # Errors
-/// The key file cannot be read or has no usable key; a URI is not fetched here.
-pub fn trusted(issuer: &OutsideIssuer) -> Result<TrustedIssuer, KeySetError> {
-    let keys = match &issuer.keys {
-        KeyOrigin::File(path) => Some(read_file(path, &issuer.algorithms)?),
-        KeyOrigin::Uri(_) => None,
-    };
-    Ok(TrustedIssuer {
+#[must_use]
+pub fn trusted(issuer: &OutsideIssuer, keys: Option<IssuerKeys>) -> TrustedIssuer {
+    TrustedIssuer {
         issuer: Arc::from(issuer.issuer.as_str()),
         audiences: issuer
             .audiences
@@ -75,28 +58,7 @@ pub fn trusted(issuer: &OutsideIssuer) -> Result<TrustedIssuer, KeySetError> {
         leeway_s: issuer.leeway_s,
         lifetime_max_s: issuer.lifetime_max_s,
         keys,
-    })
-}
-
-fn read_file(path: &Path, algorithms: &[Algorithm]) -> Result<Arc<[VerifyingKey]>, KeySetError> {
-    let text = std::fs::read(path).map_err(|error| KeySetError::File(path.display().to_string(), error))?;
-    let keys = parse(&text, algorithms)?;
-    // Nobody writes down an issuer none of whose tokens are to be accepted.
-    if keys.is_empty() {
-        return Err(KeySetError::NoKeys);
     }
-    Ok(keys)
-}
-
-/// The usable keys of a set, of which there may be none.
-fn parse(text: &[u8], algorithms: &[Algorithm]) -> Result<Arc<[VerifyingKey]>, KeySetError> {
-    let set: JwkSet = serde_json::from_slice(text).map_err(|error| KeySetError::Json(error.to_string()))?;
-    let jwks: Vec<Jwk> = set
-        .keys
-        .into_iter()
-        .filter_map(|key| serde_json::from_value(key).ok())
-        .collect();
-    Ok(Arc::from(snapshot::verifying_keys(&jwks, algorithms)?))
 }
 
 /// How the fetching goes.
@@ -113,6 +75,7 @@ pub struct KeyFetcher {
     uri: JwksUri,
     algorithms: Vec<Algorithm>,
     client: HttpClient,
+    left_out: Mutex<LeftOutLog>,
     wanted: Notify,
     /// Counts finished fetches, good or bad.
     finished: watch::Sender<u64>,
@@ -131,6 +94,7 @@ impl KeyFetcher {
             algorithms: issuer.algorithms.clone(),
             // The operator named this address, wherever it is.
             client: HttpClient::new(Reach::Anywhere),
+            left_out: Mutex::default(),
             wanted: Notify::new(),
             finished: watch::Sender::new(0),
         })
@@ -185,11 +149,11 @@ impl KeyFetcher {
     /// moment apart.
     fn take(
         &self,
-        result: Result<Arc<[VerifyingKey]>, KeySetError>,
+        result: Result<IssuerKeys, KeySetError>,
         course: &mut Course,
         cell: &PolicyCell,
     ) -> Duration {
-        let (issuer, uri) = (&self.issuer, &self.uri.uri);
+        let (issuer, uri) = (&self.issuer, shown(&self.uri.uri));
         let keys = match result {
             Ok(keys) => keys,
             Err(error) => {
@@ -224,13 +188,17 @@ impl KeyFetcher {
         }
     }
 
-    async fn fetch(&self) -> Result<Arc<[VerifyingKey]>, KeySetError> {
+    async fn fetch(&self) -> Result<IssuerKeys, KeySetError> {
         let bounds = Bounds {
             within: self.uri.fetch_timeout,
-            bytes_max: BODY_BYTES_MAX,
+            bytes_max: key_sets::BYTES_MAX,
         };
         let body = self.client.get(&self.uri.uri, HeaderMap::new(), bounds).await?;
-        parse(&body, &self.algorithms)
+        let set = key_sets::parse(&body, &self.algorithms).map_err(KeySetError::Document)?;
+        self.left_out
+            .lock()
+            .note(&self.issuer, &shown(&self.uri.uri), &set);
+        Ok(set.keys)
     }
 }
 

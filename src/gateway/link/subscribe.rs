@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use notify::Watcher as _;
 use tokio::sync::mpsc;
 
+use super::file_stamp::{Stamp, settled};
 use crate::clock::Clock;
 use crate::config::{ConfigError, OutsideIssuer, load_policy};
 use crate::domain::ids::TokenDigest;
@@ -29,12 +29,6 @@ const SWEPT_MAX: usize = 10_000;
 /// How often a policy file is looked at where its folder cannot be watched, and confirmed as current.
 const FILE_EVERY: Duration = Duration::from_secs(2);
 
-/// How long a policy file must stay the same before it is read.
-const SETTLED_AFTER: Duration = Duration::from_millis(50);
-
-/// The most times that is waited for.
-const SETTLING_MAX: usize = 20;
-
 /// Installs updates into the cell, one after the other.
 pub struct Installer {
     cell: Arc<PolicyCell>,
@@ -44,17 +38,6 @@ pub struct Installer {
     ending: BinaryHeap<Reverse<(UnixSeconds, [u8; 16])>>,
     /// The policy file whose content is in force, where it comes from one.
     file: Option<Stamp>,
-}
-
-/// What changes when a file does: what was written, and into which file. A time alone can be set back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    bytes: u64,
-    /// Seconds and nanoseconds of the last change of the content, and of anything about the file.
-    written: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl Installer {
@@ -221,33 +204,5 @@ impl Installer {
                 }
             }
         }
-    }
-}
-
-/// Waits while a file is still being written, for a bounded time: half a file is not what was meant.
-async fn settled(path: &Path) -> Option<Stamp> {
-    let mut before = Stamp::of(path);
-    for _ in 0..SETTLING_MAX {
-        tokio::time::sleep(SETTLED_AFTER).await;
-        let now = Stamp::of(path);
-        if now == before {
-            break;
-        }
-        before = now;
-    }
-    before
-}
-
-impl Stamp {
-    /// The file as it is now, `None` where there is none.
-    fn of(path: &Path) -> Option<Self> {
-        let held = std::fs::metadata(path).ok()?;
-        Some(Self {
-            device: held.dev(),
-            inode: held.ino(),
-            bytes: held.len(),
-            written: (held.mtime(), held.mtime_nsec()),
-            changed: (held.ctime(), held.ctime_nsec()),
-        })
     }
 }

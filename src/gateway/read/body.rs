@@ -5,7 +5,7 @@
 //! at 64 KiB and loses bodies beyond it, so the bytes are kept here and sent from here.
 
 use std::hash::BuildHasher as _;
-use std::io::Read as _;
+use std::io::{self, BufRead, ErrorKind, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +17,12 @@ use pingora_timeout::timeout;
 
 use super::head;
 use super::head::Coding;
+use super::large_bodies::{Breather, Slices};
 use super::query;
-use super::scan;
-use super::scan::BodyKeys;
+use super::scan::{BodyKeys, BodyScan, SLICE_BYTES};
 use super::scan_error::ScanError;
 use crate::config::Limits;
+use crate::domain::cost;
 use crate::domain::decimal::digits;
 use crate::domain::decision::DenyReason;
 
@@ -226,12 +227,14 @@ async fn read_whole(
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     let mut total = 0_usize;
+    let mut breather = Breather::default();
     // A body cut short must not be forwarded as if it were whole; the reader errors on that.
     while let Some(part) = session
         .read_request_body()
         .await
         .map_err(|_| DenyReason::RequestMalformed)?
     {
+        let before = total;
         total = total.saturating_add(part.len());
         if total > bytes_max {
             return Err(DenyReason::BodyTooLarge);
@@ -251,6 +254,7 @@ async fn read_whole(
             }
             rest.extend_from_slice(&part);
         }
+        breather.read(total - before).await;
     }
     // Only trailers can stand behind the end.
     if !session.is_body_done() {
@@ -263,12 +267,12 @@ async fn read_whole(
     Ok(Held { bytes, share })
 }
 
-/// The write keys in a held body, `None` for an empty one.
+/// The write keys in a held body, `None` for an empty one. The work on a large body lets other requests go first.
 ///
 /// # Errors
 /// The denial for a body that is not one JSON object, names several sources, or cannot be inflated
-/// within the bounds.
-pub fn write_keys(
+/// within the bounds; or for a large one that waited too long for its turn.
+pub async fn write_keys(
     headers: &http::HeaderMap,
     held: &Held,
     limits: &Limits,
@@ -277,46 +281,135 @@ pub fn write_keys(
     if held.bytes.is_empty() {
         return Ok(None);
     }
-    let scanned = match coding {
-        Coding::Identity => scan::scan(&held.bytes),
+    let mut slices = Slices::new(held.share.client, limits.body_timeout);
+    match coding {
+        Coding::Identity => {
+            slices.expect(held.bytes.len()).await?;
+            scan(&held.bytes, &mut slices).await.map(Some)
+        }
         Coding::Gzip => {
             let mut share = held.share.beside();
-            scan::scan(&inflate(&held.bytes, limits.body_bytes, &mut share)?)
+            let inflated = inflate(&held.bytes, limits.body_bytes, &mut share, &mut slices).await?;
+            scan(&inflated, &mut slices).await.map(Some)
         }
-    };
-    scanned.map(Some).map_err(|error| match error {
-        ScanError::Invalid => DenyReason::BodyInvalid,
-        ScanError::Ambiguous => DenyReason::SourceAmbiguous,
-    })
+    }
 }
 
-/// Whether a form carries an access token, as RFC 6750 section 2.2 knows it.
-#[must_use]
-pub fn has_token_in_form(headers: &http::HeaderMap, held: &Held) -> bool {
-    head::has_form(headers) && query::has_token_parameter(&held.bytes)
+async fn scan(body: &[u8], slices: &mut Slices) -> Result<BodyKeys, DenyReason> {
+    let mut scan = BodyScan::new(body);
+    loop {
+        match scan.advance(SLICE_BYTES) {
+            Ok(Some(keys)) => return Ok(keys),
+            Ok(None) => slices.done(SLICE_BYTES).await?,
+            Err(ScanError::Invalid) => return Err(DenyReason::BodyInvalid),
+            Err(ScanError::Ambiguous) => return Err(DenyReason::SourceAmbiguous),
+        }
+    }
+}
+
+/// Whether a form carries an access token, as RFC 6750 section 2.2 knows it. The work on a large one lets other
+/// requests go first.
+///
+/// # Errors
+/// [`DenyReason::Overloaded`] for a large one that waited too long for its turn.
+pub async fn has_token_in_form(
+    headers: &http::HeaderMap,
+    held: &Held,
+    limits: &Limits,
+) -> Result<bool, DenyReason> {
+    if !head::has_form(headers) {
+        return Ok(false);
+    }
+    let mut slices = Slices::new(held.share.client, limits.body_timeout);
+    slices.expect(held.bytes.len()).await?;
+    let mut search = query::FormSearch::new(&held.bytes);
+    loop {
+        if let Some(has_token) = search.advance(SLICE_BYTES) {
+            return Ok(has_token);
+        }
+        slices.done(SLICE_BYTES).await?;
+    }
 }
 
 /// Inflates one gzip member within bounds of size and ratio. Several members, or bytes after the end,
 /// are refused: servers differ in whether they read on.
-fn inflate(gzip: &[u8], body_bytes_max: usize, share: &mut Share) -> Result<Vec<u8>, DenyReason> {
+async fn inflate(
+    gzip: &[u8],
+    body_bytes_max: usize,
+    share: &mut Share,
+    slices: &mut Slices,
+) -> Result<Vec<u8>, DenyReason> {
     let most = (body_bytes_max * INFLATED_TIMES_MAX).min(gzip.len().saturating_mul(RATIO_MAX));
-    let mut decoder = flate2::bufread::GzDecoder::new(gzip);
+    let mut decoder = flate2::bufread::GzDecoder::new(Rationed::of(gzip));
     let mut out = Vec::with_capacity(gzip.len().saturating_mul(4).min(most));
-    let mut part = [0_u8; 16 * 1024];
     loop {
-        let read = decoder.read(&mut part).map_err(|_| DenyReason::BodyInvalid)?;
-        if read == 0 {
-            break;
-        }
-        share.grow(read)?;
-        if out.len() + read > most {
+        let (before, left) = (out.len(), decoder.get_ref().rest.len());
+        decoder.get_mut().ration = RATION_BYTES;
+        let mut slice = decoder.by_ref().take(SLICE_BYTES as u64);
+        let is_paused = match slice.read_to_end(&mut out) {
+            Ok(_) => false,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+            Err(_) => return Err(DenyReason::BodyInvalid),
+        };
+        let inflated = out.len() - before;
+        // Tables of codes are dear to read and bring nothing out.
+        let read = left - decoder.get_ref().rest.len();
+        cost::count(inflated + read);
+        share.grow(inflated)?;
+        if out.len() > most {
             return Err(DenyReason::BodyTooLarge);
         }
-        out.extend_from_slice(part.get(..read).unwrap_or_default());
+        if inflated == 0 && !is_paused {
+            break;
+        }
+        slices
+            .done(inflated + read * (SLICE_BYTES / RATION_BYTES))
+            .await?;
     }
-    if decoder.into_inner().is_empty() {
+    if decoder.into_inner().rest.is_empty() {
         Ok(out)
     } else {
         Err(DenyReason::BodyInvalid)
+    }
+}
+
+/// How many compressed bytes are read at once.
+const RATION_BYTES: usize = 8 * 1024;
+
+/// Bytes that are given out in rations: the reader has to come back for more.
+struct Rationed<'b> {
+    rest: &'b [u8],
+    ration: usize,
+}
+
+impl<'b> Rationed<'b> {
+    fn of(bytes: &'b [u8]) -> Self {
+        Self {
+            rest: bytes,
+            ration: 0,
+        }
+    }
+}
+
+impl BufRead for Rationed<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        match self.rest.get(..self.ration) {
+            Some([]) => Err(ErrorKind::WouldBlock.into()),
+            Some(ration) => Ok(ration),
+            None => Ok(self.rest),
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.rest = self.rest.get(bytes..).unwrap_or_default();
+        self.ration = self.ration.saturating_sub(bytes);
+    }
+}
+
+impl Read for Rationed<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(into)?;
+        self.consume(read);
+        Ok(read)
     }
 }

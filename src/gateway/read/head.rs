@@ -17,6 +17,7 @@ use super::query::hex;
 use super::raw_head::TARGET_BYTES_MAX;
 use super::scan::BodyKeys;
 use crate::config::{Api, Identify, Limits, PathPattern};
+use crate::domain::cost;
 use crate::domain::decision::DenyReason;
 use crate::domain::facts::SourceFact;
 use crate::domain::ids::{WriteKeyDigest, is_write_key_text};
@@ -63,6 +64,8 @@ pub fn head<'r>(request: &'r RequestHeader, limits: &Limits) -> Result<Head<'r>,
     if target.len() > TARGET_BYTES_MAX {
         return Err(DenyReason::HeadersTooLarge);
     }
+    // UTF-8, the question mark, the query.
+    cost::count(3 * target.len());
     let target = std::str::from_utf8(target).map_err(|_| DenyReason::PathInvalid)?;
     let (path, query) = target
         .split_once('?')
@@ -87,6 +90,7 @@ fn check_size(headers: &HeaderMap, limits: &Limits) -> Result<(), DenyReason> {
 
 /// How many bytes the names and values of these headers have.
 pub(crate) fn bytes_of(headers: &HeaderMap) -> usize {
+    cost::count(headers.len());
     headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
@@ -130,6 +134,7 @@ fn check_framing(request: &RequestHeader) -> Result<(), DenyReason> {
     }
     // A `Connection` that names an end-to-end header would have it removed on the way.
     for value in headers.get_all(CONNECTION) {
+        cost::count(2 * value.len());
         let value = value.to_str().map_err(|_| DenyReason::RequestMalformed)?;
         let known = |option: &str| {
             ["close", "keep-alive", "te", ""]
@@ -161,6 +166,8 @@ fn host(request: &RequestHeader) -> Result<String, DenyReason> {
         (Some(host), _) | (None, Some(host)) => host,
         (None, None) => return Err(DenyReason::RequestMalformed),
     };
+    // Cut, checked by its letters and by its labels, and folded.
+    cost::count(4 * host.len());
     let host = std::str::from_utf8(host).map_err(|_| DenyReason::RequestMalformed)?;
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port),
@@ -194,6 +201,8 @@ fn is_canonical(path: &str) -> bool {
     let plain = |byte: u8| {
         byte.is_ascii_graphic() && !matches!(byte, b'\\' | b';' | b'#' | b'%' | b'"' | b'<' | b'>')
     };
+    // And the segments.
+    cost::count(2 * bytes.len());
     if bytes.iter().any(|byte| !plain(*byte)) && !is_canonically_encoded(path) {
         return false;
     }
@@ -209,6 +218,7 @@ fn is_canonical(path: &str) -> bool {
 
 /// Slow path for paths with `%`: each encoding is whole, and of a byte that may only stand encoded.
 fn is_canonically_encoded(path: &str) -> bool {
+    cost::count(path.len());
     let mut rest = path.as_bytes();
     while let Some((first, after)) = rest.split_first() {
         rest = after;
@@ -273,6 +283,7 @@ pub fn credential(headers: &HeaderMap) -> Credential {
     let Ok(value) = value.to_str() else {
         return Credential::Unreadable;
     };
+    cost::count(3 * value.len());
     // Neither a Bearer nor a Basic credential has a comma, a space or a tab in it (RFC 6750 section 2.1, RFC
     // 7617 section 2). Some servers separate by tabs, others do not; after a comma they may read another one.
     if value.contains('\t') {

@@ -33,9 +33,11 @@ pub(crate) struct Block {
 pub(crate) struct Classifier {
     /// The next byte is escaped by a backslash.
     escaped: u64,
+    /// The first bytes of the next block that must be the digits of a `\u`.
+    hex_wanted: u64,
     /// All ones inside a string.
     in_string: u64,
-    /// Where the first block begins that is not ASCII.
+    /// Where the first block begins that is not ASCII, or what was not yet checked to be UTF-8 since then.
     pub(crate) wide_from: Option<usize>,
     /// Where the last backslash stands of the blocks classed so far; 0 without one.
     pub(crate) last_backslash: usize,
@@ -80,17 +82,46 @@ fn masks(block: &[u8; 64]) -> Masks {
     out
 }
 
-/// The backslashes of a block, and its bytes below 0x20.
-fn specials(block: &[u8; 64]) -> (u64, u64) {
-    let (mut backslash, mut control) = (0, 0);
+/// What else a block has that holds a backslash, a control byte or the rest of an escape.
+struct Specials {
+    backslash: u64,
+    /// Bytes below 0x20.
+    control: u64,
+    /// Tabs and line ends; the other control bytes are nobody's white space.
+    blank: u64,
+    /// The letters that may follow a backslash (RFC 8259 section 7).
+    escapable: u64,
+    unicode: u64,
+    hex: u64,
+}
+
+#[inline(never)]
+fn specials(block: &[u8; 64]) -> Specials {
+    let mut out = Specials {
+        backslash: 0,
+        control: 0,
+        blank: 0,
+        escapable: 0,
+        unicode: 0,
+        hex: 0,
+    };
     let (lanes, _) = block.as_chunks::<32>();
     for (lane, bytes) in lanes.iter().enumerate() {
         let v = u8x32::new(*bytes);
+        let is = |byte: u8| v.simd_eq(u8x32::splat(byte));
+        let at_most = |v: u8x32, byte: u8| v.min(u8x32::splat(byte)).simd_eq(v);
         let bits = |mask: u8x32| u64::from(mask.to_bitmask()) << (lane * 32);
-        backslash |= bits(v.simd_eq(u8x32::splat(b'\\')));
-        control |= bits(v.min(u8x32::splat(0x1f)).simd_eq(v));
+        let digit = at_most(v - u8x32::splat(b'0'), 9);
+        let letter = at_most((v | u8x32::splat(0x20)) - u8x32::splat(b'a'), 5);
+        let simple = is(b'"') | is(b'\\') | is(b'/') | is(b'b') | is(b'f') | is(b'n') | is(b'r') | is(b't');
+        out.backslash |= bits(is(b'\\'));
+        out.control |= bits(at_most(v, 0x1f));
+        out.blank |= bits(is(b'\t') | is(b'\n') | is(b'\r'));
+        out.escapable |= bits(simple | is(b'u'));
+        out.unicode |= bits(is(b'u'));
+        out.hex |= bits(digit | letter);
     }
-    (backslash, control)
+    out
 }
 
 /// Bit `n` of the result is the parity of bits `0..=n`.
@@ -104,32 +135,29 @@ const fn prefix_xor(mut bits: u64) -> u64 {
 }
 
 impl Classifier {
-    /// Classes the block that stands at `base` of `body`. Its last bytes may be spaces that the body has not.
+    /// Classes the block that stands at `base` of the body. Its last bytes may be spaces that the body has not.
     #[inline(always)]
-    pub(crate) fn class(&mut self, block: &[u8; 64], body: &[u8], base: usize) -> Result<Block, ScanError> {
+    pub(crate) fn class(&mut self, block: &[u8; 64], base: usize) -> Result<Block, ScanError> {
         let m = masks(block);
         if m.is_wide && self.wide_from.is_none() {
             self.wide_from = Some(base);
         }
-        let mut escaped = std::mem::take(&mut self.escaped);
-        let (mut backslash, mut control) = (0, 0);
-        if m.is_special {
-            (backslash, control) = specials(block);
+        let (mut escaped, mut control, mut blank, mut backslash) = (0, 0, 0, 0);
+        if m.is_special || self.escaped | self.hex_wanted != 0 {
+            let special = specials(block);
+            escaped = self.escapes(&special)?;
+            (control, blank, backslash) = (special.control, special.blank, special.backslash);
             if backslash != 0 {
                 self.last_backslash = base + backslash.ilog2() as usize;
-                escaped = self.escapes(backslash, escaped, body.get(base..).unwrap_or_default())?;
             }
         }
         let quote = m.quote & !escaped;
         let in_string = prefix_xor(quote) ^ self.in_string;
         self.in_string = 0_u64.wrapping_sub(in_string >> 63);
-        let mut white = m.space;
-        if control != 0 {
-            white |= blanks(block, control);
-        }
         if control & in_string != 0 || backslash & !in_string != 0 {
             return Err(ScanError::Invalid);
         }
+        let white = m.space | blank;
         let outside = !in_string;
         let operator = m.open | m.close | m.colon | m.comma;
         Ok(Block {
@@ -145,38 +173,24 @@ impl Classifier {
         })
     }
 
-    /// Which bytes are escaped, and whether each escape is one of JSON's. `text` begins with the block.
-    fn escapes(&mut self, backslash: u64, mut escaped: u64, text: &[u8]) -> Result<u64, ScanError> {
-        let mut rest = backslash;
-        while rest != 0 {
-            let at = rest.trailing_zeros();
-            rest &= rest - 1;
-            if escaped >> at & 1 == 1 {
-                continue;
-            }
-            if at == 63 {
-                self.escaped = 1;
-            } else {
-                escaped |= 2 << at;
-            }
-            match text.get(at as usize + 1..).unwrap_or_default() {
-                [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => {}
-                [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) => {}
-                _ => return Err(ScanError::Invalid),
-            }
+    /// Which bytes are escaped, where each escape is one of JSON's. The work is the same for any number of them.
+    fn escapes(&mut self, special: &Specials) -> Result<u64, ScanError> {
+        const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
+        let carried = std::mem::take(&mut self.escaped);
+        // In a run of backslashes every other one escapes. Subtracting a run's first bit from the odd bits finds
+        // which, with a borrow that goes to the run's end.
+        let escaping = special.backslash & !carried;
+        let alternating = ((escaping << 1) | ODD).wrapping_sub(escaping) ^ ODD;
+        let escaped = alternating ^ (special.backslash | carried);
+        self.escaped = (alternating & special.backslash) >> 63;
+        let unicode = u128::from(special.unicode & escaped);
+        let digits = unicode << 1 | unicode << 2 | unicode << 3 | unicode << 4;
+        #[expect(clippy::cast_possible_truncation, reason = "the half that is meant")]
+        let (here, behind) = (digits as u64 | self.hex_wanted, (digits >> 64) as u64);
+        self.hex_wanted = behind;
+        if escaped & !special.escapable != 0 || here & !special.hex != 0 {
+            return Err(ScanError::Invalid);
         }
         Ok(escaped)
     }
-}
-
-/// Tabs and line ends among the control bytes; the others are nobody's white space.
-fn blanks(block: &[u8; 64], control: u64) -> u64 {
-    let (mut blank, mut rest) = (0, control);
-    while rest != 0 {
-        let at = rest.trailing_zeros();
-        rest &= rest - 1;
-        let is_blank = matches!(block.get(at as usize), Some(b'\t' | b'\n' | b'\r'));
-        blank |= u64::from(is_blank) << at;
-    }
-    blank
 }

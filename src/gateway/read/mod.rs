@@ -3,6 +3,9 @@
 pub mod body;
 pub mod head;
 pub(crate) mod json_blocks;
+pub mod json_scalars;
+pub(crate) mod key_spelling;
+pub(crate) mod large_bodies;
 pub(crate) mod query;
 pub(crate) mod raw_head;
 pub mod scan;

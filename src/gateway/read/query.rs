@@ -2,17 +2,66 @@
 
 use zeroize::Zeroizing;
 
+use crate::domain::cost;
+
 /// The name of an access token outside `Authorization` (RFC 6750 section 2.3).
 const TOKEN_NAME: &[u8] = b"access_token";
+
+/// The most white space around a name that is looked at. Nobody sends so much: a name with more counts as found.
+const BLANKS_MAX: usize = 256;
 
 /// Whether one of these `name=value` pairs is an access token, to us or to somebody.
 #[must_use]
 pub fn has_token_parameter(pairs: &[u8]) -> bool {
+    cost::count(pairs.len());
     pairs
-        .split(|byte| matches!(byte, b'&' | b';'))
+        .split(|byte| is_separator(*byte))
         .map(|pair| pair.split(|byte| *byte == b'=').next().unwrap_or_default())
         // No spelling is shorter than the name, and most names are.
         .any(|spelt| spelt.len() >= TOKEN_NAME.len() && is_it_to_somebody(spelt, TOKEN_NAME))
+}
+
+/// The search for a token in a form, in steps, so that a long form lets others go first in between.
+pub(crate) struct FormSearch<'f> {
+    rest: &'f [u8],
+    /// The rest begins inside a pair whose name was looked at.
+    is_inside: bool,
+}
+
+impl<'f> FormSearch<'f> {
+    pub(crate) fn new(form: &'f [u8]) -> Self {
+        Self {
+            rest: form,
+            is_inside: false,
+        }
+    }
+
+    /// Goes through at most so many bytes more. Answers whether there is a token once that is known.
+    pub(crate) fn advance(&mut self, bytes: usize) -> Option<bool> {
+        let Some(slice) = self.rest.get(..bytes) else {
+            return Some(has_token_parameter(self.pairs_of(self.rest)));
+        };
+        // A pair that is longer than the slice is known from its beginning.
+        let end = memchr::memrchr2(b'&', b';', slice).map_or(bytes, |at| at + 1);
+        let (some, rest) = self.rest.split_at_checked(end)?;
+        let pairs = self.pairs_of(some);
+        self.is_inside = !some.last().copied().is_some_and(is_separator);
+        self.rest = rest;
+        has_token_parameter(pairs).then_some(true)
+    }
+
+    /// The pairs that begin in this part.
+    fn pairs_of(&self, part: &'f [u8]) -> &'f [u8] {
+        if !self.is_inside {
+            return part;
+        }
+        let first = memchr::memchr2(b'&', b';', part);
+        first.and_then(|at| part.get(at..)).unwrap_or_default()
+    }
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'&' | b';')
 }
 
 /// Every value of a parameter, percent-decoded. `+` stays itself: no write key has a space.
@@ -20,10 +69,13 @@ pub(crate) fn values<'q>(
     query: Option<&'q str>,
     name: &'q str,
 ) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + 'q {
+    cost::count(query.map_or(0, str::len));
     query.unwrap_or_default().split('&').filter_map(move |pair| {
         let (held, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (percent_decode(held.as_bytes()).as_slice() == name.as_bytes())
-            .then(|| Zeroizing::new(percent_decode(value.as_bytes())))
+        is_exactly(held, name).then(|| {
+            cost::count(value.len());
+            Zeroizing::new(Decoded::of(value.as_bytes()).collect())
+        })
     })
 }
 
@@ -34,28 +86,38 @@ pub(crate) fn values_to_somebody<'q>(
     name: &'q str,
 ) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + 'q {
     let name = name.as_bytes();
-    pairs
-        .split(|byte| matches!(byte, b'&' | b';'))
-        .filter_map(move |pair| {
-            let at = pair.iter().position(|byte| *byte == b'=')?;
-            let (spelt, value) = pair.split_at_checked(at)?;
-            // Most names are of plain letters, and nothing has to be decoded to compare them.
-            let is_it = match spelt.iter().all(u8::is_ascii_alphanumeric) {
-                true => spelt.eq_ignore_ascii_case(name),
-                false => is_it_to_somebody(spelt, name),
-            };
-            let decoded =
-                is_it.then(|| Zeroizing::new(percent_decode(value.get(1..).unwrap_or_default())))?;
-            let before_nul = decoded.split(|byte| *byte == 0).next().unwrap_or_default();
-            Some(Zeroizing::new(trimmed(before_nul).to_vec()))
-        })
+    cost::count(pairs.len());
+    pairs.split(|byte| is_separator(*byte)).filter_map(move |pair| {
+        let at = pair.iter().position(|byte| *byte == b'=')?;
+        // No spelling is shorter than the name.
+        let (spelt, value) = pair.split_at_checked(at).filter(|_| at >= name.len())?;
+        // Most names are of plain letters, and nothing has to be decoded to compare them.
+        let is_it = match spelt.iter().all(u8::is_ascii_alphanumeric) {
+            true => spelt.eq_ignore_ascii_case(name),
+            false => is_it_to_somebody(spelt, name),
+        };
+        let value = is_it.then(|| value.get(1..).unwrap_or_default())?;
+        cost::count(value.len());
+        let decoded: Zeroizing<Vec<u8>> = Zeroizing::new(Decoded::of(value).collect());
+        let before_nul = decoded.split(|byte| *byte == 0).next().unwrap_or_default();
+        Some(Zeroizing::new(trimmed(before_nul).to_vec()))
+    })
+}
+
+/// A value without the white space around it.
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [0..=b' ', rest @ ..] | [rest @ .., 0..=b' '] = value {
+        value = rest;
+    }
+    value
 }
 
 /// Whether some servers find a parameter where others do not: behind a `;`, or under a name that is not
 /// exactly this one and is read as it.
 pub(crate) fn has_odd_spelling(query: Option<&str>, name: &str) -> bool {
+    cost::count(query.map_or(0, |query| 2 * query.len()));
     query.unwrap_or_default().split('&').any(|pair| {
-        let is_exact = percent_decode(name_of(pair).as_bytes()) == name.as_bytes();
+        let is_exact = is_exactly(name_of(pair), name);
         let has_semicolon = pair.contains(';');
         let mut parts = pair.split(';');
         (!is_exact || has_semicolon)
@@ -67,31 +129,61 @@ pub(crate) fn has_odd_spelling(query: Option<&str>, name: &str) -> bool {
 /// the name ends at a NUL or a bracket, and in what they do with white space around it; and one makes `_` of
 /// what its variables cannot have in their names.
 fn is_it_to_somebody(spelt: &[u8], name: &[u8]) -> bool {
-    // Before anything is decoded: an encoded plus sign is none of the spaces.
-    let spaced: Vec<u8> = spelt
-        .iter()
-        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-        .collect();
-    let decoded = percent_decode(&spaced);
-    let held = trimmed(decoded.split(|byte| *byte == 0).next().unwrap_or_default());
-    let before_bracket = trimmed(held.split(|byte| *byte == b'[').next().unwrap_or_default());
-    let as_variable = |byte: &u8| match byte {
+    let mut decoded = Decoded {
+        rest: spelt,
+        plus_is_space: true,
+    };
+    let is_it = is_spelt_for(&mut decoded, name);
+    cost::count(spelt.len() - decoded.rest.len());
+    is_it
+}
+
+/// Reads no further than it has to: a name may be as long as the body.
+fn is_spelt_for(decoded: &mut Decoded<'_>, name: &[u8]) -> bool {
+    let as_variable = |byte: u8| match byte {
         b' ' | b'.' | b'[' => b'_',
         other => other.to_ascii_lowercase(),
     };
-    before_bracket.eq_ignore_ascii_case(name)
-        || held
-            .iter()
-            .map(as_variable)
-            .eq(name.iter().map(u8::to_ascii_lowercase))
+    let mut letters = decoded.take_while(|byte| *byte != 0);
+    let Some(mut next) = behind_blanks(&mut letters, None) else {
+        return true;
+    };
+    // The name up to a bracket, and the name of a variable.
+    let (mut is_name, mut is_variable, mut is_ended_by_blank) = (true, true, false);
+    for wanted in name.iter().map(u8::to_ascii_lowercase) {
+        let Some(letter) = next else { return false };
+        is_name &= letter.to_ascii_lowercase() == wanted && letter != b'[';
+        is_variable &= as_variable(letter) == wanted;
+        if !is_name && !is_variable {
+            return false;
+        }
+        // One at the end of a name is none of its letters.
+        is_ended_by_blank = is_blank(letter);
+        next = letters.next();
+    }
+    match behind_blanks(&mut letters, next) {
+        None => true,
+        Some(None) => is_name || (is_variable && !is_ended_by_blank),
+        Some(Some(b'[')) => is_name,
+        Some(Some(_)) => false,
+    }
 }
 
-/// Without the spaces and control bytes around it, of which each server knows others as white space.
-fn trimmed(mut name: &[u8]) -> &[u8] {
-    while let [0..=b' ', rest @ ..] | [rest @ .., 0..=b' '] = name {
-        name = rest;
+/// Spaces and control bytes, of which each server knows others as white space.
+const fn is_blank(byte: u8) -> bool {
+    byte <= b' '
+}
+
+/// The first byte that is no blank from `next` on, or the end of the text. `None` where there are too many blanks.
+fn behind_blanks(letters: &mut impl Iterator<Item = u8>, next: Option<u8>) -> Option<Option<u8>> {
+    match next.or_else(|| letters.next()) {
+        Some(byte) if is_blank(byte) => letters
+            .take(BLANKS_MAX + 1)
+            .enumerate()
+            .find(|(at, byte)| *at == BLANKS_MAX || !is_blank(*byte))
+            .map_or(Some(None), |(at, byte)| (at < BLANKS_MAX).then_some(Some(byte))),
+        other => Some(other),
     }
-    name
 }
 
 /// What stands before the first `=`.
@@ -99,20 +191,45 @@ fn name_of(pair: &str) -> &str {
     pair.split('=').next().unwrap_or_default()
 }
 
-fn percent_decode(mut rest: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(rest.len());
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        if *first == b'%'
-            && let (Some(high), Some(low)) = (rest.first().and_then(hex), rest.get(1).and_then(hex))
-        {
-            out.push(high << 4 | low);
-            rest = rest.get(2..).unwrap_or_default();
-        } else {
-            out.push(*first);
+/// Whether a name is this one, percent-decoded.
+fn is_exactly(spelt: &str, name: &str) -> bool {
+    let mut decoded = Decoded::of(spelt.as_bytes());
+    let is_it = decoded.by_ref().eq(name.bytes());
+    cost::count(spelt.len() - decoded.rest.len());
+    is_it
+}
+
+/// The bytes of a percent-encoded text, one by one.
+struct Decoded<'t> {
+    rest: &'t [u8],
+    /// A plus sign that stands in the text, not an encoded one.
+    plus_is_space: bool,
+}
+
+impl<'t> Decoded<'t> {
+    fn of(text: &'t [u8]) -> Self {
+        Self {
+            rest: text,
+            plus_is_space: false,
         }
     }
-    out
+}
+
+impl Iterator for Decoded<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        let (byte, rest) = match self.rest {
+            [b'%', high, low, rest @ ..] if let (Some(high), Some(low)) = (hex(high), hex(low)) => {
+                (high << 4 | low, rest)
+            }
+            [b'+', rest @ ..] if self.plus_is_space => (b' ', rest),
+            [byte, rest @ ..] => (*byte, rest),
+            [] => return None,
+        };
+        self.rest = rest;
+        Some(byte)
+    }
 }
 
 pub(crate) fn hex(digit: &u8) -> Option<u8> {
@@ -124,6 +241,87 @@ pub(crate) fn hex(digit: &u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The slow reading: everything is decoded first.
+    fn is_it_slowly(spelt: &[u8], name: &[u8]) -> bool {
+        fn trimmed(mut name: &[u8]) -> &[u8] {
+            while let [0..=b' ', rest @ ..] | [rest @ .., 0..=b' '] = name {
+                name = rest;
+            }
+            name
+        }
+        let spaced: Vec<u8> = spelt
+            .iter()
+            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+            .collect();
+        let decoded: Vec<u8> = Decoded::of(&spaced).collect();
+        let held = trimmed(decoded.split(|byte| *byte == 0).next().unwrap());
+        let before_bracket = trimmed(held.split(|byte| *byte == b'[').next().unwrap());
+        let as_variable = |byte: &u8| match byte {
+            b' ' | b'.' | b'[' => b'_',
+            other => other.to_ascii_lowercase(),
+        };
+        before_bracket.eq_ignore_ascii_case(name)
+            || held
+                .iter()
+                .map(as_variable)
+                .eq(name.iter().map(u8::to_ascii_lowercase))
+    }
+
+    /// Every text of up to five pieces, of those that the rules tell apart.
+    #[test]
+    fn names_are_told_as_if_everything_was_decoded() {
+        const PIECES: [&str; 9] = ["a", "_", "+", "%00", "%1f", "[", ".", "%41", "%5f"];
+        for name in ["a", "a_", "a_a", "_a", "A"] {
+            for mut number in 0..9_usize.pow(5) {
+                let mut text = String::new();
+                while number > 0 {
+                    text.push_str(PIECES[number % 9]);
+                    number /= 9;
+                }
+                assert_eq!(
+                    is_it_to_somebody(text.as_bytes(), name.as_bytes()),
+                    is_it_slowly(text.as_bytes(), name.as_bytes()),
+                    "{text} {name}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn name_behind_endless_blanks_counts_as_found() {
+        for blank in ["+", "%20", "%0a"] {
+            let blanks = blank.repeat(BLANKS_MAX);
+            assert!(has_odd_spelling(Some(&format!("{blanks}b=x")), "b"));
+            assert!(has_odd_spelling(Some(&format!("b{blanks}=x")), "b"));
+            assert!(!has_odd_spelling(Some(&format!("{blanks}c=x")), "b"));
+            let more = blank.repeat(BLANKS_MAX + 1);
+            assert!(has_odd_spelling(Some(&format!("{more}c=x")), "b"));
+            assert!(!has_odd_spelling(Some(&format!("c{more}=x")), "b"));
+        }
+    }
+
+    #[test]
+    fn form_is_searched_alike_in_steps_of_any_size() {
+        for form in [
+            "a=1&access_token=x&b=2",
+            "access_token",
+            "a;b;;access_token=",
+            "a=access_token&b",
+            "access_tokenaccess_token&c&",
+            "++access_token[0]=x&c",
+            "",
+            "a=1&b=access_token;c",
+        ] {
+            let whole = has_token_parameter(form.as_bytes());
+            // Shorter than a name, a step would not tell a pair from its beginning.
+            for bytes in 18..40 {
+                let mut search = FormSearch::new(form.as_bytes());
+                let found = std::iter::repeat_with(|| search.advance(bytes)).find_map(|found| found);
+                assert_eq!(found, Some(whole), "{form} {bytes}");
+            }
+        }
+    }
 
     #[test]
     fn values_are_decoded_and_all_of_them_seen() {

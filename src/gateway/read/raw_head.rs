@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep};
 use crate::clock::instant;
 use crate::config::Limits;
 use crate::connections::Connection;
+use crate::domain::cost;
 use crate::domain::decision::DenyReason;
 
 /// The longest request target accepted, in bytes.
@@ -152,6 +153,7 @@ impl Lines {
     /// Where the head ends, `None` where more of it has to come.
     fn end(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, DenyReason> {
         while let Some(at) = memchr::memchr(b'\n', bytes.get(self.searched..).unwrap_or_default()) {
+            cost::count(at + 1);
             let end = self.searched + at;
             let line = bytes
                 .get(self.from..end)
@@ -170,6 +172,7 @@ impl Lines {
             }
             self.ended += 1;
         }
+        cost::count(bytes.len() - self.searched);
         self.searched = bytes.len();
         let max = match self.ended {
             0 => TARGET_BYTES_MAX + 64,
@@ -210,6 +213,25 @@ impl Lines {
     }
 }
 
+/// Where the head ends that comes in pieces, as [`read`] finds it.
+///
+/// # Errors
+/// The denial for a head that is none, or too large.
+#[cfg(feature = "test-util")]
+pub fn end_of_head<'p>(
+    pieces: impl Iterator<Item = &'p [u8]>,
+    limits: &Limits,
+) -> Result<Option<usize>, DenyReason> {
+    let (mut lines, mut bytes) = (Lines::default(), Vec::new());
+    for piece in pieces {
+        bytes.extend_from_slice(piece);
+        if let Some(end) = lines.end(&bytes, limits)? {
+            return Ok(Some(end));
+        }
+    }
+    Ok(None)
+}
+
 /// More than a head within the limits can have: the exact count is made of the parsed one.
 fn head_bytes_max(limits: &Limits) -> usize {
     const AROUND_A_HEADER: usize = ": \r\n".len();
@@ -219,6 +241,8 @@ fn head_bytes_max(limits: &Limits) -> usize {
 /// `METHOD target HTTP/1.x`, one space between each. The parser would repair others, and not every
 /// parser the same way.
 fn check_request_line(line: &[u8]) -> Result<(), DenyReason> {
+    // The space, the visible bytes, the fragment.
+    cost::count(3 * line.len());
     let malformed = DenyReason::RequestMalformed;
     let line = line
         .strip_suffix(b" HTTP/1.1")

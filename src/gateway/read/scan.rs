@@ -10,11 +10,12 @@
 //! token may stand after which is the same everywhere but for what an object asks of its members, so
 //! only brackets are walked over one by one, and the keys of those objects that may hold a write key.
 
-use super::scan_error::ScanError;
-use std::borrow::Cow;
-
 use super::json_blocks::{Block, Classifier};
-use crate::domain::ids::{WriteKeyDigest, is_write_key_text};
+use super::json_scalars::{NUMBER_BYTES_MAX, scalar};
+use super::key_spelling::{Letters, Spelling, spelling};
+use super::scan_error::ScanError;
+use crate::domain::cost;
+use crate::domain::ids::{WRITE_KEY_BYTES_MAX, WriteKeyDigest, is_write_key_text};
 
 /// The deepest nesting accepted. Events of real clients stay below ten.
 pub const DEPTH_MAX: u32 = 64;
@@ -28,30 +29,88 @@ pub struct BodyKeys {
     pub events: Option<WriteKeyDigest>,
 }
 
+/// The most white space between a `writeKey` and its value, in bytes.
+const WHITE_BYTES_MAX: usize = 4096;
+
+/// How much of a body is scanned at once where others wait, in bytes: some 50 microseconds of work.
+pub const SLICE_BYTES: usize = 64 * 1024;
+
 /// Scans a whole body.
 ///
 /// # Errors
 /// [`ScanError`] when the bytes are not one JSON object, or their keys contradict each other.
 pub fn scan(body: &[u8]) -> Result<BodyKeys, ScanError> {
-    let start = body.iter().position(|byte| !is_white(*byte));
-    let start = start.ok_or(ScanError::Invalid)?;
-    let Some((b'{', rest)) = body.get(start..).and_then(<[u8]>::split_first) else {
-        return Err(ScanError::Invalid);
-    };
-    let mut scanner = Scanner::inside_object(body, start);
-    let (blocks, tail) = rest.as_chunks::<64>();
-    let mut base = start + 1;
-    for block in blocks {
-        scanner.block(block, base)?;
-        base += 64;
+    let mut scan = BodyScan::new(body);
+    loop {
+        if let Some(keys) = scan.advance(SLICE_BYTES)? {
+            return Ok(keys);
+        }
     }
-    if !tail.is_empty() {
-        // Spaces after the end change nothing.
-        let mut padded = [b' '; 64];
-        padded.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
-        scanner.block(&padded, base)?;
+}
+
+/// The scan of a body in steps, so that a long one lets others go first in between.
+pub struct BodyScan<'b> {
+    scanner: Scanner<'b>,
+    /// Up to where the body was scanned.
+    at: usize,
+    /// The object that the body is has begun.
+    has_begun: bool,
+}
+
+impl<'b> BodyScan<'b> {
+    /// Scans nothing yet.
+    #[must_use]
+    pub fn new(body: &'b [u8]) -> Self {
+        Self {
+            scanner: Scanner::inside_object(body, 0),
+            at: 0,
+            has_begun: false,
+        }
     }
-    scanner.finish()
+
+    /// Scans about so many bytes more. Answers the keys when the body is at its end.
+    ///
+    /// # Errors
+    /// As [`scan`]; the scan is over then.
+    pub fn advance(&mut self, bytes: usize) -> Result<Option<BodyKeys>, ScanError> {
+        let body = self.scanner.body;
+        let part = body.get(self.at..).unwrap_or_default();
+        let part = part.get(..bytes).unwrap_or(part);
+        if !self.has_begun {
+            let white = part.iter().take_while(|byte| is_white(**byte)).count();
+            cost::count(white);
+            self.at += white;
+            match body.get(self.at) {
+                Some(b'{') => {}
+                Some(_) if white == part.len() && white > 0 => return Ok(None),
+                _ => return Err(ScanError::Invalid),
+            }
+            self.scanner.key_start = self.at;
+            self.at += 1;
+            self.has_begun = true;
+        }
+        let rest = body.get(self.at..).unwrap_or_default();
+        let (blocks, tail) = rest.as_chunks::<64>();
+        let now = blocks.get(..bytes / 64 + 1).unwrap_or(blocks);
+        for block in now {
+            self.scanner.block(block, self.at)?;
+            self.at += 64;
+        }
+        let is_end = now.len() == blocks.len();
+        if is_end && !tail.is_empty() {
+            // Spaces after the end change nothing.
+            let mut padded = [b' '; 64];
+            padded.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+            self.scanner.block(&padded, self.at)?;
+            self.at = body.len();
+        }
+        cost::count(now.len() * 64 + tail.len() + std::mem::take(&mut self.scanner.steps));
+        self.scanner.check_utf8(self.at)?;
+        if is_end {
+            return self.scanner.finish().map(Some);
+        }
+        Ok(None)
+    }
 }
 
 const fn is_white(byte: u8) -> bool {
@@ -111,7 +170,7 @@ struct Carry {
     value_end: u64,
     /// The block ended inside a number or literal.
     scalar: u64,
-    /// It ended inside a key.
+    /// It ended inside a string that stands where a key may.
     in_key: u64,
 }
 
@@ -126,6 +185,10 @@ struct Scanner<'b> {
     is_batch: bool,
     /// The event under the cursor already had its own write key.
     event_has_key: bool,
+    /// The write key that the events before this one carry.
+    event_key: Option<Vec<u8>>,
+    /// What was looked at beside the blocks, in bytes.
+    steps: usize,
     found: BodyKeys,
 }
 
@@ -147,22 +210,40 @@ impl<'b> Scanner<'b> {
             key_start: start,
             is_batch: false,
             event_has_key: false,
+            event_key: None,
+            steps: 0,
             found: BodyKeys::default(),
         }
     }
 
-    fn finish(self) -> Result<BodyKeys, ScanError> {
-        let wide_from = self.classifier.wide_from.unwrap_or(self.body.len());
-        let wide = self.body.get(wide_from..).unwrap_or_default();
-        if self.open.depth > 0 || simdutf8::basic::from_utf8(wide).is_err() {
-            return Err(ScanError::Invalid);
+    fn finish(&self) -> Result<BodyKeys, ScanError> {
+        match self.open.depth {
+            0 => Ok(self.found),
+            _ => Err(ScanError::Invalid),
         }
-        Ok(self.found)
+    }
+
+    /// Checks that what was scanned since the first byte that is not ASCII is UTF-8.
+    fn check_utf8(&mut self, end: usize) -> Result<(), ScanError> {
+        let Some(from) = self.classifier.wide_from else {
+            return Ok(());
+        };
+        // A character may go on in the next slice.
+        let goes_on = |at: usize| matches!(self.body.get(at), Some(0x80..=0xbf));
+        let cut = (end.saturating_sub(3).max(from)..=end)
+            .rev()
+            .find(|at| !goes_on(*at));
+        let cut = cut.unwrap_or(end);
+        let wide = self.body.get(from..cut).unwrap_or_default();
+        cost::count(wide.len());
+        simdutf8::basic::from_utf8(wide).map_err(|_| ScanError::Invalid)?;
+        self.classifier.wide_from = Some(cut);
+        Ok(())
     }
 
     #[inline(always)]
     fn block(&mut self, block: &[u8; 64], base: usize) -> Result<(), ScanError> {
-        let b = self.classifier.class(block, self.body, base)?;
+        let b = self.classifier.class(block, base)?;
         if self.open.depth == 0 {
             return if b.white == u64::MAX {
                 Ok(())
@@ -179,18 +260,21 @@ impl<'b> Scanner<'b> {
         let after_colon = next(b.colon, &mut self.carry.colon, b.white);
         let after_comma = next(b.comma, &mut self.carry.comma, b.white);
         let after_open = next(b.open, &mut self.carry.open, b.white);
+        // Where a key may stand. Which of them are keys is known when the containers are, and those depend on keys.
         let keys = b.opening & (after_comma | after_open);
-        let in_object = self.containers(&b, keys, base)?;
-        let keys = keys & in_object;
+        // Adding a string's first bit to its bytes carries a bit to its closing quote.
+        let (carried, in_key) = b.in_string.overflowing_add(keys | self.carry.in_key);
+        let key_ends = carried & b.closing;
+        let after_key = next(key_ends, &mut self.carry.key_end, b.white);
+        // INVARIANT: a colon that stands behind no key of its own is an error, and none for which a key is looked at.
+        let in_object = self.containers(&b, keys, b.colon & after_key, base)?;
+        self.carry.in_key = u64::from(in_key);
+        // A string and what stands behind it have one container.
+        let (keys, key_ends, after_key) = (keys & in_object, key_ends & in_object, after_key & in_object);
         if keys != 0 {
             self.key_start = base + keys.ilog2() as usize;
         }
-        // Adding a string's first bit to its bytes carries a bit to its closing quote.
-        let (carried, in_key) = b.in_string.overflowing_add(keys | self.carry.in_key);
-        self.carry.in_key = u64::from(in_key);
-        let key_ends = carried & b.closing;
         let value_ends = (b.closing & !key_ends) | b.scalar | b.close;
-        let after_key = next(key_ends, &mut self.carry.key_end, b.white);
         let after_value = next(value_ends, &mut self.carry.value_end, b.white);
         // A colon stands behind each key and nowhere else; and so on.
         let wrong = (b.colon ^ after_key)
@@ -206,7 +290,7 @@ impl<'b> Scanner<'b> {
 
     /// Walks over the brackets of a block, and says which bytes have an object for their container.
     #[inline(always)]
-    fn containers(&mut self, b: &Block, keys: u64, base: usize) -> Result<u64, ScanError> {
+    fn containers(&mut self, b: &Block, keys: u64, colons: u64, base: usize) -> Result<u64, ScanError> {
         let (mut in_object, mut rest, mut brackets) = (0, u64::MAX, b.open | b.close);
         let suspects = self.suspects(b, keys, base);
         loop {
@@ -220,13 +304,14 @@ impl<'b> Scanner<'b> {
                 } else {
                     part & suspects
                 };
-                self.keys(b.colon & suspects, keys, base)?;
+                self.keys(colons & suspects, keys, base)?;
             }
             if bracket == 0 {
                 return Ok(in_object);
             }
             rest &= !part;
             brackets ^= bracket;
+            self.steps += 1;
             let byte = self.body.get(base + bracket.trailing_zeros() as usize);
             if b.open & bracket != 0 {
                 self.open.push(byte == Some(&b'{'), self.is_batch)?;
@@ -297,27 +382,26 @@ impl<'b> Scanner<'b> {
 
     #[cold]
     fn key_text(&mut self, start: usize, colon: usize) -> Result<(), ScanError> {
-        let inside = self.body.get(start + 1..colon).unwrap_or_default();
-        let end = memchr::memrchr(b'"', inside).ok_or(ScanError::Invalid)?;
-        let key = text(inside.get(..end).unwrap_or_default())?;
-        // Parsers whose texts end at a NUL see no further.
-        let seen = key.split(|byte| *byte == 0).next().unwrap_or_default();
-        if self.open.depth == 1 && seen.eq_ignore_ascii_case(b"batch") {
-            self.is_batch = true;
-        }
-        if !is_write_key_to_somebody(seen) {
-            return Ok(());
-        }
+        let (spelling, read) = spelling(self.body.get(start + 1..).unwrap_or_default())?;
+        self.steps += read;
+        let is_exact = match spelling {
+            Spelling::Other => return Ok(()),
+            Spelling::Batch => {
+                self.is_batch |= self.open.depth == 1;
+                return Ok(());
+            }
+            Spelling::WriteKey { is_exact } => is_exact,
+        };
         // The key of a batch that is one event to some and a table of events to others.
         if self.open.depth == 2 {
             return Err(ScanError::Ambiguous);
         }
-        let repeated = if self.open.depth == 1 {
+        let is_repeated = if self.open.depth == 1 {
             self.found.top.is_some()
         } else {
             self.event_has_key
         };
-        if *key != *b"writeKey" || repeated {
+        if !is_exact || is_repeated {
             return Err(ScanError::Ambiguous);
         }
         self.write_key(colon)
@@ -326,35 +410,69 @@ impl<'b> Scanner<'b> {
     /// Takes the value of a `writeKey`, which must be a string.
     fn write_key(&mut self, colon: usize) -> Result<(), ScanError> {
         let after = self.body.get(colon + 1..).unwrap_or_default();
-        let white = after.iter().take_while(|byte| is_white(**byte)).count();
+        let white = after.iter().take(WHITE_BYTES_MAX);
+        let white = white.take_while(|byte| is_white(**byte)).count();
+        self.steps += white;
         let Some((b'"', inside)) = after.get(white..).and_then(<[u8]>::split_first) else {
             return Err(ScanError::Invalid);
         };
-        let key = text(until_quote(inside)?)?;
-        if !is_write_key_text(&key) {
-            return Err(ScanError::Ambiguous);
-        }
-        let digest = WriteKeyDigest::of(&key);
+        let short = inside.get(..=WRITE_KEY_BYTES_MAX).unwrap_or(inside);
+        let decoded;
+        let key = match memchr::memchr2(b'"', b'\\', short) {
+            Some(end) if short.get(end) == Some(&b'"') => short.get(..end).unwrap_or_default(),
+            Some(_) => {
+                decoded = self.unescaped(inside)?;
+                &decoded
+            }
+            None if short.len() == inside.len() => return Err(ScanError::Invalid),
+            None => return Err(ScanError::Ambiguous),
+        };
+        self.steps += 2 * key.len();
         if self.open.depth == 1 {
-            self.found.top = Some(digest);
+            let key = Some(key).filter(|key| is_write_key_text(key));
+            self.found.top = Some(WriteKeyDigest::of(key.ok_or(ScanError::Ambiguous)?));
             return Ok(());
         }
         self.event_has_key = true;
-        if self.found.events.is_some_and(|earlier| earlier != digest) {
-            return Err(ScanError::Ambiguous);
+        match &self.event_key {
+            // A digest for each of many events would be dearer than all the rest.
+            Some(earlier) if *earlier == key => Ok(()),
+            Some(_) => Err(ScanError::Ambiguous),
+            None if !is_write_key_text(key) => Err(ScanError::Ambiguous),
+            None => {
+                self.found.events = Some(WriteKeyDigest::of(key));
+                self.event_key = Some(key.to_vec());
+                Ok(())
+            }
         }
-        self.found.events = Some(digest);
-        Ok(())
+    }
+
+    /// A write key that has escapes in it. `text` begins behind its opening quote.
+    fn unescaped(&mut self, text: &[u8]) -> Result<Vec<u8>, ScanError> {
+        let mut letters = Letters::of(text);
+        let mut key = Vec::new();
+        while let Some(letter) = letters.next()? {
+            let letter = u8::try_from(letter).ok().filter(u8::is_ascii_graphic);
+            if key.len() == WRITE_KEY_BYTES_MAX {
+                return Err(ScanError::Ambiguous);
+            }
+            key.push(letter.ok_or(ScanError::Ambiguous)?);
+        }
+        self.steps += letters.read();
+        match letters.is_closed() {
+            true => Ok(key),
+            false => Err(ScanError::Invalid),
+        }
     }
 
     #[inline(always)]
-    fn scalars(&self, mut starts: u64, base: usize) -> Result<(), ScanError> {
+    fn scalars(&mut self, mut starts: u64, base: usize) -> Result<(), ScanError> {
         while starts != 0 {
             let at = base + starts.trailing_zeros() as usize;
             starts &= starts - 1;
-            if !is_scalar(self.body.get(at..).unwrap_or_default()) {
-                return Err(ScanError::Invalid);
-            }
+            let text = self.body.get(at..).unwrap_or_default();
+            let text = text.get(..=NUMBER_BYTES_MAX).unwrap_or(text);
+            self.steps += scalar(text).ok_or(ScanError::Invalid)?;
         }
         Ok(())
     }
@@ -368,92 +486,6 @@ fn next(ends: u64, carry: &mut u64, white: u64) -> u64 {
     let (behind, is_open) = (ends << 1 | *carry).overflowing_add(white);
     *carry = ends >> 63 | u64::from(is_open);
     behind & !white
-}
-
-/// Whether some parser takes this key for `writeKey`: many compare without letter case, and those that fold it
-/// as Unicode does take the Kelvin sign for a `k` (Go's), and an `i` without its dot or with one too many for an
-/// `i` (Java's).
-fn is_write_key_to_somebody(mut key: &[u8]) -> bool {
-    const KELVIN_SIGN: &[u8] = "\u{212a}".as_bytes();
-    const DOTLESS_I: &[u8] = "\u{131}".as_bytes();
-    const DOTTED_I: &[u8] = "\u{130}".as_bytes();
-    for letter in *b"writekey" {
-        let alike: &[&[u8]] = match letter {
-            b'i' => &[DOTLESS_I, DOTTED_I],
-            b'k' => &[KELVIN_SIGN],
-            _ => &[],
-        };
-        let wide = alike.iter().find_map(|wide| key.strip_prefix(*wide));
-        match (wide, key) {
-            (Some(rest), _) => key = rest,
-            (None, [first, rest @ ..]) if first.eq_ignore_ascii_case(&letter) => key = rest,
-            _ => return false,
-        }
-    }
-    key.is_empty()
-}
-
-/// The bytes up to the quote that ends a string.
-fn until_quote(text: &[u8]) -> Result<&[u8], ScanError> {
-    let mut at = 0;
-    loop {
-        let rest = text.get(at..).unwrap_or_default();
-        at += memchr::memchr2(b'"', b'\\', rest).ok_or(ScanError::Invalid)?;
-        if text.get(at) == Some(&b'"') {
-            return text.get(..at).ok_or(ScanError::Invalid);
-        }
-        at += 2;
-    }
-}
-
-/// A string's text, from what stands between its quotes.
-fn text(raw: &[u8]) -> Result<Cow<'_, [u8]>, ScanError> {
-    if memchr::memchr(b'\\', raw).is_none() {
-        return Ok(Cow::Borrowed(raw));
-    }
-    unescape(raw).map(|text| Cow::Owned(text.into_bytes()))
-}
-
-#[cold]
-fn unescape(raw: &[u8]) -> Result<String, ScanError> {
-    let quoted = [b"\"", raw, b"\""].concat();
-    serde_json::from_slice(&quoted).map_err(|_| ScanError::Invalid)
-}
-
-/// Whether `text` begins with a literal or number of JSON that ends where it must.
-fn is_scalar(text: &[u8]) -> bool {
-    let after = match text {
-        [b't', b'r', b'u', b'e', rest @ ..]
-        | [b'n', b'u', b'l', b'l', rest @ ..]
-        | [b'f', b'a', b'l', b's', b'e', rest @ ..] => Some(rest),
-        _ => after_number(text),
-    };
-    matches!(
-        after,
-        Some([] | [b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r', ..])
-    )
-}
-
-/// What follows the number that `text` begins with.
-fn after_number(text: &[u8]) -> Option<&[u8]> {
-    let text = text.strip_prefix(b"-").unwrap_or(text);
-    let mut rest = match text {
-        [b'0', rest @ ..] => rest,
-        _ => after_digits(text)?,
-    };
-    if let [b'.', fraction @ ..] = rest {
-        rest = after_digits(fraction)?;
-    }
-    match rest {
-        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => after_digits(exponent),
-        _ => Some(rest),
-    }
-}
-
-/// What follows at least one digit.
-fn after_digits(text: &[u8]) -> Option<&[u8]> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if digits == 0 { None } else { text.get(digits..) }
 }
 
 #[cfg(test)]

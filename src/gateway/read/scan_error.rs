@@ -5,7 +5,7 @@
 pub enum ScanError {
     /// Not one JSON object, or nested too deep.
     Invalid,
-    /// A key given twice, in another letter case, with bytes that no write key has, or events that disagree
-    /// among themselves.
+    /// A key given twice, in another letter case, with bytes that no write key has or longer than any, or events
+    /// that disagree among themselves.
     Ambiguous,
 }

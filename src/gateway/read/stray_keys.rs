@@ -60,14 +60,14 @@ impl Named {
 
     /// Adds what a body names on an API that identifies by token. A body that cannot be read names nothing here,
     /// unless it names two things.
-    pub fn add_body(&mut self, headers: &HeaderMap, body: &Held, limits: &Limits) {
+    pub async fn add_body(&mut self, headers: &HeaderMap, body: &Held, limits: &Limits) {
         let Self::ByToken(keys) = self else { return };
-        match body::write_keys(headers, body, limits) {
+        match body::write_keys(headers, body, limits).await {
             Ok(found) => keys
                 .others
                 .extend(found.iter().flat_map(|found| [found.top, found.events]).flatten()),
             Err(DenyReason::SourceAmbiguous) => {
-                *self = Self::Source(SourceFact::Unreadable(DenyReason::SourceAmbiguous))
+                *self = Self::Source(SourceFact::Unreadable(DenyReason::SourceAmbiguous));
             }
             Err(_) if head::has_form(headers) => {
                 let values = query::values_to_somebody(body.bytes(), PARAMETER);

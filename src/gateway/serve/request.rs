@@ -21,6 +21,7 @@ use crate::gateway::forward::exchange;
 use crate::gateway::forward::exchange::{Answered, Failed, Origin};
 use crate::gateway::forward::upstream::Pool;
 use crate::gateway::link::jwks::KeyFetcher;
+use crate::gateway::link::key_file::KeyFile;
 use crate::gateway::link::tally::{Client, Tally};
 use crate::gateway::observe::access_log::{AccessLog, AccessRecord, shown_path};
 use crate::gateway::observe::metrics::Metrics;
@@ -46,6 +47,7 @@ pub struct Gateway {
     pub policy: Arc<PolicyCell>,
     pub tokens: Arc<TokenCache>,
     pub fetchers: Vec<Arc<KeyFetcher>>,
+    pub key_files: Vec<Arc<KeyFile>>,
     pub held: Arc<HeldBytes>,
     pub metrics: Arc<Metrics>,
     pub tally: Arc<Tally>,
@@ -212,7 +214,9 @@ impl Gateway {
         let body = body::hold(session, &self.limits, &self.held, client)
             .await
             .map_err(plain)?;
-        if body::has_token_in_form(&session.req_header().headers, &body) {
+        let headers = &session.req_header().headers;
+        let has_token = body::has_token_in_form(headers, &body, &self.limits);
+        if has_token.await.map_err(plain)? {
             return Err(plain(DenyReason::CredentialsConflict));
         }
         let (permit, token) = match early {
@@ -220,12 +224,13 @@ impl Gateway {
             // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
             // moment; a revocation that arrives while a body trickles in counts.
             Some((mut named, _)) => {
-                named.add_body(&session.req_header().headers, &body, &self.limits);
+                let headers = &session.req_header().headers;
+                named.add_body(headers, &body, &self.limits).await;
                 self.judge(session, api, &named, &credential).await?
             }
             None => {
                 let request = session.req_header();
-                let source = match body::write_keys(&request.headers, &body, &self.limits) {
+                let source = match body::write_keys(&request.headers, &body, &self.limits).await {
                     Ok(keys) => head::source(api, request, &credential, keys.as_ref()),
                     Err(reason) => SourceFact::Unreadable(reason),
                 };

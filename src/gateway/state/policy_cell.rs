@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 
-use crate::domain::key::VerifyingKey;
+use crate::domain::issuer_keys::IssuerKeys;
 use crate::domain::policy::{Policy, TrustedIssuer};
 use crate::snapshot;
 
@@ -60,10 +60,10 @@ impl PolicyCell {
     }
 
     /// Gives an outside issuer these keys, in the policy in force and in every one that follows.
-    pub fn set_issuer_keys(&self, issuer: &str, keys: &Arc<[VerifyingKey]>) {
+    pub fn set_issuer_keys(&self, issuer: &str, keys: &IssuerKeys) {
         let mut outside = self.outside.lock();
         for held in outside.iter_mut().filter(|held| &*held.issuer == issuer) {
-            held.keys = Some(Arc::clone(keys));
+            held.keys = Some(keys.clone());
         }
         if let Some(policy) = self.current.load().as_deref() {
             self.current

@@ -6,19 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::aws_lc_rs::digest::{Context, SHA256};
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::config::ListenerTls;
 use crate::domain::time::UnixSeconds;
+use crate::pem_file;
 
 /// The largest file read, in bytes. A chain with its intermediates takes a few thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -28,22 +26,22 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub enum TlsError {
     #[error("{file} cannot be read: {error}")]
     File { file: String, error: std::io::Error },
-    #[error("{file} is not a PEM file with {what}: {error}")]
+    #[error("{file} is not a PEM file with {what}: {problem}")]
     Pem {
         file: String,
         what: &'static str,
-        error: String,
+        problem: &'static str,
     },
-    #[error("the key {key} does not belong to the certificate {cert}: {error}")]
+    #[error("the key {key} does not belong to the certificate {cert}: {problem}")]
     Pair {
         cert: String,
         key: String,
-        error: String,
+        problem: &'static str,
     },
     #[error("the certificate {cert} {problem}")]
     Certificate { cert: String, problem: String },
-    #[error("the client CA file {file} cannot be used: {error}")]
-    ClientCa { file: String, error: String },
+    #[error("the client CA file {file} cannot be used: {problem}")]
+    ClientCa { file: String, problem: &'static str },
     #[error("TLS cannot be set up: {0}")]
     Library(#[from] rustls::Error),
 }
@@ -124,21 +122,16 @@ impl Files {
         let (Some(file), Some(pem)) = (&config.client_ca, &self.client_ca) else {
             return Ok(None);
         };
-        let failed = |error: &dyn fmt::Display| TlsError::ClientCa {
+        let failed = |problem| TlsError::ClientCa {
             file: file.display().to_string(),
-            error: error.to_string(),
+            problem,
         };
-        let mut roots = RootCertStore::empty();
-        for cert in CertificateDer::pem_slice_iter(pem) {
-            roots
-                .add(cert.map_err(|error| failed(&error))?)
-                .map_err(|error| failed(&error))?;
-        }
+        let roots = pem_file::authorities(pem).map_err(failed)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map(Some)
-            .map_err(|error| failed(&error))
+            .map_err(|_| failed("no authority in it can verify clients"))
     }
 }
 
@@ -183,23 +176,21 @@ fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 fn certified_key(cert: (&Path, &[u8]), key: (&Path, &[u8])) -> Result<CertifiedKey, TlsError> {
-    let pem = |file: &Path, what, error: &dyn fmt::Display| TlsError::Pem {
+    let pem = |file: &Path, what, problem| TlsError::Pem {
         file: file.display().to_string(),
         what,
-        error: error.to_string(),
+        problem,
     };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(cert.1)
-        .collect::<Result<_, _>>()
-        .map_err(|error| pem(cert.0, "certificates", &error))?;
-    if chain.is_empty() {
-        return Err(pem(cert.0, "certificates", &"there is none in it"));
-    }
-    let private =
-        PrivateKeyDer::from_pem_slice(key.1).map_err(|error| pem(key.0, "a private key", &error))?;
+    let chain = pem_file::certificates(cert.1).map_err(|problem| pem(cert.0, "certificates", problem))?;
+    let private = pem_file::private_key(key.1).map_err(|problem| pem(key.0, "a private key", problem))?;
     CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider()).map_err(|error| TlsError::Pair {
         cert: cert.0.display().to_string(),
         key: key.0.display().to_string(),
-        error: error.to_string(),
+        problem: match error {
+            rustls::Error::InconsistentKeys(_) => "their public keys differ",
+            rustls::Error::InvalidCertificate(_) => "the certificate is damaged",
+            _ => "the key is damaged, or of a kind other than RSA, ECDSA and Ed25519",
+        },
     })
 }
 

@@ -20,6 +20,8 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::domain::cost;
+
 /// The most digits of a chunk's size: 4 GiB, far above any body that is held.
 const SIZE_DIGITS_MAX: u8 = 8;
 
@@ -128,6 +130,7 @@ impl AsyncRead for Chunks {
             chunks.read.advance(now);
         }
         let new = buf.filled().get(before..).unwrap_or_default();
+        cost::count(new.len());
         let Some(after) = chunks.framing.after(new) else {
             chunks.framing = Framing::Fault;
             buf.set_filled(before);

@@ -1,14 +1,42 @@
 //! What several targets need: one key to sign with, always the same, so that a find can be run again, and an
 //! empty policy.
 
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis::domain::cost;
 use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::{Algorithm, PublicKey, VerifyingKey};
 use portcullis::domain::policy::{Freshness, Policy, TrustedIssuer, WhenStale};
 use portcullis::snapshot;
 use portcullis::snapshot::{FORMAT, Snapshot};
+
+/// How often a parser may look at one byte, at most. Plain inputs are looked at two to eight times.
+const LOOKS_MAX: u64 = 16;
+
+/// Runs a parser over `bytes` bytes, and checks that its work is bounded by them. Short inputs have a start of 64.
+pub fn in_linear_work<T>(bytes: usize, parse: impl FnOnce() -> T) -> T {
+    let (answer, looks) = cost::of(parse);
+    assert!(
+        looks <= LOOKS_MAX * (bytes as u64 + 64),
+        "{looks} looks at {bytes} bytes"
+    );
+    answer
+}
+
+/// The output of a future that waits for nobody else.
+pub fn now<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+    }
+}
 
 pub const KEY_ID: &str = "fuzz-key";
 

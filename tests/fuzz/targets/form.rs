@@ -3,9 +3,11 @@
 use portcullis::control::Form;
 use portcullis::domain::client_assertion::UnverifiedAssertion;
 
+use super::common::in_linear_work;
+
 pub fn run(data: &[u8]) {
     let expected = expected(data);
-    match (Form::parse(data), &expected) {
+    match (in_linear_work(data.len(), || Form::parse(data)), &expected) {
         (Ok(form), Some(pairs)) => {
             for (name, value) in pairs {
                 let ours = form.get(name).unwrap_or_default();

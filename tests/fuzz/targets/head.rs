@@ -12,14 +12,20 @@ use portcullis::config::{Api, ErrorForm, Identify, Limits, PathPattern};
 use portcullis::domain::facts::{SourceFact, UnknownSources, WithoutToken};
 use portcullis::domain::ids::WriteKeyDigest;
 use portcullis::domain::scope::Scope;
+use portcullis::gateway::parsers::end_of_head;
 use portcullis::gateway::read::head;
 use portcullis::gateway::read::head::Credential;
+
+use super::common::in_linear_work;
 
 pub fn run(data: &[u8]) {
     let Some(request) = request(data) else { return };
     let _ = head::coding(&request.headers);
     check_credential(&request);
-    let Ok(head) = head::head(&request, &Limits::default()) else {
+    let bytewise = data.chunks(1);
+    let _ = in_linear_work(data.len(), || end_of_head(bytewise, &Limits::default()));
+    let _ = in_linear_work(data.len(), || head::has_token_in_query(&request));
+    let Ok(head) = in_linear_work(data.len(), || head::head(&request, &Limits::default())) else {
         return;
     };
     let hosts: Vec<_> = request.headers.get_all(HOST).iter().collect();
@@ -130,7 +136,9 @@ fn lenient_users(value: &HeaderValue) -> Vec<Vec<u8>> {
 /// Every key that some server could find must be the one that was found.
 fn check_source(api: &Api, request: &RequestHeader) {
     let credential = head::credential(&request.headers);
-    let SourceFact::WriteKey(found) = head::source(api, request, &credential, None) else {
+    let bytes = request.raw_path().len();
+    let source = in_linear_work(bytes, || head::source(api, request, &credential, None));
+    let SourceFact::WriteKey(found) = source else {
         return;
     };
     if let Credential::Basic(user) = &credential {

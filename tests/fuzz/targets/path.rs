@@ -5,12 +5,15 @@ use pingora_http::RequestHeader;
 use portcullis::config::Limits;
 use portcullis::gateway::read::head;
 
+use super::common::in_linear_work;
+
 pub fn run(data: &[u8]) {
     let Ok(mut request) = RequestHeader::build("GET", data, None) else {
         return;
     };
     request.insert_header(HOST, "a.test").unwrap();
-    let Ok(head) = head::head(&request, &Limits::default()) else {
+    let head = in_linear_work(data.len(), || head::head(&request, &Limits::default()));
+    let Ok(head) = head else {
         return;
     };
     let target = std::str::from_utf8(request.raw_path()).unwrap();

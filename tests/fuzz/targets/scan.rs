@@ -3,13 +3,20 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use portcullis::domain::ids::WriteKeyDigest;
+use portcullis::domain::ids::{WRITE_KEY_BYTES_MAX, WriteKeyDigest};
+use portcullis::gateway::read::json_scalars::NUMBER_BYTES_MAX;
 use portcullis::gateway::read::scan::{BodyKeys, DEPTH_MAX, scan};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::common::in_linear_work;
+
 pub fn run(data: &[u8]) {
-    let ours = scan(data);
+    let ours = in_linear_work(data.len(), || scan(data));
+    // More white space than is looked at between a key and its value, to which the slow reading has no eye.
+    if data.len() > 4_096 {
+        return;
+    }
     match (&ours, expected(data)) {
         (Ok(found), Some(keys)) => assert_eq!(*found, keys, "other keys than serde_json finds"),
         (Ok(_), None) => panic!("accepted, and serde_json refuses it or finds keys that contradict"),
@@ -21,8 +28,9 @@ pub fn run(data: &[u8]) {
 /// The keys of a body that is acceptable, found the slow way.
 fn expected(data: &[u8]) -> Option<BodyKeys> {
     let text = std::str::from_utf8(data).ok()?;
+    serde_json::from_str::<IgnoredAny>(text).ok()?;
     let Members(document) = serde_json::from_str(text).ok()?;
-    if depth(text) > DEPTH_MAX {
+    if depth(text) > DEPTH_MAX || longest_number(text) > NUMBER_BYTES_MAX {
         return None;
     }
     let mut found = BodyKeys {
@@ -62,7 +70,8 @@ fn only_key(members: &[(Cow<'_, str>, &RawValue)]) -> Option<Option<WriteKeyDige
         (None, _) => Some(None),
         (Some((name, value)), None) if name == "writeKey" => {
             let text: String = serde_json::from_str(value.get()).ok()?;
-            let is_one = text.bytes().all(|byte| byte.is_ascii_graphic());
+            let is_one =
+                text.len() <= WRITE_KEY_BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
             is_one.then(|| Some(WriteKeyDigest::of(text.as_bytes())))
         }
         _ => None,
@@ -93,6 +102,23 @@ fn depth(text: &str) -> u32 {
         deepest = deepest.max(now);
     }
     deepest
+}
+
+/// How long the longest number of a valid JSON text is, in bytes.
+fn longest_number(text: &str) -> usize {
+    let (mut now, mut longest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_string = !in_string,
+            _ => {}
+        }
+        let is_part = byte.is_ascii_digit() || b"+-.eE".contains(&byte);
+        now = if is_part && !in_string { now + 1 } else { 0 };
+        longest = longest.max(now);
+    }
+    longest
 }
 
 /// The members of an object in their order, repeated ones too.
@@ -135,15 +161,26 @@ impl<'de> Deserialize<'de> for Name<'de> {
                 f.write_str("a text")
             }
 
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Borrowed(text)))
+            fn visit_borrowed_bytes<E: Error>(self, name: &'de [u8]) -> Result<Self::Value, E> {
+                std::str::from_utf8(name).map_or_else(|_| torn(name), |name| Ok(Name(Cow::Borrowed(name))))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Name(Cow::Owned(text.to_owned())))
+            fn visit_bytes<E: Error>(self, name: &[u8]) -> Result<Self::Value, E> {
+                std::str::from_utf8(name).map_or_else(|_| torn(name), |name| Ok(Name(name.to_owned().into())))
             }
         }
 
-        deserializer.deserialize_str(NameVisitor)
+        // As bytes, a name may have half of a surrogate pair in it.
+        deserializer.deserialize_bytes(NameVisitor)
     }
+}
+
+/// A name with half of a surrogate pair. Some parsers drop that: it must not stand in one of the names that matter.
+fn torn<E: Error>(name: &[u8]) -> Result<Name<'static>, E> {
+    let valid = name.utf8_chunks().next().unwrap().valid();
+    let begins = |matters: &str| !valid.contains('\0') && matters.starts_with(&folded(valid));
+    if begins("writekey") || begins("batch") {
+        return Err(E::custom("half of a surrogate pair"));
+    }
+    Ok(Name(String::from_utf8_lossy(name).into_owned().into()))
 }

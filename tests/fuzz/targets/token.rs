@@ -6,6 +6,8 @@ use portcullis::domain::client_assertion::UnverifiedAssertion;
 use portcullis::domain::jws::{CompactJws, JWS_BYTES_MAX, looks_like_jws};
 use serde_json::Value;
 
+use super::common::in_linear_work;
+
 const REFUSED: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
 
 /// With three dots or more the data is a token; with fewer it is a header, and the rest is added.
@@ -18,8 +20,8 @@ pub fn run(data: &[u8]) {
 }
 
 fn check(token: &str) {
-    let _ = UnverifiedAssertion::parse(token);
-    let Ok(jws) = CompactJws::parse(token) else {
+    let _ = in_linear_work(token.len(), || UnverifiedAssertion::parse(token));
+    let Ok(jws) = in_linear_work(token.len(), || CompactJws::parse(token)) else {
         return;
     };
     assert!(looks_like_jws(token) && token.len() <= JWS_BYTES_MAX);
@@ -43,7 +45,7 @@ fn check(token: &str) {
         let typ = seen["typ"].as_str().unwrap().to_ascii_lowercase();
         assert!(typ == "at+jwt" || typ == "application/at+jwt");
     }
-    if let Ok(claims) = jws.unverified_claims() {
+    if let Ok(claims) = in_linear_work(token.len(), || jws.unverified_claims()) {
         let payload = URL_SAFE_NO_PAD.decode(payload).unwrap();
         let seen: Value = serde_json::from_slice(&payload).unwrap();
         for (name, value) in seen.as_object().unwrap() {

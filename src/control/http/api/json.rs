@@ -1,10 +1,13 @@
 //! JSON bodies of the management API, read strictly.
 
+use super::request::Step;
+use super::request::is_nul_below;
 use crate::control::bad_request::BadRequest;
 use crate::control::error::ControlError;
 use crate::control::http::body::has_media_type;
 use crate::control::http::body::has_nul_escape;
 use crate::control::http::body::read_body;
+use crate::model::member::Member;
 use axum::body::Bytes;
 use axum::extract::FromRequest;
 use axum::extract::Request;
@@ -56,17 +59,14 @@ pub(crate) fn refuse_nul(json: &[u8]) -> Result<(), ControlError> {
 
 /// The path of the first text that has a NUL character.
 pub(crate) fn nul_in(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => text.contains('\0').then(String::new),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .find_map(|(at, item)| Some(format!("[{at}]{}", nul_in(item)?))),
-        Value::Object(members) => members
-            .iter()
-            .find_map(|(name, member)| Some(format!(".{name}{}", nul_in(member)?))),
-        Value::Null | Value::Bool(_) | Value::Number(_) => None,
-    }
+    let mut steps = Vec::new();
+    is_nul_below(value, &mut steps).then(|| {
+        let outermost_first = steps.into_iter().rev();
+        outermost_first.fold(String::new(), |path, step| match step {
+            Step::Item(at) => format!("{path}[{at}]"),
+            Step::Member(name) => path + "." + name,
+        })
+    })
 }
 
 /// Names the field at fault. What was sent stays out of the sentence: it may be a private key.

@@ -22,6 +22,9 @@ pub(crate) mod pages;
 mod session;
 mod visit;
 
+#[cfg(feature = "test-util")]
+pub use super::console::multipart::parse as parse_multipart;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -3,6 +3,10 @@
 //! As strict as the forms without files: a field given twice, a part without a name, bytes that are not UTF-8 and
 //! NUL characters are refused. What a browser sends is all that is read.
 
+use std::collections::HashSet;
+
+use crate::domain::cost;
+
 /// The most parts of one form.
 const PARTS_MAX: usize = 64;
 
@@ -10,12 +14,13 @@ const PARTS_MAX: usize = 64;
 const BOUNDARY_BYTES_MAX: usize = 70;
 
 /// Name and value of each field. A file that was chosen is its content; one that was not is empty.
-pub(crate) fn parse(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
+pub fn parse(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
     let boundary = boundary(content_type)?;
     let delimiter = format!("\r\n--{boundary}");
     // The first delimiter has no line before it to end.
     let mut rest = body.strip_prefix(delimiter.trim_start().as_bytes())?;
     let mut fields: Vec<(String, String)> = Vec::new();
+    let mut names = HashSet::new();
     loop {
         if rest.starts_with(b"--") {
             return Some(fields);
@@ -24,14 +29,16 @@ pub(crate) fn parse(content_type: &str, body: &[u8]) -> Option<Vec<(String, Stri
         let end = memchr::memmem::find(part, delimiter.as_bytes())?;
         let (part, after) = part.split_at_checked(end)?;
         rest = after.get(delimiter.len()..)?;
+        cost::count(2 * part.len());
         let head_end = memchr::memmem::find(part, b"\r\n\r\n")?;
         let (head, value) = part.split_at_checked(head_end)?;
         let value = std::str::from_utf8(value.get(4..)?).ok()?;
+        cost::count(part.len() + head.len());
         let name = name(std::str::from_utf8(head).ok()?)?;
         if value.contains('\0') || name.contains('\0') {
             return None;
         }
-        if fields.len() == PARTS_MAX || fields.iter().any(|(held, _)| *held == name) {
+        if fields.len() == PARTS_MAX || !names.insert(name.clone()) {
             return None;
         }
         fields.push((name, value.to_owned()));

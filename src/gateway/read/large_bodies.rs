@@ -1,0 +1,116 @@
+//! Lets other requests go first while a large body is inflated and scanned.
+//!
+//! A worker is one thread with many requests. The work on a large body is done in slices, and between two of them
+//! everybody else on the worker has a turn. Only one large body at a time is worked on by a worker, however many
+//! have come, and only one of a client waits for that: so what the others wait for is one slice, and what a large
+//! body waits for is one of each client.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_timeout::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::scan::SLICE_BYTES;
+use crate::domain::decision::DenyReason;
+
+/// Bodies up to this size, inflated, are worked on at once, in bytes: less than a third of a millisecond.
+const SMALL_BYTES_MAX: usize = 256 * 1024;
+
+/// How many clients are told apart by a worker. Two that fall together wait for each other.
+const CLIENTS: usize = 256;
+
+/// The turns of one worker.
+struct Turns {
+    /// Given to one body at a time.
+    work: Arc<Semaphore>,
+    /// Given to one body at a time of each client, by the client's number.
+    by_client: Vec<Arc<Semaphore>>,
+}
+
+thread_local! {
+    static TURNS: RefCell<Turns> = RefCell::new(Turns {
+        work: Arc::new(Semaphore::new(1)),
+        by_client: (0..CLIENTS).map(|_| Arc::new(Semaphore::new(1))).collect(),
+    });
+}
+
+/// The work on one body, in slices.
+pub(crate) struct Slices {
+    client: usize,
+    /// How long a turn is waited for.
+    within: Duration,
+    done: usize,
+    turn: Option<[OwnedSemaphorePermit; 2]>,
+}
+
+impl Slices {
+    /// Nothing done yet of a body of the client of this number.
+    pub(crate) fn new(client: usize, within: Duration) -> Self {
+        Self {
+            client,
+            within,
+            done: 0,
+            turn: None,
+        }
+    }
+
+    /// Counts a slice that was worked on. Once it was more than a small body, others go first before the next one.
+    ///
+    /// # Errors
+    /// [`DenyReason::Overloaded`]: other large bodies took all the time that this one may wait.
+    pub(crate) async fn done(&mut self, bytes: usize) -> Result<(), DenyReason> {
+        self.done = self.done.saturating_add(bytes);
+        if self.done < SMALL_BYTES_MAX {
+            return Ok(());
+        }
+        if self.turn.is_none() {
+            let waiting = timeout(self.within, wait(self.client));
+            let turn = waiting.await.ok().flatten();
+            self.turn = Some(turn.ok_or(DenyReason::Overloaded)?);
+        }
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// Waits for a turn before the first slice where the body is known to be large.
+    ///
+    /// # Errors
+    /// As [`Self::done`].
+    pub(crate) async fn expect(&mut self, bytes: usize) -> Result<(), DenyReason> {
+        match bytes > SMALL_BYTES_MAX && self.done < SMALL_BYTES_MAX {
+            true => self.done(SMALL_BYTES_MAX).await,
+            false => Ok(()),
+        }
+    }
+}
+
+async fn wait(client: usize) -> Option<[OwnedSemaphorePermit; 2]> {
+    let turns = TURNS.with_borrow(|turns| {
+        let own = turns.by_client.get(client % CLIENTS).map(Arc::clone);
+        (own, Arc::clone(&turns.work))
+    });
+    // Nobody closes them. A client's own turn first: what waits for the worker is one body of each client.
+    let own = turns.0?.acquire_owned().await.ok()?;
+    let work = turns.1.acquire_owned().await.ok()?;
+    Some([own, work])
+}
+
+/// Lets others go first after every so many pieces of a body that is read.
+#[derive(Default)]
+pub(crate) struct Breather(usize);
+
+impl Breather {
+    /// What reading one piece costs, in bytes that could have been scanned meanwhile.
+    const PIECE_BYTES: usize = 256;
+
+    /// Counts a piece that was read.
+    pub(crate) async fn read(&mut self, bytes: usize) {
+        self.0 += bytes + Self::PIECE_BYTES;
+        if self.0 >= SLICE_BYTES {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
