@@ -127,6 +127,15 @@ impl Actor {
         }
     }
 
+    /// Refuses an API token what only its person may do: a token is for the workspace of its membership, and makes
+    /// nothing that outlives it.
+    pub(super) fn must_be_in_person(&self) -> Result<(), ControlError> {
+        match &self.by {
+            Some(Credential::ApiToken(_)) => Err(ControlError::SessionRequired),
+            Some(Credential::Session(_)) | None => Ok(()),
+        }
+    }
+
     /// Whether the actor may view this source.
     pub(super) fn views(&self, workspace: &WorkspaceId, id: &SourceId, kind: SourceKind) -> bool {
         self.must_for(workspace, Action::ViewSource, id, kind).is_ok()

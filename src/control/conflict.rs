@@ -27,6 +27,10 @@ pub enum Conflict {
         "somebody has joined a workspace of this store already; an owner invites further people, and `portcullis admin reset-password` lets one back in"
     )]
     NotEmpty,
+    #[error(
+        "this address has joined several workspaces, each with a password of its own, and has proved none: {0}; name those that are the person's with --workspace"
+    )]
+    SeveralMemberships(String),
     #[error("the workspace would be left without an owner; make somebody else an owner first")]
     LastOwner,
     #[error(
@@ -70,6 +74,7 @@ impl Conflict {
             Self::WriteKeyTaken => "write-key-taken",
             Self::MemberExists => "member-exists",
             Self::NotEmpty => "not-empty",
+            Self::SeveralMemberships(_) => "several-memberships",
             Self::LastOwner => "last-owner",
             Self::LastKey => "last-key",
             Self::ApiTokens => "too-many-api-tokens",

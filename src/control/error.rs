@@ -47,6 +47,12 @@ pub enum ControlError {
         "signing keys sign for every workspace of this server, and you do not own all of them; ask the operator of this server"
     )]
     NotOwnerOfAll,
+    #[error("an API token cannot do this; sign in and use your session")]
+    SessionRequired,
+    #[error(
+        "your e-mail address is not verified, so your account is for one workspace; sign on at the provider, or ask the operator of this server"
+    )]
+    AddressUnverified,
     #[error("{0}")]
     Request(#[from] BadRequest),
     #[error("too many requests; try again in {} s", .0.seconds())]

@@ -6,15 +6,6 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::role::Grants;
 use crate::domain::time::UnixSeconds;
 
-/// A person.
-#[derive(Clone, Debug)]
-pub struct Account {
-    pub id: AccountId,
-    /// Normalised.
-    pub email: String,
-    pub created_at: UnixSeconds,
-}
-
 /// A person's membership of one workspace.
 #[derive(Clone, Debug)]
 pub struct Member {

@@ -12,3 +12,4 @@ pub mod session;
 pub mod source;
 pub mod traffic;
 pub mod workspace;
+pub mod account;

@@ -9,6 +9,8 @@ pub struct SessionRecord {
     pub id: String,
     pub account: AccountId,
     pub email: String,
+    /// Whether the person proved that the address is theirs.
+    pub verified: bool,
     pub created_at: UnixSeconds,
     pub last_seen_at: UnixSeconds,
     pub expires_at: UnixSeconds,

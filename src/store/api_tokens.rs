@@ -8,7 +8,7 @@ use super::error::StoreError;
 use super::members::MemberRow;
 use super::rows::all;
 use super::rows::{moment, number, seconds};
-use crate::domain::ids::{MemberId, WorkspaceId};
+use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::domain::name::Name;
 use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
@@ -120,6 +120,29 @@ impl ReadTx {
         number(count, "api_tokens")
     }
 
+    /// Memberships of a person that have API tokens, up to a bound.
+    pub(crate) async fn members_with_api_tokens(
+        &mut self,
+        account: &AccountId,
+        limit: u32,
+    ) -> Result<Vec<(WorkspaceId, MemberId)>, StoreError> {
+        let rows: Vec<(String, String)> = sqlx::query_as(
+            "SELECT m.workspace, m.id FROM members m WHERE m.account = $1 AND EXISTS \
+             (SELECT t.id FROM api_tokens t WHERE t.member = m.id) ORDER BY m.workspace LIMIT $2",
+        )
+        .bind(account.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await?;
+        let damaged = |_| StoreError::Damaged("members");
+        rows.into_iter()
+            .map(|(workspace, id)| {
+                let workspace = WorkspaceId::parse(&workspace).map_err(damaged)?;
+                Ok((workspace, MemberId::parse(&id).map_err(damaged)?))
+            })
+            .collect()
+    }
+
     /// The workspace of a member, wherever it is.
     pub(crate) async fn workspace_of(&mut self, id: &MemberId) -> Result<Option<WorkspaceId>, StoreError> {
         let found: Option<String> = sqlx::query_scalar("SELECT workspace FROM members WHERE id = $1")
@@ -156,5 +179,18 @@ impl WriteTx {
             .execute(self.connection())
             .await?;
         Ok(())
+    }
+
+    /// Ends all API tokens of a membership. Answers their ids.
+    pub(crate) async fn delete_api_tokens_of(
+        &mut self,
+        member: &MemberId,
+    ) -> Result<Vec<String>, StoreError> {
+        Ok(
+            sqlx::query_scalar("DELETE FROM api_tokens WHERE member = $1 RETURNING id")
+                .bind(member.as_str())
+                .fetch_all(self.connection())
+                .await?,
+        )
     }
 }

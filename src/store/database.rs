@@ -231,6 +231,11 @@ impl NoteTx {
         self.0.connection()
     }
 
+    /// The same as a change, for what may be written in either.
+    pub(crate) const fn as_change(&mut self) -> &mut WriteTx {
+        &mut self.0
+    }
+
     /// Adds a row to the trail, as [`WriteTx::append_audit`] does.
     pub(crate) async fn append_audit(
         &mut self,

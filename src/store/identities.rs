@@ -36,15 +36,6 @@ impl ReadTx {
                 .await?;
         Ok(found.is_some())
     }
-
-    /// Whether the person is known to any provider.
-    pub(crate) async fn has_any_identity(&mut self, account: &AccountId) -> Result<bool, StoreError> {
-        self.finds(
-            "SELECT subject FROM identities WHERE account = $1 LIMIT 1",
-            account.as_str(),
-        )
-        .await
-    }
 }
 
 impl WriteTx {

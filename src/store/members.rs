@@ -1,6 +1,6 @@
 //! Who may come in: people, and their memberships of workspaces with what they were granted.
 
-use crate::model::member::{Account, Member};
+use crate::model::member::Member;
 use std::collections::HashMap;
 
 use sqlx::FromRow;
@@ -28,8 +28,6 @@ const GRANTS_AT_ONCE: usize = 500;
 pub struct Invitation {
     pub workspace: WorkspaceId,
     pub member: MemberId,
-    /// Proofs of the person that failed.
-    pub failures: u64,
 }
 
 #[derive(FromRow)]
@@ -195,8 +193,8 @@ impl ReadTx {
         hash: &str,
         now: UnixSeconds,
     ) -> Result<Option<Invitation>, StoreError> {
-        let row: Option<(String, String, i64)> = sqlx::query_as(
-            "SELECT m.workspace, m.id, i.failures FROM invitations i JOIN members m ON m.id = i.member \
+        let row: Option<(String, String)> = sqlx::query_as(
+            "SELECT m.workspace, m.id FROM invitations i JOIN members m ON m.id = i.member \
              WHERE i.hash = $1 AND i.expires_at > $2 AND m.joined_at IS NULL",
         )
         .bind(hash)
@@ -204,24 +202,13 @@ impl ReadTx {
         .fetch_optional(self.connection())
         .await?;
         let damaged = |_| StoreError::Damaged("members");
-        row.map(|(workspace, member, failures)| {
+        row.map(|(workspace, member)| {
             Ok(Invitation {
                 workspace: WorkspaceId::parse(&workspace).map_err(damaged)?,
                 member: MemberId::parse(&member).map_err(damaged)?,
-                failures: number(failures, "invitations")?,
             })
         })
         .transpose()
-    }
-
-    /// What the person's password hashes to, if they have one.
-    pub(crate) async fn password_hash(&mut self, account: &AccountId) -> Result<Option<String>, StoreError> {
-        let found: Option<Option<String>> =
-            sqlx::query_scalar("SELECT password_hash FROM accounts WHERE id = $1")
-                .bind(account.as_str())
-                .fetch_optional(self.connection())
-                .await?;
-        Ok(found.flatten())
     }
 
     async fn with_grants_if_any(&mut self, row: Option<MemberRow>) -> Result<Option<Member>, StoreError> {
@@ -257,38 +244,6 @@ impl ReadTx {
         .await?;
         all(rows)
     }
-
-    /// The person with this address, which is normalised.
-    pub(crate) async fn account_with_email(&mut self, email: &str) -> Result<Option<Account>, StoreError> {
-        let row: Option<(String, i64)> =
-            sqlx::query_as("SELECT id, created_at FROM accounts WHERE email = $1")
-                .bind(email)
-                .fetch_optional(self.connection())
-                .await?;
-        row.map(|(id, created_at)| {
-            Ok(Account {
-                id: AccountId::parse(&id).map_err(|_| StoreError::Damaged("accounts"))?,
-                email: email.to_owned(),
-                created_at: moment(created_at, "accounts")?,
-            })
-        })
-        .transpose()
-    }
-
-    /// Whether the person is a member of the workspace, joined or only invited.
-    pub(crate) async fn has_member(
-        &mut self,
-        workspace: &WorkspaceId,
-        account: &AccountId,
-    ) -> Result<bool, StoreError> {
-        let found: Option<i64> =
-            sqlx::query_scalar("SELECT created_at FROM members WHERE workspace = $1 AND account = $2")
-                .bind(workspace.as_str())
-                .bind(account.as_str())
-                .fetch_optional(self.connection())
-                .await?;
-        Ok(found.is_some())
-    }
 }
 
 /// Rows of one member, ordered by role, into what they grant.
@@ -312,16 +267,6 @@ fn grants_of(rows: &[(String, String)]) -> Result<Grants, StoreError> {
 }
 
 impl WriteTx {
-    pub(crate) async fn insert_account(&mut self, account: &Account) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO accounts (id, email, created_at) VALUES ($1, $2, $3)")
-            .bind(account.id.as_str())
-            .bind(account.email.as_str())
-            .bind(seconds(account.created_at))
-            .execute(self.connection())
-            .await?;
-        Ok(())
-    }
-
     /// Adds a member with what they are granted. Their account is there already.
     pub(crate) async fn insert_member(&mut self, member: &Member) -> Result<(), StoreError> {
         sqlx::query(
@@ -417,15 +362,6 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Notes that somebody with the invitation's secret did not prove to be the person.
-    pub(crate) async fn note_failed_proof(&mut self, member: &MemberId) -> Result<(), StoreError> {
-        sqlx::query("UPDATE invitations SET failures = failures + 1 WHERE member = $1")
-            .bind(member.as_str())
-            .execute(self.connection())
-            .await?;
-        Ok(())
-    }
-
     /// Makes an invited person a member. Their invitation is used up.
     pub(crate) async fn join(&mut self, member: &MemberId, at: UnixSeconds) -> Result<(), StoreError> {
         sqlx::query("UPDATE members SET joined_at = $2, revision = revision + 1 WHERE id = $1")
@@ -438,19 +374,5 @@ impl WriteTx {
             .execute(self.connection())
             .await?;
         Ok(())
-    }
-
-    /// Replaces a person's password. Answers whether there is such a person.
-    pub(crate) async fn set_password_hash(
-        &mut self,
-        account: &AccountId,
-        hash: &str,
-    ) -> Result<bool, StoreError> {
-        let set = sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2")
-            .bind(hash)
-            .bind(account.as_str())
-            .execute(self.connection())
-            .await?;
-        Ok(set.rows_affected() == 1)
     }
 }

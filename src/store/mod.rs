@@ -15,6 +15,7 @@
 //! without a change of the policy are claimed by `INSERT ... ON CONFLICT DO NOTHING` and the number of rows it
 //! says, as [`ledger`] does with assertions.
 
+pub mod accounts;
 pub mod api_tokens;
 pub mod audit;
 pub(crate) mod database;

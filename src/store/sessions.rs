@@ -7,6 +7,7 @@
 use crate::model::session::SessionRecord;
 use sqlx::FromRow;
 
+use super::accounts::account_id;
 use super::database::{ReadTx, Store, WriteTx};
 use super::error::StoreError;
 use super::rows::{moment, seconds};
@@ -26,17 +27,12 @@ const PURGE_ROWS: i64 = 1_000;
 /// Invitations that one sign-on accepts at most; the next one accepts the rest.
 const INVITATIONS_AT_ONCE: i64 = 100;
 
-/// What a person proves themselves with.
-pub struct Credentials {
-    pub account: AccountId,
-    pub password_hash: Option<String>,
-}
-
 #[derive(FromRow)]
 struct SessionRow {
     id: String,
     account: String,
     email: String,
+    verified_at: Option<i64>,
     created_at: i64,
     last_seen_at: i64,
     expires_at: i64,
@@ -51,8 +47,9 @@ impl TryFrom<SessionRow> for SessionRecord {
     fn try_from(row: SessionRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.id,
-            account: account(&row.account)?,
+            account: account_id(&row.account)?,
             email: row.email,
+            verified: row.verified_at.is_some(),
             created_at: moment(row.created_at, "sessions")?,
             last_seen_at: moment(row.last_seen_at, "sessions")?,
             expires_at: moment(row.expires_at, "sessions")?,
@@ -63,46 +60,7 @@ impl TryFrom<SessionRow> for SessionRecord {
     }
 }
 
-pub(crate) fn account(id: &str) -> Result<AccountId, StoreError> {
-    AccountId::parse(id).map_err(|_| StoreError::Damaged("accounts"))
-}
-
 impl Store {
-    /// What the person with this address proves themselves with, if they have joined a workspace.
-    pub(crate) async fn credentials(&self, email: &str) -> Result<Option<Credentials>, StoreError> {
-        let row: Option<(String, Option<String>)> = sqlx::query_as(
-            "SELECT a.id, a.password_hash FROM accounts a WHERE a.email = $1 AND EXISTS \
-             (SELECT m.id FROM members m WHERE m.account = a.id AND m.joined_at IS NOT NULL)",
-        )
-        .bind(email)
-        .fetch_optional(&self.readers)
-        .await?;
-        row.map(|(id, password_hash)| {
-            Ok(Credentials {
-                account: account(&id)?,
-                password_hash,
-            })
-        })
-        .transpose()
-    }
-
-    /// Replaces a password's hash by another one of the same password, unless the password was changed since.
-    pub(crate) async fn upgrade_password_hash(
-        &self,
-        account: &AccountId,
-        old: &str,
-        new: &str,
-    ) -> Result<(), StoreError> {
-        let _turn = self.ledger_turn().await;
-        sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2 AND password_hash = $3")
-            .bind(new)
-            .bind(account.as_str())
-            .bind(old)
-            .execute(&self.ledger)
-            .await?;
-        Ok(())
-    }
-
     /// Begins a session, unless the password that opened it (`proved_by`) is not the person's any more. Answers
     /// whether it was begun. The trail tells of it if it was.
     pub(crate) async fn insert_session(
@@ -161,7 +119,7 @@ impl Store {
         seen_after: UnixSeconds,
     ) -> Result<Option<SessionRecord>, StoreError> {
         let row: Option<SessionRow> = sqlx::query_as(
-            "SELECT s.id, s.account, a.email, s.created_at, s.last_seen_at, s.expires_at, s.method, \
+            "SELECT s.id, s.account, a.email, a.verified_at, s.created_at, s.last_seen_at, s.expires_at, s.method, \
              s.user_agent, s.address FROM sessions s JOIN accounts a ON a.id = s.account \
              WHERE s.hash = $1 AND s.expires_at > $2 AND s.last_seen_at > $3 AND EXISTS \
              (SELECT m.id FROM members m WHERE m.account = s.account AND m.joined_at IS NOT NULL)",
@@ -182,7 +140,7 @@ impl Store {
         seen_after: UnixSeconds,
     ) -> Result<Vec<SessionRecord>, StoreError> {
         let rows: Vec<SessionRow> = sqlx::query_as(
-            "SELECT s.id, s.account, a.email, s.created_at, s.last_seen_at, s.expires_at, s.method, \
+            "SELECT s.id, s.account, a.email, a.verified_at, s.created_at, s.last_seen_at, s.expires_at, s.method, \
              s.user_agent, s.address FROM sessions s JOIN accounts a ON a.id = s.account \
              WHERE s.account = $1 AND s.expires_at > $2 AND s.last_seen_at > $3 \
              ORDER BY s.created_at DESC, s.id DESC LIMIT $4",
@@ -207,18 +165,17 @@ impl Store {
         Ok(())
     }
 
-    /// Ends one of a person's sessions, or all of them where none is named. Answers whether there was any, which
-    /// the trail tells of then.
-    pub(crate) async fn delete_sessions(
+    /// Ends one of a person's sessions. Answers whether there was one, which the trail tells of then.
+    pub(crate) async fn delete_session(
         &self,
         account: &AccountId,
-        id: Option<&str>,
+        id: &str,
         event: &AuditRow,
     ) -> Result<bool, StoreError> {
         let mut tx = self.note().await?;
-        let deleted = sqlx::query("DELETE FROM sessions WHERE account = $1 AND ($2 = '' OR id = $2)")
+        let deleted = sqlx::query("DELETE FROM sessions WHERE account = $1 AND id = $2")
             .bind(account.as_str())
-            .bind(id.unwrap_or_default())
+            .bind(id)
             .execute(tx.connection())
             .await?;
         if deleted.rows_affected() == 0 {
@@ -229,23 +186,21 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether the person with this address has signed in from the browser with this secret.
-    pub(crate) async fn is_known_browser(
+    /// The account that has signed in from the browser with this secret, with its address.
+    pub(crate) async fn known_browser(
         &self,
         hash: &str,
-        email: &str,
         now: UnixSeconds,
-    ) -> Result<bool, StoreError> {
-        let found: Option<String> = sqlx::query_scalar(
-            "SELECT b.hash FROM known_browsers b JOIN accounts a ON a.id = b.account \
-             WHERE b.hash = $1 AND a.email = $2 AND b.expires_at > $3",
+    ) -> Result<Option<(AccountId, String)>, StoreError> {
+        let found: Option<(String, String)> = sqlx::query_as(
+            "SELECT a.id, a.email FROM known_browsers b JOIN accounts a ON a.id = b.account \
+             WHERE b.hash = $1 AND b.expires_at > $2",
         )
         .bind(hash)
-        .bind(email)
         .bind(seconds(now))
         .fetch_optional(&self.readers)
         .await?;
-        Ok(found.is_some())
+        found.map(|(id, email)| Ok((account_id(&id)?, email))).transpose()
     }
 
     /// Remembers a browser that a person signed in from.
@@ -352,26 +307,18 @@ impl ReadTx {
             .transpose()
     }
 
-    /// Whether the person is a member of any workspace, joined or only invited.
-    pub(crate) async fn is_member_anywhere(&mut self, account: &AccountId) -> Result<bool, StoreError> {
-        self.finds(
-            "SELECT id FROM members WHERE account = $1 LIMIT 1",
-            account.as_str(),
-        )
-        .await
-    }
-
-    /// Where the person has been invited and has not joined yet, by invitations that are good at `now`.
+    /// Where the address has been invited and nobody has joined yet, by invitations that are good at `now`.
     pub(crate) async fn invited_to(
         &mut self,
-        account: &AccountId,
+        email: &str,
         now: UnixSeconds,
     ) -> Result<Vec<(WorkspaceId, MemberId)>, StoreError> {
         let rows: Vec<(String, String)> = sqlx::query_as(
-            "SELECT m.workspace, m.id FROM members m JOIN invitations i ON i.member = m.id \
-             WHERE m.account = $1 AND m.joined_at IS NULL AND i.expires_at > $2 ORDER BY m.id LIMIT $3",
+            "SELECT m.workspace, m.id FROM accounts a JOIN members m ON m.account = a.id \
+             JOIN invitations i ON i.member = m.id \
+             WHERE a.email = $1 AND m.joined_at IS NULL AND i.expires_at > $2 ORDER BY m.id LIMIT $3",
         )
-        .bind(account.as_str())
+        .bind(email)
         .bind(seconds(now))
         .bind(INVITATIONS_AT_ONCE)
         .fetch_all(self.connection())
@@ -385,15 +332,6 @@ impl ReadTx {
             .collect()
     }
 
-    /// Whether a query for one text finds anything.
-    pub(super) async fn finds(&mut self, query: &'static str, text: &str) -> Result<bool, StoreError> {
-        let found: Option<String> = sqlx::query_scalar(query)
-            .bind(text)
-            .fetch_optional(self.connection())
-            .await?;
-        Ok(found.is_some())
-    }
-
     /// The person's address.
     pub(crate) async fn email_of(&mut self, account: &AccountId) -> Result<Option<String>, StoreError> {
         Ok(sqlx::query_scalar("SELECT email FROM accounts WHERE id = $1")
@@ -404,33 +342,17 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Ends all of a person's sessions together with the change, and forgets the browsers they used.
-    pub(crate) async fn end_sessions(&mut self, account: &AccountId) -> Result<(), StoreError> {
-        for text in [
-            "DELETE FROM sessions WHERE account = $1",
-            "DELETE FROM known_browsers WHERE account = $1",
-        ] {
-            sqlx::query(text)
-                .bind(account.as_str())
-                .execute(self.connection())
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Replaces a person's password by a new one, unless it was replaced already. Answers whether it was.
-    pub(crate) async fn replace_password_hash(
-        &mut self,
-        account: &AccountId,
-        old: &str,
-        new: &str,
-    ) -> Result<bool, StoreError> {
-        let set = sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2 AND password_hash = $3")
-            .bind(new)
+    /// Ends all of a person's sessions together with the change, and forgets the browsers they used. Answers how many
+    /// sessions there were.
+    pub(crate) async fn end_sessions(&mut self, account: &AccountId) -> Result<u64, StoreError> {
+        let ended = sqlx::query("DELETE FROM sessions WHERE account = $1")
             .bind(account.as_str())
-            .bind(old)
             .execute(self.connection())
             .await?;
-        Ok(set.rows_affected() == 1)
+        sqlx::query("DELETE FROM known_browsers WHERE account = $1")
+            .bind(account.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(ended.rows_affected())
     }
 }

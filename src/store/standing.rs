@@ -8,9 +8,8 @@ use crate::domain::time::UnixSeconds;
 use crate::model::credential::Credential;
 
 impl ReadTx {
-    /// The revision of a membership that has been joined, if the credential still lets its person in at `now`.
-    ///
-    /// The credential may be of another membership of the same person: both have to be there.
+    /// The revision of a membership that has been joined, if the credential still lets its person in at `now`: an
+    /// API token of this membership, or a session of its account.
     pub(crate) async fn standing(
         &mut self,
         member: &MemberId,
@@ -20,8 +19,8 @@ impl ReadTx {
         let (text, id) = match credential {
             Credential::ApiToken(id) => (
                 "SELECT m.revision FROM members m WHERE m.id = $1 AND m.joined_at IS NOT NULL AND EXISTS \
-                 (SELECT t.id FROM api_tokens t JOIN members o ON o.id = t.member \
-                 WHERE t.id = $2 AND o.account = m.account AND (t.expires_at IS NULL OR t.expires_at > $3))",
+                 (SELECT t.id FROM api_tokens t \
+                 WHERE t.id = $2 AND t.member = m.id AND (t.expires_at IS NULL OR t.expires_at > $3))",
                 id,
             ),
             Credential::Session(id) => (

@@ -20,6 +20,7 @@ mod support {
     pub mod web;
 }
 
+mod account;
 mod audit;
 mod browser;
 mod guards;

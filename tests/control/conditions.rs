@@ -182,8 +182,18 @@ async fn key_means_nothing_once_its_thing_is_gone_or_a_day_has_passed() {
 async fn secret_is_not_shown_again_to_a_request_sent_again() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
-    let tenant = server.workspace().await;
-    let key = ("Idempotency-Key", "token-once");
+    let (tenant, cookie) = server.workspace_and_session().await;
+    let send = async |path: &str, body: &Value| {
+        let target = format!("/api/v1/workspaces/{}{path}", tenant.id);
+        let headers = [
+            ("Cookie", cookie.as_str()),
+            ("Sec-Fetch-Site", "same-origin"),
+            ("Content-Type", "application/json"),
+            ("Idempotency-Key", "token-once"),
+        ];
+        let body = body.to_string();
+        server.send("POST", &target, &headers, body.as_bytes()).await
+    };
     for (path, body) in [
         ("/api-tokens", json!({"name": "once"})),
         (
@@ -191,8 +201,8 @@ async fn secret_is_not_shown_again_to_a_request_sent_again() {
             json!({"email": "once@example.com", "roles": [{"role": "workspace_member"}]}),
         ),
     ] {
-        assert_eq!(call(&tenant, "POST", path, key, body.clone()).await.status, 201);
-        let again = call(&tenant, "POST", path, key, body).await;
+        assert_eq!(send(path, &body).await.status, 201);
+        let again = send(path, &body).await;
         assert_eq!(
             (again.status, again.problem().as_str()),
             (409, "secret-shown-once")

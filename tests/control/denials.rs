@@ -19,9 +19,11 @@ enum For {
     /// Members of the workspace in the path with one of the roles marked `y`: owner, member, source admin, source
     /// read-only, function admin, function read-only.
     Roles(&'static str),
+    /// The same, in a session: an API token is refused whatever the role.
+    InPerson(&'static str),
 }
 
-use For::{Anybody, Members, Roles, Sessions};
+use For::{Anybody, InPerson, Members, Roles, Sessions};
 
 const OWNERS: For = Roles("y-----");
 const EVERY_ROLE: For = Roles("yyyyyy");
@@ -47,7 +49,7 @@ const ROUTES: [(&str, &str, For); 61] = [
     ("DELETE", "/sessions", Sessions),
     ("DELETE", "/sessions/{id}", Sessions),
     ("GET", "/workspaces", Members),
-    ("POST", "/workspaces", OWNERS),
+    ("POST", "/workspaces", InPerson("y-----")),
     ("GET", "/workspaces/{ws}", EVERY_ROLE),
     ("PATCH", "/workspaces/{ws}", OWNERS),
     ("GET", "/workspaces/{ws}/apps", Roles("y-yyyy")),
@@ -117,7 +119,7 @@ const ROUTES: [(&str, &str, For); 61] = [
     ("PATCH", "/workspaces/{ws}/members/{member}", OWNERS),
     ("DELETE", "/workspaces/{ws}/members/{member}", OWNERS),
     ("GET", "/workspaces/{ws}/api-tokens", EVERY_ROLE),
-    ("POST", "/workspaces/{ws}/api-tokens", EVERY_ROLE),
+    ("POST", "/workspaces/{ws}/api-tokens", InPerson("yyyyyy")),
     ("GET", "/workspaces/{ws}/audit-events", OWNERS),
     ("GET", "/workspaces/{ws}/audit-events/export", OWNERS),
     // A token of somebody else does not exist for anybody, owners included.
@@ -277,7 +279,9 @@ async fn each_role_is_let_in_where_it_may_and_nowhere_else() {
         roles.as_bytes()[at] == b'y'
     };
     for (method, path, whom) in ROUTES {
-        let Roles(roles) = whom else { continue };
+        let (Roles(roles) | InPerson(roles)) = whom else {
+            continue;
+        };
         let (target, body) = things.request(method, path);
         for (role, token) in tokens.iter().filter(|(role, _)| !may(roles, *role)) {
             let answer = send(&server, token, method, &target, &body).await;
@@ -287,6 +291,18 @@ async fn each_role_is_let_in_where_it_may_and_nowhere_else() {
                 "{role:?} {method} {path}"
             );
             assert!(answer.json()["detail"].as_str().unwrap().contains("ask an owner"));
+        }
+    }
+    for (method, path, whom) in ROUTES {
+        let InPerson(roles) = whom else { continue };
+        let (target, body) = things.request(method, path);
+        for (role, token) in tokens.iter().filter(|(role, _)| may(roles, *role)) {
+            let answer = send(&server, token, method, &target, &body).await;
+            assert_eq!(
+                (answer.status, answer.problem().as_str()),
+                (403, "session-required"),
+                "{role:?} {method} {path}"
+            );
         }
     }
     assert_eq!(

@@ -12,12 +12,14 @@
     reason = "a test may fail by panicking, its helpers too"
 )]
 
+mod account_takeover;
 mod apps;
 mod audit;
 mod changes;
 mod client_endpoints;
 mod conditions;
 mod connections;
+mod credential_lifecycle;
 mod database_tls;
 mod denials;
 mod large;
@@ -52,3 +54,4 @@ mod token;
 mod token_refused;
 mod traffic;
 mod upgrade;
+mod upgrade_accounts;

@@ -131,11 +131,14 @@ async fn workspace_of_others_does_not_exist() {
 async fn founder_of_a_workspace_owns_it_and_nobody_else_does() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
-    let (tenant, other) = (server.workspace().await, server.workspace().await);
-    let headers = |token: &str| format!("Bearer {token}");
-    let (mine, theirs) = (headers(&tenant.api_token), headers(&other.api_token));
-    let call = async |method: &str, target: &str, token: &str, body: &str| {
-        let headers = [("Authorization", token), ("Content-Type", "application/json")];
+    let (tenant, mine) = server.workspace_and_session().await;
+    let (_, theirs) = server.workspace_and_session().await;
+    let call = async |method: &str, target: &str, cookie: &str, body: &str| {
+        let headers = [
+            ("Cookie", cookie),
+            ("Sec-Fetch-Site", "same-origin"),
+            ("Content-Type", "application/json"),
+        ];
         server.send(method, target, &headers, body.as_bytes()).await
     };
     let made = call("POST", "/api/v1/workspaces", &mine, r#"{"name": "Second"}"#).await;

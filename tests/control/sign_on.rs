@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use portcullis::clock::Clock;
 use portcullis::config::{ClientSecret, Oidc};
 use portcullis::control::{NewGrant, NewMember};
-use portcullis::domain::ids::WorkspaceId;
+use portcullis::domain::ids::{MemberId, WorkspaceId};
 use portcullis::domain::network::Network;
 use serde_json::json;
 
@@ -22,14 +22,14 @@ const EMAIL: &str = "ada@example.com";
 const PASSWORD: &str = "a long enough password";
 
 /// The npm package oidc-provider in a process of its own.
-struct Provider {
+pub struct Provider {
     process: Child,
     issuer: String,
     _output: BufReader<ChildStdout>,
 }
 
 impl Provider {
-    fn start(in_id_token: bool) -> Self {
+    pub fn start(in_id_token: bool) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk/oidc");
         assert!(
             folder.join("node_modules/oidc-provider").exists(),
@@ -58,7 +58,7 @@ impl Provider {
         }
     }
 
-    fn settings(&self) -> Oidc {
+    pub fn settings(&self) -> Oidc {
         Oidc {
             issuer: self.issuer.clone(),
             client_id: CLIENT_ID.to_owned(),
@@ -102,7 +102,7 @@ async fn workspace(server: &TestControl, owner: &str) -> WorkspaceId {
 
 /// A browser: it keeps cookies for each server, and goes where it is sent.
 #[derive(Default)]
-struct Browser {
+pub struct Browser {
     cookies: BTreeMap<(String, String), String>,
 }
 
@@ -180,15 +180,20 @@ impl Browser {
     }
 
     /// The whole way.
-    async fn sign_on(&mut self, server: &TestControl, login: &str) -> Answer {
+    pub async fn sign_on(&mut self, server: &TestControl, login: &str) -> Answer {
         let begun = self.begin(server, "/workspaces").await;
         let back = self.at_provider(server, &begun, login).await;
         self.send(server, "GET", &back, "").await
     }
 
     /// The same browser once its person has signed in with the password, if that is theirs.
-    async fn with_password(mut self, server: &TestControl, email: &str) -> Option<Self> {
-        let body = json!({"email": email, "password": PASSWORD}).to_string();
+    async fn with_password(self, server: &TestControl, email: &str) -> Option<Self> {
+        self.signed_in(server, email, PASSWORD).await
+    }
+
+    /// The same with this password.
+    pub async fn signed_in(mut self, server: &TestControl, email: &str, password: &str) -> Option<Self> {
+        let body = json!({"email": email, "password": password}).to_string();
         let headers = [("Content-Type", "application/json")];
         let answer = server
             .send("POST", "/api/v1/session", &headers, body.as_bytes())
@@ -200,6 +205,14 @@ impl Browser {
                 .insert((host.to_owned(), name.to_owned()), value.to_owned());
         }
         (answer.status == 201).then_some(self)
+    }
+
+    /// What the browser sends to the server along with a request.
+    pub fn cookie_header(&self) -> String {
+        let host = ISSUER.split("://").nth(1).unwrap();
+        let held = self.cookies.iter().filter(|((of, _), _)| of == host);
+        let cookies: Vec<String> = held.map(|((_, name), value)| format!("{name}={value}")).collect();
+        cookies.join("; ")
     }
 
     /// Whom the server takes this browser's person for.
@@ -494,26 +507,29 @@ async fn opens(browser: &mut Browser, server: &TestControl, workspace: &Workspac
 }
 
 #[tokio::test]
-async fn invitation_sets_no_password_for_who_signs_on_and_is_accepted_by_signing_on() {
+async fn invitation_that_another_accepts_opens_nothing_of_who_signs_on() {
     let provider = Provider::start(true);
     let dir = TempDir::new();
     let server = server(&dir, provider.settings()).await;
     let own = workspace(&server, EMAIL).await;
-    let other = workspace(&server, "eve@example.com").await;
+    let eves = workspace(&server, "eve@example.com").await;
+    let other = workspace(&server, "bob@example.com").await;
     let mut ada = Browser::default();
     assert_eq!(ada.sign_on(&server, "ada-1|ada@example.com").await.status, 303);
-    // Eve owns the other workspace, and so sees the secret.
-    let secret = invited(&server, &other, EMAIL).await;
-    let answer = accept(&server, &secret).await;
-    assert_eq!(
-        (answer.status, answer.json()["field"].clone()),
-        (422, json!("password")),
-        "{answer:?}"
-    );
-    assert!(Browser::default().with_password(&server, EMAIL).await.is_none());
-    assert!(opens(&mut ada, &server, &own).await && !opens(&mut ada, &server, &other).await);
+    // Eve owns the workspace, and so sees the secret. She is not told that Ada has an account.
+    let secret = invited(&server, &eves, EMAIL).await;
+    assert_eq!(accept(&server, &secret).await.status, 200);
+    let mut eve = Browser::default().with_password(&server, EMAIL).await.unwrap();
+    assert!(opens(&mut eve, &server, &eves).await && !opens(&mut eve, &server, &own).await);
+    assert!(opens(&mut ada, &server, &own).await && !opens(&mut ada, &server, &eves).await);
+    // What is open yet, Ada accepts by signing on, and what Eve has taken stays Eve's.
+    invited(&server, &other, EMAIL).await;
     assert_eq!(ada.sign_on(&server, "ada-1|ada@example.com").await.status, 303);
-    assert!(opens(&mut ada, &server, &own).await && opens(&mut ada, &server, &other).await);
+    for (browser, expected) in [(&mut ada, [true, false, true]), (&mut eve, [false, true, false])] {
+        for (id, expected) in [&own, &eves, &other].into_iter().zip(expected) {
+            assert_eq!(opens(browser, &server, id).await, expected, "{id}");
+        }
+    }
     let joined: Vec<String> = sqlx::query_scalar(
         "SELECT resource_name FROM audit_events WHERE workspace = $1 AND action = 'member.joined'",
     )
@@ -535,18 +551,79 @@ async fn password_that_somebody_chose_first_opens_nothing_that_the_person_signs_
     let secret = invited(&server, &theirs, EMAIL).await;
     assert_eq!(accept(&server, &secret).await.status, 200);
     let mut eve = Browser::default().with_password(&server, EMAIL).await.unwrap();
-    invited(&server, &real, EMAIL).await;
+    // Nobody has invited Ada but Eve, who has used that up.
     let mut ada = Browser::default();
     refused(
         &ada.sign_on(&server, "ada-1|ada@example.com").await,
         403,
         "sign in with the password",
     );
-    assert!(opens(&mut eve, &server, &theirs).await && !opens(&mut eve, &server, &real).await);
-    // Who knows the password and signs on in one browser is one person.
-    assert_eq!(eve.sign_on(&server, "ada-1|ada@example.com").await.status, 303);
+    invited(&server, &real, EMAIL).await;
     assert_eq!(ada.sign_on(&server, "ada-1|ada@example.com").await.status, 303);
-    assert!(opens(&mut ada, &server, &real).await);
+    assert!(opens(&mut ada, &server, &real).await && !opens(&mut ada, &server, &theirs).await);
+    assert!(opens(&mut eve, &server, &theirs).await && !opens(&mut eve, &server, &real).await);
+}
+
+#[tokio::test]
+async fn signing_on_in_ones_session_takes_the_membership_and_no_credential() {
+    let provider = Provider::start(true);
+    let dir = TempDir::new();
+    let server = server(&dir, provider.settings()).await;
+    let first = workspace(&server, "owner@example.com").await;
+    let second = workspace(&server, "bob@example.com").await;
+    let secret = invited(&server, &first, EMAIL).await;
+    assert_eq!(accept(&server, &secret).await.status, 200);
+    let mut ada = Browser::default().with_password(&server, EMAIL).await.unwrap();
+    // Whoever else knows the password: a session and an API token of before.
+    let mut elsewhere = Browser::default().with_password(&server, EMAIL).await.unwrap();
+    let member: String = sqlx::query_scalar(
+        "SELECT m.id FROM members m JOIN accounts a ON a.id = m.account WHERE a.email = $1",
+    )
+    .bind(EMAIL)
+    .fetch_one(&mut dir.sql().await)
+    .await
+    .unwrap();
+    let member = MemberId::parse(&member).unwrap();
+    let token = server
+        .control
+        .api_tokens
+        .create_api_token(&OPERATOR, &member, "kept", None);
+    let token = token.await.unwrap();
+    assert!(
+        server
+            .control
+            .api_tokens
+            .authenticate(token.expose())
+            .await
+            .is_ok()
+    );
+
+    assert_eq!(ada.sign_on(&server, "ada-1|ada@example.com").await.status, 303);
+    assert!(opens(&mut ada, &server, &first).await);
+    assert!(!opens(&mut elsewhere, &server, &first).await);
+    assert!(
+        server
+            .control
+            .api_tokens
+            .authenticate(token.expose())
+            .await
+            .is_err()
+    );
+    assert!(Browser::default().with_password(&server, EMAIL).await.is_none());
+    // From then on every invitation of the address is theirs, with its secret or by signing on.
+    let secret = invited(&server, &second, EMAIL).await;
+    let cookies = ada.cookie_header();
+    let headers = [
+        ("Cookie", cookies.as_str()),
+        ("Sec-Fetch-Site", "same-origin"),
+        ("Content-Type", "application/json"),
+    ];
+    let body = json!({ "secret": secret }).to_string();
+    let joined = server
+        .send("POST", "/api/v1/invitations/accept", &headers, body.as_bytes())
+        .await;
+    assert_eq!(joined.status, 200, "{joined:?}");
+    assert!(opens(&mut ada, &server, &first).await && opens(&mut ada, &server, &second).await);
 }
 
 #[tokio::test]

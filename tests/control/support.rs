@@ -205,6 +205,44 @@ impl TestControl {
         }
     }
 
+    /// The same, with the cookie of a session of the owner.
+    pub async fn workspace_and_session(&self) -> (Tenant<'_>, String) {
+        let workspace = self
+            .control
+            .workspaces
+            .create_workspace(&OPERATOR, "Acme")
+            .await
+            .unwrap();
+        let email = format!("owner-of-{}@example.com", workspace.id);
+        let owner = self
+            .control
+            .members
+            .create_owner(&OPERATOR, &workspace.id, &email)
+            .await
+            .unwrap();
+        let password = self
+            .control
+            .passwords
+            .set_new_password(&OPERATOR, &owner)
+            .await
+            .unwrap();
+        let token = self
+            .control
+            .api_tokens
+            .create_api_token(&OPERATOR, &owner.id, "tests", None);
+        let tenant = Tenant {
+            server: self,
+            id: workspace.id,
+            api_token: token.await.unwrap().expose().to_owned(),
+        };
+        let body = json!({"email": email, "password": password.as_str()}).to_string();
+        let headers = [("Content-Type", "application/json")];
+        let opened = self
+            .send("POST", "/api/v1/session", &headers, body.as_bytes())
+            .await;
+        (tenant, session_cookie(&opened))
+    }
+
     /// One request on a connection of its own.
     pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         send_to(self.address, method, target, headers, body).await
@@ -220,6 +258,15 @@ impl TestControl {
     pub async fn ask(&self, assertion: &str, scope: &str) -> Answer {
         self.post_token("/token", &form(assertion, scope)).await
     }
+}
+
+/// The cookie of the session that an answer opens.
+#[track_caller]
+pub fn session_cookie(answer: &Answer) -> String {
+    let cookies = answer.all("set-cookie");
+    let session = cookies.iter().find(|set| set.starts_with("__Host-portcullis="));
+    let session = session.unwrap_or_else(|| panic!("no session: {answer:?}"));
+    session.split(';').next().unwrap().to_owned()
 }
 
 /// One request to a server on a connection of its own.
@@ -325,6 +372,24 @@ impl<'s> Tenant<'s> {
         let authorization = format!("Bearer {api_token}");
         let headers = [
             ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        self.server.send(method, &target, &headers, body.as_bytes()).await
+    }
+
+    /// A management call below this workspace, in a session.
+    pub async fn call_in_session(
+        &self,
+        cookie: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let target = format!("/api/v1/workspaces/{}{path}", self.id);
+        let headers = [
+            ("Cookie", cookie),
+            ("Sec-Fetch-Site", "same-origin"),
             ("Content-Type", "application/json"),
         ];
         let body = body.map(|body| body.to_string()).unwrap_or_default();

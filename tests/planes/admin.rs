@@ -74,6 +74,11 @@ fn first_owner_is_made_once_and_serve_says_how() {
     reset.arg("--password-file").arg(&file);
     let reset = Process::run(&mut reset);
     assert_eq!(reset.code, Some(0), "{}", reset.stderr);
+    assert!(
+        reset.stdout.contains("Ended: 0 sessions and 0 API tokens."),
+        "{}",
+        reset.stdout
+    );
     let nobody = run(
         admin(&["reset-password", "--email", "no@example.com"], &config),
         PASSWORD,

@@ -51,6 +51,8 @@ struct World {
     serve: Serve,
     env: Env,
     owner: String,
+    /// Of a session of the owner, for what no API token may do.
+    cookie: String,
     samples: u64,
     rows: Filling,
     figures: Vec<(String, Vec<Duration>)>,
@@ -135,6 +137,23 @@ impl World {
     fn make(&self, path: &str, body: &Value) -> Value {
         self.env.change("POST", path, body)
     }
+
+    /// A request as a page of ours makes it.
+    fn in_session(&self, method: &'static str, url: &str) -> Request {
+        Request::to(method, url)
+            .header("Cookie", &self.cookie)
+            .header("Sec-Fetch-Site", "same-origin")
+    }
+}
+
+/// Signs the owner in. Answers the cookie of the session.
+fn sign_in(env: &Env) -> String {
+    let signed_in = post(&format!("{}/session", env.get("API_URL")))
+        .json(&json!({"email": "owner@many.example", "password": PASSWORD}))
+        .send();
+    assert_eq!(signed_in.status(), 201, "{}", signed_in.json());
+    let cookie = signed_in.header("set-cookie").unwrap();
+    cookie.split(';').next().unwrap().to_owned()
 }
 
 fn lists(world: &mut World) {
@@ -142,7 +161,7 @@ fn lists(world: &mut World) {
     let (source, app) = (source_id(rows.sources / 2), app_id(rows.apps / 2));
     let (member, event) = (member_id(rows.members / 2), event_id(rows.events / 2));
     world.measure("GET workspaces?limit=200", |world, _| {
-        Request::to("GET", &world.url("/workspaces?limit=200")).bearer(&world.owner)
+        world.in_session("GET", &world.url("/workspaces?limit=200"))
     });
     world.list("GET sources", "/sources", Some(50));
     world.list("GET sources?limit=200", "/sources?limit=200", Some(200));
@@ -193,11 +212,7 @@ fn lists(world: &mut World) {
 /// The console's lists, which can be searched.
 fn console(world: &mut World) {
     let control = world.serve.control.clone().unwrap();
-    let signed_in = post(&world.url("/session"))
-        .json(&json!({"email": "owner@many.example", "password": PASSWORD}))
-        .send();
-    assert_eq!(signed_in.status(), 201, "{}", signed_in.json());
-    let cookie = signed_in.header("set-cookie").unwrap().split(';').next().unwrap();
+    let cookie = sign_in(&world.env);
     let at = format!("{control}/console/w/{}", world.env.get("WORKSPACE_ID"));
     for (what, path) in [
         ("overview", ""),
@@ -211,7 +226,7 @@ fn console(world: &mut World) {
         ("apps, none found", "/apps?q=nothing+at+all"),
     ] {
         world.measure(&format!("console {what}"), |_, _| {
-            Request::to("GET", &format!("{at}{path}")).header("Cookie", cookie)
+            Request::to("GET", &format!("{at}{path}")).header("Cookie", &cookie)
         });
     }
 }
@@ -342,16 +357,21 @@ fn changes_of_members(world: &mut World) {
     });
     let ids: Vec<String> = (0..world.samples.min(90))
         .map(|at| {
-            let made = world.make("/api-tokens", &json!({"name": format!("t{at}")}));
-            made["id"].as_str().unwrap().to_owned()
+            let made = world
+                .in_session("POST", &world.workspace_url("/api-tokens"))
+                .json(&json!({"name": format!("t{at}")}))
+                .send();
+            made.json()["id"].as_str().unwrap().to_owned()
         })
         .collect();
     let samples = std::mem::replace(&mut world.samples, ids.len() as u64);
     world.change("DELETE api-token", "DELETE", |at| {
         (format!("/api-tokens/{}", ids[at as usize]), Value::Null)
     });
-    world.change("POST api-tokens", "POST", |at| {
-        ("/api-tokens".to_owned(), json!({"name": format!("n{at}")}))
+    world.measure("POST api-tokens", |world, at| {
+        world
+            .in_session("POST", &world.workspace_url("/api-tokens"))
+            .json(&json!({"name": format!("n{at}")}))
     });
     world.samples = samples;
 }
@@ -466,6 +486,7 @@ fn run(dir: &Scratch, store: &str, url: &str) {
     let over = if started > START_BOUND { "  OVER" } else { "" };
     println!("start to first decision {started:.2?}{over}; memory {now} MiB, at most {most} MiB");
     let mut world = World {
+        cookie: sign_in(&env),
         serve,
         env,
         owner,

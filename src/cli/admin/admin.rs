@@ -13,6 +13,7 @@ use crate::cli::{Failure, planes};
 use crate::clock::Clock;
 use crate::control::{Control, OpenError, verify_trail};
 use crate::domain::decimal::canonical;
+use crate::domain::ids::WorkspaceId;
 use crate::store::audit::ChainEnd;
 use crate::store::{Store, StoreError};
 
@@ -26,7 +27,7 @@ pub(crate) struct AdminArgs {
 enum AdminCommand {
     /// Make the first workspace and its owner, on a store that has none
     Owner(OwnerArgs),
-    /// Give a person another password
+    /// Give a person another password, and vouch for their address; their sessions and API tokens end
     ResetPassword(ResetArgs),
     /// Copy the store into a file, also while it is in use
     Backup(BackupArgs),
@@ -74,6 +75,9 @@ struct ResetArgs {
     /// The person's e-mail address
     #[arg(long)]
     email: String,
+    /// A workspace that the address has joined without proving to be the person's, and which is theirs (repeatable)
+    #[arg(long = "workspace", value_name = "ID", value_parser = WorkspaceId::parse)]
+    workspaces: Vec<WorkspaceId>,
     #[command(flatten)]
     password: PasswordArgs,
 }
@@ -134,14 +138,23 @@ async fn reset_password(args: &ResetArgs) -> Result<(), Failure> {
     let control = open(&args.config.config).await?;
     let reset = control
         .passwords
-        .reset_password(&OPERATOR, &args.email, password.expose())
+        .reset_password(&OPERATOR, &args.email, password.expose(), &args.workspaces)
         .await;
     control.close().await;
-    reset.map_err(refused)?;
+    let reset = reset.map_err(refused)?;
+    let (email, ended) = (args.email.trim(), reset.ended);
+    println!("{email} signs in with the new password from now on.");
     println!(
-        "{} signs in with the new password from now on.",
-        args.email.trim()
+        "Ended: {} sessions and {} API tokens.",
+        ended.sessions, ended.api_tokens
     );
+    if !reset.taken_over.is_empty() {
+        let ids: Vec<&str> = reset.taken_over.iter().map(WorkspaceId::as_str).collect();
+        println!(
+            "The address is verified now, with its membership of {}.",
+            ids.join(", ")
+        );
+    }
     Ok(())
 }
 

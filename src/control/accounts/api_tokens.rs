@@ -79,9 +79,11 @@ pub struct ApiTokens {
 }
 
 impl ApiTokens {
-    /// Makes an API token for the member who asks. It ends after 90 days where `expires_at` says nothing else.
+    /// Makes an API token for the member who asks. It ends after 90 days where `expires_at` says nothing else. An API
+    /// token makes none, so that whoever got hold of one has nothing once it has ended.
     ///
     /// # Errors
+    /// [`ControlError::SessionRequired`] for an API token,
     /// [`ControlError::Invalid`] for a name that cannot be taken and an end that has passed or is more than 366
     /// days away, [`Conflict::ApiTokens`] where there are 100 already.
     pub async fn create_own_api_token(
@@ -92,6 +94,7 @@ impl ApiTokens {
         expires_at: Option<UnixSeconds>,
     ) -> Result<ApiToken, ControlError> {
         let member = own(actor, workspace)?;
+        actor.must_be_in_person()?;
         let now = self.changes.now();
         let expires_at = expires_at.unwrap_or(now.plus(LIFETIME_S));
         if expires_at <= now || expires_at > now.plus(LIFETIME_MAX_S) {
@@ -116,7 +119,10 @@ impl ApiTokens {
         expires_at: Option<UnixSeconds>,
     ) -> Result<ApiToken, ControlError> {
         match &actor.who {
-            Who::Member(own) if own.id == *member => actor.must(&own.workspace, Action::ManageOwnTokens)?,
+            Who::Member(own) if own.id == *member => {
+                actor.must(&own.workspace, Action::ManageOwnTokens)?;
+                actor.must_be_in_person()?;
+            }
             Who::System(_) => {}
             Who::Member(_) | Who::App(_) => return Err(ControlError::NotFound("member")),
         }

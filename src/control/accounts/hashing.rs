@@ -1,5 +1,7 @@
 //! Password hashing: Argon2id, a bounded number of hashes at a time.
 
+use super::passwords::hash_in;
+use super::passwords::is_of_today;
 use crate::control::error::ControlError;
 use crate::control::fair_queue;
 use crate::control::fair_queue::Lane;
@@ -7,13 +9,12 @@ use crate::control::fair_queue::Turn;
 use crate::control::fair_queue::Turns;
 use crate::control::limiter::Wait;
 use crate::domain::name::composed;
+use crate::store::accounts::FORMS_MAX;
 use argon2::Algorithm;
 use argon2::Argon2;
 use argon2::Params;
 use argon2::PasswordHasher as _;
-use argon2::PasswordVerifier as _;
 use argon2::Version;
-use argon2::password_hash::PasswordHash;
 use argon2::password_hash::SaltString;
 use aws_lc_rs::rand;
 use prometheus::IntCounter;
@@ -38,22 +39,14 @@ pub(crate) const PASSWORD_BYTES_MAX: usize = 1_024;
 /// Bytes of a salt.
 pub(crate) const SALT_BYTES: usize = 16;
 
-/// What is checked where there is no hash: no password fits it, and checking it takes as long as any other.
-pub(crate) const NOBODYS: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+/// The form that is computed where there is no hash, since that takes as long as any other.
+pub(crate) const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$";
 
 /// Computes hashes, a bounded number at a time.
 pub struct Hashing {
     turns: Turns,
     /// Hashes computed so far, each some tens of milliseconds of a core.
     computed: IntCounter,
-}
-
-/// What a check found.
-pub struct Checked {
-    pub fits: bool,
-    /// A hash of the same password with today's parameters, where the one it fits has others.
-    pub upgraded: Option<String>,
 }
 
 impl Hashing {
@@ -91,19 +84,40 @@ impl Hashing {
         turn.map_err(|_| ControlError::TooMany(Wait::SHORTEST))
     }
 
-    /// The hash that is kept of a password.
-    pub async fn hash(&self, turn: Turn, password: Zeroizing<String>) -> Result<String, ControlError> {
-        self.run(turn, move || hash(&password)).await
-    }
-
-    /// Checks a password against the hash that is kept of it, or against nobody's where there is none.
-    pub async fn check(
+    /// The hash that is kept of a password, with a salt of its own, or with that of one of `forms`, which the other
+    /// passwords of the same address have.
+    pub async fn hash(
         &self,
         turn: Turn,
         password: Zeroizing<String>,
-        kept: Option<String>,
-    ) -> Result<Checked, ControlError> {
-        self.run(turn, move || check(&password, kept.as_deref())).await
+        forms: Vec<String>,
+    ) -> Result<String, ControlError> {
+        self.run(turn, move || {
+            let shared = forms.iter().find(|form| is_of_today(form));
+            match shared.and_then(|form| hash_in(form, &password)) {
+                Some(hash) => Ok(hash),
+                None => hash(&password),
+            }
+        })
+        .await
+    }
+
+    /// What a password would hash to in each of these forms. Where there is none, it takes as long as for one.
+    pub async fn hash_in_forms(
+        &self,
+        turn: Turn,
+        password: Zeroizing<String>,
+        forms: Vec<String>,
+    ) -> Result<Vec<String>, ControlError> {
+        self.run(turn, move || {
+            let known = forms.iter().take(FORMS_MAX);
+            let hashes: Vec<String> = known.filter_map(|form| hash_in(form, &password)).collect();
+            if hashes.is_empty() {
+                hash_in(NOBODYS, &password).ok_or(ControlError::Crypto("hashing a password"))?;
+            }
+            Ok(hashes)
+        })
+        .await
     }
 
     async fn run<T: Send + 'static>(
@@ -135,24 +149,6 @@ pub(crate) fn hash(password: &str) -> Result<String, ControlError> {
     let salt = SaltString::encode_b64(&salt).map_err(failed)?;
     let hash = argon2()?.hash_password(password.as_bytes(), &salt);
     Ok(hash.map_err(failed)?.to_string())
-}
-
-pub(crate) fn check(password: &str, kept: Option<&str>) -> Result<Checked, ControlError> {
-    let parsed = PasswordHash::new(kept.unwrap_or(NOBODYS));
-    let parsed = parsed.map_err(|_| ControlError::Crypto("reading a password's hash"))?;
-    let fits = argon2()?.verify_password(password.as_bytes(), &parsed).is_ok() && kept.is_some();
-    let is_of_today = Params::try_from(&parsed).is_ok_and(|params| {
-        (params.m_cost(), params.t_cost(), params.p_cost()) == (MEMORY_KIB, PASSES, 1)
-            && parsed.algorithm.as_str() == "argon2id"
-    });
-    Ok(Checked {
-        fits,
-        upgraded: if fits && !is_of_today {
-            Some(hash(password)?)
-        } else {
-            None
-        },
-    })
 }
 
 /// A password as it is hashed: whatever keyboard wrote it, the same characters are the same bytes (RFC 8265
@@ -211,24 +207,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_fits_its_own_hash_and_nothing_fits_nobodys() {
+    fn password_hashes_to_itself_in_its_own_form_only() {
         let kept = hash("correct horse battery").unwrap();
-        let found = check("correct horse battery", Some(&kept)).unwrap();
-        assert!(found.fits && found.upgraded.is_none());
-        assert!(!check("correct horse batter", Some(&kept)).unwrap().fits);
-        for password in ["", "correct horse battery"] {
-            assert!(!check(password, None).unwrap().fits);
-        }
-        let nobodys = PasswordHash::new(NOBODYS).unwrap();
-        let params = Params::try_from(&nobodys).unwrap();
+        assert!(is_of_today(&kept), "{kept}");
         assert_eq!(
-            (params.m_cost(), params.t_cost(), params.p_cost()),
-            (MEMORY_KIB, PASSES, 1)
+            hash_in(form_of(&kept), "correct horse battery"),
+            Some(kept.clone())
         );
+        assert_ne!(
+            hash_in(form_of(&kept), "correct horse batter"),
+            Some(kept.clone())
+        );
+        let other = hash("correct horse battery").unwrap();
+        assert_ne!(form_of(&kept), form_of(&other), "each has a salt of its own");
+        assert!(shares_salt(&kept, &[form_of(&kept).to_owned()]) && shares_salt(&kept, &[]));
+        assert!(!shares_salt(&kept, &[form_of(&other).to_owned()]));
+        let nobodys = hash_in(NOBODYS, "").unwrap();
+        assert_eq!(form_of(&nobodys), NOBODYS);
+        assert_eq!(TODAY, format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1$"));
+        for damaged in ["", "hash", "$argon2id$", "$argon2id$v=19$m=19456,t=2,p=1$"] {
+            assert_eq!(hash_in(damaged, "correct horse battery"), None, "{damaged}");
+        }
     }
 
     #[test]
-    fn a_weaker_hash_is_upgraded_when_its_password_comes() {
+    fn hash_with_weaker_parameters_is_still_checked() {
         let weak = Argon2::new(
             Algorithm::Argon2id,
             Version::V0x13,
@@ -239,14 +242,16 @@ mod tests {
             .hash_password(b"correct horse battery", &salt)
             .unwrap()
             .to_string();
-        let found = check("correct horse battery", Some(&kept)).unwrap();
-        let upgraded = found.upgraded.unwrap();
-        assert!(
-            upgraded.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
-            "{upgraded}"
+        assert_eq!(
+            hash_in(form_of(&kept), "correct horse battery"),
+            Some(kept.clone())
         );
-        assert!(check("correct horse battery", Some(&upgraded)).unwrap().fits);
-        assert!(check("wrong", Some(&kept)).unwrap().upgraded.is_none());
+        assert!(!is_of_today(&kept));
+        // Another password of the address does not take over its parameters.
+        assert!(shares_salt(
+            &hash("another one").unwrap(),
+            &[form_of(&kept).to_owned()]
+        ));
     }
 
     #[test]

@@ -1,15 +1,12 @@
-//! How a person becomes a member: an owner invites them, and they prove who they are.
+//! How a person becomes a member: an owner invites them, and they accept.
 //!
-//! An invitation by itself opens nothing and proves nothing: whoever holds its secret could be anybody whom the
-//! owner sent it to, and the owner sees it, too. So a membership counts only once the person has joined it, with the
-//! invitation's secret and, where they have a password already, with that as well; who signs on at a provider joins
-//! by doing so. Somebody who registers an address that is not theirs gets into no workspace that its true owner is
-//! invited to later.
+//! An invitation's secret is seen by the owner who invites, too. So it opens the membership that it names and nothing
+//! else: for a password that whoever accepts it chooses, or for an account whose address is verified and which is
+//! signed in. Nobody is told whether the address has an account elsewhere (see [`accounts`](super::account)).
 
 use super::hashing;
 use super::hashing::Hashing;
 use crate::control::changes::{Changes, UnprovedTx};
-use crate::control::rate_limits::Limits;
 use crate::control::workspaces::members::Members;
 use crate::store::Store;
 use std::fmt;
@@ -25,9 +22,8 @@ use zeroize::Zeroizing;
 
 use super::hashing::Asker;
 use crate::control::actor::Actor;
-use crate::control::audit_event::Deed;
+use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
-use crate::control::fair_queue::Turn;
 use crate::control::ids;
 use crate::control::workspaces::members::{member_event, member_in, member_value};
 use crate::control::workspaces::roles::NewGrant;
@@ -36,6 +32,7 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
+use crate::model::session::SessionRecord;
 use crate::store::ReadTx;
 
 /// What the secret of every invitation begins with.
@@ -47,8 +44,13 @@ const RANDOM_CHARS: usize = 40;
 /// How long an invitation is good for, in seconds: seven days.
 const LIFETIME_S: u64 = 7 * 86_400;
 
-/// Wrong passwords after which an invitation is good for nothing.
-const FAILURES_MAX: u64 = 10;
+/// How somebody accepts an invitation.
+pub enum AcceptBy<'a> {
+    /// With a password that they choose for the workspace.
+    Password(&'a str),
+    /// As the person who is signed in, whose address is the one that was invited.
+    Session(&'a SessionRecord),
+}
 
 /// A person to be invited.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -82,7 +84,6 @@ impl fmt::Debug for Invited {
 /// Invitations into workspaces.
 pub struct Invitations {
     pub(crate) hashing: Arc<Hashing>,
-    pub(crate) limits: Arc<Limits>,
     pub(crate) store: Arc<Store>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) members: Arc<Members>,
@@ -104,7 +105,7 @@ impl Invitations {
         let mut tx = self.changes.begin(actor).await?;
         let member = self
             .members
-            .new_member(&mut tx, workspace, &new.email, &new.roles)
+            .new_member(&mut tx, workspace, &new.email, &new.roles, false)
             .await?;
         tx.insert_member(&member).await?;
         let mut secret = Zeroizing::new(PREFIX.to_owned());
@@ -121,119 +122,103 @@ impl Invitations {
         })
     }
 
-    /// Lets an invited person join. Somebody new to this server chooses a password; somebody who has one gives it.
+    /// Lets whoever holds an invitation's secret join.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for `secret`, the same for every secret that is good for nothing, or for
-    /// `password`; [`ControlError::TooMany`] where a password was tried too often, here or at the sign-in.
+    /// [`ControlError::Invalid`] for `secret`, the same for every secret that is not valid, or for `password`;
+    /// [`ControlError::AddressUnverified`] for a session whose person did not prove that the address is theirs.
     pub async fn accept_invitation(
         &self,
         from: IpAddr,
         secret: &str,
+        by: AcceptBy<'_>,
+    ) -> Result<Member, ControlError> {
+        let secret = hash(secret.trim());
+        let mut tx = self.store.read().await?;
+        let member = invited(&mut tx, &secret, self.changes.now()).await?;
+        drop(tx);
+        match by {
+            AcceptBy::Password(password) => self.join_with_password(from, &secret, &member, password).await,
+            AcceptBy::Session(session) => self.join_in_session(from, &secret, session).await,
+        }
+    }
+
+    async fn join_with_password(
+        &self,
+        from: IpAddr,
+        secret: &str,
+        member: &Member,
         password: &str,
     ) -> Result<Member, ControlError> {
-        let refused = || {
-            let problem =
-                "this invitation is good for nothing (any more); ask an owner of the workspace for another";
-            ControlError::invalid("secret", problem)
-        };
-        let (secret, now) = (hash(secret.trim()), self.changes.now());
-        let mut tx = self.store.read().await?;
-        let invitation = tx.invitation(&secret, now).await?;
-        let invitation = invitation
-            .filter(|found| found.failures < FAILURES_MAX)
-            .ok_or_else(refused)?;
-        let member = member_in(&mut tx, &invitation.workspace, &invitation.member).await?;
-        let held = tx.password_hash(&member.account).await?;
-        if held.is_none() {
-            is_new(&mut tx, &member).await?;
-        }
-        drop(tx);
-        // Hashing takes its time: no transaction is open meanwhile.
-        let new = match &held {
-            Some(held) => {
-                // Invitations are no second door: a password is tried here as often as at the sign-in.
-                let attempt = self.limits.sign_in(&member.email, from, None);
-                let attempt = attempt.map_err(ControlError::TooManyFailures)?;
-                let turn = match self.hashing.turn(Asker::Stranger(from)).await {
-                    Ok(turn) => turn,
-                    Err(error) => {
-                        attempt.not_made();
-                        return Err(error);
-                    }
-                };
-                if !self.fits(turn, password, held).await? {
-                    let tx = self.changes.begin_unproved().await?;
-                    return self.refuse_proof(tx, from, member).await;
-                }
-                attempt.succeeded();
-                None
-            }
-            None => {
-                let password = hashing::chosen(password, &member.email)?;
-                let turn = self.hashing.turn(Asker::Stranger(from)).await?;
-                Some(self.hashing.hash(turn, password).await?)
-            }
-        };
+        let chosen = hashing::chosen(password, &member.email)?;
+        let forms = self.store.password_forms(&member.email, None).await?;
+        let turn = self.hashing.turn(Asker::Stranger(from)).await?;
+        // Hashing takes its time: no transaction is open meanwhile, and whatever happened then counts.
+        let password = self.hashing.hash(turn, chosen, forms).await?;
         let mut tx = self.changes.begin_unproved().await?;
-        // Whatever happened meanwhile counts.
-        let invitation = tx.invitation(&secret, now).await?;
-        let invitation = invitation
-            .filter(|found| found.failures < FAILURES_MAX)
-            .ok_or_else(refused)?;
-        let mut member = member_in(&mut tx, &invitation.workspace, &invitation.member).await?;
-        if tx.password_hash(&member.account).await? != held {
-            return Err(refused());
-        }
-        if held.is_none() {
-            is_new(&mut tx, &member).await?;
-        }
-        if let Some(hash) = new {
-            tx.set_password_hash(&member.account, &hash).await?;
-        }
-        tx.join(&member.id, now).await?;
-        member.joined_at = Some(now);
-        member.revision += 1;
+        let member = invited(&mut tx, secret, self.changes.now()).await?;
+        passwords::check_salt(&mut tx, &member.account, &member.email, &password).await?;
+        tx.set_password_hash(&member.account, &password).await?;
+        let (member, event) = self.joined(&mut tx, member).await?;
         let actor = Actor::member(member.clone(), Some(from));
-        let event = member_event(Deed::MemberJoined, &member).made(json!({"email": member.email}));
-        self.changes.commit(tx.proved(actor), &[], event).await?;
+        self.changes.commit(tx, &[], event).await?;
         Ok(member)
     }
 
-    async fn fits(&self, turn: Turn, password: &str, held: &str) -> Result<bool, ControlError> {
-        let typed = hashing::typed(password).unwrap_or_default();
-        Ok(self.hashing.check(turn, typed, Some(held.to_owned())).await?.fits)
+    async fn join_in_session(
+        &self,
+        from: IpAddr,
+        secret: &str,
+        session: &SessionRecord,
+    ) -> Result<Member, ControlError> {
+        let mut tx = self.changes.begin_unproved().await?;
+        let member = invited(&mut tx, secret, self.changes.now()).await?;
+        let account = tx.account(&session.account).await?;
+        let account = account.ok_or(ControlError::Unauthenticated)?;
+        if account.verified_at.is_none() {
+            return Err(ControlError::AddressUnverified);
+        }
+        if account.email != member.email {
+            let problem =
+                "this invitation is for another e-mail address than the one that you are signed in with";
+            return Err(ControlError::invalid("secret", problem));
+        }
+        tx.move_member(&member.id, &account.id).await?;
+        tx.delete_unverified(&member.account).await?;
+        let member = Member {
+            account: account.id,
+            revision: member.revision + 1,
+            ..member
+        };
+        let (member, event) = self.joined(&mut tx, member).await?;
+        let actor = Actor::member(member.clone(), Some(from));
+        self.changes.commit(tx, &[], event).await?;
+        Ok(member)
     }
 
-    async fn refuse_proof(
+    /// Lets a membership begin. Answers it as it is then, and what the trail says.
+    pub(crate) async fn joined(
         &self,
-        mut tx: UnprovedTx,
-        from: IpAddr,
-        member: Member,
-    ) -> Result<Member, ControlError> {
-        tx.note_failed_proof(&member.id).await?;
-        let event = member_event(Deed::InvitationRefused, &member);
-        self.changes
-            .commit(tx.proved(Actor::member(member, Some(from))), &[], event)
-            .await?;
-        Err(ControlError::invalid(
-            "password",
-            "this person has a password here already, and this is not it",
-        ))
+        tx: &mut WriteTx,
+        mut member: Member,
+    ) -> Result<(Member, Event), ControlError> {
+        let now = self.changes.now();
+        tx.join(&member.id, now).await?;
+        member.joined_at = Some(now);
+        member.revision += 1;
+        let event = member_event(Deed::MemberJoined, &member).made(json!({"email": member.email}));
+        Ok((member, event))
     }
 }
 
-/// Refuses somebody who is here already and has no password: the account is theirs, and not of whoever holds an
-/// invitation and would choose a password for it.
-async fn is_new(tx: &mut ReadTx, member: &Member) -> Result<(), ControlError> {
-    let joined = tx.any_membership(&member.account).await?.is_some();
-    if joined || tx.has_any_identity(&member.account).await? {
-        return Err(ControlError::invalid(
-            "password",
-            "this person signs on at a provider; sign on there, and the invitation is accepted with that",
-        ));
-    }
-    Ok(())
+/// The membership that an invitation names, by the hash of its secret.
+async fn invited(tx: &mut ReadTx, secret: &str, now: UnixSeconds) -> Result<Member, ControlError> {
+    let found = tx.invitation(secret, now).await?;
+    let found = found.ok_or_else(|| {
+        let problem = "this invitation is invalid or has expired; ask a workspace owner for a new one";
+        ControlError::invalid("secret", problem)
+    })?;
+    member_in(tx, &found.workspace, &found.member).await
 }
 
 /// A secret has 238 random bits: nothing is gained by a slow hash.

@@ -1,5 +1,6 @@
 //! How people prove who they are: passwords, sign-on at a provider, invitations, sessions, API tokens.
 
+pub mod account;
 pub(crate) mod api_tokens;
 pub(crate) mod hashing;
 pub(crate) mod invitations;

@@ -59,7 +59,7 @@ pub enum SignOnError {
     )]
     OtherSubject,
     #[error(
-        "this address has a password here, and a provider's word does not replace it; sign in with the password, and then open /login/oidc in the same browser: from then on, either opens the account"
+        "this address has a password here, and a provider's word does not replace it; sign in with the password, and then open /login/oidc in the same browser"
     )]
     PasswordFirst,
     #[error("the provider could not be asked; try again shortly")]

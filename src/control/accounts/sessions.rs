@@ -11,6 +11,7 @@
 //! - Hashes are computed in turn: for known browsers and sessions apart from everybody else, and in either lane for
 //!   each network in turn. A flood of attempts makes those wait who send it.
 
+use super::account::Accounts;
 use super::hashing;
 use super::hashing::Hashing;
 use super::refused_sign_ins::Refusals;
@@ -24,14 +25,20 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::account::Ended;
 use super::hashing::Asker;
+use super::passwords;
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
 use crate::domain::ids::AccountId;
+use crate::control::ids;
+use crate::control::rate_limits::Attempt;
+use crate::domain::ids::{AccountId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
 use crate::model::session::SessionRecord;
+use crate::store::accounts::{Candidates, Fitting};
 
 /// How often a session's last use is written down, in seconds.
 const SEEN_EVERY_S: u64 = 60;
@@ -52,6 +59,12 @@ pub struct Browser {
     pub user_agent: String,
     /// The secret that this server gave the browser at an earlier sign-in.
     pub known_by: Option<Secret>,
+}
+
+/// A browser that an account has signed in from, by the hash of its secret.
+struct KnownBrowser {
+    account: AccountId,
+    hash: String,
 }
 
 /// How somebody proved who they are.
@@ -88,6 +101,7 @@ pub struct Sessions {
     pub(crate) session_idle_s: u64,
     pub(crate) session_lifetime_s: u64,
     pub(crate) store: Arc<Store>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) changes: Arc<Changes>,
 }
 
@@ -102,54 +116,94 @@ impl Sessions {
         password: &str,
         browser: &Browser,
     ) -> Result<SignedIn, ControlError> {
-        let email: String = email.trim().to_lowercase().chars().take(EMAIL_CHARS).collect();
-        let proved_by = self.prove_password(&email, password, browser, None).await?;
-        let credentials = self.store.credentials(&email).await?;
-        let account = credentials.ok_or(ControlError::SignInRefused)?.account;
-        self.limits.session_opened(&account)?;
-        self.open_session(&account, email, Method::Password, browser, Some(&proved_by))
-            .await
+        self.sign_in_to(None, email, password, browser).await
     }
 
-    /// Checks a person's password. Answers the hash that it fits. `session` is the id of a session of theirs that the
-    /// request came with.
+    /// Signs a person in with their password. Of several accounts of the address that it fits, the one with a
+    /// membership of `workspace` is meant.
+    ///
+    /// # Errors
+    /// As [`Control::sign_in`].
+    pub async fn sign_in_to(
+        &self,
+        workspace: Option<&WorkspaceId>,
+        email: &str,
+        password: &str,
+        browser: &Browser,
+    ) -> Result<SignedIn, ControlError> {
+        let email: String = email.trim().to_lowercase().chars().take(EMAIL_CHARS).collect();
+        let whose = Candidates {
+            only: None,
+            preferred: workspace,
+        };
+        let proved = self
+            .prove_password(&email, password, browser, None, whose)
+            .await?;
+        self.limits.session_opened(&proved.account)?;
+        self.open_session(
+            &proved.account,
+            email,
+            Method::Password,
+            browser,
+            Some(&proved.hash),
+        )
+        .await
+    }
+
+    /// Checks a password of an address. Answers whose it is, and the hash that it fits. `session` is the id of a session of
+    /// theirs that the request came with.
+    ///
+    /// One hash is computed, whether the address has no account, one, or many.
     pub(crate) async fn prove_password(
         &self,
         email: &str,
         password: &str,
         browser: &Browser,
         session: Option<&str>,
-    ) -> Result<String, ControlError> {
+        whose: Candidates<'_>,
+    ) -> Result<Fitting, ControlError> {
         let known = self.known(browser, email).await?;
-        let known = known.as_deref().or(session);
-        let attempt = self.limits.sign_in(email, browser.address, known);
-        let attempt = attempt.map_err(ControlError::TooManyFailures)?;
-        let credentials = self.store.credentials(email).await?;
-        let kept = credentials.as_ref().and_then(|held| held.password_hash.clone());
+        // A browser that one account knows says nothing for the others of its address.
+        let known = known.filter(|known| whose.only.is_none_or(|only| *only == known.account));
+        let asker = self.asker(email, browser, known.is_some() || session.is_some());
+        let (attempts, whose) = self
+            .count_attempt(email, browser, known.as_ref(), session, whose)
+            .await?;
+        let forms = self.store.password_forms(email, None).await?;
         let password = hashing::typed(password).unwrap_or_default();
-        let asker = self.asker(email, browser, known.is_some());
         let turn = match self.hashing.turn(asker).await {
             Ok(turn) => turn,
             Err(error) => {
-                attempt.not_made();
+                attempts.into_iter().for_each(Attempt::not_made);
                 return Err(error);
             }
         };
-        let checked = self.hashing.check(turn, password, kept.clone()).await?;
-        let (Some(credentials), Some(kept), true) = (&credentials, kept, checked.fits) else {
+        let hashes = self
+            .hashing
+            .hash_in_forms(turn, password.clone(), forms.clone())
+            .await?;
+        let found = self.store.account_with_password(email, &hashes, whose).await?;
+        let Some(found) = found else {
             tracing::info!(address = %browser.address, "a sign-in was refused");
-            let account = credentials.map(|held| held.account);
+            let account = self.store.account_for_trail(email).await?;
             self.refusals.note(account, browser.address, self.changes.now());
             return Err(ControlError::SignInRefused);
         };
-        attempt.succeeded();
-        let Some(upgraded) = checked.upgraded else {
-            return Ok(kept);
-        };
+        for attempt in attempts {
+            attempt.succeeded();
+        }
+        if passwords::is_of_today(&found.hash) {
+            return Ok(found);
+        }
+        let turn = self.hashing.turn(self.asker(email, browser, true)).await?;
+        let upgraded = self.hashing.hash(turn, password, forms).await?;
         self.store
-            .upgrade_password_hash(&credentials.account, &kept, &upgraded)
+            .upgrade_password_hash(&found.account, &found.hash, &upgraded)
             .await?;
-        Ok(upgraded)
+        Ok(Fitting {
+            hash: upgraded,
+            ..found
+        })
     }
 
     /// Whose turn it is to have a password hashed. `is_known` says that the request proved it: by a browser that this
@@ -163,17 +217,46 @@ impl Sessions {
         }
     }
 
-    /// The hash of the secret that the browser is known by to this person, if it is.
-    async fn known(&self, browser: &Browser, email: &str) -> Result<Option<String>, ControlError> {
+    /// Counts an attempt to sign in. From a browser that an account of the address knows, that account can be
+    /// signed in to whatever others have tried; the address's further accounts, if there are any, only where an
+    /// attempt from any browser could.
+    async fn count_attempt<'c>(
+        &self,
+        email: &str,
+        browser: &Browser,
+        known: Option<&'c KnownBrowser>,
+        session: Option<&str>,
+        whose: Candidates<'c>,
+    ) -> Result<(Vec<Attempt<'_>>, Candidates<'c>), ControlError> {
+        let Some(known) = known else {
+            let attempt = self.limits.sign_in(email, browser.address, session);
+            let attempt = attempt.map_err(ControlError::TooManyFailures)?;
+            return Ok((vec![attempt], whose));
+        };
+        let own = self.limits.sign_in(email, browser.address, Some(&known.hash));
+        let own = own.map_err(ControlError::TooManyFailures)?;
+        let only_own = Candidates {
+            only: Some(&known.account),
+            ..whose
+        };
+        if whose.only.is_some() || !self.store.has_other_account(email, &known.account).await? {
+            return Ok((vec![own], only_own));
+        }
+        Ok(match self.limits.sign_in(email, browser.address, None) {
+            Ok(any) => (vec![own, any], whose),
+            Err(_) => (vec![own], only_own),
+        })
+    }
+
+    /// What the browser is known by to an account of this address, if it is.
+    async fn known(&self, browser: &Browser, email: &str) -> Result<Option<KnownBrowser>, ControlError> {
         let Some(secret) = &browser.known_by else {
             return Ok(None);
         };
         let hash = secret.hash();
-        let known = self
-            .store
-            .is_known_browser(&hash, email, self.changes.now())
-            .await?;
-        Ok(known.then_some(hash))
+        let found = self.store.known_browser(&hash, self.changes.now()).await?;
+        let of_address = found.filter(|(_, address)| address == email);
+        Ok(of_address.map(|(account, _)| KnownBrowser { account, hash }))
     }
 
     /// Opens a session for a person who proved who they are. Its secret is new: nothing that the browser held
@@ -188,10 +271,14 @@ impl Sessions {
     ) -> Result<SignedIn, ControlError> {
         let now = self.changes.now();
         let secret = Secret::new()?;
+        let known = self.known(browser, &email).await?;
+        let is_known = known.is_some_and(|known| known.account == *account);
+        let held = self.store.read().await?.account(account).await?;
         let session = SessionRecord {
             id: self.ids.text("ses", now),
             account: account.clone(),
             email,
+            verified: held.is_some_and(|held| held.verified_at.is_some()),
             created_at: now,
             last_seen_at: now,
             expires_at: now.plus(self.session_lifetime_s),
@@ -199,7 +286,6 @@ impl Sessions {
             user_agent: plain(&browser.user_agent),
             address: browser.address.to_string(),
         };
-        let known = self.known(browser, &session.email).await?;
         let event = account_event(Deed::SignedIn, &session).made(json!({"method": method.as_str()}));
         let event = self.changes.audit_row(&person(Some(browser.address)), event);
         if !self
@@ -209,7 +295,7 @@ impl Sessions {
         {
             return Err(ControlError::SignInRefused);
         }
-        let browser = if known.is_some() {
+        let browser = if is_known {
             None
         } else {
             let secret = Secret::new()?;
@@ -282,11 +368,10 @@ impl Sessions {
         };
         let event = account_event(Deed::SignedOut, session).removed(json!({"session": which}));
         let event = self.changes.audit_row(&person(from), event);
-        let has_ended = self.sessions(session).await?.iter().any(|held| held.id == id)
-            && self
-                .store
-                .delete_sessions(&session.account, Some(id), &event)
-                .await?;
+        // No id is one that nobody has, and a session that is not there takes nobody's turn to write.
+        let has_ended = !id.is_empty()
+            && self.sessions(session).await?.iter().any(|held| held.id == id)
+            && self.store.delete_session(&session.account, id, &event).await?;
         if has_ended {
             Ok(())
         } else {
@@ -294,19 +379,36 @@ impl Sessions {
         }
     }
 
-    /// Ends all of the person's sessions.
+    /// Ends all of the person's sessions, forgets the browsers that they signed in from, and ends their API tokens in
+    /// all workspaces where `with_api_tokens` says so.
     ///
     /// # Errors
     /// [`ControlError::Store`].
     pub async fn sign_out_everywhere(
         &self,
         session: &SessionRecord,
+        with_api_tokens: bool,
         from: Option<IpAddr>,
-    ) -> Result<(), ControlError> {
-        let event = account_event(Deed::SignedOut, session).removed(json!({"session": "all"}));
-        let event = self.changes.audit_row(&person(from), event);
-        self.store.delete_sessions(&session.account, None, &event).await?;
-        Ok(())
+    ) -> Result<Ended, ControlError> {
+        let actor = person(from);
+        let mut tx = self.store.note().await?;
+        let ended = self
+            .accounts
+            .end_credentials(
+                tx.as_change(),
+                &actor,
+                &session.account,
+                with_api_tokens,
+                "sign_out_everywhere",
+            )
+            .await?;
+        let said = json!({"session": "all", "sessions": ended.sessions, "api_tokens": ended.api_tokens});
+        let event = self
+            .changes
+            .audit_row(&actor, account_event(Deed::SignedOut, session).removed(said));
+        tx.append_audit(&event).await?;
+        tx.commit().await?;
+        Ok(ended)
     }
 
     /// Removes sessions and what belongs to them once they have ended.

@@ -1,7 +1,10 @@
 //! Sign-on at a provider: out, back, and whose account it opens.
 //!
-//! What they may do, only a membership says: a sign-on opens an account that is there, and makes none.
+//! What they may do, only a membership says: a sign-on makes an account only for an address that is invited. What it
+//! proves, and what comes along, is in [`accounts`](super::account).
 
+use super::account::Accounts;
+use super::invitations::Invitations;
 use super::sessions::Sessions;
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
@@ -20,6 +23,7 @@ use crate::control::workspaces::members::{member_event, member_in};
 use crate::domain::id_token::Identity;
 use crate::domain::ids::AccountId;
 use crate::domain::time::UnixSeconds;
+use crate::model::account::Account;
 use crate::store::WriteTx;
 
 /// How long a sign-on may take, in seconds.
@@ -45,6 +49,8 @@ pub struct SignOn {
     pub(crate) limits: Arc<Limits>,
     pub(crate) provider: Option<Provider>,
     pub(crate) store: Arc<Store>,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) invitations: Arc<Invitations>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) changes: Arc<Changes>,
 }
@@ -128,10 +134,14 @@ impl SignOn {
         })
     }
 
-    /// The account that an identity opens. The first time, it is the one with the address that the provider has
-    /// verified, if somebody made that person a member; afterwards the subject decides, whatever the address.
-    /// An account that has a password is opened to a provider only by who is signed in to it: whoever was invited
-    /// with the address first and chose that password need not be the person.
+    /// The account that an identity opens, and its address. The first time, it is the verified account of the address
+    /// that the provider has verified, or a new one if the address is invited anywhere; afterwards the subject decides,
+    /// whatever the address. A verified account that has a password is opened to a provider only by who is signed in to
+    /// it.
+    ///
+    /// With that the address is proved: its open invitations are accepted, and the membership of an account of it which
+    /// is not verified is taken over if the browser is signed in to that account. What others have joined under the
+    /// address stays theirs.
     async fn account_of(
         &self,
         provider: &Provider,
@@ -154,45 +164,33 @@ impl SignOn {
         let known = tx.account_of_identity(issuer, &identity.subject).await?;
         if let Some(account) = known {
             let address = tx.email_of(&account).await?.unwrap_or_default();
+            let is_own = signed_in.is_none_or(|signed_in| *signed_in == account);
             // Those who signed on before may have been invited somewhere else since.
-            if address != email || tx.invited_to(&account, now).await?.is_empty() {
+            if address != email || (is_own && tx.invited_to(&email, now).await?.is_empty()) {
                 return Ok((account, address));
             }
         }
         drop(tx);
-        let mut tx = self.changes.begin_unproved().await?;
-        let account = tx
-            .account_with_email(&email)
-            .await?
-            .ok_or(SignOnError::NotInvited)?;
-        if !tx.is_member_anywhere(&account.id).await? {
-            return Err(SignOnError::NotInvited);
-        }
-        let is_linked = match tx.account_of_identity(issuer, &identity.subject).await? {
-            Some(held) if held == account.id => true,
-            Some(_) => return Err(SignOnError::OtherSubject),
-            None if tx.has_identity(issuer, &account.id).await? => return Err(SignOnError::OtherSubject),
-            None => false,
-        };
-        if !is_linked {
-            let proved = signed_in == Some(&account.id);
-            if !proved && tx.password_hash(&account.id).await?.is_some() {
-                return Err(SignOnError::PasswordFirst);
-            }
-            tx.insert_identity(issuer, &identity.subject, &account.id).await?;
-        }
-        let mut events = self.join_where_invited(&mut tx, &account.id, now).await?;
-        if tx.any_membership(&account.id).await?.is_none() {
-            return Err(SignOnError::NotInvited);
-        }
-        if !is_linked {
-            let linked = Event::of_server(Deed::IdentityLinked, "account", &account.id, &account.email);
-            events.push(linked);
-        }
         let actor = Actor {
             from: Some(browser.address),
             ..Actor::system("sign-on")
         };
+        let mut tx = self.changes.begin_unproved().await?;
+        let proved = self.proved(&mut tx, issuer, identity, &email, signed_in).await?;
+        let (account, mut events) = (proved.account, proved.events);
+        events.extend(self.join_where_invited(&mut tx, &account, now).await?);
+        if let Some(signed_in) = signed_in {
+            let event = self.take_over_own(&mut tx, &actor, &account, signed_in).await?;
+            events.extend(event);
+        }
+        if tx.any_membership(&account.id).await?.is_none() {
+            let joined = tx.joined_unverified(&email, 1).await?;
+            return Err(if joined.is_empty() {
+                SignOnError::NotInvited
+            } else {
+                SignOnError::PasswordFirst
+            });
+        }
         if let Some(last) = events.pop() {
             for event in events {
                 self.changes.append_audit(&mut tx, &actor, event).await?;
@@ -202,20 +200,95 @@ impl SignOn {
         Ok((account.id, account.email))
     }
 
-    /// Lets the memberships begin that the person was invited to. Answers what the trails of their workspaces say.
+    /// The verified account of an address, for the identity that has just proved it. It is linked with the identity.
+    async fn proved(
+        &self,
+        tx: &mut WriteTx,
+        issuer: &str,
+        identity: &Identity,
+        email: &str,
+        signed_in: Option<&AccountId>,
+    ) -> Result<Proved, SignOnError> {
+        let mut events = Vec::new();
+        let held = tx.verified_account(email).await?;
+        let linked = tx.account_of_identity(issuer, &identity.subject).await?;
+        let account = match (held, linked) {
+            (Some(held), Some(linked)) if held.id == linked => {
+                return Ok(Proved {
+                    account: held,
+                    events,
+                });
+            }
+            (_, Some(_)) => return Err(SignOnError::OtherSubject),
+            (Some(held), None) => {
+                if tx.has_identity(issuer, &held.id).await? {
+                    return Err(SignOnError::OtherSubject);
+                }
+                if signed_in != Some(&held.id) && tx.password_hash(&held.id).await?.is_some() {
+                    return Err(SignOnError::PasswordFirst);
+                }
+                held
+            }
+            (None, None) => {
+                let made = self.accounts.new_account(tx, email.to_owned(), true).await?;
+                let event = Event::of_server(Deed::AddressVerified, "account", &made.id, &made.email);
+                events.push(event.made(json!({"by": "sign-on"})));
+                made
+            }
+        };
+        tx.insert_identity(issuer, &identity.subject, &account.id).await?;
+        let event = Event::of_server(Deed::IdentityLinked, "account", &account.id, &account.email);
+        events.push(event);
+        Ok(Proved { account, events })
+    }
+
+    /// Takes over the membership of the account that the browser is signed in to, if that is an account of the same
+    /// address which is not verified. Both were proved in one browser.
+    async fn take_over_own(
+        &self,
+        tx: &mut WriteTx,
+        actor: &Actor,
+        account: &Account,
+        signed_in: &AccountId,
+    ) -> Result<Option<Event>, SignOnError> {
+        let held = tx.account(signed_in).await?;
+        let is_own = held.is_some_and(|held| held.verified_at.is_none() && held.email == account.email);
+        let workspace = tx.any_membership(signed_in).await?.filter(|_| is_own);
+        let Some(workspace) = workspace else {
+            return Ok(None);
+        };
+        let Some(member) = tx.membership(&workspace, signed_in).await? else {
+            return Ok(None);
+        };
+        let (event, _) = self
+            .accounts
+            .take_over(tx, actor, &member, account, "sign-on")
+            .await?;
+        Ok(Some(event))
+    }
+
+    /// Lets the memberships begin that the address was invited to, as the verified account's. Answers what the trails
+    /// of their workspaces say.
     async fn join_where_invited(
         &self,
         tx: &mut WriteTx,
-        account: &AccountId,
+        account: &Account,
         now: UnixSeconds,
     ) -> Result<Vec<Event>, SignOnError> {
         let mut events = Vec::new();
-        for (workspace, id) in tx.invited_to(account, now).await? {
+        for (workspace, id) in tx.invited_to(&account.email, now).await? {
             let member = member_in(tx, &workspace, &id).await?;
-            tx.join(&id, now).await?;
-            let event = member_event(Deed::MemberJoined, &member).made(json!({ "email": member.email }));
+            tx.move_member(&id, &account.id).await?;
+            tx.delete_unverified(&member.account).await?;
+            let (_, event) = self.invitations.joined(tx, member).await?;
             events.push(event);
         }
         Ok(events)
     }
+}
+
+/// The account of an address that was just proved, and what the trail says of that.
+struct Proved {
+    account: Account,
+    events: Vec<Event>,
 }

@@ -72,6 +72,12 @@ impl IntoResponse for ControlError {
             Self::Forbidden(_) | Self::OperatorOnly | Self::NotOwnerOfAll => {
                 (StatusCode::FORBIDDEN, "forbidden", "Not allowed")
             }
+            Self::SessionRequired => (StatusCode::FORBIDDEN, "session-required", "Session required"),
+            Self::AddressUnverified => (
+                StatusCode::FORBIDDEN,
+                "address-unverified",
+                "Address not verified",
+            ),
             Self::RolesChanged => (StatusCode::FORBIDDEN, "roles-changed", "Roles changed"),
             Self::Request(fault) => fault.status(),
             Self::TooMany(_) | Self::TooManyFailures(_) => (

@@ -427,6 +427,8 @@ async fn must_rule_keys(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlErr
         return actor.must_be_system();
     };
     actor.must(&member.workspace, Action::EditWorkspace)?;
+    // An API token is for one workspace, and these keys are for all.
+    actor.must_be_in_person()?;
     if tx.owns_every_workspace(&member.account).await? {
         Ok(())
     } else {
@@ -437,9 +439,12 @@ async fn must_rule_keys(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlErr
 async fn rules_keys(tx: &mut ReadTx, actor: &Actor) -> Result<bool, ControlError> {
     match must_rule_keys(tx, actor).await {
         Ok(()) => Ok(true),
-        Err(ControlError::NotOwnerOfAll | ControlError::OperatorOnly | ControlError::Forbidden(_)) => {
-            Ok(false)
-        }
+        Err(
+            ControlError::NotOwnerOfAll
+            | ControlError::OperatorOnly
+            | ControlError::SessionRequired
+            | ControlError::Forbidden(_),
+        ) => Ok(false),
         Err(error) => Err(error),
     }
 }

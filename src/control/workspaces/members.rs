@@ -1,6 +1,7 @@
 //! Members of workspaces, and what each of them is granted.
 
 use super::roles::{NewGrant, grants};
+use crate::control::accounts::account::Accounts;
 use crate::control::accounts::hashing;
 use crate::control::accounts::hashing::Hashing;
 use crate::control::changes::Changes;
@@ -14,6 +15,7 @@ use serde_json::json;
 use super::roles::grants_value;
 
 use crate::control::accounts::hashing::Asker;
+use crate::control::accounts::passwords;
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
@@ -21,7 +23,7 @@ use crate::control::error::ControlError;
 use crate::control::input::name;
 use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::domain::role::{Action, Grants, Role};
-use crate::model::member::{Account, Member};
+use crate::model::member::Member;
 use crate::model::page::Page;
 use crate::model::workspace::Workspace;
 use crate::store::{ReadTx, WriteTx};
@@ -31,6 +33,7 @@ pub struct Members {
     pub(crate) hashing: Arc<Hashing>,
     pub(crate) ids: Arc<Ids>,
     pub(crate) store: Arc<Store>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) changes: Arc<Changes>,
 }
 
@@ -102,6 +105,7 @@ impl Members {
 
     /// Removes a member, or withdraws an invitation. The API tokens of the membership end, and the person's
     /// sessions open nothing of the workspace from then on; what they are elsewhere is not this workspace's to end.
+    /// With the last membership all sessions end, and an account whose address is not verified is deleted.
     ///
     /// # Errors
     /// [`Conflict::LastOwner`] where nobody else would own the workspace.
@@ -116,8 +120,20 @@ impl Members {
         let member = member_in(&mut tx, workspace, id).await?;
         actor.expects(member.revision)?;
         keep_an_owner(&mut tx, &member).await?;
+        let api_tokens = tx.delete_api_tokens_of(id).await?.len();
         tx.delete_member(id).await?;
-        let event = member_event(Deed::MemberRemoved, &member).removed(member_value(&member));
+        let sessions = if tx.any_membership(&member.account).await?.is_some() {
+            0
+        } else {
+            tx.end_sessions(&member.account).await?
+        };
+        tx.delete_unverified(&member.account).await?;
+        let mut before = member_value(&member);
+        if let Some(before) = before.as_object_mut() {
+            before.insert("api_tokens".to_owned(), json!(api_tokens));
+            before.insert("sessions".to_owned(), json!(sessions));
+        }
+        let event = member_event(Deed::MemberRemoved, &member).removed(before);
         self.changes.commit(tx, &[], event).await
     }
 
@@ -152,7 +168,7 @@ impl Members {
     ) -> Result<Member, ControlError> {
         actor.must_be_system()?;
         let mut tx = self.changes.begin(actor).await?;
-        let mut member = self.new_member(&mut tx, workspace, email, roles).await?;
+        let mut member = self.new_member(&mut tx, workspace, email, roles, true).await?;
         member.joined_at = Some(member.created_at);
         tx.insert_member(&member).await?;
         let event = member_event(Deed::MemberAdded, &member).made(member_value(&member));
@@ -160,13 +176,16 @@ impl Members {
         Ok(member)
     }
 
-    /// A member to be inserted, not joined yet. The person is inserted already where they are new.
+    /// A member to be inserted, not joined yet, of an account that is inserted already. An invitation's is a new one,
+    /// whatever accounts the address has: who accepts it has proved nothing of the address. The operator vouches for
+    /// it.
     pub(crate) async fn new_member(
         &self,
         tx: &mut WriteTx,
         workspace: &WorkspaceId,
         email: &str,
         roles: &[NewGrant],
+        is_verified: bool,
     ) -> Result<Member, ControlError> {
         let now = self.changes.now();
         let email = email_address(email)?;
@@ -174,10 +193,14 @@ impl Members {
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
         let grants = grants(tx, workspace, roles).await?;
-        let account = self.account(tx, email).await?;
-        if tx.has_member(workspace, &account.id).await? {
+        if tx.has_member(workspace, &email).await? {
             return Err(Conflict::MemberExists.into());
         }
+        let account = if is_verified {
+            self.accounts.verified_account(tx, email).await?
+        } else {
+            self.accounts.new_account(tx, email, false).await?
+        };
         Ok(Member {
             id: self.ids.make("mem", MemberId::parse, now)?,
             workspace: workspace.clone(),
@@ -211,14 +234,15 @@ impl Members {
             revision: 1,
             created_at: now,
         };
-        let password = hashing::chosen(password, &email)?;
+        let chosen = hashing::chosen(password, &email)?;
+        let forms = self.store.password_forms(&email, None).await?;
         let turn = self.hashing.turn(Asker::Operator).await?;
-        let hash = self.hashing.hash(turn, password).await?;
+        let hash = self.hashing.hash(turn, chosen, forms).await?;
         let mut tx = self.changes.begin(actor).await?;
         if !tx.is_without_members().await? {
             return Err(Conflict::NotEmpty.into());
         }
-        let account = self.account(&mut tx, email).await?;
+        let account = self.accounts.verified_account(&mut tx, email).await?;
         let member = Member {
             id: self.ids.make("mem", MemberId::parse, now)?,
             workspace: workspace.id.clone(),
@@ -231,6 +255,7 @@ impl Members {
         };
         tx.insert_workspace(&workspace).await?;
         tx.insert_member(&member).await?;
+        passwords::check_salt(&mut tx, &member.account, &member.email, &hash).await?;
         tx.set_password_hash(&member.account, &hash).await?;
         let made = workspace_event(Deed::WorkspaceCreated, &workspace)
             .made(json!({"name": workspace.name.as_str()}));
@@ -246,21 +271,6 @@ impl Members {
     /// [`ControlError::Store`].
     pub async fn is_without_members(&self) -> Result<bool, ControlError> {
         Ok(self.store.read().await?.is_without_members().await?)
-    }
-
-    /// The person with this address, who may be new to this server.
-    pub(crate) async fn account(&self, tx: &mut WriteTx, email: String) -> Result<Account, ControlError> {
-        if let Some(account) = tx.account_with_email(&email).await? {
-            return Ok(account);
-        }
-        let now = self.changes.now();
-        let account = Account {
-            id: self.ids.make("acc", AccountId::parse, now)?,
-            email,
-            created_at: now,
-        };
-        tx.insert_account(&account).await?;
-        Ok(account)
     }
 
     /// The person's membership of a workspace. Where there is none, the workspace does not exist for them.

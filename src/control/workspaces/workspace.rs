@@ -32,11 +32,13 @@ impl Workspaces {
     ///
     /// # Errors
     /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::Forbidden`] for who owns no
-    /// workspace.
+    /// workspace, [`ControlError::SessionRequired`] for an API token, [`ControlError::AddressUnverified`] for who did
+    /// not prove that their address is theirs.
     pub async fn create_workspace(&self, actor: &Actor, new_name: &str) -> Result<Workspace, ControlError> {
         let founder = match &actor.who {
             Who::Member(member) => {
                 actor.must(&member.workspace, Action::CreateWorkspace)?;
+                actor.must_be_in_person()?;
                 Some(member)
             }
             Who::System(_) => None,
@@ -52,6 +54,10 @@ impl Workspaces {
         let mut tx = self.changes.begin(actor).await?;
         tx.insert_workspace(&workspace).await?;
         if let Some(founder) = founder {
+            let account = tx.account(&founder.account).await?;
+            if account.is_none_or(|account| account.verified_at.is_none()) {
+                return Err(ControlError::AddressUnverified);
+            }
             let owner = Member {
                 id: self.ids.make("mem", MemberId::parse, now)?,
                 workspace: workspace.id.clone(),
@@ -92,7 +98,7 @@ impl Workspaces {
         self.workspace(&Actor::member(own, actor.from), id).await
     }
 
-    /// One page of the workspaces that a member's person has joined.
+    /// One page of the workspaces that a member's person has joined. An API token is shown its own one.
     ///
     /// # Errors
     /// [`ControlError::Forbidden`] for who is no member.
@@ -100,6 +106,12 @@ impl Workspaces {
         let member = actor
             .as_member()
             .ok_or(ControlError::Forbidden(Action::ViewWorkspace))?;
+        if actor.must_be_in_person().is_err() {
+            let own = self.workspace(actor, &member.workspace).await?;
+            return Ok(Vec::from_iter(
+                Some(own).filter(|own| own.id.as_str() > page.after),
+            ));
+        }
         let mut tx = self.store.read().await?;
         Ok(tx.workspaces_of(&member.account, page).await?)
     }

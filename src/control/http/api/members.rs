@@ -6,15 +6,17 @@ use http::StatusCode;
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::conditions::{Creation, Tagged};
 use super::json::Json;
 use super::paging::PageQuery;
 use super::request::InWorkspace;
 use super::times::{at_text, moment};
-use crate::control::accounts::invitations::{Invited, NewMember};
+use crate::control::accounts::invitations::{AcceptBy, Invited, NewMember};
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
+use crate::control::http::session_cookies::in_session;
 use crate::control::http::state::Shared;
 use crate::control::workspaces::roles::NewGrant;
 use crate::domain::role::{Assigned, Grant};
@@ -172,7 +174,10 @@ pub async fn remove(State(control): Shared, at: InWorkspace) -> Result<StatusCod
 #[serde(deny_unknown_fields)]
 pub struct Acceptance {
     secret: String,
-    password: String,
+    /// A password for this workspace. Left out, the membership is of whoever is signed in with the session, whose
+    /// address must be verified and the one that was invited.
+    #[serde(default)]
+    password: Option<String>,
 }
 
 pub async fn accept(
@@ -181,10 +186,30 @@ pub async fn accept(
     Json(body): Json<Acceptance>,
 ) -> Result<Tagged<MemberJson>, ControlError> {
     let from = ClientAddress::in_extensions(&parts.extensions);
-    let joined = control
-        .invitations
-        .accept_invitation(from.0, &body.secret, &body.password)
-        .await;
+    let password = body.password.map(Zeroizing::new);
+    let joined = match &password {
+        Some(password) => {
+            let by = AcceptBy::Password(password);
+            control
+                .invitations
+                .accept_invitation(from.0, &body.secret, by)
+                .await
+        }
+        None => match in_session(&parts, &control).await {
+            Ok(own) => {
+                let by = AcceptBy::Session(&own.session);
+                control
+                    .invitations
+                    .accept_invitation(from.0, &body.secret, by)
+                    .await
+            }
+            Err(ControlError::Unauthenticated) => {
+                let problem = "choose a password for this workspace, or accept while you are signed in";
+                Err(ControlError::invalid("password", problem))
+            }
+            Err(error) => Err(error),
+        },
+    };
     // Nobody tries secrets as fast as they like.
     if let Err(ControlError::Invalid { .. }) = &joined {
         control.limits.failed_authentication(from)?;

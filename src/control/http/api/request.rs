@@ -14,6 +14,7 @@ use crate::control::actor::Actor;
 use crate::control::error::ControlError;
 use crate::control::plane::Control;
 use crate::domain::ids::{AppId, KeyId, MemberId, SourceId, WorkspaceId};
+use crate::model::credential::Credential;
 use crate::model::member::Member;
 
 /// One level of a path into a JSON text.
@@ -65,11 +66,12 @@ impl FromRequestParts<Arc<Control>> for InWorkspace {
                 .collect(),
         );
         let workspace = parameters.parse("ws", WorkspaceId::parse, "workspace")?;
-        let member = if caller.workspace == workspace {
-            caller
-        } else {
-            // A workspace of others is answered like one that does not exist.
-            control.members.membership(&workspace, &caller.account).await?
+        let member = match &credential {
+            _ if caller.workspace == workspace => caller,
+            // A session is its person's in all their workspaces, an API token is for one. A workspace of others is
+            // answered like one that does not exist.
+            Credential::Session(_) => control.members.membership(&workspace, &caller.account).await?,
+            Credential::ApiToken(_) => return Err(ControlError::NotFound("workspace")),
         };
         let actor = Actor {
             if_match: if_match(parts)?,

@@ -5,21 +5,22 @@ use crate::control::http::session_cookies::{InSession, browser, give_cookies};
 use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::json::Json;
-use super::paging::List;
+use super::paging::{List, flag};
 use super::times::at_text;
 use crate::control::accounts::secret::Secret;
-use crate::control::accounts::sessions::SignedIn;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::http::cookies::{Cookie, is_same_origin};
 use crate::control::http::state::Shared;
 use crate::control::plane::Control;
+use crate::domain::ids::WorkspaceId;
 use crate::model::session::SessionRecord;
 
 /// What a person signs in with. It has no `Debug`: it holds a password.
@@ -28,6 +29,9 @@ use crate::model::session::SessionRecord;
 pub struct SignIn {
     email: String,
     password: String,
+    /// Where the password fits several accounts of the address: the id of the workspace that is meant.
+    #[serde(default)]
+    workspace: Option<String>,
 }
 
 /// A session in the API's form.
@@ -35,6 +39,8 @@ pub struct SignIn {
 pub struct SessionJson {
     id: String,
     email: String,
+    /// Whether you proved that the address is yours. Until then the session is for one workspace.
+    email_verified: bool,
     account_id: String,
     method: String,
     created_at: String,
@@ -52,6 +58,7 @@ impl SessionJson {
             current: session.id == current,
             id: session.id,
             email: session.email,
+            email_verified: session.verified,
             account_id: session.account.to_string(),
             method: session.method,
             created_at: at_text(session.created_at),
@@ -94,8 +101,16 @@ pub async fn create(
     }
     let password = Zeroizing::new(body.password);
     let browser = browser(&control, from, &headers);
-    let signed_in = control.sessions.sign_in(&body.email, &password, &browser).await?;
-    Ok(opened(&control, &signed_in, StatusCode::CREATED))
+    let workspace = body.workspace.as_deref().map(WorkspaceId::parse).transpose();
+    let workspace = workspace.map_err(|_| ControlError::invalid("workspace", "this is no workspace's id"))?;
+    let signed_in = control
+        .sessions
+        .sign_in_to(workspace.as_ref(), &body.email, &password, &browser)
+        .await?;
+    let body = OwnSessionJson::of(signed_in.session.clone(), &signed_in.secret);
+    let mut response = (StatusCode::CREATED, axum::Json(body)).into_response();
+    give_cookies(&control, &signed_in, &mut response);
+    Ok(response)
 }
 
 /// `GET /session`: the one that asks.
@@ -111,7 +126,7 @@ pub async fn delete(
 ) -> Result<Response, ControlError> {
     let id = own.session.id.clone();
     control.sessions.sign_out(&own.session, &id, Some(from.0)).await?;
-    Ok(without_cookie(&control))
+    Ok(clearing_cookie(&control, StatusCode::NO_CONTENT.into_response()))
 }
 
 /// A new password in the place of the old one. It has no `Debug`: it holds both.
@@ -120,9 +135,29 @@ pub async fn delete(
 pub struct NewPassword {
     current_password: String,
     password: String,
+    /// Whether your API tokens stay. They end in all workspaces unless you say so.
+    #[serde(default)]
+    keep_api_tokens: bool,
 }
 
-/// `PUT /session/password`: changes one's own password, and ends all sessions but the new one that comes back.
+/// The session that follows a change of the password, and what ended with the old one.
+#[derive(Serialize, JsonSchema)]
+pub struct PasswordChangedJson {
+    #[serde(flatten)]
+    session: OwnSessionJson,
+    sessions_ended: u64,
+    api_tokens_ended: u64,
+}
+
+/// How many credentials ended.
+#[derive(Serialize, JsonSchema)]
+pub struct EndedJson {
+    sessions_ended: u64,
+    api_tokens_ended: u64,
+}
+
+/// `PUT /session/password`: changes one's own password, and ends all sessions but the new one that comes back, and all
+/// API tokens unless they are kept.
 pub async fn change_password(
     State(control): Shared,
     Extension(from): Extension<ClientAddress>,
@@ -135,19 +170,19 @@ pub async fn change_password(
         Zeroizing::new(body.password),
     );
     let browser = browser(&control, from, &headers);
-    let signed_in = control
+    let changed = control
         .passwords
-        .change_password(&own.session, &current, &new, &browser)
+        .change_password(&own.session, &current, &new, body.keep_api_tokens, &browser)
         .await?;
-    Ok(opened(&control, &signed_in, StatusCode::OK))
-}
-
-/// The answer that opens a session.
-fn opened(control: &Control, signed_in: &SignedIn, status: StatusCode) -> Response {
-    let body = OwnSessionJson::of(signed_in.session.clone(), &signed_in.secret);
-    let mut response = (status, axum::Json(body)).into_response();
-    give_cookies(control, signed_in, &mut response);
-    response
+    let signed_in = changed.signed_in;
+    let body = PasswordChangedJson {
+        session: OwnSessionJson::of(signed_in.session.clone(), &signed_in.secret),
+        sessions_ended: changed.ended.sessions,
+        api_tokens_ended: changed.ended.api_tokens,
+    };
+    let mut response = axum::Json(body).into_response();
+    give_cookies(&control, &signed_in, &mut response);
+    Ok(response)
 }
 
 /// `GET /sessions`: all that this person has.
@@ -173,21 +208,27 @@ pub async fn delete_one(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /sessions`: signs out everywhere, here, too.
+/// `DELETE /sessions`: signs out everywhere, here, too; with `?api_tokens=true` the API tokens end as well.
 pub async fn delete_all(
     State(control): Shared,
     Extension(from): Extension<ClientAddress>,
     own: InSession,
+    parts: Parts,
 ) -> Result<Response, ControlError> {
-    control
+    let with_api_tokens = flag(&parts, "api_tokens")?;
+    let ended = control
         .sessions
-        .sign_out_everywhere(&own.session, Some(from.0))
+        .sign_out_everywhere(&own.session, with_api_tokens, Some(from.0))
         .await?;
-    Ok(without_cookie(&control))
+    let body = EndedJson {
+        sessions_ended: ended.sessions,
+        api_tokens_ended: ended.api_tokens,
+    };
+    Ok(clearing_cookie(&control, axum::Json(body).into_response()))
 }
 
-fn without_cookie(control: &Control) -> Response {
-    let mut response = StatusCode::NO_CONTENT.into_response();
+/// The answer, which takes the session's cookie away.
+fn clearing_cookie(control: &Control, mut response: Response) -> Response {
     if let Some(cookie) = control.cookies.clear(Cookie::Session) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

@@ -9,7 +9,7 @@ use super::members::{
 use super::openapi::{Operation, Routes, delete, get, patch, post, put};
 use super::paging::List;
 use super::request::NewName;
-use super::session::{NewPassword, OwnSessionJson, SessionJson, SignIn};
+use super::session::{EndedJson, NewPassword, OwnSessionJson, PasswordChangedJson, SessionJson, SignIn};
 use super::sources::{Connection, Mode, SourceJson};
 use super::tokens::{AllRevokedJson, RevokedJson, TokenToRevoke, TokensToRevoke};
 use super::traffic::TrafficJson;
@@ -54,10 +54,10 @@ pub(crate) fn management() -> Routes {
             [put(session::change_password)
                 .says(
                     "changePassword",
-                    "Changes your password, and ends all your other sessions.",
+                    "Changes your password; ends your other sessions, and your API tokens unless you keep them.",
                 )
                 .reads::<NewPassword>()
-                .shows::<OwnSessionJson>()
+                .shows::<PasswordChangedJson>()
                 .in_session()],
         )
         .at(
@@ -68,7 +68,16 @@ pub(crate) fn management() -> Routes {
                     .shows::<List<SessionJson>>()
                     .in_session(),
                 delete(session::delete_all)
-                    .says("signOutEverywhere", "Ends all your sessions.")
+                    .says(
+                        "signOutEverywhere",
+                        "Ends all your sessions, and your API tokens where you say so.",
+                    )
+                    .choice(
+                        "api_tokens",
+                        &["true", "false"],
+                        "Whether your API tokens end, too, in all workspaces.",
+                    )
+                    .shows::<EndedJson>()
                     .in_session(),
             ],
         )
@@ -82,10 +91,14 @@ pub(crate) fn management() -> Routes {
             "/workspaces",
             [
                 get(workspaces::list)
-                    .says("listWorkspaces", "The workspaces that you are a member of.")
+                    .says(
+                        "listWorkspaces",
+                        "The workspaces that you are a member of; with an API token, its own one.",
+                    )
                     .pages::<WorkspaceJson>(),
                 post(workspaces::create)
                     .says("createWorkspace", "Makes a workspace; you are its owner.")
+                    .in_session()
                     .reads::<NewName>()
                     .makes::<WorkspaceJson>()
                     .tagged(),
@@ -348,6 +361,7 @@ pub(crate) fn management() -> Routes {
                         "createApiToken",
                         "Makes an API token, which the answer shows this one time.",
                     )
+                    .in_session()
                     .reads::<NewApiToken>()
                     .makes::<NewApiTokenJson>(),
             ],
@@ -383,7 +397,7 @@ pub(crate) fn management() -> Routes {
             [post(members::accept)
                 .says(
                     "acceptInvitation",
-                    "Joins a workspace with the secret of an invitation.",
+                    "Joins a workspace with the secret of an invitation, for a new password or as you are signed in.",
                 )
                 .reads::<Acceptance>()
                 .shows::<MemberJson>()

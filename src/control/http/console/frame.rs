@@ -31,7 +31,7 @@ pub(crate) struct Frame {
     pub csrf: String,
     pub sees: Sees,
     /// What has just been done, after a redirect.
-    pub done: &'static str,
+    pub done: String,
 }
 
 /// What of the console this member has any use of.
@@ -124,7 +124,7 @@ const DONE: [(&str, &str); 27] = [
     ("member-saved", "The member's roles were saved and are in force."),
     (
         "member-removed",
-        "The member was removed, and their sessions and API tokens with them.",
+        "The member was removed: their API tokens for this workspace have ended, and their sessions no longer open it.",
     ),
     (
         "api-token-deleted",
@@ -145,19 +145,32 @@ const DONE: [(&str, &str); 27] = [
     ("session-ended", "The session was ended."),
     (
         "sessions-ended",
-        "You are signed out everywhere: every session was ended.",
+        "You are signed out everywhere: all your sessions have ended.",
     ),
     (
         "password-changed",
-        "Your password was changed, and every other session was ended.",
+        "Your password was changed, and all your other sessions have ended.",
     ),
     ("signed-out", "You are signed out."),
     ("joined", "You have joined. Sign in with your password."),
     ("welcome", "Welcome. You have joined the workspace."),
 ];
 
-/// The sentence for what was done.
-pub(crate) fn done(word: &str) -> &'static str {
+/// The sentence for what was done. `ended` is the number of API tokens that ended with it, where any could.
+pub(crate) fn done(word: &str, ended: &str) -> String {
     let found = DONE.iter().find(|(held, _)| *held == word);
-    found.map(|(_, sentence)| *sentence).unwrap_or_default()
+    let sentence = found.map(|(_, sentence)| *sentence).unwrap_or_default();
+    let ended = ended
+        .parse::<u32>()
+        .ok()
+        .filter(|_| ENDS_API_TOKENS.contains(&word));
+    match ended {
+        None => sentence.to_owned(),
+        Some(0) => format!("{sentence} No API token ended."),
+        Some(1) => format!("{sentence} One API token ended with them."),
+        Some(ended) => format!("{sentence} {ended} API tokens ended with them."),
+    }
 }
+
+/// Of those, what may end API tokens.
+const ENDS_API_TOKENS: [&str; 2] = ["sessions-ended", "password-changed"];

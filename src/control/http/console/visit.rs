@@ -169,7 +169,7 @@ impl Visit {
                 sources,
                 owner: self.may(Action::ManageMembers),
             },
-            done: done(self.query("done")),
+            done: done(self.query("done"), self.query("ended")),
         }
     }
 

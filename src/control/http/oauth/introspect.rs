@@ -73,7 +73,7 @@ pub(crate) async fn answer(
     let Some(own) = control.revocation.own_token(token) else {
         return Ok(None);
     };
-    if !control.introspection.sees(&caller, &own.workspace).await? {
+    if !Control::sees(&caller, &own.workspace) {
         return Ok(None);
     }
     Ok(control.introspection.active(token, &own).await?)

@@ -12,7 +12,7 @@ use super::app::{Confirm, Crumb};
 use super::sign_in::without_cookie;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
-use crate::control::http::console::components::{Choice, Choices, Field, When};
+use crate::control::http::console::components::{Choice, Choices, Field, When, encoded};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
@@ -28,6 +28,13 @@ struct AccountPage {
     frame: Frame,
     tokens: Vec<TokenRow>,
     sessions: Vec<SessionRow>,
+    /// What somebody is told whose address is not verified.
+    unverified: Option<Unverified>,
+}
+
+struct Unverified {
+    /// Where they prove it, if they can.
+    sign_on: Option<String>,
 }
 
 struct TokenRow {
@@ -93,12 +100,19 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
         .into_iter()
         .map(row)
         .collect();
+    let unverified = (!own.verified).then(|| Unverified {
+        sign_on: control
+            .sign_on
+            .has_sign_on()
+            .then(|| format!("/login/oidc?next={}", encoded(&format!("{}/account", visit.at)))),
+    });
     Ok(page(
         StatusCode::OK,
         &AccountPage {
             frame: visit.frame("Tokens and sessions", Section::Account),
             tokens: tokens.into_iter().map(token).collect(),
             sessions,
+            unverified,
         },
     ))
 }
@@ -126,13 +140,16 @@ pub(crate) async fn end_all(
     State(control): State<Arc<Control>>,
     Extension(from): Extension<ClientAddress>,
     Here(visit): Here,
-    Posted(_): Posted,
+    Posted(fields): Posted,
 ) -> Page {
-    control
+    let with_api_tokens = fields.text("api_tokens") == "on";
+    let ended = control
         .sessions
-        .sign_out_everywhere(&visit.session.record, Some(from.0))
+        .sign_out_everywhere(&visit.session.record, with_api_tokens, Some(from.0))
         .await?;
-    Ok(without_cookie(&control, "/console/sign-in?done=sessions-ended"))
+    let ended = ended.api_tokens;
+    let next = format!("/console/sign-in?done=sessions-ended&ended={ended}");
+    Ok(without_cookie(&control, &next))
 }
 
 #[derive(Template)]
@@ -142,10 +159,19 @@ struct PasswordPage {
     problem: String,
     current: Field,
     password: Field,
+    api_tokens: Choices,
 }
 
-fn password_page(visit: &Visit, problems: &Problems) -> PasswordPage {
+fn password_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) -> PasswordPage {
+    let keep = Choice {
+        name: KEEP.to_owned(),
+        value: "on".to_owned(),
+        label: "Keep my API tokens".to_owned(),
+        hint: "Only if nobody else can have seen them.".to_owned(),
+        chosen: fields.is_some_and(|fields| fields.text(KEEP) == "on"),
+    };
     PasswordPage {
+        api_tokens: Choices::several(KEEP, "API tokens", vec![keep]),
         frame: visit.frame("Change password", Section::Account),
         problem: problems.of_form(&["current_password", "password"]),
         current: Field::text("current_password", "Current password")
@@ -160,9 +186,15 @@ fn password_page(visit: &Visit, problems: &Problems) -> PasswordPage {
     }
 }
 
+/// The field that says whether API tokens stay.
+const KEEP: &str = "keep_api_tokens";
+
 /// `GET account/password`.
 pub(crate) async fn password_form(Here(visit): Here) -> Page {
-    Ok(page(StatusCode::OK, &password_page(&visit, &Problems::none())))
+    Ok(page(
+        StatusCode::OK,
+        &password_page(&visit, None, &Problems::none()),
+    ))
 }
 
 /// `POST account/password`.
@@ -178,18 +210,28 @@ pub(crate) async fn change_password(
     let browser = browser(&control, from, &headers);
     let problems = match control
         .passwords
-        .change_password(&visit.session.record, &current, &new, &browser)
+        .change_password(
+            &visit.session.record,
+            &current,
+            &new,
+            fields.text(KEEP) == "on",
+            &browser,
+        )
         .await
     {
-        Ok(signed_in) => {
-            let mut answer = visit.done("/account", "password-changed");
-            give_cookies(&control, &signed_in, &mut answer);
+        Ok(changed) => {
+            let ended = changed.ended.api_tokens;
+            let mut answer = visit.done("/account", &format!("password-changed&ended={ended}"));
+            give_cookies(&control, &changed.signed_in, &mut answer);
             return Ok(answer);
         }
         Err(ControlError::SignInRefused) => Problems::at("current_password", "this is not your password"),
         Err(error) => Problems::of(error)?,
     };
-    Ok(page(problems.status, &password_page(&visit, &problems)))
+    Ok(page(
+        problems.status,
+        &password_page(&visit, Some(&fields), &problems),
+    ))
 }
 
 /// How long an API token may live, in days.

@@ -5,20 +5,23 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Request, State};
 use http::StatusCode;
+use http::request::Parts;
 use zeroize::Zeroizing;
 
 use super::app::{Confirm, Crumb};
 use super::sign_in::inside;
+use crate::control::accounts::invitations::AcceptBy;
 use crate::control::accounts::invitations::NewMember;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::http::console::components::{Field, PAGE_ITEMS, Pager, When};
 use crate::control::http::console::fault::{Fault, Page, Problems};
-use crate::control::http::console::fields::Fields;
+use crate::control::http::console::fields::{CSRF, Fields};
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
 use crate::control::http::console::grants::{Given, RoleChoice, grants_of, is_search, role_choices};
 use crate::control::http::console::see_other;
+use crate::control::http::console::session::Signed;
 use crate::control::http::console::visit::{Here, Visit};
 use crate::control::plane::Control;
 use crate::domain::decimal::canonical;
@@ -258,7 +261,8 @@ async fn remove_page(control: &Control, visit: &Visit, problems: &Problems) -> R
                 "{} can no longer open this workspace, from this moment on.",
                 member.email
             ),
-            "Their API tokens for it end. Their sessions and other workspaces stay.".to_owned(),
+            "Their API tokens for it end, and their sessions no longer open it. What they are in other workspaces stays."
+                .to_owned(),
             "What they made stays. The audit trail keeps what they did.".to_owned(),
         ]
     };
@@ -318,9 +322,22 @@ struct JoinPage {
     problem: String,
     secret: Field,
     password: Field,
+    own: Option<OwnAccount>,
 }
 
-fn join_page(problems: &Problems, secret: &str) -> JoinPage {
+/// Somebody who is signed in and may join as who they are.
+struct OwnAccount {
+    email: String,
+    csrf: String,
+}
+
+/// Who is signed in, if their address is verified.
+async fn own_account(control: &Control, parts: &Parts) -> Option<Signed> {
+    let signed = Signed::of(control, parts).await.ok();
+    signed.filter(|signed| signed.record.verified)
+}
+
+fn join_page(problems: &Problems, secret: &str, own: Option<&Signed>) -> JoinPage {
     JoinPage {
         problem: problems.of_form(&["secret", "password"]),
         secret: Field::text("secret", "Invitation")
@@ -330,40 +347,53 @@ fn join_page(problems: &Problems, secret: &str) -> JoinPage {
         password: Field::text("password", "Password")
             .kind("password")
             .autocomplete("new-password")
-            .hint("New here: choose one. If you have a password on this server already, enter that one.")
+            .hint("Choose a password for this workspace. A sentence is a good password.")
             .problem(problems.of_field("password")),
+        own: own.map(|signed| OwnAccount {
+            email: signed.record.email.clone(),
+            csrf: signed.csrf().to_owned(),
+        }),
     }
 }
 
 /// `GET /console/join`.
-pub(crate) async fn join_form() -> Page {
-    Ok(page(StatusCode::OK, &join_page(&Problems::none(), "")))
+pub(crate) async fn join_form(State(control): State<Arc<Control>>, parts: Parts) -> Page {
+    let own = own_account(&control, &parts).await;
+    Ok(page(
+        StatusCode::OK,
+        &join_page(&Problems::none(), "", own.as_ref()),
+    ))
 }
 
 /// `POST /console/join`.
 pub(crate) async fn join(State(control): State<Arc<Control>>, request: Request) -> Page {
     let from = ClientAddress::in_extensions(request.extensions());
-    let fields = Fields::read(request).await?;
+    let (parts, body) = request.into_parts();
+    let own = own_account(&control, &parts).await;
+    let fields = Fields::read(Request::from_parts(parts, body)).await?;
+    let (secret, as_own) = (fields.text("secret"), fields.text("as") == "own");
     let password = Zeroizing::new(fields.raw("password").to_owned());
-    let joined = control
-        .invitations
-        .accept_invitation(from.0, fields.text("secret"), &password)
-        .await;
+    let by = match &own {
+        Some(signed) if as_own && signed.is_csrf(fields.raw(CSRF)) => AcceptBy::Session(&signed.record),
+        _ if as_own => return Err(Fault::Form),
+        _ => AcceptBy::Password(&password),
+    };
+    let joined = control.invitations.accept_invitation(from.0, secret, by).await;
     if let Err(ControlError::Invalid { .. }) = &joined {
         control.limits.failed_authentication(from)?;
     }
     match joined {
         Ok(member) => {
             let next = format!("/console/w/{}?done=welcome", member.workspace);
+            if as_own {
+                return Ok(see_other(&next));
+            }
             let next = crate::control::http::console::components::encoded(inside(&next));
             Ok(see_other(&format!("/console/sign-in?done=joined&next={next}")))
         }
         Err(error) => {
             let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &join_page(&problems, fields.text("secret")),
-            ))
+            Ok(page(problems.status, &join_page(&problems, secret, own.as_ref())))
         }
     }
 }

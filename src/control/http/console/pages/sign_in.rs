@@ -22,6 +22,7 @@ use crate::control::http::console::session::Signed;
 use crate::control::http::cookies::Cookie;
 use crate::control::http::session_cookies::{browser, give_cookies};
 use crate::control::plane::Control;
+use crate::domain::ids::WorkspaceId;
 use crate::model::page::Page as Span;
 use crate::model::workspace::Workspace;
 
@@ -31,7 +32,7 @@ const WORKSPACES_SHOWN: u32 = 100;
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage {
-    notice: &'static str,
+    notice: String,
     problem: String,
     next: String,
     provider: Option<String>,
@@ -50,6 +51,13 @@ pub(crate) fn inside(next: &str) -> &str {
     }
 }
 
+/// The workspace of a page, for which of several accounts somebody means who signs in to see it.
+fn workspace_of(page: &str) -> Option<WorkspaceId> {
+    let rest = page.strip_prefix("/console/w/")?;
+    let id = rest.split(['/', '?', '#']).next()?;
+    WorkspaceId::parse(id).ok()
+}
+
 /// `GET /` and `GET /console`.
 pub(crate) async fn home(State(control): State<Arc<Control>>, parts: Parts) -> Page {
     let signed = match Signed::of(&control, &parts).await {
@@ -66,7 +74,7 @@ pub(crate) async fn home(State(control): State<Arc<Control>>, parts: Parts) -> P
 
 fn sign_in_page(control: &Control, next: &str, email: &str, problem: &str) -> SignInPage {
     SignInPage {
-        notice: "",
+        notice: String::new(),
         problem: problem.to_owned(),
         next: next.to_owned(),
         provider: control
@@ -88,7 +96,10 @@ pub(crate) async fn form(State(control): State<Arc<Control>>, parts: Parts) -> R
     let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
     let next = inside(query.get("next").unwrap_or_default());
     let shown = SignInPage {
-        notice: done(query.get("done").unwrap_or_default()),
+        notice: done(
+            query.get("done").unwrap_or_default(),
+            query.get("ended").unwrap_or_default(),
+        ),
         ..sign_in_page(&control, next, "", "")
     };
     page(StatusCode::OK, &shown)
@@ -107,7 +118,12 @@ pub(crate) async fn submit(
         fields.text("email"),
         Zeroizing::new(fields.raw("password").to_owned()),
     );
-    let error = match control.sessions.sign_in(email, &password, &browser).await {
+    let workspace = workspace_of(&next);
+    let error = match control
+        .sessions
+        .sign_in_to(workspace.as_ref(), email, &password, &browser)
+        .await
+    {
         Ok(signed_in) => {
             let mut answer = see_other(&next);
             give_cookies(&control, &signed_in, &mut answer);

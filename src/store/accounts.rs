@@ -1,0 +1,343 @@
+//! Accounts: people as this server tells them apart, and the passwords they sign in with.
+//!
+//! An address has at most one account that is verified, and any number that are not. Each of the latter has one
+//! membership, goes away with it, and has a password of its own.
+
+use crate::model::account::Account;
+use sqlx::FromRow;
+
+use super::database::{ReadTx, Store, WriteTx};
+use super::error::StoreError;
+use super::members::MemberRow;
+use super::rows::{moment, seconds};
+use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
+use crate::model::member::Member;
+
+/// Characters at the end of a password's hash that follow from the password: 32 bytes in base64. What stands before
+/// them is its form: algorithm, parameters and salt.
+pub(crate) const HASH_CHARS: usize = 43;
+
+/// Forms that the passwords of one address have at most. They are written with one salt, so there is a second one
+/// only while a password from before a change of the parameters has not been used.
+pub(crate) const FORMS_MAX: usize = 4;
+
+/// A password that fits: whose it is, and the hash that is kept of it.
+#[derive(Debug)]
+pub(crate) struct Fitting {
+    pub account: AccountId,
+    pub hash: String,
+}
+
+/// Which accounts of an address a password may open.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Candidates<'a> {
+    /// This one alone, where it is named.
+    pub only: Option<&'a AccountId>,
+    /// Of several that the password fits, the one with a membership of this workspace.
+    pub preferred: Option<&'a WorkspaceId>,
+}
+
+#[derive(FromRow)]
+struct AccountRow {
+    id: String,
+    email: String,
+    created_at: i64,
+    verified_at: Option<i64>,
+}
+
+impl TryFrom<AccountRow> for Account {
+    type Error = StoreError;
+
+    fn try_from(row: AccountRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: account_id(&row.id)?,
+            email: row.email,
+            created_at: moment(row.created_at, "accounts")?,
+            verified_at: row.verified_at.map(|at| moment(at, "accounts")).transpose()?,
+        })
+    }
+}
+
+pub(super) fn account_id(id: &str) -> Result<AccountId, StoreError> {
+    AccountId::parse(id).map_err(|_| StoreError::Damaged("accounts"))
+}
+
+/// The forms of the passwords of an address, without those of one account.
+const FORMS: &str = "SELECT DISTINCT substr(password_hash, 1, length(password_hash) - 43) FROM accounts \
+     WHERE email = $1 AND id <> $2 AND length(password_hash) > 43 ORDER BY 1 LIMIT $3";
+
+fn forms_max() -> i64 {
+    i64::try_from(FORMS_MAX).unwrap_or(i64::MAX)
+}
+
+impl Store {
+    /// The forms that the passwords of an address have, `but` that of one account.
+    pub(crate) async fn password_forms(
+        &self,
+        email: &str,
+        but: Option<&AccountId>,
+    ) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar(FORMS)
+            .bind(email)
+            .bind(but.map(AccountId::as_str).unwrap_or_default())
+            .bind(forms_max())
+            .fetch_all(&self.readers)
+            .await?)
+    }
+
+    /// The account of the address that has one of these hashes and a membership that it has joined. A verified one
+    /// comes first, then the oldest.
+    ///
+    /// The database compares the hashes: nobody chooses what a password hashes to, so that the time it takes tells
+    /// nothing, and any number of accounts costs one look at an index.
+    pub(crate) async fn account_with_password(
+        &self,
+        email: &str,
+        hashes: &[String],
+        among: Candidates<'_>,
+    ) -> Result<Option<Fitting>, StoreError> {
+        // As many parameters whatever there is: the statement is always the same one.
+        let mut hashes = hashes.iter().map(String::as_str).chain(std::iter::repeat(""));
+        let mut next = || hashes.next().unwrap_or_default();
+        let row: Option<(String, String)> = sqlx::query_as(
+            "SELECT a.id, a.password_hash FROM accounts a \
+             WHERE a.email = $1 AND a.password_hash IN ($2, $3, $4, $5) AND ($6 = '' OR a.id = $6) \
+             AND EXISTS (SELECT m.id FROM members m WHERE m.account = a.id AND m.joined_at IS NOT NULL) \
+             ORDER BY CASE WHEN EXISTS (SELECT m.id FROM members m WHERE m.account = a.id AND m.workspace = $7 \
+             AND m.joined_at IS NOT NULL) THEN 0 ELSE 1 END, \
+             CASE WHEN a.verified_at IS NULL THEN 1 ELSE 0 END, a.created_at, a.id LIMIT 1",
+        )
+        .bind(email)
+        .bind(next())
+        .bind(next())
+        .bind(next())
+        .bind(next())
+        .bind(among.only.map(AccountId::as_str).unwrap_or_default())
+        .bind(among.preferred.map(WorkspaceId::as_str).unwrap_or_default())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.map(|(id, hash)| {
+            Ok(Fitting {
+                account: account_id(&id)?,
+                hash,
+            })
+        })
+        .transpose()
+    }
+
+    /// The account of an address that the trail names for a sign-in that was refused: the verified one, or else the
+    /// oldest.
+    pub(crate) async fn account_for_trail(&self, email: &str) -> Result<Option<AccountId>, StoreError> {
+        let found: Option<String> = sqlx::query_scalar(
+            "SELECT a.id FROM accounts a WHERE a.email = $1 AND EXISTS \
+             (SELECT m.id FROM members m WHERE m.account = a.id AND m.joined_at IS NOT NULL) \
+             ORDER BY CASE WHEN a.verified_at IS NULL THEN 1 ELSE 0 END, a.created_at, a.id LIMIT 1",
+        )
+        .bind(email)
+        .fetch_optional(&self.readers)
+        .await?;
+        found.map(|id| account_id(&id)).transpose()
+    }
+
+    /// Whether the address has a further account.
+    pub(crate) async fn has_other_account(&self, email: &str, but: &AccountId) -> Result<bool, StoreError> {
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT id FROM accounts WHERE email = $1 AND id <> $2 LIMIT 1")
+                .bind(email)
+                .bind(but.as_str())
+                .fetch_optional(&self.readers)
+                .await?;
+        Ok(found.is_some())
+    }
+
+    /// Replaces a password's hash by another one of the same password, unless the password was changed since.
+    pub(crate) async fn upgrade_password_hash(
+        &self,
+        account: &AccountId,
+        old: &str,
+        new: &str,
+    ) -> Result<(), StoreError> {
+        let _turn = self.ledger_turn().await;
+        sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2 AND password_hash = $3")
+            .bind(new)
+            .bind(account.as_str())
+            .bind(old)
+            .execute(&self.ledger)
+            .await?;
+        Ok(())
+    }
+}
+
+impl ReadTx {
+    /// The account whose person proved that this address, which is normalised, is theirs.
+    pub(crate) async fn verified_account(&mut self, email: &str) -> Result<Option<Account>, StoreError> {
+        let row: Option<AccountRow> = sqlx::query_as(
+            "SELECT id, email, created_at, verified_at FROM accounts \
+             WHERE email = $1 AND verified_at IS NOT NULL",
+        )
+        .bind(email)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(Account::try_from).transpose()
+    }
+
+    /// One account.
+    pub(crate) async fn account(&mut self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        let row: Option<AccountRow> =
+            sqlx::query_as("SELECT id, email, created_at, verified_at FROM accounts WHERE id = $1")
+                .bind(id.as_str())
+                .fetch_optional(self.connection())
+                .await?;
+        row.map(Account::try_from).transpose()
+    }
+
+    /// What the person's password hashes to, if they have one.
+    pub(crate) async fn password_hash(&mut self, account: &AccountId) -> Result<Option<String>, StoreError> {
+        let found: Option<Option<String>> =
+            sqlx::query_scalar("SELECT password_hash FROM accounts WHERE id = $1")
+                .bind(account.as_str())
+                .fetch_optional(self.connection())
+                .await?;
+        Ok(found.flatten())
+    }
+
+    /// The forms that passwords of an address have, `but` that of one account.
+    pub(crate) async fn password_forms_but(
+        &mut self,
+        email: &str,
+        but: &AccountId,
+    ) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar(FORMS)
+            .bind(email)
+            .bind(but.as_str())
+            .bind(forms_max())
+            .fetch_all(self.connection())
+            .await?)
+    }
+
+    /// Memberships that accounts of the address which are not verified have joined, the oldest first.
+    pub(crate) async fn joined_unverified(
+        &mut self,
+        email: &str,
+        limit: u32,
+    ) -> Result<Vec<Member>, StoreError> {
+        let rows: Vec<MemberRow> = sqlx::query_as(
+            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
+             FROM accounts a JOIN members m ON m.account = a.id \
+             WHERE a.email = $1 AND a.verified_at IS NULL AND m.joined_at IS NOT NULL ORDER BY m.id LIMIT $2",
+        )
+        .bind(email)
+        .bind(i64::from(limit))
+        .fetch_all(self.connection())
+        .await?;
+        let mut members = Vec::with_capacity(rows.len());
+        for row in rows {
+            members.push(self.with_grants(row).await?);
+        }
+        Ok(members)
+    }
+
+    /// The membership of a workspace that an account of the address which is not verified has joined.
+    pub(crate) async fn joined_unverified_in(
+        &mut self,
+        workspace: &WorkspaceId,
+        email: &str,
+    ) -> Result<Option<Member>, StoreError> {
+        let row: Option<MemberRow> = sqlx::query_as(
+            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
+             FROM accounts a JOIN members m ON m.account = a.id \
+             WHERE m.workspace = $1 AND a.email = $2 AND a.verified_at IS NULL AND m.joined_at IS NOT NULL",
+        )
+        .bind(workspace.as_str())
+        .bind(email)
+        .fetch_optional(self.connection())
+        .await?;
+        match row {
+            None => Ok(None),
+            Some(row) => Ok(Some(self.with_grants(row).await?)),
+        }
+    }
+
+    /// Whether somebody with this address is a member of the workspace, joined or only invited.
+    pub(crate) async fn has_member(
+        &mut self,
+        workspace: &WorkspaceId,
+        email: &str,
+    ) -> Result<bool, StoreError> {
+        let found: Option<String> = sqlx::query_scalar(
+            "SELECT m.id FROM accounts a JOIN members m ON m.account = a.id \
+             WHERE a.email = $1 AND m.workspace = $2 LIMIT 1",
+        )
+        .bind(email)
+        .bind(workspace.as_str())
+        .fetch_optional(self.connection())
+        .await?;
+        Ok(found.is_some())
+    }
+}
+
+impl WriteTx {
+    pub(crate) async fn insert_account(&mut self, account: &Account) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO accounts (id, email, created_at, verified_at) VALUES ($1, $2, $3, $4)")
+            .bind(account.id.as_str())
+            .bind(account.email.as_str())
+            .bind(seconds(account.created_at))
+            .bind(account.verified_at.map(seconds))
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Gives a membership to another account. What it was reached with before does not reach it any more.
+    pub(crate) async fn move_member(&mut self, member: &MemberId, to: &AccountId) -> Result<(), StoreError> {
+        sqlx::query("UPDATE members SET account = $1, revision = revision + 1 WHERE id = $2")
+            .bind(to.as_str())
+            .bind(member.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Removes an account that is not verified and has no membership left, with its sessions and browsers. Others
+    /// stay.
+    pub(crate) async fn delete_unverified(&mut self, account: &AccountId) -> Result<(), StoreError> {
+        sqlx::query(
+            "DELETE FROM accounts WHERE id = $1 AND verified_at IS NULL AND NOT EXISTS \
+             (SELECT m.id FROM members m WHERE m.account = accounts.id)",
+        )
+        .bind(account.as_str())
+        .execute(self.connection())
+        .await?;
+        Ok(())
+    }
+
+    /// Replaces a person's password. Answers whether there is such a person.
+    pub(crate) async fn set_password_hash(
+        &mut self,
+        account: &AccountId,
+        hash: &str,
+    ) -> Result<bool, StoreError> {
+        let set = sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2")
+            .bind(hash)
+            .bind(account.as_str())
+            .execute(self.connection())
+            .await?;
+        Ok(set.rows_affected() == 1)
+    }
+
+    /// Replaces a person's password by a new one, unless it was replaced already. Answers whether it was.
+    pub(crate) async fn replace_password_hash(
+        &mut self,
+        account: &AccountId,
+        old: &str,
+        new: &str,
+    ) -> Result<bool, StoreError> {
+        let set = sqlx::query("UPDATE accounts SET password_hash = $1 WHERE id = $2 AND password_hash = $3")
+            .bind(new)
+            .bind(account.as_str())
+            .bind(old)
+            .execute(self.connection())
+            .await?;
+        Ok(set.rows_affected() == 1)
+    }
+}
