@@ -101,7 +101,7 @@ pub(crate) struct Check<'p> {
     pub(crate) path: &'p Path,
     problems: Vec<Problem>,
     /// Keys whose value names a file, and the digest of what the file holds.
-    contents: Vec<(String, [u8; 32])>,
+    pub(super) contents: Vec<(String, [u8; 32])>,
 }
 
 impl<'p> Check<'p> {

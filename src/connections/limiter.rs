@@ -1,6 +1,6 @@
 //! Gives each accepted connection a permit, and takes permits back when connections end or are evicted.
 
-use crate::connections::metrics::Refused;
+use super::metrics::Refused;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -26,6 +26,7 @@ pub mod input;
 pub mod limiter;
 pub(crate) mod network_limiter;
 pub mod open_error;
+mod people;
 pub mod plane;
 pub mod rate_limits;
 pub mod signing_keys;

@@ -1,7 +1,7 @@
 //! Why a control plane cannot start.
 
-use crate::control::error::ControlError;
-use crate::control::error::UnreadableKey;
+use super::error::ControlError;
+use super::error::UnreadableKey;
 use crate::store::StoreError;
 use thiserror::Error;
 

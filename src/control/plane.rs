@@ -5,17 +5,17 @@
 //! nothing but the HTTP form of those functions. SQL is in [`crate::store`]; what a token may contain and
 //! what proves an app is in [`crate::domain`].
 
-use crate::control::open_error::OpenError;
+use super::open_error::OpenError;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use prometheus::{IntCounterVec, Opts, Registry};
 
+use super::accounts::account::Accounts;
 use super::accounts::api_tokens::ApiTokens;
 use super::accounts::hashing::Hashing;
 use super::accounts::invitations::Invitations;
-use super::accounts::oidc::Provider;
 use super::accounts::passwords::Passwords;
 use super::accounts::refused_sign_ins::{Refusals, RefusedSignIns};
 use super::accounts::sessions::Sessions;
@@ -27,6 +27,7 @@ use super::fleet::publish::Fleet;
 use super::http::cookies::Cookies;
 use super::http::memory::MemoryBudget;
 use super::ids::Ids;
+use super::people::{People, Shared};
 use super::rate_limits::Limits;
 use super::signing_keys::key_ring::{IssuerKeys, KeyRing};
 use super::signing_keys::rotation::SigningKeys;
@@ -91,6 +92,7 @@ pub struct Control {
     pub changes: Arc<Changes>,
     pub workspaces: Arc<Workspaces>,
     pub members: Arc<Members>,
+    pub accounts: Arc<Accounts>,
     pub sessions: Arc<Sessions>,
     pub passwords: Arc<Passwords>,
     pub sign_on: Arc<SignOn>,
@@ -263,35 +265,10 @@ impl Control {
     }
 }
 
-/// What several services hold.
-struct Shared {
-    store: Arc<Store>,
-    ids: Arc<Ids>,
-    keys: Arc<ArcSwap<KeyRing>>,
-    uses: Arc<Uses>,
-    hashing: Arc<Hashing>,
-    limits: Arc<Limits>,
-    refusals: Arc<Refusals>,
-    identity: Arc<IssuerIdentity>,
-    changes: Arc<Changes>,
-}
-
-/// The services of people and workspaces.
-struct People {
-    members: Arc<Members>,
-    workspaces: Arc<Workspaces>,
-    sessions: Arc<Sessions>,
-    passwords: Arc<Passwords>,
-    sign_on: Arc<SignOn>,
-    invitations: Arc<Invitations>,
-    api_tokens: Arc<ApiTokens>,
-    refused_sign_ins: Arc<RefusedSignIns>,
-}
-
 impl Shared {
     /// Makes the services, each with what it needs and no more.
     fn compose(self, settings: ControlSettings) -> Result<Control, OpenError> {
-        let people = self.people(&settings);
+        let people = People::new(&self, &settings.login, &settings.public_url);
         let Self {
             store,
             ids,
@@ -375,7 +352,6 @@ impl Shared {
                 apps: apps.clone(),
                 changes: changes.clone(),
                 issuer_keys: issuer_keys.clone(),
-                members: people.members.clone(),
             }),
             revocation: Arc::new(TokenRevocation {
                 identity: identity.clone(),
@@ -409,6 +385,7 @@ impl Shared {
             usage,
             issuer_keys,
             signing_keys,
+            accounts: people.accounts,
             workspaces: people.workspaces,
             members: people.members,
             sessions: people.sessions,
@@ -432,79 +409,6 @@ impl Shared {
                 &["result"],
             )?,
         })
-    }
-
-    fn people(&self, settings: &ControlSettings) -> People {
-        let Self {
-            store,
-            ids,
-            uses,
-            hashing,
-            limits,
-            refusals,
-            changes,
-            ..
-        } = self;
-        let login = &settings.login;
-        let members = Arc::new(Members {
-            hashing: hashing.clone(),
-            ids: ids.clone(),
-            store: store.clone(),
-            changes: changes.clone(),
-        });
-        let sessions = Arc::new(Sessions {
-            hashing: hashing.clone(),
-            ids: ids.clone(),
-            limits: limits.clone(),
-            refusals: refusals.clone(),
-            session_idle_s: login.session_idle.as_secs(),
-            session_lifetime_s: login.session_lifetime.as_secs(),
-            store: store.clone(),
-            changes: changes.clone(),
-        });
-        let provider = login.oidc.clone();
-        People {
-            workspaces: Arc::new(Workspaces {
-                ids: ids.clone(),
-                store: store.clone(),
-                changes: changes.clone(),
-                members: members.clone(),
-            }),
-            passwords: Arc::new(Passwords {
-                hashing: hashing.clone(),
-                limits: limits.clone(),
-                sessions: sessions.clone(),
-                changes: changes.clone(),
-            }),
-            sign_on: Arc::new(SignOn {
-                limits: limits.clone(),
-                provider: provider.map(|oidc| Provider::new(oidc, &settings.public_url)),
-                store: store.clone(),
-                sessions: sessions.clone(),
-                changes: changes.clone(),
-            }),
-            invitations: Arc::new(Invitations {
-                hashing: hashing.clone(),
-                limits: limits.clone(),
-                store: store.clone(),
-                changes: changes.clone(),
-                members: members.clone(),
-            }),
-            api_tokens: Arc::new(ApiTokens {
-                ids: ids.clone(),
-                store: store.clone(),
-                uses: uses.clone(),
-                changes: changes.clone(),
-            }),
-            refused_sign_ins: Arc::new(RefusedSignIns {
-                limits: limits.clone(),
-                refusals: refusals.clone(),
-                store: store.clone(),
-                changes: changes.clone(),
-            }),
-            members,
-            sessions,
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the control plane manages: apps, sources, members and the rest, without SQL or JSON.
 
+pub mod account;
 pub mod api_token;
 pub mod app;
 pub mod audit;
@@ -12,4 +13,3 @@ pub mod session;
 pub mod source;
 pub mod traffic;
 pub mod workspace;
-pub mod account;

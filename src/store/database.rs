@@ -1,10 +1,10 @@
 //! The store itself: its connections, and transactions that read or change.
 
+use super::error::StoreError;
+use super::replay::{Replays, Use};
+use super::rows::number;
+use super::rows::seconds;
 use crate::domain::time::UnixSeconds;
-use crate::store::error::StoreError;
-use crate::store::replay::{Replays, Use};
-use crate::store::rows::number;
-use crate::store::rows::seconds;
 use crate::store_location::DatabaseUrl;
 use sqlx::Any;
 use sqlx::AnyConnection;

@@ -4,7 +4,8 @@ use sqlx::migrate::MigrateError;
 
 use super::database::{Kind, Store};
 use super::error::{StoreError, migration_error};
-use super::postgres::{self, Notices};
+use super::postgres;
+use super::postgres::Notices;
 use super::schema::MIGRATOR;
 use super::sqlite;
 use crate::store_location::StoreLocation;

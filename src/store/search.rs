@@ -1,7 +1,7 @@
 //! Lists that people search: by a part of the name, by kind, enforcement and app, with what a list shows beside.
 
+use super::rows::folded;
 use crate::model::search::{Found, LOOKED_AT, SourceFilter, SourceSummary};
-use crate::store::rows::folded;
 use sqlx::FromRow;
 
 use super::database::ReadTx;

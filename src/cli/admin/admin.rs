@@ -1,7 +1,7 @@
 //! `portcullis admin`: what the operator does to the store itself: the first owner, a new password, the check of
 //! the audit trail, a copy, another signing key.
 
-use crate::cli::admin::store_access::{ConfigArgs, OPERATOR, control_config, refused};
+use super::store_access::{ConfigArgs, OPERATOR, control_config, refused};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};

@@ -3,8 +3,8 @@
 pub(crate) mod args;
 mod config;
 
-pub(super) use crate::cli::quickstart::args::QuickstartArgs;
-use crate::cli::quickstart::config::{ALL_SCOPES, PUBLIC_HOST, write_secret};
+pub(super) use super::quickstart::args::QuickstartArgs;
+use super::quickstart::config::{ALL_SCOPES, PUBLIC_HOST, write_secret};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

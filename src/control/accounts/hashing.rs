@@ -1,7 +1,5 @@
 //! Password hashing: Argon2id, a bounded number of hashes at a time.
 
-use super::passwords::hash_in;
-use super::passwords::is_of_today;
 use crate::control::error::ControlError;
 use crate::control::fair_queue;
 use crate::control::fair_queue::Lane;
@@ -10,11 +8,13 @@ use crate::control::fair_queue::Turns;
 use crate::control::limiter::Wait;
 use crate::domain::name::composed;
 use crate::store::accounts::FORMS_MAX;
+use crate::store::accounts::HASH_CHARS;
 use argon2::Algorithm;
 use argon2::Argon2;
 use argon2::Params;
 use argon2::PasswordHasher as _;
 use argon2::Version;
+use argon2::password_hash::PasswordHash;
 use argon2::password_hash::SaltString;
 use aws_lc_rs::rand;
 use prometheus::IntCounter;
@@ -200,6 +200,41 @@ pub enum Asker<'a> {
     Known { email: &'a str, from: IpAddr },
     /// Anybody else.
     Stranger(IpAddr),
+}
+
+/// What the forms of today's hashes begin with.
+pub(crate) const TODAY: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+
+/// What a password hashes to with the algorithm, the parameters and the salt of a form; none where they make no sense.
+pub(crate) fn hash_in(form: &str, password: &str) -> Option<String> {
+    let whole = format!("{form}{}", "A".repeat(HASH_CHARS));
+    let parsed = PasswordHash::new(&whole).ok()?;
+    let params = Params::try_from(&parsed).ok()?;
+    let hash = argon2().ok()?.hash_password_customized(
+        password.as_bytes(),
+        Some(parsed.algorithm),
+        parsed.version,
+        params,
+        parsed.salt?,
+    );
+    Some(format!("{form}{}", hash.ok()?.hash?))
+}
+
+/// Whether a hash or its form has today's parameters.
+pub fn is_of_today(hash: &str) -> bool {
+    hash.starts_with(TODAY)
+}
+
+/// The form of a hash: what does not follow from the password.
+pub(crate) fn form_of(hash: &str) -> &str {
+    let end = hash.len().saturating_sub(HASH_CHARS);
+    hash.get(..end).unwrap_or_default()
+}
+
+/// Whether a hash has the salt that the passwords of the same address with these forms have, if any has today's.
+pub fn shares_salt(hash: &str, forms: &[String]) -> bool {
+    let mut today = forms.iter().filter(|form| is_of_today(form)).peekable();
+    today.peek().is_none() || today.any(|form| form == form_of(hash))
 }
 
 #[cfg(test)]

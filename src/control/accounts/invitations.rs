@@ -6,7 +6,8 @@
 
 use super::hashing;
 use super::hashing::Hashing;
-use crate::control::changes::{Changes, UnprovedTx};
+use super::passwords;
+use crate::control::changes::Changes;
 use crate::control::workspaces::members::Members;
 use crate::store::Store;
 use std::fmt;
@@ -33,7 +34,7 @@ use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
 use crate::model::session::SessionRecord;
-use crate::store::ReadTx;
+use crate::store::{ReadTx, WriteTx};
 
 /// What the secret of every invitation begins with.
 const PREFIX: &str = "pci_";
@@ -161,7 +162,7 @@ impl Invitations {
         tx.set_password_hash(&member.account, &password).await?;
         let (member, event) = self.joined(&mut tx, member).await?;
         let actor = Actor::member(member.clone(), Some(from));
-        self.changes.commit(tx, &[], event).await?;
+        self.changes.commit(tx.proved(actor), &[], event).await?;
         Ok(member)
     }
 
@@ -192,7 +193,7 @@ impl Invitations {
         };
         let (member, event) = self.joined(&mut tx, member).await?;
         let actor = Actor::member(member.clone(), Some(from));
-        self.changes.commit(tx, &[], event).await?;
+        self.changes.commit(tx.proved(actor), &[], event).await?;
         Ok(member)
     }
 

@@ -5,16 +5,16 @@
 //! are known have one of their own: who floods it waits for their own requests.
 
 use super::account::Accounts;
+use super::hashing::Asker;
 use super::hashing::Hashing;
-use super::hashing::{chosen, hash};
+use super::hashing::chosen;
 use super::sessions::Sessions;
-use crate::control::accounts::hashing::Asker;
+use crate::control::accounts::hashing::shares_salt;
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
 use std::sync::Arc;
 
-use argon2::password_hash::{PasswordHash, SaltString};
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+use argon2::PasswordHasher as _;
 use zeroize::Zeroizing;
 
 use super::account::Ended;
@@ -26,49 +26,13 @@ use crate::control::error::ControlError;
 use crate::control::ids;
 use crate::control::input::email_address;
 use crate::domain::ids::{AccountId, WorkspaceId};
-use crate::domain::name::composed;
 use crate::model::member::Member;
 use crate::model::session::SessionRecord;
-use crate::store::WriteTx;
-use crate::store::accounts::{Candidates, HASH_CHARS};
+use crate::store::accounts::Candidates;
+use crate::store::{Store, WriteTx};
 
 /// Letters and digits of a generated password: 142 bits.
 const GENERATED_CHARS: usize = 24;
-
-/// What the forms of today's hashes begin with.
-const TODAY: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
-
-/// What a password hashes to with the algorithm, the parameters and the salt of a form; none where they make no sense.
-pub(crate) fn hash_in(form: &str, password: &str) -> Option<String> {
-    let whole = format!("{form}{}", "A".repeat(HASH_CHARS));
-    let parsed = PasswordHash::new(&whole).ok()?;
-    let params = Params::try_from(&parsed).ok()?;
-    let hash = argon2().ok()?.hash_password_customized(
-        password.as_bytes(),
-        Some(parsed.algorithm),
-        parsed.version,
-        params,
-        parsed.salt?,
-    );
-    Some(format!("{form}{}", hash.ok()?.hash?))
-}
-
-/// Whether a hash or its form has today's parameters.
-pub fn is_of_today(hash: &str) -> bool {
-    hash.starts_with(TODAY)
-}
-
-/// The form of a hash: what does not follow from the password.
-fn form_of(hash: &str) -> &str {
-    let end = hash.len().saturating_sub(HASH_CHARS);
-    hash.get(..end).unwrap_or_default()
-}
-
-/// Whether a hash has the salt that the passwords of the same address with these forms have, if any has today's.
-pub fn shares_salt(hash: &str, forms: &[String]) -> bool {
-    let mut today = forms.iter().filter(|form| is_of_today(form)).peekable();
-    today.peek().is_none() || today.any(|form| form == form_of(hash))
-}
 
 /// Workspaces that a refusal of a reset lists.
 const LISTED_MAX: u32 = 20;
@@ -140,7 +104,7 @@ impl Passwords {
         let forms = self.store.password_forms(&email, but).await?;
         let turn = self.hashing.turn(Asker::Operator).await?;
         let hash = self.hashing.hash(turn, password, forms).await?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.changes.begin(actor).await?;
         let verified = tx.verified_account(&email).await?;
         let members = vouched_for(&mut tx, &email, verified.is_some(), workspaces).await?;
         let account = match verified {
@@ -207,7 +171,7 @@ impl Passwords {
             .turn(self.sessions.asker(&session.email, browser, true))
             .await?;
         let hash = self.hashing.hash(turn, new, forms).await?;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.changes.begin_unproved().await?;
         check_salt(&mut tx, &session.account, &session.email, &hash).await?;
         if !tx.replace_password_hash(&session.account, &kept, &hash).await? {
             return Err(ControlError::SignInRefused);

@@ -27,12 +27,9 @@ use serde_json::json;
 
 use super::account::Ended;
 use super::hashing::Asker;
-use super::passwords;
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
-use crate::domain::ids::AccountId;
-use crate::control::ids;
 use crate::control::rate_limits::Attempt;
 use crate::domain::ids::{AccountId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
@@ -192,7 +189,7 @@ impl Sessions {
         for attempt in attempts {
             attempt.succeeded();
         }
-        if passwords::is_of_today(&found.hash) {
+        if hashing::is_of_today(&found.hash) {
             return Ok(found);
         }
         let turn = self.hashing.turn(self.asker(email, browser, true)).await?;

@@ -19,7 +19,7 @@ use super::sessions::{Browser, Method, SignedIn};
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
-use crate::control::workspaces::members::{member_event, member_in};
+use crate::control::workspaces::members::member_in;
 use crate::domain::id_token::Identity;
 use crate::domain::ids::AccountId;
 use crate::domain::time::UnixSeconds;

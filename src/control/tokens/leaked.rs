@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::own_token::OwnToken;
+use super::revoke::TokenRevocation;
 use super::revoke::revoke_change;
 use crate::control::accounts::api_tokens::{hash as api_token_hash, is_api_token};
 use crate::control::actor::Actor;
@@ -24,7 +25,6 @@ use crate::control::audit_event::{Deed, Event};
 use crate::control::bad_request::BadRequest;
 use crate::control::error::ControlError;
 use crate::control::http::connections::Place;
-use crate::control::tokens::revoke::TokenRevocation;
 use crate::domain::digest::sha256;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::leak_report::ReportKey;

@@ -1,9 +1,9 @@
 //! Workspaces: the tenants that own everything else.
 
 use super::members::Members;
+use super::members::workspace_event;
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
-use crate::control::workspaces::members::workspace_event;
 use crate::store::Store;
 use serde_json::json;
 use std::sync::Arc;

@@ -7,7 +7,6 @@ use crate::control::error::ControlError;
 use crate::control::http::body::has_media_type;
 use crate::control::http::body::has_nul_escape;
 use crate::control::http::body::read_body;
-use crate::model::member::Member;
 use axum::body::Bytes;
 use axum::extract::FromRequest;
 use axum::extract::Request;

@@ -15,7 +15,6 @@ use crate::control::error::ControlError;
 use crate::control::plane::Control;
 use crate::domain::ids::{AppId, KeyId, MemberId, SourceId, WorkspaceId};
 use crate::model::credential::Credential;
-use crate::model::member::Member;
 
 /// One level of a path into a JSON text.
 pub(crate) enum Step<'v> {

@@ -9,6 +9,7 @@ use crate::control::tokens::client_proof::ClientCredentials;
 use crate::control::tokens::error::TokenError;
 use crate::control::tokens::introspect::Active;
 use crate::control::tokens::introspect::Caller;
+use crate::control::tokens::introspect::Introspection;
 use axum::Extension;
 use axum::extract::Request;
 use axum::extract::State;
@@ -73,7 +74,7 @@ pub(crate) async fn answer(
     let Some(own) = control.revocation.own_token(token) else {
         return Ok(None);
     };
-    if !Control::sees(&caller, &own.workspace) {
+    if !Introspection::sees(&caller, &own.workspace) {
         return Ok(None);
     }
     Ok(control.introspection.active(token, &own).await?)
