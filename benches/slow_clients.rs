@@ -4,6 +4,10 @@
 //! What would worry us: a ratio above 1.5, or memory that grows from round to round. Rounds with and without
 //! take turns in one run, so that another load on the machine meets both. Run it with
 //! `cargo bench --bench slow_clients`; `SLOW_CLIENTS` and `ROUNDS` change its size, `GATEWAY_BIN` the program.
+//!
+//! With `FLOOD=10000` it measures something else: so many connections, slow or idle, of one address and of
+//! `ADDRESSES` (40), to either listener, again and again for `SECONDS` (10); and the slowest request of one other
+//! address meanwhile, on a new connection each. What would worry us: more than 100 ms, or a request not served.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,6 +17,7 @@
     reason = "a bench reads the time and the environment, and may fail by panicking"
 )]
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -50,6 +55,7 @@ gateway:
     main: {servers: ["UPSTREAM"]}
 policy: {source: file, file: "policy.yaml"}
 issuers: [{issuer: "https://auth.test", jwks_file: "jwks.json", algorithms: [ES256], audience: ["https://gateway.test"]}]
+control_plane: {listen: "CONTROL", store: "sqlite:portcullis.db"}
 observability: {listen: "127.0.0.1:0", access_log: {enabled: false}}
 "#;
 
@@ -71,6 +77,7 @@ fn free_address() -> SocketAddr {
 struct Gateway {
     process: Child,
     address: SocketAddr,
+    control: SocketAddr,
     dir: std::path::PathBuf,
 }
 
@@ -78,8 +85,9 @@ impl Gateway {
     async fn start(upstream: SocketAddr) -> Self {
         let dir = std::env::temp_dir().join(format!("portcullis-slow-clients-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let address = free_address();
+        let (address, control) = (free_address(), free_address());
         let config = CONFIG
+            .replace("CONTROL", &control.to_string())
             .replace("GATEWAY", &address.to_string())
             .replace("UPSTREAM", &upstream.to_string());
         std::fs::write(dir.join("config.yaml"), config).unwrap();
@@ -96,6 +104,7 @@ impl Gateway {
         let gateway = Self {
             process,
             address,
+            control,
             dir,
         };
         let until = Instant::now() + Duration::from_secs(20);
@@ -240,10 +249,147 @@ async fn measure(address: SocketAddr) -> (Duration, Duration, usize) {
     (times[times.len() / 2], times[times.len() * 99 / 100], times.len())
 }
 
+/// In what time a flood's connections are opened, and how long one that was refused or cut off waits before it is
+/// opened again. Much faster, and this measures how many connections a second the machine can make.
+const RAMP_MS: u64 = 4_000;
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// How a flood's connections behave once they are open.
+#[derive(Clone, Copy, Debug)]
+enum Flood {
+    /// One request, then nothing.
+    Idle,
+    /// A head that never ends, a byte at a time.
+    Slow,
+}
+
+/// One connection of a flood from this address, and again whenever it is refused or cut off.
+async fn flood(
+    nth: u64,
+    from: [u8; 4],
+    to: SocketAddr,
+    how: Flood,
+    request: Arc<Vec<u8>>,
+    stop: Arc<AtomicBool>,
+) {
+    tokio::time::sleep(Duration::from_millis(nth % RAMP_MS)).await;
+    while !stop.load(Ordering::Relaxed) {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let Ok(mut stream) = socket.connect(to).await else {
+            tokio::time::sleep(DRIBBLE).await;
+            continue;
+        };
+        let begin: &[u8] = match how {
+            Flood::Idle => &request,
+            Flood::Slow => b"POST /v1/batch HTTP/1.1\r\nHost: tracking.test\r\nX: ",
+        };
+        if stream.write_all(begin).await.is_err() {
+            continue;
+        }
+        let mut read = [0; 1024];
+        while !stop.load(Ordering::Relaxed) {
+            match tokio::time::timeout(DRIBBLE, stream.read(&mut read)).await {
+                Ok(Ok(1..)) => {}
+                Ok(_) => break,
+                Err(_) if matches!(how, Flood::Slow) => {
+                    if stream.write_all(b"x").await.is_err() {
+                        break;
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        let again = Instant::now() + AGAIN;
+        while !stop.load(Ordering::Relaxed) && Instant::now() < again {
+            tokio::time::sleep(DRIBBLE).await;
+        }
+    }
+}
+
+/// Another client, in a thread of its own: how long each of its requests took, connecting included, and how many
+/// were not served.
+fn other_client(to: SocketAddr, request: &[u8], stop: &AtomicBool) -> (Vec<Duration>, usize) {
+    let (mut times, mut failed) = (Vec::new(), 0);
+    while !stop.load(Ordering::Relaxed) {
+        let began = Instant::now();
+        let exchange = || -> std::io::Result<bool> {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+            socket.bind(&SocketAddr::from(([127, 0, 0, 200], 0)).into())?;
+            socket.connect(&to.into())?;
+            let mut stream = std::net::TcpStream::from(socket);
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            stream.write_all(request)?;
+            let mut begin = [0; 12];
+            stream.read_exact(&mut begin)?;
+            Ok(&begin == b"HTTP/1.1 200")
+        };
+        if !exchange().unwrap_or(false) {
+            failed += 1;
+        }
+        times.push(began.elapsed());
+        std::thread::sleep(PACE);
+    }
+    (times, failed)
+}
+
+async fn measure_floods(gateway: &Gateway, connections: usize) {
+    let (addresses, seconds) = (number("ADDRESSES", 40), number("SECONDS", 10));
+    let get = b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+    println!("memory before: {} MiB", gateway.memory());
+    for (plane, to, request) in [
+        ("gateway", gateway.address, Arc::new(request())),
+        ("control plane", gateway.control, Arc::new(get)),
+    ] {
+        for how in [Flood::Idle, Flood::Slow] {
+            for addresses in [0, 1, addresses] {
+                let stop = Arc::new(AtomicBool::new(false));
+                let flooding = if addresses == 0 { 0 } else { connections };
+                let floods: Vec<_> = (0..flooding)
+                    .map(|nth| {
+                        let from = [127, 0, 0, u8::try_from(1 + nth % addresses).unwrap()];
+                        tokio::spawn(flood(
+                            nth as u64,
+                            from,
+                            to,
+                            how,
+                            Arc::clone(&request),
+                            Arc::clone(&stop),
+                        ))
+                    })
+                    .collect();
+                let (asked, stopped) = (Arc::clone(&request), Arc::clone(&stop));
+                let other = std::thread::spawn(move || other_client(to, &asked, &stopped));
+                tokio::time::sleep(Duration::from_secs(seconds as u64)).await;
+                let memory = gateway.memory();
+                stop.store(true, Ordering::Relaxed);
+                for flood in floods {
+                    flood.await.unwrap();
+                }
+                let (mut times, failed) = other.join().unwrap();
+                times.sort_unstable();
+                println!(
+                    "{plane}, {how:?}, {flooding} connections of {addresses} addresses: another address p50 {:?} \
+                     p99 {:?} worst {:?} of {}, {failed} not served, memory {memory} MiB",
+                    times[times.len() / 2],
+                    times[times.len() * 99 / 100],
+                    times[times.len() - 1],
+                    times.len(),
+                );
+            }
+        }
+    }
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let (slow_clients, rounds) = (number("SLOW_CLIENTS", 2_000), number("ROUNDS", 3));
     let gateway = Gateway::start(upstream().await).await;
+    let flood = number("FLOOD", 0);
+    if flood > 0 {
+        measure_floods(&gateway, flood).await;
+        return;
+    }
     measure(gateway.address).await;
     println!("memory before: {} MiB", gateway.memory());
     let (mut without, mut with) = (Vec::new(), Vec::new());

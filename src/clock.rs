@@ -1,5 +1,7 @@
 //! The only file that reads the time.
 
+pub mod guard;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -43,7 +45,7 @@ impl std::fmt::Debug for MadeClock {
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock {
     now: Arc<AtomicU64>,
-    /// The latest moment it was ever set to.
+    /// What the clocks show that nobody sets: the latest moment it was ever set to.
     furthest: Arc<AtomicU64>,
 }
 
@@ -57,10 +59,21 @@ impl ManualClock {
         }
     }
 
-    /// Sets the clock.
+    /// Sets the clock. Where it was never set so late before, the time until then has passed.
     pub fn set(&self, now: UnixSeconds) {
         self.now.store(now.0, Ordering::SeqCst);
         self.furthest.fetch_max(now.0, Ordering::SeqCst);
+    }
+
+    /// Lets `seconds` pass.
+    pub fn advance(&self, seconds: u64) {
+        self.now.fetch_add(seconds, Ordering::SeqCst);
+        self.furthest.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// Shows another time from now on, although no time has passed.
+    pub fn jump(&self, now: UnixSeconds) {
+        self.now.store(now.0, Ordering::SeqCst);
     }
 }
 
@@ -95,6 +108,37 @@ impl Clock {
             Self::Made(clock) => Duration::from_secs((clock.0)().0),
         }
     }
+
+    /// The time since boot, suspension included: what nobody sets and nothing stops.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        match self {
+            Self::System => since_boot(),
+            Self::Manual(_) => self.elapsed(),
+            #[cfg(feature = "test-util")]
+            Self::Made(_) => self.elapsed(),
+        }
+    }
+
+    /// Whether this is the system's clock, which other machines' clocks should agree with.
+    #[must_use]
+    pub const fn is_system(&self) -> bool {
+        matches!(self, Self::System)
+    }
+}
+
+/// `Instant` stands still while the machine is suspended (`CLOCK_MONOTONIC`).
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    static BEGINNING: LazyLock<Instant> = LazyLock::new(instant);
+    BEGINNING.elapsed()
 }
 
 /// The monotonic moment, for measuring how long something took or may still take.

@@ -103,6 +103,9 @@ pub trait Health: Send + Sync + 'static {
     /// # Errors
     /// What is missing, in one sentence.
     fn ready(&self) -> Result<(), &'static str>;
+
+    /// What operators should look at although requests can be decided.
+    fn warning(&self) -> Option<&'static str>;
 }
 
 /// Serves `/metrics`, `/healthz` and `/readyz` until `shutdown`.
@@ -122,10 +125,15 @@ pub async fn serve(
         .route(
             "/readyz",
             get(move || async move {
-                match ready.ready() {
+                let (status, mut body) = match ready.ready() {
                     Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
                     Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {missing}\n")),
+                };
+                // In the body alone: balancers that took every replica out for a clock would do more harm than it.
+                if let Some(warning) = ready.warning() {
+                    body.push_str(&format!("warning: {warning}\n"));
                 }
+                (status, body)
             }),
         );
     if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(shutdown).await {

@@ -90,7 +90,13 @@ const MAY_IMPORT: [(&str, &[&str]); 18] = [
 const OWNERS: [(&str, &[&str], &[&str]); 6] = [
     (
         "the time",
-        &["SystemTime::now", "Instant::now", "Timestamp::now", "Zoned::now"],
+        &[
+            "SystemTime::now",
+            "Instant::now",
+            "Timestamp::now",
+            "Zoned::now",
+            "clock_gettime",
+        ],
         &["clock.rs"],
     ),
     (

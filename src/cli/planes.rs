@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener as BoundSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -47,6 +48,8 @@ pub(super) struct Planes {
     pub observability_address: Option<SocketAddr>,
     pub gateway: Option<Running>,
     pub registry: Registry,
+    /// The control plane that runs now, for whoever asks after its health.
+    running_control: Arc<ArcSwapOption<Control>>,
     config: Config,
     publisher: Publisher,
     /// The sockets that are not the gateway's, kept to be handed over.
@@ -94,6 +97,7 @@ impl Planes {
             observability_address: None,
             gateway: None,
             registry,
+            running_control: Arc::default(),
             config: config.clone(),
             publisher,
             control_socket,
@@ -151,6 +155,7 @@ impl Planes {
             );
             self.control_tasks.spawn("policy_publisher", publishing);
         }
+        self.running_control.store(Some(Arc::clone(&control)));
         self.control = Some(control);
         Ok(())
     }
@@ -185,6 +190,7 @@ impl Planes {
         self.observability_address = socket.local_addr().ok();
         let health: Arc<dyn Health> = Arc::new(Whole {
             probe: self.gateway.as_ref().map(Running::probe),
+            control: Arc::clone(&self.running_control),
         });
         let stopped = self.observability_tasks.stopped();
         let serving = telemetry::serve(socket, self.registry.clone(), health, stopped);
@@ -232,6 +238,7 @@ impl Planes {
     /// the socket for whoever accepts next.
     pub(super) async fn release_store(&mut self) {
         self.control_tasks.end().await;
+        self.running_control.store(None);
         if let Some(control) = self.control.take() {
             control.close().await;
         }
@@ -361,6 +368,7 @@ pub(super) fn control_settings(
 /// The health of the whole process. A control plane alone is ready when it listens.
 struct Whole {
     probe: Option<Probe>,
+    control: Arc<ArcSwapOption<Control>>,
 }
 
 impl Health for Whole {
@@ -372,5 +380,14 @@ impl Health for Whole {
 
     fn ready(&self) -> Result<(), &'static str> {
         self.probe.as_ref().map_or(Ok(()), Probe::ready)
+    }
+
+    fn warning(&self) -> Option<&'static str> {
+        let of_control = self
+            .control
+            .load()
+            .as_ref()
+            .and_then(|control| control.clock_warning());
+        of_control.or_else(|| self.probe.as_ref().and_then(Probe::clock_warning))
     }
 }

@@ -21,9 +21,12 @@ const SECRET_BYTES_MAX: u64 = 64 << 10;
 /// A burst that released SDKs make at once; no limit may be set below it.
 const BURST_MIN: u32 = 16;
 
-/// The least that all requests, or those of one client, may hold: a JSON body of 64 KiB takes a megabyte while it is
-/// handled, and an export as much.
-const HELD_BYTES_MIN: usize = 4 << 20;
+/// The least that the requests of one client may hold: a JSON body of 64 KiB takes a megabyte while it is handled, and
+/// an export as much.
+const SHARE_BYTES_MIN: usize = 2 << 20;
+
+/// The least that all requests may hold. One client never gets more than a fifth of it.
+const HELD_BYTES_MIN: usize = 16 << 20;
 
 /// How long events stay in the audit trail unless the config says, in days.
 const AUDIT_DAYS: u64 = 90;
@@ -124,9 +127,10 @@ impl Check<'_> {
 
     fn control_limits(&mut self, file: &ControlLimitsFile) -> ControlLimits {
         let default = ControlLimits::default();
-        let held_bytes = self.held_bytes(file.held_bytes.as_ref(), default.held_bytes);
-        // A quarter, and always room for the largest requests.
-        let share = (held_bytes / 4).max(HELD_BYTES_MIN);
+        let held_bytes = self.held_bytes(file.held_bytes.as_ref(), default.held_bytes, HELD_BYTES_MIN);
+        // An eighth, and always room for the largest requests.
+        let share = (held_bytes / 8).max(SHARE_BYTES_MIN);
+        let share = self.held_bytes(file.held_bytes_per_client.as_ref(), share, SHARE_BYTES_MIN);
         let (connections, connections_per_client) = self.connection_limits(
             file.connections.as_ref(),
             file.connections_per_client.as_ref(),
@@ -147,7 +151,7 @@ impl Check<'_> {
         }
         ControlLimits {
             held_bytes,
-            held_bytes_per_client: self.held_bytes(file.held_bytes_per_client.as_ref(), share),
+            held_bytes_per_client: share,
             token_app: self.rate(file.token_app.as_ref(), default.token_app),
             token_address: self.rate(file.token_address.as_ref(), default.token_address),
             api_account: self.rate(file.api_account.as_ref(), default.api_account),
@@ -160,13 +164,13 @@ impl Check<'_> {
         }
     }
 
-    fn held_bytes(&mut self, file: Option<&Spanned<Size>>, default: usize) -> usize {
+    fn held_bytes(&mut self, file: Option<&Spanned<Size>>, default: usize, least: usize) -> usize {
         let Some(raw) = file else { return default };
-        if raw.value.0 < HELD_BYTES_MIN {
+        if raw.value.0 < least {
             self.problem(
                 raw.referenced,
                 "is too small for the largest requests",
-                format!("write {}MiB or more", HELD_BYTES_MIN >> 20),
+                format!("write {}MiB or more", least >> 20),
             );
         }
         raw.value.0

@@ -188,13 +188,14 @@ issuers:
             let limits = read(limits).unwrap().control_plane.unwrap().limits;
             (limits.held_bytes >> 20, limits.held_bytes_per_client >> 20)
         };
-        assert_eq!(held("{}"), (128, 32));
-        assert_eq!(held("{held_bytes: 64MiB}"), (64, 16));
-        assert_eq!(held("{held_bytes: 8MiB}"), (8, 4));
+        assert_eq!(held("{}"), (128, 16));
+        assert_eq!(held("{held_bytes: 64MiB}"), (64, 8));
+        assert_eq!(held("{held_bytes: 16MiB}"), (16, 2));
         assert_eq!(held("{held_bytes_per_client: 128MiB}"), (128, 128));
-        for small in ["{held_bytes: 1MiB}", "{held_bytes_per_client: 100KiB}"] {
+        for (small, least) in [("{held_bytes: 1MiB}", 16), ("{held_bytes_per_client: 100KiB}", 2)] {
             let error = read(small).unwrap_err().to_string();
-            assert!(error.contains("hint: write 4MiB or more"), "{error}");
+            let hint = format!("hint: write {least}MiB or more");
+            assert!(error.contains(&hint), "{error}");
         }
     }
 

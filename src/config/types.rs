@@ -351,7 +351,7 @@ impl Default for ControlLimits {
             api_account: rate(2_000, 200),
             api_address: rate(500, 20),
             held_bytes: 128 << 20,
-            held_bytes_per_client: 32 << 20,
+            held_bytes_per_client: 16 << 20,
             changes_manager: rate(2_000, 50),
             changes_member: rate(60, 1),
             connections: 1_024,

@@ -11,6 +11,9 @@ use crate::model::audit::AuditRow;
 /// The longest name kept with an event, in characters.
 const NAME_CHARS_MAX: usize = 256;
 
+/// The action of the event that tells of older events dropped for their age.
+pub(crate) const EVENTS_DROPPED: &str = "audit.events_dropped";
+
 /// What was done. The words are part of the interface: people filter by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
@@ -30,6 +33,7 @@ pub enum Deed {
     SigningKeyAdded,
     SigningKeyEnded,
     SigningKeyDropped,
+    EventsDropped,
     SourceCreated,
     SourceRenamed,
     SourceDeleted,
@@ -75,6 +79,7 @@ impl Deed {
             Self::SigningKeyAdded => "signing_key.added",
             Self::SigningKeyEnded => "signing_key.ended",
             Self::SigningKeyDropped => "signing_key.dropped",
+            Self::EventsDropped => EVENTS_DROPPED,
             Self::SourceCreated => "source.created",
             Self::SourceRenamed => "source.renamed",
             Self::SourceDeleted => "source.deleted",

@@ -23,7 +23,7 @@ impl Changes {
     /// [`ControlError::Invalid`] for a key that came with another body.
     pub(crate) async fn made_before(&self, key: &RetryKey) -> Result<Option<String>, ControlError> {
         let mut tx = self.store.read().await?;
-        match tx.retry_key(&key.digest, self.now()).await? {
+        match tx.retry_key(&key.digest, self.watch.passed()).await? {
             None => Ok(None),
             Some((body_digest, made)) if body_digest == key.body_digest => Ok(Some(made)),
             Some(_) => Err(ControlError::invalid(
@@ -52,9 +52,10 @@ impl Changes {
             member: &member.id,
             body_digest: &key.body_digest,
             resource_id: made,
-            expires_at: now.plus(REMEMBERED_S),
+            expires_at: self.watch.end_of_row(now.plus(REMEMBERED_S)),
         };
-        if tx.insert_retry_key(&row, now).await? {
+        // A clock that is ahead for a while must not make a second resource of one request.
+        if tx.insert_retry_key(&row, self.watch.passed()).await? {
             Ok(())
         } else {
             Err(Conflict::RetriedMeanwhile.into())

@@ -45,6 +45,7 @@ use super::tokens::usage::{Usage, Uses};
 use super::workspaces::members::Members;
 use super::workspaces::workspace::Workspaces;
 use crate::clock::Clock;
+use crate::clock::guard::ClockLook;
 use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
 use crate::connections::ConnectionMetrics;
 use crate::domain::issue::IssuerIdentity;
@@ -54,6 +55,10 @@ use crate::store_location::StoreLocation;
 
 /// How often uses of keys and tokens are written down.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
+
+/// How often the trusted time is written down, in seconds. A process that is killed loses as much of it, which only
+/// keeps expired rows a little longer.
+const MARK_EVERY_S: u64 = 60;
 
 /// What a control plane is told at its start.
 #[derive(Clone, Debug)]
@@ -143,6 +148,7 @@ impl Control {
             );
         }
         let control = Self::over(store, keys, settings, clock).await?;
+        control.audit.record_earlier_drops().await?;
         control.signing_keys.follow_configured_algorithm().await?;
         control.signing_keys.keep_signing_keys().await?;
         Ok(control)
@@ -209,6 +215,7 @@ impl Control {
         for kind in StoreError::FAILURES {
             self.changes.store_failures.with_label_values(&[kind]);
         }
+        self.watch.register(registry)?;
         registry.register(Box::new(self.tokens_issued.clone()))?;
         registry.register(Box::new(self.hashing.computed().clone()))?;
         let (held_bytes, rejections) = self.memory.metrics();
@@ -238,19 +245,57 @@ impl Control {
         }
     }
 
-    /// Removes what has expired, a bounded number of rows at a time, so that no writer waits for long.
+    /// What operators are told of the system's clock; nothing where all is in order.
+    #[must_use]
+    pub fn clock_warning(&self) -> Option<&'static str> {
+        self.watch.warning()
+    }
+
+    /// Until when a row counts that ends something which expires at `expires_at`: for tests of what becomes of rows.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn end_of_row(&self, expires_at: UnixSeconds) -> UnixSeconds {
+        self.watch.end_of_row(expires_at)
+    }
+
+    /// Looks at the clocks, the database's among them, and writes down how much time has certainly passed.
+    async fn look_at_clock(&self) -> Result<ClockLook, StoreError> {
+        // Only the system's clock has anything to do with other machines' clocks.
+        let database = match self.clock.is_system() {
+            true => self.store.database_time().await?,
+            false => None,
+        };
+        let look = self.watch.look(database);
+        let kept = UnixSeconds(self.kept_mark.load(Ordering::Relaxed));
+        if let Some(mark) = look.mark
+            && mark.0.abs_diff(kept.0) >= MARK_EVERY_S
+        {
+            self.store.keep_clock_mark(mark, mark < kept).await?;
+            self.kept_mark.store(mark.0, Ordering::Relaxed);
+        }
+        Ok(look)
+    }
+
+    /// Removes what has certainly expired, a bounded number of rows at a time, so that no writer waits for long.
     pub async fn purge(&self) {
-        if let Err(error) = self.audit.drop_old_events().await {
+        let look = match self.look_at_clock().await {
+            Ok(look) => look,
+            Err(error) => {
+                self.changes
+                    .background_failure(&error, "the time that has passed could not be written down");
+                return;
+            }
+        };
+        if let Err(error) = self.drop_old_events(look.passed).await {
             tracing::warn!(%error, "old events could not be dropped from the audit trail");
         }
         let retention_s = self.audit_retention.as_secs();
         loop {
-            let now = self.changes.now();
             let purged = async {
-                Ok(self.store.purge(now).await?
-                    | self.store.purge_traffic(now).await?
-                    | self.store.purge_retry_keys(now).await?
-                    | self.store.purge_leaks(now.minus(retention_s)).await?)
+                Ok(self.store.purge(look.ended_before()).await?
+                    | self.store.purge_traffic(look.passed).await?
+                    | self.store.purge_retry_keys(look.ended_before()).await?
+                    | self.store.purge_leaks(look.passed.minus(retention_s)).await?)
             };
             match purged.await {
                 Ok(true) => {}

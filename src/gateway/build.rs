@@ -21,8 +21,10 @@ use super::start_error::StartError;
 use super::state::policy_cell::PolicyCell;
 use super::state::token_cache::TokenCache;
 use crate::clock::Clock;
+use crate::clock::guard::ClockWatch;
 use crate::config;
 use crate::config::OutsideIssuer;
+use crate::domain::time::UnixSeconds;
 use crate::vital::Vitals;
 
 /// Descriptors for everything but connections: the store, logs, listeners, files that are read now and then, and
@@ -93,9 +95,17 @@ pub(super) fn gateway(
         } else {
             None
         },
+        watch: Arc::new(clock_watch(&clock, registry)?),
         clock,
         request_ids: Arc::new(RequestIds::new(request_id_prefix())),
     })
+}
+
+/// The gateway has no store to keep a trusted time in: it begins without one, and deletes nothing for a day.
+fn clock_watch(clock: &Clock, registry: &Registry) -> Result<ClockWatch, prometheus::Error> {
+    let watch = ClockWatch::new("gateway", clock.clone(), UnixSeconds(0))?;
+    watch.register(registry)?;
+    Ok(watch)
 }
 
 /// The gateway after `before`: the APIs, pools and limits of `config`, and all else as it is.

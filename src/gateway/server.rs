@@ -141,8 +141,12 @@ impl Prepared {
     /// The policy file cannot be used.
     pub async fn run(self, origin: Origin) -> Result<Running, StartError> {
         let (gateway, vitals) = (&self.gateway, self.vitals);
-        let mut installer =
-            Installer::new(Arc::clone(&gateway.policy), self.freshness, gateway.clock.clone());
+        let mut installer = Installer::new(
+            Arc::clone(&gateway.policy),
+            self.freshness,
+            gateway.clock.clone(),
+            Arc::clone(&gateway.watch),
+        );
         let mut background = Vec::new();
         let mut reporter = None;
         for fetcher in &gateway.fetchers {
@@ -455,6 +459,12 @@ impl Probe {
         gateway
             .metrics
             .refresh(&gateway.policy, &gateway.held, &gateway.clock);
+    }
+
+    /// What operators are told of the system's clock; nothing where all is in order.
+    #[must_use]
+    pub fn clock_warning(&self) -> Option<&'static str> {
+        self.app.current().watch.warning()
     }
 
     /// Whether there is a usable policy, and keys of at least one issuer.

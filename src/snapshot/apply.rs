@@ -120,3 +120,21 @@ pub fn without_revocations(policy: &Policy, expired: &[TokenDigest]) -> Policy {
     }
     next
 }
+
+/// The same policy, confirmed no later than at `now`: a moment that is still to come would keep it fresh for as long.
+#[must_use]
+pub fn not_confirmed_after(mut policy: Policy, now: UnixSeconds) -> Policy {
+    policy.confirmed_at = policy.confirmed_at.min(now);
+    policy
+}
+
+/// The same policy after the clock that its age is measured by was set ahead by `step_s` seconds, or back.
+#[must_use]
+pub fn with_clock_step(policy: &Policy, step_s: i64) -> Policy {
+    let mut next = policy.clone();
+    next.confirmed_at = match step_s {
+        0.. => next.confirmed_at.plus(step_s.unsigned_abs()),
+        _ => next.confirmed_at.minus(step_s.unsigned_abs()),
+    };
+    next
+}

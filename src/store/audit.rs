@@ -7,7 +7,7 @@ use crate::model::audit::{AuditFilter, AuditRow};
 use futures::TryStreamExt as _;
 use sqlx::FromRow;
 
-use super::database::{ReadTx, Store, WriteTx};
+use super::database::{NoteTx, ReadTx, Store, WriteTx};
 use super::error::StoreError;
 use super::rows::{moment, seconds};
 use crate::domain::ids::WorkspaceId;
@@ -229,38 +229,87 @@ impl ReadTx {
     }
 }
 
-impl Store {
-    /// Drops up to `limit` of the oldest events that are from before `until`, and keeps the hash of the last of
-    /// them. Answers whether there may be more.
-    pub(crate) async fn drop_audit(&self, until: UnixSeconds, limit: u32) -> Result<bool, StoreError> {
-        let _turn = self.ledger_turn().await;
-        let mut tx = self.begin_ledger().await?;
+/// Events that were dropped for their age.
+#[derive(Debug)]
+pub struct DroppedEvents {
+    /// How many.
+    pub events: usize,
+    /// The last of them.
+    pub last: ChainEnd,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+impl NoteTx {
+    /// Drops up to `limit` of the oldest events that are from before `until`, and keeps the hash of the last of them.
+    /// Where the oldest is not from before `unless_since`, nothing is dropped.
+    pub(crate) async fn drop_audit(
+        &mut self,
+        unless_since: UnixSeconds,
+        until: UnixSeconds,
+        limit: u32,
+    ) -> Result<Option<DroppedEvents>, StoreError> {
         let rows: Vec<(i64, i64, String)> =
             sqlx::query_as("SELECT position, at, hash FROM audit_events ORDER BY position LIMIT $1")
                 .bind(i64::from(limit))
-                .fetch_all(&mut *tx)
+                .fetch_all(self.connection())
                 .await?;
-        let old = rows.iter().take_while(|(_, at, _)| *at < seconds(until));
-        let Some((position, _, hash)) = old.last() else {
-            return Ok(false);
-        };
-        // Another process may do the same at this moment: the chain's beginning only ever moves forward.
-        let moved = sqlx::query(
-            "UPDATE audit_chain SET dropped_position = $1, dropped_hash = $2 \
-             WHERE only_row = 1 AND dropped_position < $1",
-        )
-        .bind(*position)
-        .bind(hash.as_str())
-        .execute(&mut *tx)
-        .await?;
-        if moved.rows_affected() == 0 {
-            return Ok(false);
+        if rows.first().is_none_or(|(_, at, _)| *at >= seconds(unless_since)) {
+            return Ok(None);
         }
+        let old: Vec<_> = rows
+            .iter()
+            .take_while(|(_, at, _)| *at < seconds(until))
+            .collect();
+        let Some((position, _, hash)) = old.last() else {
+            return Ok(None);
+        };
+        sqlx::query("UPDATE audit_chain SET dropped_position = $1, dropped_hash = $2 WHERE only_row = 1")
+            .bind(*position)
+            .bind(hash.as_str())
+            .execute(self.connection())
+            .await?;
         sqlx::query("DELETE FROM audit_events WHERE position <= $1")
             .bind(*position)
-            .execute(&mut *tx)
+            .execute(self.connection())
             .await?;
-        tx.commit().await?;
-        Ok(rows.last().is_some_and(|(last, _, _)| last == position))
+        Ok(Some(DroppedEvents {
+            events: old.len(),
+            last: ChainEnd {
+                position: *position,
+                hash: hash.clone(),
+            },
+            more: old.len() == rows.len(),
+        }))
+    }
+
+    /// Notes that the trail tells of every drop from now on. Answers the last event that was dropped before, where the
+    /// trail does not tell of it.
+    pub(crate) async fn begin_recording_drops(&mut self) -> Result<Option<ChainEnd>, StoreError> {
+        let noted = sqlx::query(
+            "UPDATE audit_chain SET drops_recorded = 1 WHERE only_row = 1 AND drops_recorded = 0",
+        )
+        .execute(self.connection())
+        .await?;
+        let (begin, _) = self.0.audit_chain().await?;
+        Ok((noted.rows_affected() == 1 && begin.position > 0).then_some(begin))
+    }
+}
+
+impl Store {
+    /// The moment of the oldest event; none where there is no event.
+    pub(crate) async fn oldest_audit(&self) -> Result<Option<UnixSeconds>, StoreError> {
+        let at: Option<i64> = sqlx::query_scalar("SELECT at FROM audit_events ORDER BY position LIMIT 1")
+            .fetch_optional(&self.readers)
+            .await?;
+        at.map(|at| moment(at.max(0), "audit_events")).transpose()
+    }
+
+    /// Whether the trail tells of every drop.
+    pub(crate) async fn records_audit_drops(&self) -> Result<bool, StoreError> {
+        let recorded: i64 = sqlx::query_scalar("SELECT drops_recorded FROM audit_chain WHERE only_row = 1")
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(recorded != 0)
     }
 }

@@ -76,11 +76,11 @@ macro_rules! not_ended {
 }
 
 impl Store {
-    /// Adds to the counts, and drops those of tokens that have all expired.
+    /// Adds to the counts, and drops those of tokens that all expired before a moment.
     pub(crate) async fn note_issued(
         &self,
         issued: &[(IssuedKey, u64)],
-        now: UnixSeconds,
+        ended_before: UnixSeconds,
     ) -> Result<(), StoreError> {
         // In one order whoever writes: two processes would wait for each other otherwise.
         let mut issued: Vec<_> = issued.iter().collect();
@@ -116,7 +116,7 @@ impl Store {
              (SELECT app, app_key, signing_key, issued_hour, expires_hour FROM issued_tokens \
              WHERE expires_hour < $1 LIMIT $2)",
         )
-        .bind(hour(now))
+        .bind(hour(ended_before))
         .bind(i64::from(PURGE_ROWS))
         .execute(&mut *tx)
         .await?;

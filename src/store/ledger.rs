@@ -9,10 +9,6 @@ use crate::domain::time::UnixSeconds;
 /// Rows that one purge removes at most, so that it never holds up a writer for long.
 const PURGE_ROWS: u32 = 1_000;
 
-/// How long expired rows are kept on, in seconds: a clock that is set back a little must not bring an
-/// assertion back to life.
-const PURGE_AFTER_S: u64 = 60;
-
 /// One version of the change feed.
 #[derive(Debug)]
 pub struct FeedEntry {
@@ -22,10 +18,10 @@ pub struct FeedEntry {
 }
 
 impl Store {
-    /// Drops assertions and revocations that have ended by `now`, up to a bound. Answers whether there may be
-    /// more.
-    pub(crate) async fn purge(&self, now: UnixSeconds) -> Result<bool, StoreError> {
-        let before = seconds(now.minus(PURGE_AFTER_S));
+    /// Deletes used assertions and revocations that expired before a moment, up to a bound. Answers whether there may
+    /// be more.
+    pub(crate) async fn purge(&self, ended_before: UnixSeconds) -> Result<bool, StoreError> {
+        let before = seconds(ended_before);
         let _turn = self.ledger_turn().await;
         let assertions = sqlx::query(
             "DELETE FROM used_assertions WHERE digest IN \

@@ -18,6 +18,7 @@
 pub mod accounts;
 pub mod api_tokens;
 pub mod audit;
+mod clock;
 pub(crate) mod database;
 pub mod directory;
 pub(crate) mod error;

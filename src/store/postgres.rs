@@ -18,6 +18,7 @@ use super::error::{StoreError, migration_error};
 use super::replay::Replays;
 use super::rows::number;
 use super::schema::MIGRATOR;
+use crate::domain::time::UnixSeconds;
 use crate::store_location::{DatabaseUrl, StoreLocation};
 
 /// Connections for the rows beside the policy.
@@ -191,6 +192,15 @@ async fn pool(
         })
         .connect_with(options.clone())
         .await
+}
+
+/// What the server's clock shows, not as of the transaction's beginning.
+pub(super) async fn time(pool: &AnyPool) -> Result<UnixSeconds, StoreError> {
+    let seconds: i64 =
+        sqlx::query_scalar("SELECT CAST(floor(extract(epoch FROM clock_timestamp())) AS BIGINT)")
+            .fetch_one(pool)
+            .await?;
+    super::rows::moment(seconds, "clock_timestamp")
 }
 
 /// Word of changes. It may be lost, with its connection; whoever waits for changes looks for them, too.

@@ -19,15 +19,15 @@ pub struct RetryRow<'a> {
 }
 
 impl Store {
-    /// Forgets keys that are old enough, up to a bound. Answers whether there may be more.
-    pub(crate) async fn purge_retry_keys(&self, now: UnixSeconds) -> Result<bool, StoreError> {
+    /// Deletes keys that expired before a moment, up to a bound. Answers whether there may be more.
+    pub(crate) async fn purge_retry_keys(&self, ended_before: UnixSeconds) -> Result<bool, StoreError> {
         let _turn = self.ledger_turn().await;
         let mut tx = self.begin_ledger().await?;
         let removed = sqlx::query(
             "DELETE FROM retry_keys WHERE digest IN \
-             (SELECT digest FROM retry_keys WHERE expires_at <= $1 LIMIT $2)",
+             (SELECT digest FROM retry_keys WHERE expires_at < $1 LIMIT $2)",
         )
-        .bind(seconds(now))
+        .bind(seconds(ended_before))
         .bind(PURGE_ROWS)
         .execute(&mut *tx)
         .await?;

@@ -78,6 +78,31 @@ impl ReadTx {
         moment(at.unwrap_or(0), "workspaces")
     }
 
+    /// The end of the latest hour after that of `now` in which a workspace's tokens say they were issued, of one of its
+    /// apps or keys alone where it is named: a clock was ahead then. 1970 where there are none.
+    pub(crate) async fn issued_ahead(
+        &mut self,
+        workspace: &WorkspaceId,
+        app: Option<&AppId>,
+        key: Option<&KeyId>,
+        now: UnixSeconds,
+    ) -> Result<UnixSeconds, StoreError> {
+        let latest: Option<i64> = sqlx::query_scalar(
+            "SELECT MAX(i.issued_hour) FROM issued_tokens i JOIN apps a ON a.id = i.app \
+             WHERE i.issued_hour > $1 AND a.workspace = $2 AND ($3 = '' OR i.app = $3) AND ($4 = '' OR i.app_key = $4)",
+        )
+        .bind(hour(now))
+        .bind(workspace.as_str())
+        .bind(app.map_or("", AppId::as_str))
+        .bind(key.map_or("", KeyId::as_str))
+        .fetch_one(self.connection())
+        .await?;
+        match latest {
+            Some(hour) => moment(hour.saturating_add(1).saturating_mul(3_600), "issued_tokens"),
+            None => Ok(UnixSeconds(0)),
+        }
+    }
+
     /// The moment before which a workspace's tokens were ended.
     pub(crate) async fn workspace_moment(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
         let at: Option<i64> = sqlx::query_scalar("SELECT not_issued_before FROM workspaces WHERE id = $1")

@@ -255,10 +255,11 @@ impl Store {
         Ok(taken.rows_affected() == 1)
     }
 
-    /// Drops what has ended, up to a bound. Answers whether there may be more.
+    /// Drops what expired before `passed` or was last used before `seen_after`, up to a bound. Answers whether there may
+    /// be more. These rows permit something: one that is gone is refused, whatever the clock does next.
     pub(crate) async fn purge_sessions(
         &self,
-        now: UnixSeconds,
+        passed: UnixSeconds,
         seen_after: UnixSeconds,
     ) -> Result<bool, StoreError> {
         let _turn = self.ledger_turn().await;
@@ -266,7 +267,7 @@ impl Store {
             "DELETE FROM sessions WHERE hash IN (SELECT hash FROM sessions \
              WHERE expires_at <= $1 OR last_seen_at <= $2 LIMIT $3)",
         )
-        .bind(seconds(now))
+        .bind(seconds(passed))
         .bind(seconds(seen_after))
         .bind(PURGE_ROWS)
         .execute(&self.ledger)
@@ -279,7 +280,7 @@ impl Store {
              (SELECT state_hash FROM sign_ons WHERE expires_at <= $1 LIMIT $2)",
         ] {
             let deleted = sqlx::query(text)
-                .bind(seconds(now))
+                .bind(seconds(passed))
                 .bind(PURGE_ROWS)
                 .execute(&self.ledger)
                 .await?;

@@ -76,14 +76,14 @@ impl ReadTx {
         rows.into_iter().map(SigningKeyRecord::try_from).collect()
     }
 
-    /// The public half of every signing key whose tokens may still live at `now`.
-    pub(crate) async fn published_keys(&mut self, now: UnixSeconds) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(
-            "SELECT public FROM signing_keys WHERE ends_at IS NULL OR ends_at > $1 ORDER BY signs_from, created_at, id",
+    /// The public half of every signing key. One is published until it is deleted, whatever the clock shows: a key that
+    /// was left out for a while would take its tokens with it.
+    pub(crate) async fn published_keys(&mut self) -> Result<Vec<String>, StoreError> {
+        Ok(
+            sqlx::query_scalar("SELECT public FROM signing_keys ORDER BY signs_from, created_at, id")
+                .fetch_all(self.connection())
+                .await?,
         )
-        .bind(seconds(now))
-        .fetch_all(self.connection())
-        .await?)
     }
 }
 

@@ -137,11 +137,11 @@ impl Store {
         Ok(())
     }
 
-    /// Drops counts that are older than a day, up to a bound. Answers whether there may be more.
-    pub(crate) async fn purge_traffic(&self, now: UnixSeconds) -> Result<bool, StoreError> {
+    /// Drops counts that are older than a day at `passed`, up to a bound. Answers whether there may be more.
+    pub(crate) async fn purge_traffic(&self, passed: UnixSeconds) -> Result<bool, StoreError> {
         let _turn = self.ledger_turn().await;
         let mut tx = self.begin_ledger().await?;
-        let before = seconds(now.minus(KEPT_S));
+        let before = seconds(passed.minus(KEPT_S));
         let of_workspaces = sqlx::query(
             "DELETE FROM workspace_traffic WHERE (workspace, span, verdict) IN \
              (SELECT workspace, span, verdict FROM workspace_traffic WHERE span < $1 LIMIT $2)",

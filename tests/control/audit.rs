@@ -1,13 +1,13 @@
 //! The audit trail: one event for each change, in the change's own transaction.
 
-use portcullis::control::{AppChange, TrailReport, verify_trail};
+use portcullis::control::{AppChange, NotedTrail, TrailAge, TrailReport, verify_trail};
 use portcullis::domain::policy::Enforcement;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::store::Store;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 
-use super::support::{DEADLINE, NOW, OPERATOR, TempDir, Tenant, TestControl, TestKey, new_app};
+use super::support::{DEADLINE, NOW, OPERATOR, TRAIL_AGE, TempDir, Tenant, TestControl, TestKey, new_app};
 
 /// Action, actor's name, resource's name, what was there before and after, in the order of the trail.
 async fn events(dir: &TempDir) -> Vec<(String, String, String, Value, Value)> {
@@ -256,8 +256,17 @@ async fn long_export_is_whole_and_in_order() {
 }
 
 async fn verified(dir: &TempDir) -> TrailReport {
+    expecting(dir, None, NOW).await
+}
+
+/// What a check at this moment says, given what was noted down earlier.
+async fn expecting(dir: &TempDir, noted: Option<&NotedTrail>, now: u64) -> TrailReport {
     let store = Store::open_to_read(&dir.store()).await.unwrap();
-    let report = verify_trail(&store, None).await.unwrap();
+    let age = TrailAge {
+        now: UnixSeconds(now),
+        ..TRAIL_AGE
+    };
+    let report = verify_trail(&store, noted, &age).await.unwrap();
     store.close().await;
     report
 }
@@ -368,24 +377,142 @@ async fn past_that_was_rewritten_whole_is_told_from_the_one_noted_down() {
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
     some_events(&tenant).await;
-    let noted = verified(&dir).await.end;
+    let noted = verified(&dir).await.noted.unwrap();
     some_events(&tenant).await;
-    let store = Store::open_to_read(&dir.store()).await.unwrap();
-    assert!(
-        verify_trail(&store, Some(&noted))
-            .await
-            .unwrap()
-            .faults
-            .is_empty()
-    );
+    assert!(expecting(&dir, Some(&noted), NOW).await.faults.is_empty());
     let mut other = noted.clone();
-    other.hash = "x".repeat(43);
-    let faults = verify_trail(&store, Some(&other)).await.unwrap().faults;
+    other.last.place.hash = "x".repeat(43);
+    let faults = expecting(&dir, Some(&other), NOW).await.faults;
     assert!(
         faults[0].contains("event 7 is not the one with the hash"),
         "{faults:?}"
     );
-    store.close().await;
+}
+
+/// What somebody with access to the database may delete of seven events, the chain put right behind it, and what a check
+/// says that is given the text noted down before, in the form of today and in the older one.
+const DELETIONS: [(&str, &str, &str, &str); 6] = [
+    (
+        "from the front, up to the last",
+        "UPDATE audit_chain SET dropped_position = 6, dropped_hash = \
+         (SELECT hash FROM audit_events WHERE position = 6); DELETE FROM audit_events WHERE position < 7",
+        "event 1 is gone, and is younger than the retention of 90 days",
+        "the events up to 6 are gone, and no event tells",
+    ),
+    (
+        "from the front",
+        "UPDATE audit_chain SET dropped_position = 1, dropped_hash = \
+         (SELECT hash FROM audit_events WHERE position = 1); DELETE FROM audit_events WHERE position = 1",
+        "event 1 is gone, and is younger than the retention of 90 days",
+        "the events up to 1 are gone, and no event tells",
+    ),
+    (
+        "from the middle",
+        "DELETE FROM audit_events WHERE position IN (3, 4)",
+        "events 3 to 4 are missing",
+        "events 3 to 4 are missing",
+    ),
+    (
+        "from the end",
+        "DELETE FROM audit_events WHERE position > 5; UPDATE audit_chain SET newest_position = 5, \
+         newest_hash = (SELECT hash FROM audit_events WHERE position = 5)",
+        "event 7 is not the one with the hash",
+        "event 7 is not the one with the hash",
+    ),
+    (
+        "all, as if they had been dropped",
+        "UPDATE audit_chain SET dropped_position = newest_position, dropped_hash = newest_hash; \
+         DELETE FROM audit_events",
+        "event 7 is gone, and is younger than the retention of 90 days",
+        "the events up to 7 are gone, and no event tells",
+    ),
+    (
+        "all, as if there had been none",
+        "UPDATE audit_chain SET newest_position = 0, newest_hash = ''; DELETE FROM audit_events",
+        "event 7 is not the one with the hash",
+        "event 7 is not the one with the hash",
+    ),
+];
+
+#[tokio::test]
+async fn deleted_events_are_found_by_what_was_noted_down() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    some_events(&server.workspace().await).await;
+    let noted = verified(&dir).await.noted.unwrap();
+    let text = noted.to_string();
+    assert!(text.starts_with("1:") && text.ends_with("/7"), "{text}");
+    assert_eq!(text.parse(), Ok(noted.clone()));
+    let older: NotedTrail = format!("7:{}", noted.last.place.hash).parse().unwrap();
+    let mut store = dir.sql().await;
+    let keep = "CREATE TABLE kept AS SELECT * FROM audit_events; CREATE TABLE kept_chain AS SELECT * FROM audit_chain";
+    sqlx::raw_sql(keep).execute(&mut store).await.unwrap();
+    for (what, deletion, said, said_of_older) in DELETIONS {
+        sqlx::raw_sql(deletion).execute(&mut store).await.unwrap();
+        for (noted, said) in [(&noted, said), (&older, said_of_older)] {
+            let faults = expecting(&dir, Some(noted), NOW).await.faults;
+            assert!(
+                faults.iter().any(|fault| fault.contains(said)),
+                "{what}: {faults:?}"
+            );
+        }
+        let restore = "DELETE FROM audit_events; INSERT INTO audit_events SELECT * FROM kept; \
+             DELETE FROM audit_chain; INSERT INTO audit_chain SELECT * FROM kept_chain";
+        sqlx::raw_sql(restore).execute(&mut store).await.unwrap();
+    }
+    for noted in [&noted, &older] {
+        assert!(expecting(&dir, Some(noted), NOW).await.faults.is_empty());
+    }
+    for bad in [
+        "7",
+        "x:hash",
+        "1:a@1..7:b@2",
+        "1:a@1..7:b@2/6",
+        "7:a@1..1:b@2/-5",
+        "1:a@x..7:b@2/7",
+    ] {
+        bad.parse::<NotedTrail>().unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn rewritten_trail_is_found_by_what_was_noted_down() {
+    // Another store's trail is one that fits in itself, as somebody who knows the hashes can write it.
+    let (dir, other) = (TempDir::new(), TempDir::new());
+    let (server, elsewhere) = (TestControl::start(&dir).await, TestControl::start(&other).await);
+    some_events(&server.workspace().await).await;
+    some_events(&elsewhere.workspace().await).await;
+    let noted = verified(&dir).await.noted.unwrap();
+    assert!(verified(&other).await.faults.is_empty());
+    let faults = expecting(&other, Some(&noted), NOW).await.faults;
+    assert!(
+        faults[0].contains("was noted as the first, and is another one now")
+            && faults[1].contains("event 7 is not the one with the hash"),
+        "{faults:?}"
+    );
+}
+
+#[tokio::test]
+async fn drops_of_an_earlier_version_are_recorded_once() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    some_events(&server.workspace().await).await;
+    server.stop().await;
+    // An earlier version dropped three events, and told nobody.
+    let dropped = "UPDATE audit_chain SET drops_recorded = 0, dropped_position = 3, \
+         dropped_hash = (SELECT hash FROM audit_events WHERE position = 3); \
+         DELETE FROM audit_events WHERE position <= 3";
+    sqlx::raw_sql(dropped)
+        .execute(&mut dir.sql().await)
+        .await
+        .unwrap();
+    assert_eq!(verified(&dir).await.faults.len(), 1);
+    for _ in 0..2 {
+        TestControl::start(&dir).await.stop().await;
+        let report = verified(&dir).await;
+        assert!(report.faults.is_empty(), "{:?}", report.faults);
+        assert_eq!(report.end.position, 8);
+    }
 }
 
 #[tokio::test]
@@ -398,19 +525,31 @@ async fn old_events_are_dropped_and_the_chain_still_holds() {
     some_events(&tenant).await;
     server.clock.set(UnixSeconds(NOW + 60 * 86_400));
     let source = tenant.source("python").await;
+    let noted = verified(&dir).await.noted.unwrap();
+    // Once a day, so that the trail does not tell of each event that it loses.
     server.clock.set(UnixSeconds(NOW + 91 * 86_400));
+    server.control.purge().await;
+    assert_eq!(events(&dir).await.len(), 8);
+    server.clock.set(UnixSeconds(NOW + 92 * 86_400));
     let left = async {
-        while events(&dir).await.len() > 1 {
+        while events(&dir).await.len() > 2 {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(DEADLINE, left).await.unwrap();
-    let report = verified(&dir).await;
+    let report = expecting(&dir, Some(&noted), NOW + 92 * 86_400).await;
     assert_eq!(
         (report.events, report.begin.position, report.end.position),
-        (1, 7, 8)
+        (2, 7, 9)
     );
     assert!(report.faults.is_empty(), "{:?}", report.faults);
+    let told = &events(&dir).await[1];
+    assert_eq!(told.0, "audit.events_dropped");
+    assert_eq!((&told.4["position"], &told.4["events"]), (&json!(7), &json!(7)));
+    assert_eq!(told.4["hash"], report.begin.hash);
+    // The same to somebody whose clock or config says that they were too young for it.
+    let early = expecting(&dir, Some(&noted), NOW + 80 * 86_400).await.faults;
+    assert!(early[0].contains("event 1 is gone, and is younger"), "{early:?}");
     // What comes next goes on from there, and dropping more than was due is found.
     server
         .control

@@ -17,6 +17,7 @@ mod apps;
 mod audit;
 mod changes;
 mod client_endpoints;
+mod clock;
 mod conditions;
 mod connections;
 mod credential_lifecycle;

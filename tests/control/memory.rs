@@ -18,7 +18,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::support::{DEADLINE, TempDir, TestControl, TestKey, new_app};
 
-const BUDGET: usize = 16 << 20;
+const BUDGET: usize = 64 << 20;
 
 const SHARE: usize = 4 << 20;
 

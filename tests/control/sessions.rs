@@ -11,7 +11,7 @@ use portcullis::store::Store;
 use prometheus::Registry;
 use serde_json::{Value, json};
 
-use super::support::{Answer, NOW, OPERATOR, TempDir, TestControl};
+use super::support::{Answer, NOW, OPERATOR, TRAIL_AGE, TempDir, TestControl};
 
 const EMAIL: &str = "ada@example.com";
 const HOUR: u64 = 3_600;
@@ -728,7 +728,7 @@ async fn trail_tells_of_sign_ins_and_sign_outs_and_no_policy_version_does() {
     events[1..3].sort_by_key(|event| event.2.clone());
     assert_eq!(events, expected(world.owner.account.as_str()));
     let store = Store::open_to_read(&world._dir.store()).await.unwrap();
-    let report = verify_trail(&store, None).await.unwrap();
+    let report = verify_trail(&store, None, &TRAIL_AGE).await.unwrap();
     store.close().await;
     assert!(report.faults.is_empty(), "{:?}", report.faults);
 }

@@ -5,6 +5,7 @@ use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis::clock::Clock;
+use portcullis::clock::guard::KEPT_AFTER_END_S;
 use portcullis::config::Signing;
 use portcullis::control::{Actor, Control, ControlError, EndKeys, KeyState};
 use portcullis::domain::access_token::VerifiedToken;
@@ -25,8 +26,8 @@ use super::support::{
 const DAY: u64 = 86_400;
 const ROTATE_EVERY: u64 = 30 * DAY;
 const AHEAD: u64 = 600;
-/// The longest lifetime of a token, the leeway between clocks, and an hour.
-const KEPT: u64 = 30 * DAY + 5 + 3_600;
+/// The longest lifetime of a token, the leeway between clocks, an hour, and what a row is kept for beyond its end.
+const KEPT: u64 = 30 * DAY + 5 + 3_600 + KEPT_AFTER_END_S;
 
 /// A token, asked for at this moment.
 async fn token_at(server: &TestControl, app: &TestApp<'_>, now: u64) -> String {

@@ -114,7 +114,8 @@ async fn expired_rows_are_removed_in_the_background() {
             .unwrap()
     };
     assert_eq!(rows().await, 2);
-    server.clock.set(UnixSeconds(NOW + 86_400 * 2));
+    // Their ends, and the day that rows outlive them by.
+    server.clock.set(UnixSeconds(NOW + 86_400 * 4));
     let gone = async {
         while rows().await > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -20,7 +20,7 @@ use portcullis::clock::{Clock, ManualClock};
 use portcullis::config::{ControlLimits, LeakedTokens, Login, Signing};
 use portcullis::control::http::server;
 use portcullis::control::{
-    Actor, AppDetails, Control, ControlSettings, NewApp, NewAppKey, NewSource, OpenError,
+    Actor, AppDetails, Control, ControlSettings, NewApp, NewAppKey, NewSource, OpenError, TrailAge,
 };
 use portcullis::domain::ids::WorkspaceId;
 use portcullis::domain::key::Algorithm;
@@ -337,6 +337,12 @@ pub fn settings(store: StoreLocation) -> ControlSettings {
         login: Login::default(),
     }
 }
+
+/// How long events are kept, at the time of the tests.
+pub const TRAIL_AGE: TrailAge = TrailAge {
+    now: UnixSeconds(NOW),
+    retention: Duration::from_secs(90 * 86_400),
+};
 
 /// Opens a control plane that serves nothing.
 pub async fn open(store: StoreLocation) -> Result<Control, OpenError> {

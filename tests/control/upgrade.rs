@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _, migrate::Migrator};
 
 use super::support::{
-    AUDIENCE, ISSUER, NOW, OPERATOR, TempDir, TestControl, TestKey, header_of, on_postgres, unique,
+    AUDIENCE, ISSUER, NOW, OPERATOR, TRAIL_AGE, TempDir, TestControl, TestKey, header_of, on_postgres, unique,
 };
 
 const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/migrations");
@@ -472,7 +472,7 @@ async fn check_ledger(server: &TestControl, dir: &TempDir, steps: i64) {
     }
     if steps >= 3 {
         let store = Store::open_to_read(&dir.store()).await.unwrap();
-        let trail = verify_trail(&store, None).await.unwrap();
+        let trail = verify_trail(&store, None, &TRAIL_AGE).await.unwrap();
         store.close().await;
         assert!(
             trail.faults.is_empty() && trail.events >= 2,

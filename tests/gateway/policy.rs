@@ -1,6 +1,7 @@
 //! The policy in force: changes through the feed, updates that are refused, staleness, the policy file.
 
 use portcullis::domain::policy::{Freshness, WhenStale};
+use portcullis::domain::time::UnixSeconds;
 use portcullis::snapshot::{Change, Changes, RevocationRecord, SourceRecord, Update};
 
 use serde_json::json;
@@ -13,7 +14,7 @@ use crate::gateway::{
 };
 use crate::key_server::KeyServer;
 use crate::upstream::StubUpstream;
-use crate::wait::within;
+use crate::wait::{until, within};
 
 fn source(n: usize) -> SourceRecord {
     snapshot().sources[n].clone()
@@ -208,6 +209,57 @@ async fn policy_ages_until_it_is_confirmed() {
     gateway.publish(Update::Confirmed { version: 1, at }).await;
     gateway.change(2, Vec::new()).await;
     gateway.send(&request()).await.assert_ok();
+}
+
+/// Sets the clock with no time passing, and waits until the gateway has looked at it.
+async fn jump(gateway: &TestGateway, now: UnixSeconds) {
+    let jumps = || gateway.metric("portcullis_clock_jumps_total", &[("plane", "gateway")]);
+    let before = jumps();
+    gateway.clock.jump(now);
+    until("the jump is seen", || jumps() > before).await;
+}
+
+#[tokio::test]
+async fn clock_jump_revives_no_token_revoked_in_memory() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let revoked = FORGE.token_text(ENFORCED, "one");
+    let revoke = Change::Revoke(RevocationRecord {
+        issuer: ISSUER.to_owned(),
+        token_id: "one".to_owned(),
+        expires_at: NOW.0 + 3_600,
+    });
+    gateway.change(2, vec![revoke]).await;
+    for _ in 0..2 {
+        jump(&gateway, later(10 * 86_400)).await;
+        jump(&gateway, NOW).await;
+    }
+    assert_eq!(gateway.metric("portcullis_revocations", &[]).to_string(), "1");
+    gateway
+        .send(&Http::batch(ENFORCED).bearer(&revoked))
+        .await
+        .assert_denied(401, "token_revoked");
+    assert!(gateway.probe().clock_warning().is_some(), "operators are told");
+    assert_eq!(gateway.probe().ready(), Ok(()), "and it decides on");
+}
+
+#[tokio::test]
+async fn clock_jump_makes_no_policy_stale_or_fresh() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let request = || Http::batch(ENFORCED).bearer(&token_with(ENFORCED, json!({"exp": NOW.0 + 500_000})));
+    let ahead = later(2 * FRESHNESS.max_age_s);
+    jump(&gateway, ahead).await;
+    gateway.send(&request()).await.assert_ok();
+    gateway
+        .publish(Update::Confirmed {
+            version: 1,
+            at: ahead.0,
+        })
+        .await;
+    jump(&gateway, NOW).await;
+    gateway.clock.advance(FRESHNESS.max_age_s + 1);
+    gateway.send(&request()).await.assert_denied(503, "policy_stale");
 }
 
 #[tokio::test]

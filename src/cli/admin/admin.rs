@@ -11,10 +11,8 @@ use super::signing_keys::{ROTATION, RotateArgs, SigningKeysArgs, rotate, signing
 use crate::cli::secret_input::{Secret, secret};
 use crate::cli::{Failure, planes};
 use crate::clock::Clock;
-use crate::control::{Control, OpenError, verify_trail};
-use crate::domain::decimal::canonical;
+use crate::control::{Control, NotedTrail, OpenError, TrailAge, verify_trail};
 use crate::domain::ids::WorkspaceId;
-use crate::store::audit::ChainEnd;
 use crate::store::{Store, StoreError};
 
 #[derive(Args)]
@@ -86,18 +84,9 @@ struct ResetArgs {
 struct VerifyArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The end of the trail as an earlier check printed it: says whether that past is still the past
-    #[arg(long, value_name = "POSITION:HASH", value_parser = chain_end)]
-    expect: Option<ChainEnd>,
-}
-
-fn chain_end(text: &str) -> Result<ChainEnd, String> {
-    let (position, hash) = text.split_once(':').ok_or("write it as POSITION:HASH")?;
-    let position = canonical(position).ok_or("the position before the colon is a number")?;
-    Ok(ChainEnd {
-        position,
-        hash: hash.to_owned(),
-    })
+    /// What an earlier check printed to be kept: says whether that past is still the past
+    #[arg(long, value_name = "FIRST..LAST/COUNT")]
+    expect: Option<NotedTrail>,
 }
 
 /// Does what the command line says, and ends.
@@ -162,7 +151,11 @@ async fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let config = control_config(&args.config.config)?;
     // A check only reads: it can be made while `serve` runs.
     let store = Store::open_to_read(&config.store).await.map_err(Failure::input)?;
-    let report = verify_trail(&store, args.expect.as_ref()).await;
+    let age = TrailAge {
+        now: Clock::System.now(),
+        retention: config.audit_retention,
+    };
+    let report = verify_trail(&store, args.expect.as_ref(), &age).await;
     store.close().await;
     let report = report.map_err(Failure::internal)?;
     for fault in &report.faults {
@@ -176,7 +169,11 @@ async fn verify(args: &VerifyArgs) -> Result<(), Failure> {
         report.events, report.end.position, report.end.hash
     );
     if report.faults.is_empty() {
-        println!("The trail is whole. Keep its end elsewhere, and pass it to --expect next time.");
+        println!("The trail is whole.");
+        if let Some(noted) = &report.noted {
+            println!("Keep this elsewhere, and pass it to --expect next time:");
+            println!("{noted}");
+        }
         Ok(())
     } else {
         Err(Failure::Input(

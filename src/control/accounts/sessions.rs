@@ -411,8 +411,8 @@ impl Sessions {
     /// Removes sessions and what belongs to them once they have ended.
     pub(crate) async fn purge_sessions(&self) {
         loop {
-            let now = self.changes.now();
-            match self.store.purge_sessions(now, self.seen_after(now)).await {
+            let passed = self.watch.passed();
+            match self.store.purge_sessions(passed, self.seen_after(passed)).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {

@@ -70,10 +70,10 @@ impl Fleet {
         let issued_at = self.changes.now();
         let mut tx = self.store.read().await?;
         let version = tx.policy_version().await?;
-        let issuer = self.issuer_keys.issuer_in(&mut tx, issued_at).await?;
+        let issuer = self.issuer_keys.issuer_in(&mut tx).await?;
         let apps = tx.policy_apps().await?;
         let sources = tx.policy_sources().await?;
-        let revocations = tx.policy_revocations(issued_at).await?;
+        let revocations = tx.policy_revocations().await?;
         Ok(Snapshot {
             format: FORMAT,
             version,

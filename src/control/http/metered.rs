@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
 use http::{Request, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -51,35 +52,57 @@ impl Unanswered {
     }
 }
 
+/// A request that is being answered. A type of its own: the compiler cannot see that a connection of boxed futures is
+/// `Send` where the box's lifetime is in its type.
+pub(crate) struct Answering(BoxFuture<'static, Result<Response, Unanswered>>);
+
+impl Answering {
+    pub fn new(answer: impl Future<Output = Result<Response, Unanswered>> + Send + 'static) -> Self {
+        Self(Box::pin(answer))
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Unanswered>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
+    }
+}
+
 /// Answers a request within the memory budget. `routed` is what serves it.
+///
+/// Memory is reserved before this returns: a connection hands over as many requests as it has streams before any of
+/// them is polled, and of one that is rejected only a few words are left then.
 ///
 /// # Errors
 /// [`Unanswered`]: over HTTP/2 its stream is reset, over HTTP/1 its connection ends.
-pub(crate) async fn serve<F>(
+pub(crate) fn serve<F>(
     budget: &Arc<MemoryBudget>,
     client: IpAddr,
     request: Request<Incoming>,
-    routed: impl FnOnce(Request<Body>) -> F,
-) -> Result<Response, Unanswered>
+    routed: impl FnOnce(Request<Body>) -> F + Send + 'static,
+) -> Answering
 where
-    F: Future<Output = Response>,
+    F: Future<Output = Response> + Send + 'static,
 {
-    let path = request.uri().path().to_owned();
-    let is_change = !request.method().is_safe() && !is_for_clients(&path);
+    let path = request.uri().path();
+    let is_change = !request.method().is_safe() && !is_for_clients(path);
     let mut wanted = REQUEST_BYTES + head_bytes(&request);
     if is_change {
         wanted += CHANGE_RESPONSE_BYTES;
     }
+    let form = RefusalForm::of(path);
+    let keeps_rest = request.version() <= Version::HTTP_11;
     let reservation = match budget.reserve(client, wanted) {
         Ok(reservation) => Arc::new(reservation),
         Err(bound) => {
-            let rest = (request.version() <= Version::HTTP_11).then(|| request.into_body());
-            return reject(budget, client, bound, &path, rest).await;
+            let rest = keeps_rest.then(|| request.into_body());
+            return reject(budget, client, bound, form, rest);
         }
     };
     let rest = Rest::default();
     let is_json = has_media_type(request.headers(), "application/json");
-    let keeps_rest = request.version() <= Version::HTTP_11;
     let mut request = request.map(|incoming| {
         Body::new(MeteredBody {
             incoming: Some(incoming),
@@ -89,49 +112,73 @@ where
         })
     });
     request.extensions_mut().insert(Arc::clone(&reservation));
-    // Boxed: what waits for a client to read its response is as large as its largest moment otherwise.
-    let response = Box::pin(routed(request)).await;
-    let rest = rest.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let length = response.body().size_hint().exact();
-    let bytes = length.map_or(STREAM_BYTES, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-    let wanted = REQUEST_BYTES.saturating_add(bytes.saturating_sub(SMALL_RESPONSE_BYTES));
-    let changed = is_change && response.status().is_success();
-    if let Err(bound) = reservation.resize(wanted)
-        // What was done is said, in any case: the most that a change answers was reserved before it was made.
-        && !changed
-    {
-        drop((response, reservation));
-        return reject(budget, client, bound, &path, rest).await;
-    }
-    discard(rest).await;
-    Ok(response.map(|body| MeteredResponse::body(body, reservation)))
+    let budget = Arc::clone(budget);
+    Answering::new(async move {
+        // Boxed: what waits for a client to read its response is as large as its largest moment otherwise.
+        let response = Box::pin(routed(request)).await;
+        let rest = rest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let length = response.body().size_hint().exact();
+        let bytes = length.map_or(STREAM_BYTES, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let wanted = REQUEST_BYTES.saturating_add(bytes.saturating_sub(SMALL_RESPONSE_BYTES));
+        let changed = is_change && response.status().is_success();
+        if let Err(bound) = reservation.resize(wanted)
+            // What was done is said, in any case: the most that a change answers was reserved before it was made.
+            && !changed
+        {
+            drop((response, reservation));
+            return reject(&budget, client, bound, form, rest).await;
+        }
+        discard(rest).await;
+        Ok(response.map(|body| MeteredResponse::body(body, reservation)))
+    })
 }
 
 /// Answers that the budget or the client's share of it is used up.
-async fn reject(
+fn reject(
     budget: &Arc<MemoryBudget>,
     client: IpAddr,
     bound: Exhausted,
-    path: &str,
+    form: RefusalForm,
     rest: Option<Incoming>,
-) -> Result<Response, Unanswered> {
+) -> Answering {
     budget.count_rejection(bound);
     let Ok(reservation) = budget.reserve_rejection(client) else {
-        return Err(Unanswered::new());
+        return Answering::new(std::future::ready(Err(Unanswered::new())));
     };
-    discard(rest).await;
-    let response = refusal(path, BadRequest::Exhausted(bound)).await;
-    Ok(response.map(|body| MeteredResponse::body(body, Arc::new(reservation))))
+    Answering::new(async move {
+        discard(rest).await;
+        let response = form.refusal(BadRequest::Exhausted(bound)).await;
+        Ok(response.map(|body| MeteredResponse::body(body, Arc::new(reservation))))
+    })
 }
 
-/// A refusal in the form that this path answers in.
-pub(crate) async fn refusal(path: &str, fault: BadRequest) -> Response {
-    if is_for_clients(path) {
-        TokenError::Unreadable(fault).into_response()
-    } else if path.starts_with("/console") {
-        console::refusal(fault).await
-    } else {
-        ControlError::Request(fault).into_response()
+/// The form that a path answers in.
+#[derive(Clone, Copy)]
+pub(crate) enum RefusalForm {
+    OAuth,
+    Page,
+    Problem,
+}
+
+impl RefusalForm {
+    /// The one of a path.
+    pub fn of(path: &str) -> Self {
+        if is_for_clients(path) {
+            Self::OAuth
+        } else if path.starts_with("/console") {
+            Self::Page
+        } else {
+            Self::Problem
+        }
+    }
+
+    /// A refusal in this form.
+    pub async fn refusal(self, fault: BadRequest) -> Response {
+        match self {
+            Self::OAuth => TokenError::Unreadable(fault).into_response(),
+            Self::Page => console::refusal(fault).await,
+            Self::Problem => ControlError::Request(fault).into_response(),
+        }
     }
 }
 

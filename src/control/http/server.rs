@@ -1,11 +1,12 @@
 //! The listener: connections in, bounded in number, time and size; the background work beside them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, StatusCode, Version};
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 pub use super::connections::Bounds;
 use super::connections::{ActivityTimer, Taken, refusal as connection_refusal};
 use super::metered;
-use super::metered::{Unanswered, refusal};
+use super::metered::{Answering, RefusalForm};
 use super::problem::StoreFailure;
 use super::routes::routes;
 use crate::connections::{ConnectionLimiter, ConnectionLimits, RefusalAnswers};
@@ -39,9 +40,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 100;
 
-/// Requests that an HTTP/2 connection may have in progress. Clients begin with a hundred before they have read ours,
-/// and RFC 9113 section 6.5.2 asks for no less; what they hold is bounded in [`super::memory`], not here.
-const STREAMS_MAX: u32 = 100;
+/// Requests that an HTTP/2 connection may have in progress. What they hold is bounded in [`super::memory`], but for a
+/// task each.
+pub(crate) const STREAMS_MAX: u32 = 50;
 
 /// The longest header list over HTTP/2, in bytes: decoded, a list of short fields takes many times as much.
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
@@ -103,24 +104,8 @@ pub async fn serve_within(
             let connection_of = Arc::clone(permit.connection());
             let timer = ActivityTimer::new(&bounds, &limiter, &connection_of);
             let (service, control, touching) = (service.clone(), Arc::clone(&control), Arc::clone(&timer));
-            let answers = service_fn(move |mut request: http::Request<Incoming>| {
-                let active = touching.begin_request();
-                let from = control.limits.client_address(peer.ip(), request.headers());
-                request.extensions_mut().insert(from);
-                let (service, timer) = (service.clone(), Arc::clone(&touching));
-                let memory = Arc::clone(&control.memory);
-                async move {
-                    let Some(active) = active else {
-                        // Evicted in this moment: the connection is being closed.
-                        return Ok(StatusCode::SERVICE_UNAVAILABLE.into_response());
-                    };
-                    let routed =
-                        async |request| service.call(request).await.unwrap_or_else(|never| match never {});
-                    let answer = metered::serve(&memory, from.0, request, routed).await?;
-                    timer.touch();
-                    Ok::<_, Unanswered>(answer.map(|body| Taken::body(body, timer, active)))
-                }
-            });
+            let answers =
+                service_fn(move |request| answer(&service, &control, &touching, peer.ip(), request));
             let connection = builder(&bounds)
                 .serve_connection(TokioIo::new(stream), answers)
                 .into_owned();
@@ -149,6 +134,33 @@ pub async fn serve_within(
         tracing::warn!("requests under way did not finish in time");
     }
     control.usage.flush_uses().await;
+}
+
+/// Answers a request within what the control plane may hold.
+fn answer(
+    service: &TowerToHyperService<Router>,
+    control: &Arc<Control>,
+    timer: &Arc<ActivityTimer>,
+    peer: IpAddr,
+    mut request: http::Request<Incoming>,
+) -> Answering {
+    let active = timer.begin_request();
+    let from = control.limits.client_address(peer, request.headers());
+    request.extensions_mut().insert(from);
+    let service = service.clone();
+    let routed =
+        move |request| async move { service.call(request).await.unwrap_or_else(|never| match never {}) };
+    let answer = metered::serve(&control.memory, from.0, request, routed);
+    let timer = Arc::clone(timer);
+    Answering::new(async move {
+        let Some(active) = active else {
+            // Evicted in this moment: the connection is being closed.
+            return Ok(StatusCode::SERVICE_UNAVAILABLE.into_response());
+        };
+        let answer = answer.await?;
+        timer.touch();
+        Ok(answer.map(|body| Taken::body(body, timer, active)))
+    })
 }
 
 /// Serves a connection until it ends, nothing comes of it any more, or the service ends: then what is under way may
@@ -246,9 +258,9 @@ async fn count_failures(State(control): State<Arc<Control>>, request: Request, n
 
 /// Ends a request that takes too long, in the form that its path answers in.
 async fn deadline(request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
+    let form = RefusalForm::of(request.uri().path());
     match tokio::time::timeout(REQUEST_WITHIN, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => refusal(&path, BadRequest::Timeout).await,
+        Err(_) => form.refusal(BadRequest::Timeout).await,
     }
 }

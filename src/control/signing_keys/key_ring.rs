@@ -1,8 +1,8 @@
 //! The ring of our signing keys: which one signs now, which are published, and how they are kept.
 //!
 //! What a key is for follows from its moments and the clock, never from a switch: it is published from when it
-//! is made, signs from `signs_from` until `signs_until`, and is dropped at `ends_at`, when its last token has
-//! expired. So every process that has read the store changes over at the same moment, without a word between
+//! is made, signs from `signs_from` until `signs_until`, and is dropped a day after `ends_at`, when its last token has
+//! expired on every clock. So every process that has read the store changes over at the same moment, without a word between
 //! them, and it had all the time that the key was only published to read it. What makes, ends and drops keys is
 //! in `rotation`.
 
@@ -65,10 +65,6 @@ impl HeldKey {
         self.key.verifying().id()
     }
 
-    fn is_published(&self, now: UnixSeconds) -> bool {
-        self.ends_at.is_none_or(|end| now < end)
-    }
-
     fn is_as_in(&self, record: &SigningKeyRecord) -> bool {
         *self.id() == record.id
             && self.signs_from == record.signs_from
@@ -124,16 +120,14 @@ impl KeyRing {
     }
 
     /// Whether one of our keys made the token's signature.
-    pub(crate) fn signed(&self, token: &CompactJws<'_>, now: UnixSeconds) -> bool {
-        self.keys().any(|held| {
-            held.is_published(now) && held.id() == token.key_id() && token.is_signed_by(held.key.verifying())
-        })
+    pub(crate) fn signed(&self, token: &CompactJws<'_>) -> bool {
+        self.keys()
+            .any(|held| held.id() == token.key_id() && token.is_signed_by(held.key.verifying()))
     }
 
     /// The key set as it is published.
-    pub(crate) fn jwks(&self, now: UnixSeconds) -> Vec<Jwk> {
-        let published = self.keys().filter(|held| held.is_published(now));
-        published.map(|held| held.jwk.clone()).collect()
+    pub(crate) fn jwks(&self) -> Vec<Jwk> {
+        self.keys().map(|held| held.jwk.clone()).collect()
     }
 
     /// Whether the ring is what these records say.
@@ -326,12 +320,8 @@ impl IssuerKeys {
 
     /// What gateways are told of us as an issuer, as of one view of the store. What this process remembers is
     /// not asked: another one may have made a key.
-    pub(crate) async fn issuer_in(
-        &self,
-        tx: &mut ReadTx,
-        now: UnixSeconds,
-    ) -> Result<IssuerRecord, StoreError> {
-        let keys = tx.published_keys(now).await?;
+    pub(crate) async fn issuer_in(&self, tx: &mut ReadTx) -> Result<IssuerRecord, StoreError> {
+        let keys = tx.published_keys().await?;
         issuer_of(
             keys.iter().map(String::as_str),
             self.identity.issuer.as_str(),

@@ -207,12 +207,17 @@ impl SigningKeys {
     /// use stay.
     pub async fn keep_signing_keys(&self) -> Result<(), ControlError> {
         let now = self.changes.now();
+        let look = self.watch.look(None);
         let records = self.reload_keys().await?;
-        if records.iter().any(|record| has_ended(record, now)) {
-            self.drop_ended_keys().await?;
+        if records
+            .iter()
+            .any(|record| has_ended(record, look.ended_before()))
+        {
+            self.drop_ended_keys(look.ended_before()).await?;
         }
         let schedule = Schedule { records, now };
-        if schedule.due(&self.signing).is_some() {
+        // A clock that is ahead for a while would make a key that signs in the far future, and none until then.
+        if look.state.warning().is_none() && schedule.due(&self.signing).is_some() {
             self.add_signing_key(&SCHEDULE, Schedule::due).await?;
         }
         Ok(())
@@ -368,14 +373,14 @@ impl SigningKeys {
         Ok(())
     }
 
-    async fn drop_ended_keys(&self) -> Result<(), ControlError> {
+    async fn drop_ended_keys(&self, ended_before: UnixSeconds) -> Result<(), ControlError> {
         let mut tx = self.changes.begin(&SCHEDULE).await?;
         let now = self.changes.now();
         let (ended, records): (Vec<_>, Vec<_>) = tx
             .signing_keys()
             .await?
             .into_iter()
-            .partition(|record| has_ended(record, now));
+            .partition(|record| has_ended(record, ended_before));
         let ids: Vec<&str> = ended.iter().map(|record| record.id.as_str()).collect();
         let Some(first) = ids.first() else { return Ok(()) };
         for record in &ended {
@@ -449,6 +454,6 @@ async fn rules_keys(tx: &mut ReadTx, actor: &Actor) -> Result<bool, ControlError
     }
 }
 
-fn has_ended(record: &SigningKeyRecord, now: UnixSeconds) -> bool {
-    record.ends_at.is_some_and(|end| end <= now)
+fn has_ended(record: &SigningKeyRecord, ended_before: UnixSeconds) -> bool {
+    record.ends_at.is_some_and(|end| end <= ended_before)
 }

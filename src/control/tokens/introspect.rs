@@ -149,7 +149,7 @@ impl Introspection {
             format: FORMAT,
             version: tx.policy_version().await?,
             issued_at: now.0,
-            issuer: Some(self.issuer_keys.issuer_in(&mut tx, now).await?),
+            issuer: Some(self.issuer_keys.issuer_in(&mut tx).await?),
             apps: vec![self.apps.app_record(&app, &keys)],
             workspaces: vec![WorkspaceRecord {
                 id: own.workspace.as_str().to_owned(),

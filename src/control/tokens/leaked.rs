@@ -200,7 +200,7 @@ impl LeakedTokenNotices {
         match &leak.kind {
             Kind::Unknown => Ok(false),
             Kind::Access(token) => {
-                let is_over = token.over_at() <= now;
+                let is_over = token.over_at() <= self.watch.passed();
                 let Some(app) = tx.app(&token.workspace, &token.app).await?.filter(|_| !is_over) else {
                     return Ok(true);
                 };
@@ -213,7 +213,9 @@ impl LeakedTokenNotices {
                     now,
                 );
                 if tx.insert_leak(&notice).await? {
-                    let revocation = token.revocation(self.identity.issuer.as_str(), now, "found in public");
+                    let over_at = self.watch.end_of_row(token.over_at());
+                    let revocation =
+                        token.revocation(self.identity.issuer.as_str(), now, over_at, "found in public");
                     if tx.insert_revocation(&revocation).await? {
                         ending.changes.push(revoke_change(&revocation));
                     }

@@ -28,12 +28,18 @@ impl OwnToken {
         self.expires_at.plus(OWN_LEEWAY_S)
     }
 
-    /// The entry that ends the token.
-    pub fn revocation(&self, issuer: &str, now: UnixSeconds, reason: &'static str) -> Revocation {
+    /// The entry that ends the token, kept until `over_at`.
+    pub fn revocation(
+        &self,
+        issuer: &str,
+        now: UnixSeconds,
+        over_at: UnixSeconds,
+        reason: &'static str,
+    ) -> Revocation {
         Revocation {
             issuer: issuer.to_owned(),
             token_id: self.token_id.clone(),
-            expires_at: self.over_at(),
+            expires_at: over_at,
             app: self.app.clone(),
             proof: self.proof.clone(),
             at: now,

@@ -10,6 +10,7 @@
 //! tokens say of their issue. Gateways allow for a few seconds. Past [`Ahead`], whoever asks has to wait.
 
 use super::own_token::{OwnToken, pasted};
+use super::usage::Usage;
 use crate::control::apps::app::Apps;
 use crate::control::changes::{ChangeTx, Changes};
 use crate::control::signing_keys::key_ring::KeyRing;
@@ -36,6 +37,10 @@ use crate::domain::token_id;
 use crate::model::app::App;
 use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord, WorkspaceRecord};
 use crate::store::revocation::{Proof, Revocation};
+
+/// A latest moment that lies farther ahead than this was set by a clock that was wrong, in seconds: waiting for it could
+/// take days.
+const LEAD_OF_WRONG_CLOCK_S: u64 = 60;
 
 /// Live revocations that every app may have, however few tokens it was issued. How many it was issued is known only
 /// a few seconds later.
@@ -93,6 +98,7 @@ pub struct TokenRevocation {
     pub(crate) apps: Arc<Apps>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) search: Arc<Search>,
+    pub(crate) usage: Arc<Usage>,
 }
 
 impl TokenRevocation {
@@ -200,11 +206,15 @@ impl TokenRevocation {
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
         actor.must(workspace, Action::EditApp)?;
+        self.usage.flush_uses().await;
         let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, app).await?;
         let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
+        let issued_ahead = tx
+            .issued_ahead(workspace, Some(app), None, self.changes.now())
+            .await?;
         let moment = self
-            .end_of_tokens(issued_before, latest, Ahead::App)?
+            .end_of_tokens(issued_before, latest, issued_ahead, Ahead::App)?
             .max(found.app.not_issued_before);
         let before = std::mem::replace(&mut found.app.not_issued_before, moment);
         if moment == before {
@@ -232,13 +242,17 @@ impl TokenRevocation {
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
         actor.must(workspace, Action::EditApp)?;
+        self.usage.flush_uses().await;
         let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, app).await?;
         let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
         let held = found.keys.iter_mut().find(|held| held.id == *key);
         let held = held.ok_or(ControlError::NotFound("public key"))?;
+        let issued_ahead = tx
+            .issued_ahead(workspace, Some(app), Some(key), self.changes.now())
+            .await?;
         let moment = self
-            .end_of_tokens(issued_before, latest, Ahead::Key)?
+            .end_of_tokens(issued_before, latest, issued_ahead, Ahead::Key)?
             .max(held.not_issued_before);
         let before = std::mem::replace(&mut held.not_issued_before, moment);
         if moment == before {
@@ -265,6 +279,7 @@ impl TokenRevocation {
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
         actor.must(workspace, Action::EditWorkspace)?;
+        self.usage.flush_uses().await;
         let mut tx = self.changes.begin(actor).await?;
         let found = tx
             .workspace(workspace)
@@ -272,8 +287,9 @@ impl TokenRevocation {
             .ok_or(ControlError::NotFound("workspace"))?;
         let before = tx.workspace_moment(workspace).await?;
         let latest = tx.latest_moment_in(workspace).await?.max(before);
+        let issued_ahead = tx.issued_ahead(workspace, None, None, self.changes.now()).await?;
         let moment = self
-            .end_of_tokens(issued_before, latest, Ahead::Workspace)?
+            .end_of_tokens(issued_before, latest, issued_ahead, Ahead::Workspace)?
             .max(before);
         if moment == before {
             return self.ended_before(tx, moment).await;
@@ -301,17 +317,28 @@ impl TokenRevocation {
     }
 
     /// The moment before which tokens end: the second after any in which one can have been issued. `latest` is the
-    /// latest moment that tokens were ended at before.
+    /// latest moment that tokens were ended at before, `issued_ahead` one before which all were issued whose clock was
+    /// ahead.
     fn end_of_tokens(
         &self,
         issued_before: Option<UnixSeconds>,
         latest: UnixSeconds,
+        issued_ahead: UnixSeconds,
         ahead: Ahead,
     ) -> Result<UnixSeconds, ControlError> {
         let now = self.changes.now();
         match issued_before {
             None => match latest.since(now.plus(ahead.seconds())) {
-                0 => Ok(now.max(latest).plus(1)),
+                0 => Ok(now.max(latest).plus(1).max(issued_ahead)),
+                // What was set by a clock that was ahead covers all that was issued before. New tokens say that they
+                // were issued at that moment, and end with the next.
+                seconds if seconds > LEAD_OF_WRONG_CLOCK_S => {
+                    tracing::warn!(
+                        ahead_s = seconds,
+                        "all tokens were revoked when the clock was ahead; new ones are accepted once that time has come"
+                    );
+                    Ok(latest.plus(1).max(issued_ahead))
+                }
                 seconds => Err(ControlError::TooMany(Wait::of_seconds(seconds))),
             },
             Some(moment) if moment <= now.plus(1) => Ok(moment),
@@ -373,10 +400,12 @@ impl TokenRevocation {
     ) -> Result<Revoked, ControlError> {
         let now = self.changes.now();
         let expires_at = token.expires_at;
-        if token.over_at() <= now {
+        // By time that has certainly passed: a token that only looks expired lives again when the clock is set back.
+        if token.over_at() <= self.watch.passed() {
             return Ok(Revoked::Expired { expires_at });
         }
-        let revocation = token.revocation(self.identity.issuer.as_str(), now, reason);
+        let over_at = self.watch.end_of_row(token.over_at());
+        let revocation = token.revocation(self.identity.issuer.as_str(), now, over_at, reason);
         let mut tx = self.changes.begin(actor).await?;
         if !tx.insert_revocation(&revocation).await? {
             drop(tx);
@@ -395,7 +424,7 @@ impl TokenRevocation {
     /// What a token says about itself, if one of our keys signed it.
     pub(crate) fn own_token(&self, token: &str) -> Option<OwnToken> {
         let jws = CompactJws::parse(token).ok()?;
-        if !self.keys.load().signed(&jws, self.changes.now()) {
+        if !self.keys.load().signed(&jws) {
             return None;
         }
         let claims = jws.unverified_claims().ok()?;

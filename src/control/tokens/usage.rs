@@ -81,7 +81,10 @@ impl Usage {
     pub async fn flush_uses(&self) {
         let issued = self.uses.take_issued();
         if !issued.is_empty()
-            && let Err(error) = self.store.note_issued(&issued, self.changes.now()).await
+            && let Err(error) = self
+                .store
+                .note_issued(&issued, self.watch.look(None).ended_before())
+                .await
         {
             self.changes
                 .background_failure(&error, "how many tokens were issued could not be written down");

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::file_stamp::{Stamp, settled};
 use crate::clock::Clock;
+use crate::clock::guard::ClockWatch;
 use crate::config::{ConfigError, OutsideIssuer, load_policy};
 use crate::domain::ids::TokenDigest;
 use crate::domain::policy::Freshness;
@@ -20,8 +21,12 @@ use crate::gateway::state::policy_cell::PolicyCell;
 use crate::snapshot;
 use crate::snapshot::{Change, InvalidSnapshot, RevocationRecord, Snapshot, Update};
 
-/// How often revocations are looked at that expired by themselves.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often the clocks are looked at, and revocations that expired by themselves.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// From how many seconds on a step of the clock is taken out of the policy's age. Clocks are read to the second, so
+/// smaller ones may be none.
+const STEP_MIN_S: u64 = 2;
 
 /// The most revocations dropped in one sweep, so that it takes milliseconds at most.
 const SWEPT_MAX: usize = 10_000;
@@ -34,6 +39,9 @@ pub struct Installer {
     cell: Arc<PolicyCell>,
     freshness: Freshness,
     clock: Clock,
+    watch: Arc<ClockWatch>,
+    /// What the wall clock and the time since boot showed when the policy's age was last looked at, in seconds.
+    seen: (UnixSeconds, u64),
     /// Revocations by the moment they end, soonest first.
     ending: BinaryHeap<Reverse<(UnixSeconds, [u8; 16])>>,
     /// The policy file whose content is in force, where it comes from one.
@@ -43,11 +51,13 @@ pub struct Installer {
 impl Installer {
     /// An installer for `cell`.
     #[must_use]
-    pub fn new(cell: Arc<PolicyCell>, freshness: Freshness, clock: Clock) -> Self {
+    pub fn new(cell: Arc<PolicyCell>, freshness: Freshness, clock: Clock, watch: Arc<ClockWatch>) -> Self {
         Self {
             cell,
             freshness,
+            seen: (clock.now(), clock.uptime().as_secs()),
             clock,
+            watch,
             ending: BinaryHeap::new(),
             file: None,
         }
@@ -58,11 +68,14 @@ impl Installer {
     /// # Errors
     /// [`InvalidSnapshot`]; the policy in force stays.
     pub fn install(&mut self, update: &Update) -> Result<(), InvalidSnapshot> {
+        self.follow_clock();
+        let now = self.clock.now();
         match update {
             Update::Snapshot(snapshot) => self.install_snapshot(snapshot),
             Update::Changes(changes) => {
                 self.cell.replace(|policy, _| match policy {
-                    Some(policy) => snapshot::apply(policy, changes),
+                    Some(policy) => snapshot::apply(policy, changes)
+                        .map(|policy| snapshot::not_confirmed_after(policy, now)),
                     None => Err(InvalidSnapshot {
                         field: "version".to_owned(),
                         problem: "changes came before a snapshot".to_owned(),
@@ -77,7 +90,7 @@ impl Installer {
             }
             Update::Confirmed { version, at } => {
                 self.cell.change(|policy| match policy.version() == *version {
-                    true => snapshot::confirm(policy, UnixSeconds(*at)),
+                    true => snapshot::confirm(policy, UnixSeconds(*at).min(now)),
                     false => policy.clone(),
                 });
                 Ok(())
@@ -86,8 +99,11 @@ impl Installer {
     }
 
     fn install_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), InvalidSnapshot> {
-        self.cell
-            .replace(|_, outside| snapshot::compile(snapshot, outside, self.freshness))?;
+        let now = self.clock.now();
+        self.cell.replace(|_, outside| {
+            snapshot::compile(snapshot, outside, self.freshness)
+                .map(|policy| snapshot::not_confirmed_after(policy, now))
+        })?;
         self.ending.clear();
         snapshot
             .revocations
@@ -102,12 +118,25 @@ impl Installer {
             .push(Reverse((UnixSeconds(record.expires_at), token.0.to_bytes())));
     }
 
-    /// Drops revocations of tokens that have expired by themselves, with the leeway decisions give.
+    /// Takes a step of the wall clock out of the policy's age: a jump makes no policy older or younger.
+    fn follow_clock(&mut self) {
+        let now = (self.clock.now(), self.clock.uptime().as_secs());
+        let before = std::mem::replace(&mut self.seen, now);
+        let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        let on_wall = signed(now.0.0).saturating_sub(signed(before.0.0));
+        let step = on_wall.saturating_sub(signed(now.1.saturating_sub(before.1)));
+        if step.unsigned_abs() >= STEP_MIN_S {
+            self.cell.change(|policy| snapshot::with_clock_step(policy, step));
+        }
+    }
+
+    /// Drops revocations of tokens that have certainly expired by themselves.
     pub fn sweep(&mut self) {
-        let now = self.clock.now().minus(3_600);
+        self.follow_clock();
+        let ended_before = self.watch.look(None).ended_before();
         let mut expired = Vec::new();
         while let Some(Reverse((until, token))) = self.ending.peek()
-            && *until < now
+            && *until < ended_before
             && expired.len() < SWEPT_MAX
         {
             expired.push(TokenDigest::from_bytes(*token));
@@ -188,6 +217,7 @@ impl Installer {
                 _ = changed.recv(), if watching.is_ok() => {}
                 _ = looked.tick() => self.sweep(),
             }
+            self.follow_clock();
             let at = self.clock.now();
             let now = Stamp::of(&path);
             if now == seen {

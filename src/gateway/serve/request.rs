@@ -10,6 +10,7 @@ use http::HeaderValue;
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::RequestHeader;
 
+use crate::clock::guard::ClockWatch;
 use crate::clock::{Clock, instant};
 use crate::config::{Api, Limits};
 use crate::domain::access_token::{TokenFault, VerifiedToken};
@@ -53,6 +54,8 @@ pub struct Gateway {
     pub tally: Arc<Tally>,
     pub access_log: Option<Arc<AccessLog>>,
     pub clock: Clock,
+    /// How much time has certainly passed: what revocations are dropped by.
+    pub watch: Arc<ClockWatch>,
     pub request_ids: Arc<RequestIds>,
 }
 

@@ -129,6 +129,10 @@ mod tests {
 
     use super::*;
 
+    fn cursor(text: &str) -> &str {
+        text.get(..4).unwrap()
+    }
+
     /// The pages of a list of these texts, each read as a client does.
     async fn pages(limit: u32, texts: &[String]) -> Vec<Vec<String>> {
         let mut pages = Vec::new();
@@ -136,9 +140,9 @@ mod tests {
         loop {
             let mut page = ListPage::new(limit, &after, None);
             while let Some(part) = page.next_part() {
-                let behind = texts.iter().filter(|text| text[..4] > *part.after);
+                let behind = texts.iter().filter(|text| cursor(text) > part.after);
                 let read = behind.take(usize::try_from(part.limit).unwrap()).collect();
-                page.add(read, |text: &&String| &text[..4], |text| json!(text))
+                page.add(read, |text: &&String| cursor(text), |text| json!(text))
                     .unwrap();
             }
             let response = page.finish().unwrap();
