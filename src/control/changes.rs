@@ -17,6 +17,7 @@ use super::ids::Ids;
 use super::limiter::Wait;
 use super::rate_limits::Limits;
 use crate::clock::Clock;
+use crate::clock::guard::ClockWatch;
 use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::model::audit::AuditRow;
@@ -76,6 +77,8 @@ impl DerefMut for ChangeTx {
 
 /// The one way to write: begins a change for an actor, adds its audit event, commits, and waits until it is in force.
 pub struct Changes {
+    /// How much time has certainly passed.
+    pub(crate) watch: ClockWatch,
     pub(crate) changing: Turns,
     pub(crate) clock: Clock,
     pub(crate) ids: Arc<Ids>,
@@ -96,9 +99,11 @@ impl Changes {
         ids: Arc<Ids>,
         limits: Arc<Limits>,
         clock: Clock,
+        mark: UnixSeconds,
         version: u64,
     ) -> Result<Self, prometheus::Error> {
         Ok(Self {
+            watch: ClockWatch::new("control", clock.clone(), mark)?,
             clock,
             ids,
             limits,

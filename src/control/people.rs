@@ -22,6 +22,7 @@ use super::workspaces::members::Members;
 use super::workspaces::workspace::Workspaces;
 use crate::config::Login;
 use crate::domain::issue::IssuerIdentity;
+use crate::domain::time::UnixSeconds;
 use crate::store::Store;
 
 /// What several services hold.
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     pub(super) refusals: Arc<Refusals>,
     pub(super) identity: Arc<IssuerIdentity>,
     pub(super) changes: Arc<Changes>,
+    /// The clock mark that the store held at the start.
+    pub(super) mark: UnixSeconds,
 }
 
 /// The services of people and workspaces.

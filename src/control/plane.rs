@@ -6,6 +6,7 @@
 //! what proves an app is in [`crate::domain`].
 
 use super::open_error::OpenError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
 use crate::connections::ConnectionMetrics;
 use crate::domain::issue::IssuerIdentity;
 use crate::domain::network::Network;
+use crate::domain::time::UnixSeconds;
 use crate::store::{Store, StoreError};
 use crate::store_location::StoreLocation;
 
@@ -130,6 +132,8 @@ pub struct Control {
     /// Verifies GitHub's reports of leaked tokens, where they are enabled.
     pub(crate) github: Option<Github>,
     tokens_issued: IntCounterVec,
+    /// The clock mark that the store holds, in Unix seconds.
+    kept_mark: AtomicU64,
 }
 
 impl Control {
@@ -173,13 +177,15 @@ impl Control {
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let version = store.read().await?.policy_version().await?;
+        let mark = store.clock_mark().await?;
         let (store, ids) = (Arc::new(store), Arc::new(Ids::new()));
         let limits = Limits::new(&settings.limits, settings.trusted_proxies.clone(), clock.clone());
         let limits = Arc::new(limits);
-        let changes = Changes::new(store.clone(), ids.clone(), limits.clone(), clock, version)?;
+        let changes = Changes::new(store.clone(), ids.clone(), limits.clone(), clock, mark, version)?;
         let shared = Shared {
             changes: Arc::new(changes),
             limits,
+            mark,
             store,
             ids,
             keys: Arc::new(ArcSwap::from_pointee(keys)),
@@ -215,7 +221,7 @@ impl Control {
         for kind in StoreError::FAILURES {
             self.changes.store_failures.with_label_values(&[kind]);
         }
-        self.watch.register(registry)?;
+        self.changes.watch.register(registry)?;
         registry.register(Box::new(self.tokens_issued.clone()))?;
         registry.register(Box::new(self.hashing.computed().clone()))?;
         let (held_bytes, rejections) = self.memory.metrics();
@@ -248,24 +254,24 @@ impl Control {
     /// What operators are told of the system's clock; nothing where all is in order.
     #[must_use]
     pub fn clock_warning(&self) -> Option<&'static str> {
-        self.watch.warning()
+        self.changes.watch.warning()
     }
 
     /// Until when a row counts that ends something which expires at `expires_at`: for tests of what becomes of rows.
     #[cfg(feature = "test-util")]
     #[must_use]
     pub fn end_of_row(&self, expires_at: UnixSeconds) -> UnixSeconds {
-        self.watch.end_of_row(expires_at)
+        self.changes.watch.end_of_row(expires_at)
     }
 
     /// Looks at the clocks, the database's among them, and writes down how much time has certainly passed.
     async fn look_at_clock(&self) -> Result<ClockLook, StoreError> {
         // Only the system's clock has anything to do with other machines' clocks.
-        let database = match self.clock.is_system() {
+        let database = match self.changes.clock.is_system() {
             true => self.store.database_time().await?,
             false => None,
         };
-        let look = self.watch.look(database);
+        let look = self.changes.watch.look(database);
         let kept = UnixSeconds(self.kept_mark.load(Ordering::Relaxed));
         if let Some(mark) = look.mark
             && mark.0.abs_diff(kept.0) >= MARK_EVERY_S
@@ -286,7 +292,7 @@ impl Control {
                 return;
             }
         };
-        if let Err(error) = self.drop_old_events(look.passed).await {
+        if let Err(error) = self.audit.drop_old_events(look.passed).await {
             tracing::warn!(%error, "old events could not be dropped from the audit trail");
         }
         let retention_s = self.audit_retention.as_secs();
@@ -399,6 +405,7 @@ impl Shared {
                 issuer_keys: issuer_keys.clone(),
             }),
             revocation: Arc::new(TokenRevocation {
+                usage: usage.clone(),
                 identity: identity.clone(),
                 keys: keys.clone(),
                 store: store.clone(),
@@ -439,6 +446,7 @@ impl Shared {
             invitations: people.invitations,
             api_tokens: people.api_tokens,
             refused_sign_ins: people.refused_sign_ins,
+            kept_mark: AtomicU64::new(self.mark.0),
             store: store.clone(),
             audit_retention: settings.audit_retention,
             hashing: self.hashing.clone(),

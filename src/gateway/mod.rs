@@ -28,7 +28,7 @@ pub mod wire;
 /// Parsers that only a connection reaches, for tests of what they cost.
 #[cfg(feature = "test-util")]
 pub mod parsers {
-    pub use super::raw_head::end_of_head;
+    pub use super::read::raw_head::end_of_head;
 }
 
 /// Where the protected resource's metadata is (RFC 9728 section 3.1).

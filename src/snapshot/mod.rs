@@ -13,7 +13,9 @@ mod key_set;
 mod records;
 pub(crate) mod wire;
 
-pub use crate::snapshot::apply::{apply, confirm, with_issuer_keys, without_revocations, not_confirmed_after, with_clock_step};
+pub use crate::snapshot::apply::{
+    apply, confirm, not_confirmed_after, with_clock_step, with_issuer_keys, without_revocations,
+};
 pub use crate::snapshot::compile::compile;
 pub use crate::snapshot::key_set::{ISSUER_KEYS_MAX, Jwk, KeySet, LeftOut, SAME_ID_MAX, WhyLeftOut, jwk};
 pub use crate::snapshot::wire::{

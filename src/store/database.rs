@@ -63,7 +63,7 @@ pub struct WriteTx {
 
 /// Something in the making that the trail tells of and that is no change of the policy. Dropped without
 /// [`NoteTx::commit`], it never happened.
-pub struct NoteTx(WriteTx);
+pub struct NoteTx(pub(super) WriteTx);
 
 impl Store {
     /// Records the use of a client assertion. Of several callers with one digest, in all processes, exactly one is

@@ -14,7 +14,6 @@ use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
 use std::sync::Arc;
 
-use argon2::PasswordHasher as _;
 use zeroize::Zeroizing;
 
 use super::account::Ended;

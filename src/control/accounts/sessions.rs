@@ -411,7 +411,7 @@ impl Sessions {
     /// Removes sessions and what belongs to them once they have ended.
     pub(crate) async fn purge_sessions(&self) {
         loop {
-            let passed = self.watch.passed();
+            let passed = self.changes.watch.passed();
             match self.store.purge_sessions(passed, self.seen_after(passed)).await {
                 Ok(true) => {}
                 Ok(false) => return,

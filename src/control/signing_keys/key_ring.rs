@@ -315,7 +315,7 @@ pub struct IssuerKeys {
 impl IssuerKeys {
     /// The key set as it is published now.
     pub(crate) fn published(&self) -> Vec<Jwk> {
-        self.keys.load().jwks(self.changes.now())
+        self.keys.load().jwks()
     }
 
     /// What gateways are told of us as an issuer, as of one view of the store. What this process remembers is

@@ -207,7 +207,7 @@ impl SigningKeys {
     /// use stay.
     pub async fn keep_signing_keys(&self) -> Result<(), ControlError> {
         let now = self.changes.now();
-        let look = self.watch.look(None);
+        let look = self.changes.watch.look(None);
         let records = self.reload_keys().await?;
         if records
             .iter()

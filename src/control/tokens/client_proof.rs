@@ -98,7 +98,7 @@ impl ClientAuthentication {
         let prover = prover.ok_or(TokenError::Unproven)?;
         self.limits.app_may_ask(&prover.app.id)?;
         let digest = URL_SAFE_NO_PAD.encode(verified.replay_digest);
-        let used_until = self.watch.end_of_row(verified.expires_at);
+        let used_until = self.changes.watch.end_of_row(verified.expires_at);
         let Use::First { version } = self.store.use_assertion(digest, used_until).await? else {
             return Err(TokenError::Client(
                 "the client assertion was used before; make a new one for each request".to_owned(),

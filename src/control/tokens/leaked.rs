@@ -200,7 +200,7 @@ impl LeakedTokenNotices {
         match &leak.kind {
             Kind::Unknown => Ok(false),
             Kind::Access(token) => {
-                let is_over = token.over_at() <= self.watch.passed();
+                let is_over = token.over_at() <= self.changes.watch.passed();
                 let Some(app) = tx.app(&token.workspace, &token.app).await?.filter(|_| !is_over) else {
                     return Ok(true);
                 };
@@ -213,7 +213,7 @@ impl LeakedTokenNotices {
                     now,
                 );
                 if tx.insert_leak(&notice).await? {
-                    let over_at = self.watch.end_of_row(token.over_at());
+                    let over_at = self.changes.watch.end_of_row(token.over_at());
                     let revocation =
                         token.revocation(self.identity.issuer.as_str(), now, over_at, "found in public");
                     if tx.insert_revocation(&revocation).await? {

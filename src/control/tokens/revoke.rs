@@ -401,10 +401,10 @@ impl TokenRevocation {
         let now = self.changes.now();
         let expires_at = token.expires_at;
         // By time that has certainly passed: a token that only looks expired lives again when the clock is set back.
-        if token.over_at() <= self.watch.passed() {
+        if token.over_at() <= self.changes.watch.passed() {
             return Ok(Revoked::Expired { expires_at });
         }
-        let over_at = self.watch.end_of_row(token.over_at());
+        let over_at = self.changes.watch.end_of_row(token.over_at());
         let revocation = token.revocation(self.identity.issuer.as_str(), now, over_at, reason);
         let mut tx = self.changes.begin(actor).await?;
         if !tx.insert_revocation(&revocation).await? {

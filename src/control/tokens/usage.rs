@@ -83,7 +83,7 @@ impl Usage {
         if !issued.is_empty()
             && let Err(error) = self
                 .store
-                .note_issued(&issued, self.watch.look(None).ended_before())
+                .note_issued(&issued, self.changes.watch.look(None).ended_before())
                 .await
         {
             self.changes

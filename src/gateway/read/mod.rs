@@ -9,5 +9,5 @@ pub(crate) mod large_bodies;
 pub(crate) mod query;
 pub(crate) mod raw_head;
 pub mod scan;
-pub(crate) mod scan_error;
+pub mod scan_error;
 pub(crate) mod stray_keys;

@@ -21,7 +21,7 @@ pub(crate) async fn key_set(State(control): State<Arc<Control>>) -> Response {
         keys: Vec<Jwk>,
     }
     cacheable(&KeySet {
-        keys: control.keys.load().jwks(),
+        keys: control.issuer_keys.published(),
     })
 }
 
