@@ -134,13 +134,11 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
     let keys = server
         .control
         .signing_keys
-        .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
         .unwrap();
     let again = server
         .control
-        .signing_keys
         .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
@@ -189,7 +187,6 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
     assert_eq!(
         control
             .signing_keys
-            .signing_keys
             .end_signing_keys(&owner, &next)
             .await
             .unwrap()
@@ -216,12 +213,10 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
         control.signing_keys.rotate_signing_key(&owner).await.err(),
         control
             .signing_keys
-            .signing_keys
             .end_signing_keys(&owner, &EndKeys::All)
             .await
             .err(),
         control
-            .signing_keys
             .signing_keys
             .end_signing_keys(&owner, &EndKeys::Active)
             .await
@@ -254,7 +249,6 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
     assert!(!control.signing_keys.rules_signing_keys(&reader).await.unwrap());
     assert!(
         control
-            .signing_keys
             .signing_keys
             .end_signing_keys(&reader, &EndKeys::All)
             .await
@@ -293,7 +287,6 @@ async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
     assert_eq!(of_app().await, 3);
     control
         .signing_keys
-        .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
@@ -316,7 +309,6 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     server
         .control
         .signing_keys
-        .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
         .unwrap();
@@ -325,7 +317,6 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     // The key in use; there is no next one, so a new one takes over at once.
     let ended = server
         .control
-        .signing_keys
         .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
@@ -344,14 +335,12 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     let keys = server
         .control
         .signing_keys
-        .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
         .unwrap();
     let next = keys.last().unwrap().id.clone();
     server
         .control
-        .signing_keys
         .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await
@@ -365,7 +354,6 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     server
         .control
         .signing_keys
-        .signing_keys
         .end_signing_keys(&OPERATOR, &retired)
         .await
         .unwrap();
@@ -374,7 +362,6 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
         server
             .control
             .signing_keys
-            .signing_keys
             .end_signing_keys(&OPERATOR, &retired)
             .await
             .is_err()
@@ -382,7 +369,6 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
 
     server
         .control
-        .signing_keys
         .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::All)
         .await
@@ -402,14 +388,12 @@ async fn ending_the_next_key_leaves_the_active_one_signing() {
     let keys = server
         .control
         .signing_keys
-        .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
         .unwrap();
     let next = EndKeys::One(keys[1].id.clone());
     server
         .control
-        .signing_keys
         .signing_keys
         .end_signing_keys(&OPERATOR, &next)
         .await
@@ -506,7 +490,6 @@ async fn keys_of_before_are_encrypted_once_a_key_is_configured() {
     server
         .control
         .signing_keys
-        .signing_keys
         .rotate_signing_key(&OPERATOR)
         .await
         .unwrap();
@@ -590,7 +573,6 @@ async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
     }
     // What one ends, the other does not sign with.
     one.control
-        .signing_keys
         .signing_keys
         .end_signing_keys(&OPERATOR, &EndKeys::Active)
         .await

@@ -74,12 +74,24 @@ const fn entry(action: Deed) -> (Option<Deed>, &'static str) {
             "A person was invited to a workspace, or the invitation was renewed.",
         ),
         A::MemberJoined => (
-            Some(A::InvitationRefused),
+            Some(A::MemberVerified),
             "An invited person accepted the invitation.",
         ),
-        A::InvitationRefused => (
+        A::MemberVerified => (
+            Some(A::AddressVerified),
+            "A membership passed to the verified account of its address.",
+        ),
+        A::AddressVerified => (
+            Some(A::ApiTokensEnded),
+            "The e-mail address of an account was verified.",
+        ),
+        A::ApiTokensEnded => (
+            Some(A::EventsDropped),
+            "API tokens of a member ended with the password or the sessions of the account.",
+        ),
+        A::EventsDropped => (
             Some(A::MemberChanged),
-            "An attempt to accept an invitation was rejected.",
+            "Audit events older than the retention time were deleted.",
         ),
         A::MemberChanged => (Some(A::MemberRemoved), "The roles of a member changed."),
         A::MemberRemoved => (Some(A::SignedIn), "A member was removed from a workspace."),

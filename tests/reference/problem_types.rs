@@ -24,7 +24,9 @@ fn unavailable() -> sqlx::Error {
 fn control_error_after(error: &ControlError) -> Option<ControlError> {
     use ControlError as E;
     Some(match error {
-        E::Unauthenticated => E::SignInRefused,
+        E::Unauthenticated => E::SessionRequired,
+        E::SessionRequired => E::AddressUnverified,
+        E::AddressUnverified => E::SignInRefused,
         E::SignInRefused => E::CrossSite,
         E::CrossSite => E::Forbidden(Action::EditWorkspace),
         E::Forbidden(_) => E::OperatorOnly,
@@ -90,7 +92,8 @@ fn conflict_after(error: &Conflict) -> Option<Conflict> {
         C::ScopeMissing { .. } => C::WriteKeyTaken,
         C::WriteKeyTaken => C::MemberExists,
         C::MemberExists => C::NotEmpty,
-        C::NotEmpty => C::LastOwner,
+        C::NotEmpty => C::SeveralMemberships("ws_1, ws_2".to_owned()),
+        C::SeveralMemberships(_) => C::LastOwner,
         C::LastOwner => C::LastKey,
         C::LastKey => C::ApiTokens,
         C::ApiTokens => C::RevokedIds,
