@@ -257,21 +257,14 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// How a flood's connections behave once they are open.
 #[derive(Clone, Copy, Debug)]
 enum Flood {
-    /// One request, then nothing.
+    /// One small request, answered without an upstream; then nothing.
     Idle,
     /// A head that never ends, a byte at a time.
     Slow,
 }
 
 /// One connection of a flood from this address, and again whenever it is refused or cut off.
-async fn flood(
-    nth: u64,
-    from: [u8; 4],
-    to: SocketAddr,
-    how: Flood,
-    request: Arc<Vec<u8>>,
-    stop: Arc<AtomicBool>,
-) {
+async fn flood(nth: u64, from: [u8; 4], to: SocketAddr, how: Flood, stop: Arc<AtomicBool>) {
     tokio::time::sleep(Duration::from_millis(nth % RAMP_MS)).await;
     while !stop.load(Ordering::Relaxed) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -281,7 +274,7 @@ async fn flood(
             continue;
         };
         let begin: &[u8] = match how {
-            Flood::Idle => &request,
+            Flood::Idle => b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n",
             Flood::Slow => b"POST /v1/batch HTTP/1.1\r\nHost: tracking.test\r\nX: ",
         };
         if stream.write_all(begin).await.is_err() {
@@ -348,14 +341,7 @@ async fn measure_floods(gateway: &Gateway, connections: usize) {
                 let floods: Vec<_> = (0..flooding)
                     .map(|nth| {
                         let from = [127, 0, 0, u8::try_from(1 + nth % addresses).unwrap()];
-                        tokio::spawn(flood(
-                            nth as u64,
-                            from,
-                            to,
-                            how,
-                            Arc::clone(&request),
-                            Arc::clone(&stop),
-                        ))
+                        tokio::spawn(flood(nth as u64, from, to, how, Arc::clone(&stop)))
                     })
                     .collect();
                 let (asked, stopped) = (Arc::clone(&request), Arc::clone(&stop));
@@ -368,6 +354,8 @@ async fn measure_floods(gateway: &Gateway, connections: usize) {
                 }
                 let (mut times, failed) = other.join().unwrap();
                 times.sort_unstable();
+                // What is left of this flood does not count for the next one.
+                tokio::time::sleep(Duration::from_secs(2)).await;
                 println!(
                     "{plane}, {how:?}, {flooding} connections of {addresses} addresses: another address p50 {:?} \
                      p99 {:?} worst {:?} of {}, {failed} not served, memory {memory} MiB",

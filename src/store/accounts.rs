@@ -19,7 +19,7 @@ pub(crate) const HASH_CHARS: usize = 43;
 
 /// Forms that the passwords of one address have at most. They are written with one salt, so there is a second one
 /// only while a password from before a change of the parameters has not been used.
-pub(crate) const FORMS_MAX: usize = 4;
+pub(crate) const FORMS_MAX: usize = 2;
 
 /// A password that fits: whose it is, and the hash that is kept of it.
 #[derive(Debug)]
@@ -62,12 +62,24 @@ pub(super) fn account_id(id: &str) -> Result<AccountId, StoreError> {
     AccountId::parse(id).map_err(|_| StoreError::Damaged("accounts"))
 }
 
-/// The forms of the passwords of an address, without those of one account.
-const FORMS: &str = "SELECT DISTINCT substr(password_hash, 1, length(password_hash) - 43) FROM accounts \
-     WHERE email = $1 AND id <> $2 AND length(password_hash) > 43 ORDER BY 1 LIMIT $3";
+/// The first and the last hash of an address, without that of one account: where there are two forms, each is of
+/// another one. It is one look at an index for each, however many accounts the address has.
+const FIRST_AND_LAST: &str = "SELECT \
+     (SELECT password_hash FROM accounts WHERE email = $1 AND id <> $2 AND password_hash IS NOT NULL \
+     ORDER BY password_hash LIMIT 1), \
+     (SELECT password_hash FROM accounts WHERE email = $1 AND id <> $2 AND password_hash IS NOT NULL \
+     ORDER BY password_hash DESC LIMIT 1)";
 
-fn forms_max() -> i64 {
-    i64::try_from(FORMS_MAX).unwrap_or(i64::MAX)
+/// The forms of these hashes, each once.
+fn forms((first, last): (Option<String>, Option<String>)) -> Vec<String> {
+    let mut forms: Vec<String> = first
+        .iter()
+        .chain(&last)
+        .filter_map(|hash| hash.get(..hash.len().checked_sub(HASH_CHARS)?))
+        .map(str::to_owned)
+        .collect();
+    forms.dedup();
+    forms
 }
 
 impl Store {
@@ -77,12 +89,12 @@ impl Store {
         email: &str,
         but: Option<&AccountId>,
     ) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(FORMS)
+        let found = sqlx::query_as(FIRST_AND_LAST)
             .bind(email)
             .bind(but.map(AccountId::as_str).unwrap_or_default())
-            .bind(forms_max())
-            .fetch_all(&self.readers)
-            .await?)
+            .fetch_one(&self.readers)
+            .await?;
+        Ok(forms(found))
     }
 
     /// The account of the address that has one of these hashes and a membership that it has joined. A verified one
@@ -101,15 +113,13 @@ impl Store {
         let mut next = || hashes.next().unwrap_or_default();
         let row: Option<(String, String)> = sqlx::query_as(
             "SELECT a.id, a.password_hash FROM accounts a \
-             WHERE a.email = $1 AND a.password_hash IN ($2, $3, $4, $5) AND ($6 = '' OR a.id = $6) \
+             WHERE a.email = $1 AND a.password_hash IN ($2, $3) AND ($4 = '' OR a.id = $4) \
              AND EXISTS (SELECT m.id FROM members m WHERE m.account = a.id AND m.joined_at IS NOT NULL) \
-             ORDER BY CASE WHEN EXISTS (SELECT m.id FROM members m WHERE m.account = a.id AND m.workspace = $7 \
+             ORDER BY CASE WHEN EXISTS (SELECT m.id FROM members m WHERE m.account = a.id AND m.workspace = $5 \
              AND m.joined_at IS NOT NULL) THEN 0 ELSE 1 END, \
              CASE WHEN a.verified_at IS NULL THEN 1 ELSE 0 END, a.created_at, a.id LIMIT 1",
         )
         .bind(email)
-        .bind(next())
-        .bind(next())
         .bind(next())
         .bind(next())
         .bind(among.only.map(AccountId::as_str).unwrap_or_default())
@@ -125,16 +135,15 @@ impl Store {
         .transpose()
     }
 
-    /// The account of an address that the trail names for a sign-in that was refused: the verified one, or else the
-    /// oldest.
+    /// The account of an address that the trail names for a sign-in that was refused: the verified one, or else any.
     pub(crate) async fn account_for_trail(&self, email: &str) -> Result<Option<AccountId>, StoreError> {
         let found: Option<String> = sqlx::query_scalar(
-            "SELECT a.id FROM accounts a WHERE a.email = $1 AND EXISTS \
-             (SELECT m.id FROM members m WHERE m.account = a.id AND m.joined_at IS NOT NULL) \
-             ORDER BY CASE WHEN a.verified_at IS NULL THEN 1 ELSE 0 END, a.created_at, a.id LIMIT 1",
+            "SELECT COALESCE((SELECT a.id FROM accounts a WHERE a.email = $1 AND a.verified_at IS NOT NULL \
+             AND EXISTS (SELECT m.id FROM members m WHERE m.account = a.id AND m.joined_at IS NOT NULL)), \
+             (SELECT id FROM accounts WHERE email = $1 AND verified_at IS NULL AND password_hash IS NOT NULL LIMIT 1))",
         )
         .bind(email)
-        .fetch_optional(&self.readers)
+        .fetch_one(&self.readers)
         .await?;
         found.map(|id| account_id(&id)).transpose()
     }
@@ -207,12 +216,12 @@ impl ReadTx {
         email: &str,
         but: &AccountId,
     ) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(FORMS)
+        let found = sqlx::query_as(FIRST_AND_LAST)
             .bind(email)
             .bind(but.as_str())
-            .bind(forms_max())
-            .fetch_all(self.connection())
-            .await?)
+            .fetch_one(self.connection())
+            .await?;
+        Ok(forms(found))
     }
 
     /// Memberships that accounts of the address which are not verified have joined, the oldest first.

@@ -333,6 +333,23 @@ impl ReadTx {
             .collect()
     }
 
+    /// Whether a person's session has not ended at `now`.
+    pub(crate) async fn has_session(
+        &mut self,
+        account: &AccountId,
+        id: &str,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        let found: Option<String> =
+            sqlx::query_scalar("SELECT id FROM sessions WHERE account = $1 AND id = $2 AND expires_at > $3")
+                .bind(account.as_str())
+                .bind(id)
+                .bind(seconds(now))
+                .fetch_optional(self.connection())
+                .await?;
+        Ok(found.is_some())
+    }
+
     /// The person's address.
     pub(crate) async fn email_of(&mut self, account: &AccountId) -> Result<Option<String>, StoreError> {
         Ok(sqlx::query_scalar("SELECT email FROM accounts WHERE id = $1")

@@ -77,11 +77,42 @@ async fn clock_jump_revives_no_used_assertion() {
     let app = tenant.app().await;
     let form = form(&app.assertion(), "");
     assert_eq!(server.post_token("/token", &form).await.status, 200);
-    server.clock.jump(UnixSeconds(NOW + 2 * HOUR));
-    server.control.purge().await;
-    server.clock.jump(UnixSeconds(NOW + 1));
-    let again = server.post_token("/token", &form).await;
-    assert_eq!(again.status, 401, "{again:?}");
+    for ahead in [2 * HOUR, 3 * DAY] {
+        server.clock.jump(UnixSeconds(NOW + ahead));
+        server.control.purge().await;
+        server.clock.jump(UnixSeconds(NOW + 1));
+        let again = server.post_token("/token", &form).await;
+        assert_eq!(again.status, 401, "{again:?}");
+    }
+}
+
+#[tokio::test]
+async fn clock_jump_delays_no_revocation_of_all_tokens() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    settle(&server).await;
+    let tenant = server.workspace().await;
+    let app = tenant.app().await;
+    let id = &app.details.app.id;
+    let revoke = async || {
+        let revoked = server
+            .control
+            .revocation
+            .revoke_app_tokens(&OPERATOR, &tenant.id, id, None);
+        revoked.await.unwrap().0
+    };
+    let ahead = NOW + 2 * DAY;
+    server.clock.jump(UnixSeconds(ahead));
+    let mut claims = app.claims();
+    (claims["iat"], claims["exp"]) = (json!(ahead), json!(ahead + 60));
+    let answer = server.ask(&app.key.sign(&app.header(), &claims), "").await;
+    assert_eq!(answer.status, 200, "a client with the same clock");
+    server.clock.jump(UnixSeconds(NOW + 15));
+    // The token says that it was issued in two days; it must have ended then.
+    assert!(revoke().await > ahead);
+    // Nor has anybody to wait two days to revoke again.
+    let first = revoke().await;
+    assert!(revoke().await > first);
 }
 
 #[tokio::test]

@@ -26,8 +26,10 @@ use super::support::{
 const DAY: u64 = 86_400;
 const ROTATE_EVERY: u64 = 30 * DAY;
 const AHEAD: u64 = 600;
-/// The longest lifetime of a token, the leeway between clocks, an hour, and what a row is kept for beyond its end.
-const KEPT: u64 = 30 * DAY + 5 + 3_600 + KEPT_AFTER_END_S;
+/// The longest lifetime of a token, the leeway between clocks, and an hour: when a key's last token has expired.
+const LAST_TOKEN: u64 = 30 * DAY + 5 + 3_600;
+/// When the key is dropped.
+const KEPT: u64 = LAST_TOKEN + KEPT_AFTER_END_S;
 
 /// A token, asked for at this moment.
 async fn token_at(server: &TestControl, app: &TestApp<'_>, now: u64) -> String {
@@ -152,7 +154,7 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
         (next.state, next.signs_from),
         (KeyState::Next, UnixSeconds(NOW + AHEAD))
     );
-    assert_eq!(old.ends_at, Some(UnixSeconds(NOW + AHEAD + KEPT)));
+    assert_eq!(old.ends_at, Some(UnixSeconds(NOW + AHEAD + LAST_TOKEN)));
     assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD - 1).await), first);
     assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD).await), next.id.as_str());
     // What is published stays bounded, whoever asks how often.

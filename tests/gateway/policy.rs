@@ -230,11 +230,12 @@ async fn clock_jump_revives_no_token_revoked_in_memory() {
         expires_at: NOW.0 + 3_600,
     });
     gateway.change(2, vec![revoke]).await;
+    let held = gateway.metric("portcullis_revocations", &[]).to_string();
     for _ in 0..2 {
         jump(&gateway, later(10 * 86_400)).await;
         jump(&gateway, NOW).await;
     }
-    assert_eq!(gateway.metric("portcullis_revocations", &[]).to_string(), "1");
+    assert_eq!(gateway.metric("portcullis_revocations", &[]).to_string(), held);
     gateway
         .send(&Http::batch(ENFORCED).bearer(&revoked))
         .await

@@ -260,7 +260,7 @@ mod tests {
         let nobodys = hash_in(NOBODYS, "").unwrap();
         assert_eq!(form_of(&nobodys), NOBODYS);
         assert_eq!(TODAY, format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1$"));
-        for damaged in ["", "hash", "$argon2id$", "$argon2id$v=19$m=19456,t=2,p=1$"] {
+        for damaged in ["", "hash", "$", "argon2id$v=19$"] {
             assert_eq!(hash_in(damaged, "correct horse battery"), None, "{damaged}");
         }
     }

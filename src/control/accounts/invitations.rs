@@ -174,6 +174,13 @@ impl Invitations {
     ) -> Result<Member, ControlError> {
         let mut tx = self.changes.begin_unproved().await?;
         let member = invited(&mut tx, secret, self.changes.now()).await?;
+        // The body may have taken its time: the session has to hold when the change is made.
+        if !tx
+            .has_session(&session.account, &session.id, self.changes.now())
+            .await?
+        {
+            return Err(ControlError::Unauthenticated);
+        }
         let account = tx.account(&session.account).await?;
         let account = account.ok_or(ControlError::Unauthenticated)?;
         if account.verified_at.is_none() {

@@ -241,8 +241,10 @@ async fn vouched_for(
     let mut members = Vec::with_capacity(workspaces.len());
     for workspace in workspaces {
         let found = tx.joined_unverified_in(workspace, email).await?;
-        members.push(found.ok_or(ControlError::NotFound("membership"))?);
+        let found = found.ok_or(ControlError::NotFound("membership"))?;
+        if members.iter().all(|member: &Member| member.id != found.id) {
+            members.push(found);
+        }
     }
-    members.dedup_by(|one, other| one.id == other.id);
     Ok(members)
 }

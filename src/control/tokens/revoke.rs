@@ -26,8 +26,8 @@ use crate::control::actor::Actor;
 use crate::control::apps::app::{AppDetails, app_event, details};
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
+use crate::control::cutoff::Ahead;
 use crate::control::error::ControlError;
-use crate::control::limiter::Wait;
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::jws::CompactJws;
@@ -38,33 +38,9 @@ use crate::model::app::App;
 use crate::snapshot::{Change, OWN_LEEWAY_S, RevocationRecord, WorkspaceRecord};
 use crate::store::revocation::{Proof, Revocation};
 
-/// A latest moment that lies farther ahead than this was set by a clock that was wrong, in seconds: waiting for it could
-/// take days.
-const LEAD_OF_WRONG_CLOCK_S: u64 = 60;
-
 /// Live revocations that every app may have, however few tokens it was issued. How many it was issued is known only
 /// a few seconds later.
 const REVOKED_IDS_MIN: u64 = 1_000;
-
-/// How far ahead of now the latest moment may lie for a further one to be set behind it: farther the more is ended, so
-/// that nobody holds up who ends more than they do. A token then says at most four seconds too late a moment of
-/// its issue, which is within what gateways allow for.
-#[derive(Clone, Copy)]
-enum Ahead {
-    Key,
-    App,
-    Workspace,
-}
-
-impl Ahead {
-    const fn seconds(self) -> u64 {
-        match self {
-            Self::Key => 1,
-            Self::App => 2,
-            Self::Workspace => 3,
-        }
-    }
-}
 
 /// What has become of a token that was to be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,39 +290,6 @@ impl TokenRevocation {
             .commit(tx, &[Change::PutWorkspace(record)], event)
             .await?;
         Ok(moment)
-    }
-
-    /// The moment before which tokens end: the second after any in which one can have been issued. `latest` is the
-    /// latest moment that tokens were ended at before, `issued_ahead` one before which all were issued whose clock was
-    /// ahead.
-    fn end_of_tokens(
-        &self,
-        issued_before: Option<UnixSeconds>,
-        latest: UnixSeconds,
-        issued_ahead: UnixSeconds,
-        ahead: Ahead,
-    ) -> Result<UnixSeconds, ControlError> {
-        let now = self.changes.now();
-        match issued_before {
-            None => match latest.since(now.plus(ahead.seconds())) {
-                0 => Ok(now.max(latest).plus(1).max(issued_ahead)),
-                // What was set by a clock that was ahead covers all that was issued before. New tokens say that they
-                // were issued at that moment, and end with the next.
-                seconds if seconds > LEAD_OF_WRONG_CLOCK_S => {
-                    tracing::warn!(
-                        ahead_s = seconds,
-                        "all tokens were revoked when the clock was ahead; new ones are accepted once that time has come"
-                    );
-                    Ok(latest.plus(1).max(issued_ahead))
-                }
-                seconds => Err(ControlError::TooMany(Wait::of_seconds(seconds))),
-            },
-            Some(moment) if moment <= now.plus(1) => Ok(moment),
-            Some(_) => Err(ControlError::invalid(
-                "issued_before",
-                "the moment is still to come; leave it out to end every token issued until now",
-            )),
-        }
     }
 
     /// Answers for tokens that an earlier call has ended already: nothing is written.

@@ -43,6 +43,9 @@ pub(crate) struct Classifier {
     pub(crate) last_backslash: usize,
 }
 
+/// So many escapes of a block are looked at one by one.
+const ESCAPES_FEW: usize = 4;
+
 /// What comparing finds, inside strings and outside.
 #[derive(Default)]
 struct Masks {
@@ -64,7 +67,7 @@ fn masks(block: &[u8; 64]) -> Masks {
     let (lanes, _) = block.as_chunks::<32>();
     for (lane, bytes) in lanes.iter().enumerate() {
         let v = u8x32::new(*bytes);
-        let is = |byte: u8| v.simd_eq(u8x32::splat(byte));
+        let is = |byte: u8| is(v, byte);
         let bits = |mask: u8x32| u64::from(mask.to_bitmask()) << (lane * 32);
         // `[` and `{`, `]` and `}` differ in one bit.
         let folded = v | u8x32::splat(0x20);
@@ -82,46 +85,39 @@ fn masks(block: &[u8; 64]) -> Masks {
     out
 }
 
-/// What else a block has that holds a backslash, a control byte or the rest of an escape.
-struct Specials {
-    backslash: u64,
-    /// Bytes below 0x20.
-    control: u64,
-    /// Tabs and line ends; the other control bytes are nobody's white space.
-    blank: u64,
-    /// The letters that may follow a backslash (RFC 8259 section 7).
-    escapable: u64,
-    unicode: u64,
-    hex: u64,
+/// One bit for each byte of a block for which `is` holds.
+#[inline(always)]
+fn bits(block: &[u8; 64], is: impl Fn(u8x32) -> u8x32) -> u64 {
+    let (lanes, _) = block.as_chunks::<32>();
+    let lanes = lanes.iter().enumerate();
+    lanes.fold(0, |all, (lane, bytes)| {
+        all | u64::from(is(u8x32::new(*bytes)).to_bitmask()) << (lane * 32)
+    })
 }
 
-#[inline(never)]
-fn specials(block: &[u8; 64]) -> Specials {
-    let mut out = Specials {
-        backslash: 0,
-        control: 0,
-        blank: 0,
-        escapable: 0,
-        unicode: 0,
-        hex: 0,
-    };
-    let (lanes, _) = block.as_chunks::<32>();
-    for (lane, bytes) in lanes.iter().enumerate() {
-        let v = u8x32::new(*bytes);
-        let is = |byte: u8| v.simd_eq(u8x32::splat(byte));
-        let at_most = |v: u8x32, byte: u8| v.min(u8x32::splat(byte)).simd_eq(v);
-        let bits = |mask: u8x32| u64::from(mask.to_bitmask()) << (lane * 32);
-        let digit = at_most(v - u8x32::splat(b'0'), 9);
-        let letter = at_most((v | u8x32::splat(0x20)) - u8x32::splat(b'a'), 5);
-        let simple = is(b'"') | is(b'\\') | is(b'/') | is(b'b') | is(b'f') | is(b'n') | is(b'r') | is(b't');
-        out.backslash |= bits(is(b'\\'));
-        out.control |= bits(at_most(v, 0x1f));
-        out.blank |= bits(is(b'\t') | is(b'\n') | is(b'\r'));
-        out.escapable |= bits(simple | is(b'u'));
-        out.unicode |= bits(is(b'u'));
-        out.hex |= bits(digit | letter);
-    }
-    out
+#[inline(always)]
+fn is(v: u8x32, byte: u8) -> u8x32 {
+    v.simd_eq(u8x32::splat(byte))
+}
+
+#[inline(always)]
+fn is_at_most(v: u8x32, byte: u8) -> u8x32 {
+    v.min(u8x32::splat(byte)).simd_eq(v)
+}
+
+/// The letters that may follow a backslash (RFC 8259 section 7).
+fn escapable(block: &[u8; 64]) -> u64 {
+    bits(block, |v| {
+        let simple = is(v, b'"') | is(v, b'\\') | is(v, b'/') | is(v, b'b') | is(v, b'f');
+        simple | is(v, b'n') | is(v, b'r') | is(v, b't') | is(v, b'u')
+    })
+}
+
+fn hex_digits(block: &[u8; 64]) -> u64 {
+    bits(block, |v| {
+        let letter = (v | u8x32::splat(0x20)) - u8x32::splat(b'a');
+        is_at_most(v - u8x32::splat(b'0'), 9) | is_at_most(letter, 5)
+    })
 }
 
 /// Bit `n` of the result is the parity of bits `0..=n`.
@@ -142,13 +138,19 @@ impl Classifier {
         if m.is_wide && self.wide_from.is_none() {
             self.wide_from = Some(base);
         }
-        let (mut escaped, mut control, mut blank, mut backslash) = (0, 0, 0, 0);
+        let (mut escaped, mut control, mut backslash, mut white) = (0, 0, 0, m.space);
         if m.is_special || self.escaped | self.hex_wanted != 0 {
-            let special = specials(block);
-            escaped = self.escapes(&special)?;
-            (control, blank, backslash) = (special.control, special.blank, special.backslash);
+            control = bits(block, |v| is_at_most(v, 0x1f));
+            if control != 0 {
+                // The other control bytes are nobody's white space.
+                white |= bits(block, |v| is(v, b'\t') | is(v, b'\n') | is(v, b'\r'));
+            }
+            backslash = bits(block, |v| is(v, b'\\'));
             if backslash != 0 {
                 self.last_backslash = base + backslash.ilog2() as usize;
+            }
+            if backslash | self.escaped | self.hex_wanted != 0 {
+                escaped = self.escapes(block, backslash)?;
             }
         }
         let quote = m.quote & !escaped;
@@ -157,7 +159,6 @@ impl Classifier {
         if control & in_string != 0 || backslash & !in_string != 0 {
             return Err(ScanError::Invalid);
         }
-        let white = m.space | blank;
         let outside = !in_string;
         let operator = m.open | m.close | m.colon | m.comma;
         Ok(Block {
@@ -174,22 +175,43 @@ impl Classifier {
     }
 
     /// Which bytes are escaped, where each escape is one of JSON's. The work is the same for any number of them.
-    fn escapes(&mut self, special: &Specials) -> Result<u64, ScanError> {
+    fn escapes(&mut self, block: &[u8; 64], backslash: u64) -> Result<u64, ScanError> {
         const ODD: u64 = 0xaaaa_aaaa_aaaa_aaaa;
         let carried = std::mem::take(&mut self.escaped);
         // In a run of backslashes every other one escapes. Subtracting a run's first bit from the odd bits finds
         // which, with a borrow that goes to the run's end.
-        let escaping = special.backslash & !carried;
+        let escaping = backslash & !carried;
         let alternating = ((escaping << 1) | ODD).wrapping_sub(escaping) ^ ODD;
-        let escaped = alternating ^ (special.backslash | carried);
-        self.escaped = (alternating & special.backslash) >> 63;
-        let unicode = u128::from(special.unicode & escaped);
-        let digits = unicode << 1 | unicode << 2 | unicode << 3 | unicode << 4;
-        #[expect(clippy::cast_possible_truncation, reason = "the half that is meant")]
-        let (here, behind) = (digits as u64 | self.hex_wanted, (digits >> 64) as u64);
-        self.hex_wanted = behind;
-        if escaped & !special.escapable != 0 || here & !special.hex != 0 {
-            return Err(ScanError::Invalid);
+        let escaped = alternating ^ (backslash | carried);
+        self.escaped = (alternating & backslash) >> 63;
+        let (mut unicode, mut rest) = (0, escaped);
+        // A text has few of them in a block: those are quicker to look at one by one.
+        for _ in 0..ESCAPES_FEW {
+            if rest == 0 {
+                break;
+            }
+            match block.get(rest.trailing_zeros() as usize) {
+                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
+                Some(b'u') => unicode |= rest & rest.wrapping_neg(),
+                _ => return Err(ScanError::Invalid),
+            }
+            rest &= rest - 1;
+        }
+        if rest != 0 {
+            if rest & !escapable(block) != 0 {
+                return Err(ScanError::Invalid);
+            }
+            unicode |= rest & bits(block, |v| is(v, b'u'));
+        }
+        if unicode | self.hex_wanted != 0 {
+            let unicode = u128::from(unicode);
+            let digits = unicode << 1 | unicode << 2 | unicode << 3 | unicode << 4;
+            #[expect(clippy::cast_possible_truncation, reason = "the half that is meant")]
+            let (here, behind) = (digits as u64 | self.hex_wanted, (digits >> 64) as u64);
+            self.hex_wanted = behind;
+            if here & !hex_digits(block) != 0 {
+                return Err(ScanError::Invalid);
+            }
         }
         Ok(escaped)
     }

@@ -266,8 +266,11 @@ impl<'b> Scanner<'b> {
         let (carried, in_key) = b.in_string.overflowing_add(keys | self.carry.in_key);
         let key_ends = carried & b.closing;
         let after_key = next(key_ends, &mut self.carry.key_end, b.white);
-        // INVARIANT: a colon that stands behind no key of its own is an error, and none for which a key is looked at.
-        let in_object = self.containers(&b, keys, b.colon & after_key, base)?;
+        // INVARIANT: a key is looked at for a colon of its own alone. More of them would look at it again and again.
+        if b.colon & !after_key != 0 {
+            return Err(ScanError::Invalid);
+        }
+        let in_object = self.containers(&b, keys, base)?;
         self.carry.in_key = u64::from(in_key);
         // A string and what stands behind it have one container.
         let (keys, key_ends, after_key) = (keys & in_object, key_ends & in_object, after_key & in_object);
@@ -290,7 +293,7 @@ impl<'b> Scanner<'b> {
 
     /// Walks over the brackets of a block, and says which bytes have an object for their container.
     #[inline(always)]
-    fn containers(&mut self, b: &Block, keys: u64, colons: u64, base: usize) -> Result<u64, ScanError> {
+    fn containers(&mut self, b: &Block, keys: u64, base: usize) -> Result<u64, ScanError> {
         let (mut in_object, mut rest, mut brackets) = (0, u64::MAX, b.open | b.close);
         let suspects = self.suspects(b, keys, base);
         loop {
@@ -304,7 +307,7 @@ impl<'b> Scanner<'b> {
                 } else {
                     part & suspects
                 };
-                self.keys(colons & suspects, keys, base)?;
+                self.keys(b.colon & suspects, keys, base)?;
             }
             if bracket == 0 {
                 return Ok(in_object);
