@@ -15,7 +15,6 @@ pub mod bad_request;
 pub mod changes;
 pub mod client_address;
 pub(crate) mod conflict;
-pub(crate) mod cutoff;
 pub(crate) mod error;
 pub(crate) mod fair_queue;
 pub mod fleet;

@@ -2,6 +2,7 @@
 
 pub(crate) mod client_cache;
 pub(crate) mod client_proof;
+pub(crate) mod cutoff;
 pub(crate) mod error;
 pub(crate) mod github;
 pub(crate) mod introspect;

@@ -22,11 +22,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::cutoff::{Ahead, end_of_tokens};
 use crate::control::actor::Actor;
 use crate::control::apps::app::{AppDetails, app_event, details};
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
-use crate::control::cutoff::Ahead;
 use crate::control::error::ControlError;
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
@@ -189,9 +189,14 @@ impl TokenRevocation {
         let issued_ahead = tx
             .issued_ahead(workspace, Some(app), None, self.changes.now())
             .await?;
-        let moment = self
-            .end_of_tokens(issued_before, latest, issued_ahead, Ahead::App)?
-            .max(found.app.not_issued_before);
+        let moment = end_of_tokens(
+            self.changes.now(),
+            issued_before,
+            latest,
+            issued_ahead,
+            Ahead::App,
+        )?
+        .max(found.app.not_issued_before);
         let before = std::mem::replace(&mut found.app.not_issued_before, moment);
         if moment == before {
             return self.ended_before(tx, moment).await;
@@ -227,9 +232,14 @@ impl TokenRevocation {
         let issued_ahead = tx
             .issued_ahead(workspace, Some(app), Some(key), self.changes.now())
             .await?;
-        let moment = self
-            .end_of_tokens(issued_before, latest, issued_ahead, Ahead::Key)?
-            .max(held.not_issued_before);
+        let moment = end_of_tokens(
+            self.changes.now(),
+            issued_before,
+            latest,
+            issued_ahead,
+            Ahead::Key,
+        )?
+        .max(held.not_issued_before);
         let before = std::mem::replace(&mut held.not_issued_before, moment);
         if moment == before {
             return self.ended_before(tx, moment).await;
@@ -264,9 +274,14 @@ impl TokenRevocation {
         let before = tx.workspace_moment(workspace).await?;
         let latest = tx.latest_moment_in(workspace).await?.max(before);
         let issued_ahead = tx.issued_ahead(workspace, None, None, self.changes.now()).await?;
-        let moment = self
-            .end_of_tokens(issued_before, latest, issued_ahead, Ahead::Workspace)?
-            .max(before);
+        let moment = end_of_tokens(
+            self.changes.now(),
+            issued_before,
+            latest,
+            issued_ahead,
+            Ahead::Workspace,
+        )?
+        .max(before);
         if moment == before {
             return self.ended_before(tx, moment).await;
         }
