@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::Authorities;
 use super::check::Check;
 use super::file;
 use super::overlap::Placed;
 use super::shown::shown;
+use super::types::Authorities;
 use super::types::{
     Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, PathPattern, Timeouts,
     Upstream, UpstreamTls,

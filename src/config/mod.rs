@@ -30,21 +30,10 @@ pub use crate::config::load::{load, load_text};
 pub use crate::config::policy_file::load_policy;
 pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::types::{
-    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, JwksUri, KeyOrigin,
-    Limits, Listener, ListenerTls, Observability, OutsideIssuer, PathPattern, PolicyOrigin, Rate, Shutdown,
-    Timeouts, Upstream, UpstreamTls,
+    Api, Authorities, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify,
+    JwksUri, KeyOrigin, Limits, Listener, ListenerTls, Observability, OutsideIssuer, PathPattern,
+    PolicyOrigin, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
 };
-pub use crate::config::types::{ClientSecret, Login, Oidc};
-pub use crate::config::types::{LeakedTokens, Signing};
+pub use crate::config::types::{Authorities, ClientSecret, Login, Oidc};
+pub use crate::config::types::{Authorities, LeakedTokens, Signing};
 pub use crate::config::watch::FileWatch;
-
-use std::path::PathBuf;
-
-/// A PEM file of certificates to trust, as it was when the config was read: another content is another value, so
-/// that a reload takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authorities {
-    pub file: PathBuf,
-    /// SHA-256 of the file's content.
-    pub digest: [u8; 32],
-}

@@ -1,6 +1,5 @@
 //! The typed config.
 
-use super::Authorities;
 use super::keys::Keys;
 use crate::domain::sealing::EncryptionKey;
 use std::fmt;
@@ -452,4 +451,13 @@ impl Default for Signing {
 pub struct LeakedTokens {
     /// Where GitHub publishes the keys that its reports are signed with; none turns the endpoint off.
     pub github_keys: Option<http::Uri>,
+}
+
+/// A PEM file of certificates to trust, as it was when the config was read: another content is another value, so
+/// that a reload takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorities {
+    pub file: PathBuf,
+    /// SHA-256 of the file's content.
+    pub digest: [u8; 32],
 }

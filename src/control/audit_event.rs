@@ -1,5 +1,6 @@
 //! What the audit trail says of a change: one event in the transaction of each.
 
+use crate::model::member::Member;
 use serde_json::Value;
 
 use super::actor::{Actor, Who};
@@ -242,6 +243,11 @@ impl Event {
             changed_to: text(event.after),
         }
     }
+}
+
+/// Something done to a membership.
+pub(crate) fn member_event(deed: Deed, member: &Member) -> Event {
+    Event::new(deed, &member.workspace, "member", &member.id, &member.email)
 }
 
 #[cfg(test)]

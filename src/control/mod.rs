@@ -38,6 +38,7 @@ pub use crate::control::accounts::api_tokens::ApiToken;
 pub use crate::control::accounts::invitations::{Invited, NewMember};
 pub use crate::control::actor::{Actor, Who};
 pub use crate::control::apps::app::{AppChange, AppDetails, NewApp, NewAppKey};
+pub use crate::control::audit::trail::{NotedEvent, NotedTrail, TrailAge, TrailReport, verify_trail};
 #[cfg(feature = "test-util")]
 pub use crate::control::audit_event::Deed;
 pub use crate::control::bad_request::BadRequest;
@@ -56,7 +57,6 @@ pub use crate::control::sources::traffic::{GatewayState, SourceTraffic};
 pub use crate::control::tokens::error::TokenError;
 pub use crate::control::tokens::revoke::Revoked;
 pub use crate::control::workspaces::roles::{NewGrant, NewResources};
-pub use audit::trail::{NotedEvent, NotedTrail, TrailAge, TrailReport, verify_trail};
 
 pub use crate::model::search::{AppSummary, Found, LOOKED_AT, SourceFilter, SourceSummary};
 

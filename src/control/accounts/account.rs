@@ -38,9 +38,9 @@ use serde_json::json;
 use std::sync::Arc;
 
 use crate::control::actor::Actor;
+use crate::control::audit_event::member_event;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
-use crate::control::workspaces::members::member_event;
 use crate::domain::ids::AccountId;
 use crate::model::account::Account;
 use crate::model::member::Member;

@@ -6,7 +6,9 @@ use crate::control::fair_queue::Lane;
 use crate::control::fair_queue::Turn;
 use crate::control::fair_queue::Turns;
 use crate::control::limiter::Wait;
+use crate::domain::ids::AccountId;
 use crate::domain::name::composed;
+use crate::store::WriteTx;
 use crate::store::accounts::FORMS_MAX;
 use crate::store::accounts::HASH_CHARS;
 use argon2::Algorithm;
@@ -235,6 +237,22 @@ pub(crate) fn form_of(hash: &str) -> &str {
 pub fn shares_salt(hash: &str, forms: &[String]) -> bool {
     let mut today = forms.iter().filter(|form| is_of_today(form)).peekable();
     today.peek().is_none() || today.any(|form| form == form_of(hash))
+}
+
+/// Refuses a hash that was computed while the first password of the address was set: it does not have that one's
+/// salt.
+pub async fn check_salt(
+    tx: &mut WriteTx,
+    account: &AccountId,
+    email: &str,
+    hash: &str,
+) -> Result<(), ControlError> {
+    let forms = tx.password_forms_but(email, account).await?;
+    if shares_salt(hash, &forms) {
+        Ok(())
+    } else {
+        Err(ControlError::Busy)
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@
 
 use super::hashing;
 use super::hashing::Hashing;
-use super::passwords;
 use crate::control::changes::Changes;
 use crate::control::workspaces::members::Members;
 use crate::store::Store;
@@ -23,10 +22,12 @@ use zeroize::Zeroizing;
 
 use super::hashing::Asker;
 use crate::control::actor::Actor;
+use crate::control::audit_event::member_event;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::error::ControlError;
 use crate::control::ids;
-use crate::control::workspaces::members::{member_event, member_in, member_value};
+use crate::control::workspaces::members::member_in;
+use crate::control::workspaces::members::member_value;
 use crate::control::workspaces::roles::NewGrant;
 use crate::domain::digest::sha256;
 use crate::domain::ids::WorkspaceId;
@@ -158,7 +159,7 @@ impl Invitations {
         let password = self.hashing.hash(turn, chosen, forms).await?;
         let mut tx = self.changes.begin_unproved().await?;
         let member = invited(&mut tx, secret, self.changes.now()).await?;
-        passwords::check_salt(&mut tx, &member.account, &member.email, &password).await?;
+        hashing::check_salt(&mut tx, &member.account, &member.email, &password).await?;
         tx.set_password_hash(&member.account, &password).await?;
         let (member, event) = self.joined(&mut tx, member).await?;
         let actor = Actor::member(member.clone(), Some(from));

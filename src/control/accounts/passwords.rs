@@ -9,7 +9,7 @@ use super::hashing::Asker;
 use super::hashing::Hashing;
 use super::hashing::chosen;
 use super::sessions::Sessions;
-use crate::control::accounts::hashing::shares_salt;
+use crate::control::accounts::hashing::check_salt;
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::ids;
 use crate::control::input::email_address;
-use crate::domain::ids::{AccountId, WorkspaceId};
+use crate::domain::ids::WorkspaceId;
 use crate::model::member::Member;
 use crate::model::session::SessionRecord;
 use crate::store::accounts::Candidates;
@@ -198,22 +198,6 @@ impl Passwords {
             .open_session(&session.account, email, Method::Password, browser, Some(&hash))
             .await?;
         Ok(PasswordChanged { signed_in, ended })
-    }
-}
-
-/// Refuses a hash that was computed while the first password of the address was set: it does not have that one's
-/// salt.
-pub async fn check_salt(
-    tx: &mut WriteTx,
-    account: &AccountId,
-    email: &str,
-    hash: &str,
-) -> Result<(), ControlError> {
-    let forms = tx.password_forms_but(email, account).await?;
-    if shares_salt(hash, &forms) {
-        Ok(())
-    } else {
-        Err(ControlError::Busy)
     }
 }
 

@@ -4,6 +4,7 @@ use super::roles::{NewGrant, grants};
 use crate::control::accounts::account::Accounts;
 use crate::control::accounts::hashing;
 use crate::control::accounts::hashing::Hashing;
+use crate::control::audit_event::member_event;
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
 use crate::control::input::email_address;
@@ -15,7 +16,6 @@ use serde_json::json;
 use super::roles::grants_value;
 
 use crate::control::accounts::hashing::Asker;
-use crate::control::accounts::passwords;
 use crate::control::actor::Actor;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
@@ -255,7 +255,7 @@ impl Members {
         };
         tx.insert_workspace(&workspace).await?;
         tx.insert_member(&member).await?;
-        passwords::check_salt(&mut tx, &member.account, &member.email, &hash).await?;
+        hashing::check_salt(&mut tx, &member.account, &member.email, &hash).await?;
         tx.set_password_hash(&member.account, &hash).await?;
         let made = workspace_event(Deed::WorkspaceCreated, &workspace)
             .made(json!({"name": workspace.name.as_str()}));
@@ -305,17 +305,12 @@ async fn keep_an_owner(tx: &mut ReadTx, member: &Member) -> Result<(), ControlEr
     Ok(())
 }
 
-/// Something done to a membership.
-pub(crate) fn member_event(deed: Deed, member: &Member) -> Event {
-    Event::new(deed, &member.workspace, "member", &member.id, &member.email)
+/// Something done to a workspace as a whole.
+pub(crate) fn workspace_event(deed: Deed, workspace: &Workspace) -> Event {
+    Event::new(deed, &workspace.id, "workspace", &workspace.id, &workspace.name)
 }
 
 /// A membership as the trail shows it.
 pub(crate) fn member_value(member: &Member) -> serde_json::Value {
     json!({"email": member.email, "roles": grants_value(&member.grants)})
-}
-
-/// Something done to a workspace as a whole.
-pub(crate) fn workspace_event(deed: Deed, workspace: &Workspace) -> Event {
-    Event::new(deed, &workspace.id, "workspace", &workspace.id, &workspace.name)
 }

@@ -1,7 +1,5 @@
 //! JSON bodies of the management API, read strictly.
 
-use super::request::Step;
-use super::request::is_nul_below;
 use crate::control::bad_request::BadRequest;
 use crate::control::error::ControlError;
 use crate::control::http::body::has_media_type;
@@ -89,5 +87,30 @@ pub(crate) fn json_error(path: &str, error: &serde_json::Error) -> ControlError 
         ControlError::invalid(at(&named), "the field is repeated")
     } else {
         ControlError::invalid(path, "the value is not of the type that belongs here")
+    }
+}
+
+/// One level of a path into a JSON text.
+pub(crate) enum Step<'v> {
+    Item(usize),
+    Member(&'v str),
+}
+
+/// Whether a text in `value` has a NUL character. The way to the first one is put into `steps`, innermost first: the
+/// path is written once, however deep it is.
+pub(crate) fn is_nul_below<'v>(value: &'v Value, steps: &mut Vec<Step<'v>>) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().enumerate().any(|(at, item)| {
+            let found = is_nul_below(item, steps);
+            steps.extend(found.then_some(Step::Item(at)));
+            found
+        }),
+        Value::Object(members) => members.iter().any(|(name, member)| {
+            let found = is_nul_below(member, steps);
+            steps.extend(found.then_some(Step::Member(name)));
+            found
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }

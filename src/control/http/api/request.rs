@@ -7,7 +7,6 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::conditions::if_match;
 use crate::control::actor::Actor;
@@ -15,31 +14,6 @@ use crate::control::error::ControlError;
 use crate::control::plane::Control;
 use crate::domain::ids::{AppId, KeyId, MemberId, SourceId, WorkspaceId};
 use crate::model::credential::Credential;
-
-/// One level of a path into a JSON text.
-pub(crate) enum Step<'v> {
-    Item(usize),
-    Member(&'v str),
-}
-
-/// Whether a text in `value` has a NUL character. The way to the first one is put into `steps`, innermost first: the
-/// path is written once, however deep it is.
-pub(crate) fn is_nul_below<'v>(value: &'v Value, steps: &mut Vec<Step<'v>>) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().enumerate().any(|(at, item)| {
-            let found = is_nul_below(item, steps);
-            steps.extend(found.then_some(Step::Item(at)));
-            found
-        }),
-        Value::Object(members) => members.iter().any(|(name, member)| {
-            let found = is_nul_below(member, steps);
-            steps.extend(found.then_some(Step::Member(name)));
-            found
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
 
 /// The workspace in the path, who asks as a member of it, and the other identifiers of the path.
 pub struct InWorkspace {

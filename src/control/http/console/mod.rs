@@ -23,7 +23,7 @@ mod session;
 mod visit;
 
 #[cfg(feature = "test-util")]
-pub use multipart::parse as parse_multipart;
+pub use super::console::multipart::parse as parse_multipart;
 
 use std::sync::Arc;
 

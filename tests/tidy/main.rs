@@ -8,16 +8,21 @@
     reason = "a test may fail by panicking"
 )]
 
+mod imports;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use imports::{Import, Tree};
 use portcullis::domain::decision::DenyReason;
 
 /// The most lines of a source file before its tests.
 const LINES_MAX: usize = 500;
 
 /// What each module may import of ours. A module imports itself freely.
-const MAY_IMPORT: [(&str, &[&str]); 18] = [
+const MAY_IMPORT: [(&str, &[&str]); 19] = [
     ("domain", &[]),
+    ("model", &["domain", "report"]),
     ("store_location", &[]),
     ("snapshot", &["domain"]),
     ("report", &[]),
@@ -177,37 +182,173 @@ fn assert_none(offences: &[String]) {
     assert!(offences.is_empty(), "\n{}", offences.join("\n"));
 }
 
-/// The modules of ours that a line names: `crate::a::b` names `a`, `crate::{a, b}` both.
-fn named(line: &str) -> Vec<&str> {
-    let mut named = Vec::new();
-    for after in line.split("crate::").skip(1) {
-        let (list, is_list) = after
-            .strip_prefix('{')
-            .map_or((after, false), |list| (list, true));
-        let names = list.split(if is_list { ", " } else { "\n" });
-        named.extend(names.map(|name| {
-            let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-            name.split_at(end.unwrap_or(name.len())).0
-        }));
-    }
-    named
+/// Who stands on which floor inside a plane: a file imports from its own floor or from one below it, never upwards.
+/// A folder stands for all that is in it unless a file in it is named, too.
+const FLOORS: [(&str, &[&[&str]]); 2] = [
+    (
+        "gateway",
+        &[
+            &["wire"],
+            &["read"],
+            &["state"],
+            &["observe"],
+            &["forward"],
+            &["link"],
+            &["serve"],
+            &["start_error.rs"],
+            &["listen"],
+            &["build.rs"],
+            &["server.rs"],
+            &["mod.rs"],
+        ],
+    ),
+    (
+        "control",
+        &[
+            &[
+                "fair_queue.rs",
+                "network_limiter.rs",
+                "open_error.rs",
+                "actor.rs",
+                "audit_event.rs",
+                "bad_request.rs",
+                "client_address.rs",
+                "conflict.rs",
+                "error.rs",
+                "form.rs",
+                "ids.rs",
+                "input.rs",
+                "limiter.rs",
+                "rate_limits.rs",
+            ],
+            &["changes.rs", "idempotency.rs"],
+            &["accounts/account.rs", "accounts/hashing.rs", "accounts/secret.rs"],
+            &["workspaces"],
+            &["accounts"],
+            &["apps"],
+            &["sources"],
+            &["signing_keys"],
+            &["tokens"],
+            &["audit"],
+            &["fleet"],
+            &["people.rs"],
+            &["plane.rs"],
+            &[
+                "http/body.rs",
+                "http/connections.rs",
+                "http/cookies.rs",
+                "http/problem.rs",
+                "http/state.rs",
+            ],
+            &["http/session_cookies.rs"],
+            &["http/oauth", "http/leak_reports.rs", "http/login.rs"],
+            &["http/api"],
+            &["http/console"],
+            &["http/routes.rs"],
+            &["http/server.rs"],
+            &["http/mod.rs"],
+            &["mod.rs"],
+        ],
+    ),
+];
+
+/// The most files that a folder of a plane holds directly.
+const FILES_MAX: usize = 20;
+
+fn imports() -> BTreeSet<Import> {
+    Tree::read(&root().join("src")).imports()
 }
 
 #[test]
 fn modules_import_only_what_lies_below_them() {
-    let mut offences = Vec::new();
-    for file in sources() {
-        let module = file.module();
-        if ["lib", "main"].contains(&module) {
+    let module = |path: &str| {
+        let first = path.split('/').next().unwrap();
+        first.strip_suffix(".rs").unwrap_or(first).to_owned()
+    };
+    let mut offences = BTreeSet::new();
+    for Import { from, to } in imports() {
+        let (importer, imported) = (module(&from), module(&to));
+        if ["lib", "main"].contains(&importer.as_str()) || importer == imported {
             continue;
         }
-        let rule = MAY_IMPORT.iter().find(|(name, _)| *name == module);
-        let (_, allowed) = rule.unwrap_or_else(|| panic!("say in {} what `{module}` may import", file!()));
+        let rule = MAY_IMPORT.iter().find(|(name, _)| *name == importer);
+        let (_, allowed) = rule.unwrap_or_else(|| panic!("say in {} what `{importer}` may import", file!()));
+        if !allowed.contains(&imported.as_str()) {
+            offences.insert(format!(
+                "src/{from} imports src/{to}: `{importer}` may not import `{imported}`"
+            ));
+        }
+    }
+    assert_none(&offences.into_iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn no_files_import_each_other_in_a_cycle() {
+    let cycles = imports::cycles(&imports());
+    assert_none(&cycles.iter().map(|files| files.join(" <-> ")).collect::<Vec<_>>());
+}
+
+#[test]
+fn imports_inside_a_plane_never_run_upwards() {
+    let mut offences = Vec::new();
+    for (plane, floors) in FLOORS {
+        let floor = |path: &str| {
+            let inside = path.strip_prefix(plane)?.strip_prefix('/')?;
+            let holds = |name: &&str| {
+                inside == *name
+                    || inside
+                        .strip_prefix(*name)
+                        .is_some_and(|rest| rest.starts_with('/'))
+            };
+            let found = floors
+                .iter()
+                .position(|names| names.iter().any(|name| holds(&name)));
+            Some(found.unwrap_or_else(|| panic!("say in {} on which floor src/{path} stands", file!())))
+        };
+        for Import { from, to } in imports() {
+            if let (Some(importer), Some(imported)) = (floor(&from), floor(&to))
+                && importer < imported
+            {
+                offences.push(format!("src/{from} imports src/{to}, which stands above it"));
+            }
+        }
+    }
+    assert_none(&offences);
+}
+
+#[test]
+fn no_folder_of_a_plane_holds_too_many_files() {
+    let mut folders: BTreeMap<String, usize> = BTreeMap::new();
+    for file in sources() {
+        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if folder.starts_with("gateway") || folder.starts_with("control") {
+            *folders.entry(folder.to_owned()).or_default() += 1;
+        }
+    }
+    let crowded = folders.iter().filter(|(_, files)| **files > FILES_MAX);
+    assert_none(
+        &crowded
+            .map(|(folder, files)| format!("src/{folder} holds {files} files"))
+            .collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn only_changes_begins_a_write() {
+    let mut offences = Vec::new();
+    for file in sources()
+        .iter()
+        .filter(|file| file.module() == "control" && file.path != "control/changes.rs")
+    {
         for (at, line) in file.code() {
-            for name in named(line) {
-                if name != module && !allowed.contains(&name) {
-                    offences.push(format!("src/{}:{at}: `{module}` imports `{name}`", file.path));
-                }
+            if line.contains("store.write()")
+                || line.contains("store.begin_audit()")
+                || line.contains("store.note()")
+            {
+                offences.push(format!(
+                    "src/{}:{at}: begin a change through `Changes`",
+                    file.path
+                ));
             }
         }
     }
@@ -318,21 +459,5 @@ fn example_configs_load() {
         if let Err(error) = portcullis::config::load(&path) {
             panic!("{error}");
         }
-    }
-}
-
-#[cfg(test)]
-mod of_the_rules {
-    use super::named;
-
-    #[test]
-    fn imports_are_found_in_every_form() {
-        assert_eq!(named("use crate::domain::ids::AppId;"), ["domain"]);
-        assert_eq!(named("use crate::{clock, config::Config};"), ["clock", "config"]);
-        assert_eq!(
-            named("fn f(a: crate::gateway::G) -> crate::store::S {"),
-            ["gateway", "store"]
-        );
-        assert!(named("use super::facts;").is_empty());
     }
 }
