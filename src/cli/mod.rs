@@ -1,6 +1,7 @@
 //! Commands: parse the command line, wire the planes, decide nothing.
 
 mod admin;
+pub(crate) mod failure;
 mod notify;
 mod planes;
 mod quickstart;
@@ -12,7 +13,7 @@ mod signals;
 mod token;
 mod upgrade;
 
-use std::fmt;
+use crate::cli::failure::Failure;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -75,25 +76,6 @@ struct CheckArgs {
     /// The config file (YAML)
     #[arg(value_name = "FILE")]
     file: PathBuf,
-}
-
-/// Why a command ended without success: whose fault it is, and a sentence.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The user's input is wrong: exit 1.
-    Input(String),
-    /// Ours: exit 70.
-    Internal(String),
-}
-
-impl Failure {
-    pub(crate) fn input(error: impl fmt::Display) -> Self {
-        Self::Input(error.to_string())
-    }
-
-    pub(crate) fn internal(error: impl fmt::Display) -> Self {
-        Self::Internal(error.to_string())
-    }
 }
 
 /// Runs the command that the command line names.

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::Failure;
+use super::failure::Failure;
 use super::signals::End;
 use super::upgrade::Predecessor;
 use crate::clock::Clock;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
-use super::Failure;
+use super::failure::Failure;
 use super::planes::Planes;
 use crate::clock::Clock;
 use crate::config;

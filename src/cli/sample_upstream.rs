@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::domain::digest::sha256;
 
 /// The largest body taken, in bytes.

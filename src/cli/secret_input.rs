@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::failure::Failure;
 
 /// The longest secret read, in bytes.
 const BYTES_MAX: u64 = 4_096;

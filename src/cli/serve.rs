@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::net::UnixStream;
 
-use super::Failure;
+use super::failure::Failure;
 use super::notify::Supervisor;
 use super::planes::Planes;
 use super::reload::Reloader;

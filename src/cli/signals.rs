@@ -2,7 +2,7 @@
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Signals that change what runs.
 pub(super) struct Signals {

@@ -20,7 +20,7 @@ use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::failure::Failure;
 use super::quickstart::EnvFile;
 use crate::clock::Clock;
 use crate::json_problem::json_problem;

@@ -29,7 +29,7 @@ use rustix::net::{
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::Failure;
+use super::failure::Failure;
 use crate::gateway::listen::sockets::Sockets;
 
 /// The most sockets handed over, and the bytes that name them.

@@ -21,19 +21,19 @@ mod watch;
 mod yaml_error;
 
 #[cfg(feature = "test-util")]
-pub use environment::falling_task;
-pub use environment::notify_socket;
+pub use crate::config::environment::falling_task;
+pub use crate::config::environment::notify_socket;
 #[cfg(feature = "test-util")]
-pub use file::File as RawFile;
-pub use keys::{KeyChanges, Keys};
-pub use load::{load, load_text};
-pub use policy_file::load_policy;
-pub use problem::{ConfigError, Problem};
-pub use types::{
+pub use crate::config::file::File as RawFile;
+pub use crate::config::keys::{KeyChanges, Keys};
+pub use crate::config::load::{load, load_text};
+pub use crate::config::policy_file::load_policy;
+pub use crate::config::problem::{ConfigError, Problem};
+pub use crate::config::types::{
     Api, Authorities, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify,
     JwksUri, KeyOrigin, Limits, Listener, ListenerTls, Observability, OutsideIssuer, PathPattern,
     PolicyOrigin, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
 };
-pub use types::{ClientSecret, Login, Oidc};
-pub use types::{LeakedTokens, Signing};
-pub use watch::FileWatch;
+pub use crate::config::types::{ClientSecret, Login, Oidc};
+pub use crate::config::types::{LeakedTokens, Signing};
+pub use crate::config::watch::FileWatch;

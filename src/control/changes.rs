@@ -22,7 +22,7 @@ use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::model::audit::AuditRow;
 use crate::snapshot::Change;
-use crate::store::{ReadTx, Store, StoreError, WriteTx};
+use crate::store::{NoteTx, ReadTx, Store, StoreError, WriteTx};
 
 /// How long a change may take to be in force at the bundled gateway before its caller is answered without waiting on.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
@@ -245,6 +245,14 @@ impl Changes {
             tx,
             author: actor.clone(),
         })
+    }
+
+    /// Begins an audit event that is no change of the policy: it takes no policy version.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub(crate) async fn begin_audit(&self) -> Result<NoteTx, StoreError> {
+        self.store.note().await
     }
 
     /// Begins a write by a request that is still to prove who sends it.

@@ -34,29 +34,29 @@ pub mod sources;
 pub mod tokens;
 pub mod workspaces;
 
-pub use accounts::api_tokens::ApiToken;
-pub use accounts::invitations::{Invited, NewMember};
-pub use actor::{Actor, Who};
-pub use apps::app::{AppChange, AppDetails, NewApp, NewAppKey};
-pub use audit::trail::{NotedEvent, NotedTrail, TrailAge, TrailReport, verify_trail};
+pub use crate::control::accounts::api_tokens::ApiToken;
+pub use crate::control::accounts::invitations::{Invited, NewMember};
+pub use crate::control::actor::{Actor, Who};
+pub use crate::control::apps::app::{AppChange, AppDetails, NewApp, NewAppKey};
+pub use crate::control::audit::trail::{NotedEvent, NotedTrail, TrailAge, TrailReport, verify_trail};
 #[cfg(feature = "test-util")]
-pub use audit_event::Deed;
-pub use bad_request::BadRequest;
-pub use conflict::Conflict;
-pub use error::ControlError;
+pub use crate::control::audit_event::Deed;
+pub use crate::control::bad_request::BadRequest;
+pub use crate::control::conflict::Conflict;
+pub use crate::control::error::ControlError;
 #[cfg(feature = "test-util")]
-pub use form::Form;
-pub use http::connections::Bounds;
-pub use open_error::OpenError;
-pub use plane::{Control, ControlSettings};
-pub use signing_keys::rotation::{EndKeys, KeyState, SigningKeyStatus};
-pub use sources::search::{Connected, SourceCounts};
-pub use sources::source::NewSource;
-pub use sources::traffic::{GatewayState, SourceTraffic};
+pub use crate::control::form::Form;
+pub use crate::control::http::connections::Bounds;
+pub use crate::control::open_error::OpenError;
+pub use crate::control::plane::{Control, ControlSettings};
+pub use crate::control::signing_keys::rotation::{EndKeys, KeyState, SigningKeyStatus};
+pub use crate::control::sources::search::{Connected, SourceCounts};
+pub use crate::control::sources::source::NewSource;
+pub use crate::control::sources::traffic::{GatewayState, SourceTraffic};
 #[cfg(feature = "test-util")]
-pub use tokens::error::TokenError;
-pub use tokens::revoke::Revoked;
-pub use workspaces::roles::{NewGrant, NewResources};
+pub use crate::control::tokens::error::TokenError;
+pub use crate::control::tokens::revoke::Revoked;
+pub use crate::control::workspaces::roles::{NewGrant, NewResources};
 
 pub use crate::model::search::{AppSummary, Found, LOOKED_AT, SourceFilter, SourceSummary};
 

@@ -13,12 +13,12 @@ mod key_set;
 mod records;
 pub(crate) mod wire;
 
-pub use apply::{
+pub use crate::snapshot::apply::{
     apply, confirm, not_confirmed_after, with_clock_step, with_issuer_keys, without_revocations,
 };
-pub use compile::compile;
-pub use key_set::{ISSUER_KEYS_MAX, Jwk, KeySet, LeftOut, SAME_ID_MAX, WhyLeftOut, jwk};
-pub use wire::{
+pub use crate::snapshot::compile::compile;
+pub use crate::snapshot::key_set::{ISSUER_KEYS_MAX, Jwk, KeySet, LeftOut, SAME_ID_MAX, WhyLeftOut, jwk};
+pub use crate::snapshot::wire::{
     AppRecord, Change, Changes, FORMAT, InvalidSnapshot, IssuerRecord, OWN_LEEWAY_S, RevocationRecord,
     Snapshot, SourceRecord, Update, WorkspaceRecord, digest_text,
 };

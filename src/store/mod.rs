@@ -43,7 +43,7 @@ mod sqlite;
 pub mod standing;
 pub mod traffic;
 
-pub use database::{CHANGES_KEPT, NoteTx, ReadTx, Store, WriteTx};
-pub use error::StoreError;
-pub use postgres::Notices;
-pub use sqlite::backup;
+pub use crate::store::database::{CHANGES_KEPT, NoteTx, ReadTx, Store, WriteTx};
+pub use crate::store::error::StoreError;
+pub use crate::store::postgres::Notices;
+pub use crate::store::sqlite::backup;

@@ -36,7 +36,7 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
     ("pem_file", &[]),
     ("key_sets", &["domain", "json_problem", "snapshot"]),
     ("config", &["domain", "pem_file", "snapshot", "store_location"]),
-    ("store", &["domain", "report", "store_location"]),
+    ("store", &["clock", "domain", "model", "report", "store_location"]),
     (
         "gateway",
         &[
@@ -57,6 +57,7 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
     (
         "control",
         &[
+            "model",
             "clock",
             "config",
             "connections",
@@ -75,6 +76,7 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
+            "model",
             "clock",
             "config",
             "control",
@@ -333,12 +335,15 @@ fn no_folder_of_a_plane_holds_too_many_files() {
     );
 }
 
+/// Who may begin a write of the control plane: `Changes`, and the key ring while there is no `Changes` yet.
+const WRITERS: [&str; 2] = ["control/changes.rs", "control/signing_keys/key_ring.rs"];
+
 #[test]
 fn only_changes_begins_a_write() {
     let mut offences = Vec::new();
     for file in sources()
         .iter()
-        .filter(|file| file.module() == "control" && file.path != "control/changes.rs")
+        .filter(|file| file.module() == "control" && !WRITERS.contains(&file.path.as_str()))
     {
         for (at, line) in file.code() {
             if line.contains("store.write()")

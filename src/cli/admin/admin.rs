@@ -8,8 +8,9 @@ use clap::{Args, Subcommand};
 
 use super::backup::{BackupArgs, backup};
 use super::signing_keys::{ROTATION, RotateArgs, SigningKeysArgs, rotate, signing_keys};
+use crate::cli::failure::Failure;
+use crate::cli::planes;
 use crate::cli::secret_input::{Secret, secret};
-use crate::cli::{Failure, planes};
 use crate::clock::Clock;
 use crate::control::{Control, NotedTrail, OpenError, TrailAge, verify_trail};
 use crate::domain::ids::WorkspaceId;

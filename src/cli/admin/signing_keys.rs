@@ -4,7 +4,8 @@
 use clap::Args;
 
 use super::store_access::{ConfigArgs, OPERATOR, control_config, refused};
-use crate::cli::{Failure, planes};
+use crate::cli::failure::Failure;
+use crate::cli::planes;
 use crate::clock::Clock;
 use crate::control::{Control, ControlError, EndKeys, KeyState, SigningKeyStatus};
 use crate::domain::ids::KeyId;

@@ -1,6 +1,6 @@
 //! The store that an admin command works on: found by the config, opened next to its server.
 
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::config;
 use crate::config::Config;
 use crate::control::Actor;

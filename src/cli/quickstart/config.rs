@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::args::QuickstartArgs;
-use crate::cli::Failure;
+use crate::cli::failure::Failure;
 use crate::config::{
     Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, LeakedTokens, Limits,
     Listener, Login, Observability, PathPattern, PolicyOrigin, Shutdown, Signing, Timeouts, Upstream,

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::failure::Failure;
 use super::planes::Planes;
 use super::quickstart::config::config;
 use super::sample_upstream;

@@ -7,9 +7,9 @@
 use super::account::Accounts;
 use super::hashing::Asker;
 use super::hashing::Hashing;
+use super::hashing::check_salt;
 use super::hashing::chosen;
 use super::sessions::Sessions;
-use crate::control::accounts::hashing::check_salt;
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
 use std::sync::Arc;

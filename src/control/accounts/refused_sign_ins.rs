@@ -135,7 +135,7 @@ impl RefusedSignIns {
         };
         let said = json!({"attempts": refused.attempts, "first_at": refused.first_at.0});
         let row = self.changes.audit_row(&actor, event.made(said));
-        let mut tx = self.store.note().await?;
+        let mut tx = self.changes.begin_audit().await?;
         tx.append_audit(&row).await?;
         tx.commit().await
     }

@@ -388,7 +388,7 @@ impl Sessions {
         from: Option<IpAddr>,
     ) -> Result<Ended, ControlError> {
         let actor = person(from);
-        let mut tx = self.store.note().await?;
+        let mut tx = self.changes.begin_audit().await?;
         let ended = self
             .accounts
             .end_credentials(

@@ -1,12 +1,11 @@
 //! OAuth apps and their public keys.
 
+use crate::control::apps::audit::{app_event, app_value, key_value};
 use crate::control::changes::{ChangeTx, Changes};
 use crate::control::ids::Ids;
 use crate::control::input::name;
 use crate::domain::issue::IssuerIdentity;
 use crate::store::Store;
-use serde_json::Value;
-use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -388,11 +387,6 @@ fn connected_words(connected: u64, visible: &[SourceId]) -> String {
     }
 }
 
-/// Something done to an app.
-pub(crate) fn app_event(deed: Deed, app: &App) -> Event {
-    Event::new(deed, &app.workspace, "app", &app.id, &app.name)
-}
-
 pub(crate) async fn details(
     tx: &mut ReadTx,
     actor: &Actor,
@@ -472,7 +466,7 @@ fn visible(actor: &Actor, workspace: &WorkspaceId, mut found: Vec<(SourceId, Sou
     ids
 }
 
-fn scopes(texts: &[String]) -> Result<ScopeSet, ControlError> {
+pub(crate) fn scopes(texts: &[String]) -> Result<ScopeSet, ControlError> {
     let supported = SUPPORTED_SCOPES.join(", ");
     if texts.is_empty() {
         return Err(ControlError::invalid(
@@ -493,26 +487,5 @@ fn lifetime(text: &str) -> Result<TokenLifetime, ControlError> {
     TokenLifetime::parse(text).ok_or_else(|| {
         let names = TokenLifetime::ALL.map(TokenLifetime::as_str).join(", ");
         ControlError::invalid("token_lifetime", format!("a token lifetime is one of {names}"))
-    })
-}
-
-/// An app as the trail shows it.
-pub(crate) fn app_value(found: &AppDetails) -> Value {
-    let scopes: Vec<&str> = found.app.scopes.iter().map(|scope| scope.as_str()).collect();
-    json!({
-        "name": found.app.name.as_str(),
-        "scopes": scopes,
-        "token_lifetime": found.app.token_lifetime.as_str(),
-        "keys": found.keys.iter().map(key_value).collect::<Vec<_>>(),
-    })
-}
-
-/// A public key as the trail shows it: by its thumbprint.
-pub(crate) fn key_value(key: &AppKey) -> Value {
-    json!({
-        "id": key.id.as_str(),
-        "name": key.name.as_str(),
-        "thumbprint": key.thumbprint,
-        "algorithm": key.algorithm.as_str(),
     })
 }

@@ -1,3 +1,4 @@
 //! OAuth apps and their public keys.
 
 pub(crate) mod app;
+pub(crate) mod audit;

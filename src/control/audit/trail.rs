@@ -215,7 +215,7 @@ impl AuditTrail {
             return Ok(());
         }
         loop {
-            let mut tx = self.store.note().await?;
+            let mut tx = self.changes.begin_audit().await?;
             let dropped = tx.drop_audit(unless_since, until, DROPPED_AT_ONCE).await?;
             let Some(dropped) = dropped else { return Ok(()) };
             let event = drop_event(&dropped.last).made(json!({
@@ -240,7 +240,7 @@ impl AuditTrail {
         if self.store.records_audit_drops().await? {
             return Ok(());
         }
-        let mut tx = self.store.note().await?;
+        let mut tx = self.changes.begin_audit().await?;
         if let Some(last) = tx.begin_recording_drops().await? {
             let event = drop_event(&last).made(json!({"position": last.position, "hash": last.hash}));
             tx.append_audit(&self.changes.audit_row(&RETENTION, event))

@@ -118,6 +118,9 @@ impl MemoryBudget {
 
     /// The metrics, for a registry.
     pub fn metrics(&self) -> (IntGauge, IntCounterVec) {
+        for bound in [Exhausted::Server, Exhausted::Client] {
+            self.rejections.with_label_values(&[bound.label()]);
+        }
         (self.held_bytes.clone(), self.rejections.clone())
     }
 

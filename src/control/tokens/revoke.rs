@@ -24,7 +24,8 @@ use serde_json::json;
 
 use super::cutoff::{Ahead, end_of_tokens};
 use crate::control::actor::Actor;
-use crate::control::apps::app::{AppDetails, app_event, details};
+use crate::control::apps::app::{AppDetails, details};
+use crate::control::apps::audit::app_event;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::frame::Frame;
 use super::frame::Section;
 use super::frame::page;
-use super::see_other;
+use super::frame::see_other;
 use super::visit::Visit;
 use crate::control::error::ControlError;
 use crate::control::plane::Control;

@@ -1,6 +1,7 @@
 //! What all pages share: the title, the way around, who is here, and how a page becomes an answer.
 
 use askama::Template;
+use axum::response::Redirect;
 use axum::response::{Html, IntoResponse, Response};
 use http::StatusCode;
 
@@ -174,3 +175,8 @@ pub(crate) fn done(word: &str, ended: &str) -> String {
 
 /// Of those, what may end API tokens.
 const ENDS_API_TOKENS: [&str; 2] = ["sessions-ended", "password-changed"];
+
+/// An answer that sends the browser to another page, by GET whatever the request was.
+pub(crate) fn see_other(to: &str) -> Response {
+    Redirect::to(to).into_response()
+}

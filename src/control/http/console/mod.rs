@@ -10,6 +10,7 @@
 mod assets;
 mod chart;
 pub(crate) mod components;
+pub(crate) mod confirm;
 pub(crate) mod enter;
 mod fault;
 pub(crate) mod fields;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, header};
 
@@ -209,9 +210,4 @@ async fn guarded(mut response: Response) -> Response {
 /// A page for a request that is refused before anything looks at it.
 pub(crate) async fn refusal(fault: BadRequest) -> Response {
     guarded(Fault::Unreadable(fault).into_response()).await
-}
-
-/// An answer that sends the browser to another page, by GET whatever the request was.
-fn see_other(to: &str) -> Response {
-    Redirect::to(to).into_response()
 }

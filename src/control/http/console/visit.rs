@@ -8,8 +8,8 @@ use http::request::Parts;
 
 use super::fault::Fault;
 use super::fields::Fields;
+use super::frame::see_other;
 use super::frame::{Frame, Section, Sees, done};
-use super::see_other;
 use super::session::Signed;
 use crate::control::actor::{Actor, IfMatch};
 use crate::control::error::ControlError;

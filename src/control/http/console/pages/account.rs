@@ -8,11 +8,11 @@ use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 use zeroize::Zeroizing;
 
-use super::app::{Confirm, Crumb};
 use super::sign_in::without_cookie;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::http::console::components::{Choice, Choices, Field, When, encoded};
+use crate::control::http::console::confirm::{Confirm, Crumb};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;

@@ -1,5 +1,6 @@
 //! One OAuth app: its overview, its settings, and the steps that end access.
 
+use crate::control::http::console::confirm::{Confirm, Crumb};
 use std::sync::Arc;
 
 use askama::Template;
@@ -298,37 +299,6 @@ pub(crate) async fn save(
         problems.status,
         &settings_page(&visit, found, Some(&fields), &problems),
     ))
-}
-
-/// A page that says what a step will do before it is done.
-#[derive(Template)]
-#[template(path = "confirm.html")]
-pub(crate) struct Confirm {
-    pub frame: Frame,
-    pub crumbs: Vec<Crumb>,
-    pub problem: String,
-    pub will: Vec<String>,
-    pub links: Vec<SourceRow>,
-    pub fields: Vec<Field>,
-    /// What the button says; without one the step cannot be taken.
-    pub button: &'static str,
-    pub destroys: bool,
-    pub back: String,
-}
-
-/// A page above this one.
-pub(crate) struct Crumb {
-    pub path: String,
-    pub name: String,
-}
-
-impl Crumb {
-    pub fn new(path: String, name: &(impl ToString + ?Sized)) -> Self {
-        Self {
-            path,
-            name: name.to_string(),
-        }
-    }
 }
 
 /// The way down to an app.

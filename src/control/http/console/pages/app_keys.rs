@@ -6,10 +6,11 @@ use askama::Template;
 use axum::extract::State;
 use http::StatusCode;
 
-use super::app::{Confirm, crumbs, stop_accepting};
+use super::app::{crumbs, stop_accepting};
 use super::apps::{KeyFields, new_key};
 use crate::control::error::ControlError;
 use crate::control::http::console::components::When;
+use crate::control::http::console::confirm::Confirm;
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;

@@ -7,9 +7,9 @@ use askama::Template;
 use axum::extract::State;
 use http::StatusCode;
 
-use super::app::{Confirm, Crumb};
 use crate::control::error::ControlError;
 use crate::control::http::console::components::{Badge, When, counted, span};
+use crate::control::http::console::confirm::{Confirm, Crumb};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};

@@ -6,10 +6,10 @@ use askama::Template;
 use axum::extract::State;
 use http::StatusCode;
 
-use super::app::{Confirm, Crumb};
 use super::sources::kind_words;
 use crate::control::error::ControlError;
 use crate::control::http::console::components::{Badge, Copy, Field, When};
+use crate::control::http::console::confirm::{Confirm, Crumb};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};

@@ -6,10 +6,11 @@ use askama::Template;
 use axum::extract::State;
 use http::StatusCode;
 
-use super::app::{Confirm, Crumb, stop_accepting};
+use super::app::stop_accepting;
 use super::source::{Head, connected_app, crumbs, of_path};
 use crate::control::error::ControlError;
 use crate::control::http::console::components::{PAGE_ITEMS, Pager, encoded};
+use crate::control::http::console::confirm::{Confirm, Crumb};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
