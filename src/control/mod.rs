@@ -32,12 +32,14 @@ pub mod rate_limits;
 pub mod signing_keys;
 pub mod sources;
 pub mod tokens;
+pub(crate) mod usage;
 pub mod workspaces;
 
 pub use crate::control::accounts::api_tokens::ApiToken;
 pub use crate::control::accounts::invitations::{Invited, NewMember};
 pub use crate::control::actor::{Actor, Who};
-pub use crate::control::apps::app::{AppChange, AppDetails, NewApp, NewAppKey};
+pub use crate::control::apps::app::{AppChange, NewApp, NewAppKey};
+pub use crate::control::apps::details::AppDetails;
 pub use crate::control::audit::trail::{NotedEvent, NotedTrail, TrailAge, TrailReport, verify_trail};
 #[cfg(feature = "test-util")]
 pub use crate::control::audit_event::Deed;

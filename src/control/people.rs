@@ -17,7 +17,7 @@ use super::changes::Changes;
 use super::ids::Ids;
 use super::rate_limits::Limits;
 use super::signing_keys::key_ring::KeyRing;
-use super::tokens::usage::Uses;
+use super::usage::Uses;
 use super::workspaces::members::Members;
 use super::workspaces::workspace::Workspaces;
 use crate::config::Login;

@@ -42,7 +42,7 @@ use super::tokens::introspect::Introspection;
 use super::tokens::issue::Tokens;
 use super::tokens::leaked::LeakedTokenNotices;
 use super::tokens::revoke::TokenRevocation;
-use super::tokens::usage::{Usage, Uses};
+use super::usage::{Usage, Uses};
 use super::workspaces::members::Members;
 use super::workspaces::workspace::Workspaces;
 use crate::clock::Clock;

@@ -30,6 +30,3 @@ pub mod wire;
 pub mod parsers {
     pub use super::read::raw_head::end_of_head;
 }
-
-/// Where the protected resource's metadata is (RFC 9728 section 3.1).
-pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";

@@ -2,7 +2,7 @@
 
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
-use crate::control::tokens::usage::Uses;
+use crate::control::usage::Uses;
 use crate::store::Store;
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! OAuth apps and their public keys.
 
-use crate::control::apps::audit::{app_event, app_value, key_value};
+use super::audit::{app_event, app_value, key_value};
+use crate::control::apps::details::AppDetails;
 use crate::control::changes::{ChangeTx, Changes};
 use crate::control::ids::Ids;
 use crate::control::input::name;
@@ -79,14 +80,6 @@ pub struct AppChange {
     pub scopes: Option<Vec<String>>,
     #[serde(default)]
     pub token_lifetime: Option<String>,
-}
-
-/// An app with its keys and the sources it is connected to.
-#[derive(Clone, Debug)]
-pub struct AppDetails {
-    pub app: App,
-    pub keys: Vec<AppKey>,
-    pub sources: Vec<SourceId>,
 }
 
 /// OAuth apps and their public keys.

@@ -1,6 +1,6 @@
 //! Apps and their keys as the audit trail shows them.
 
-use crate::control::apps::app::AppDetails;
+use super::details::AppDetails;
 use crate::control::audit_event::Deed;
 use crate::control::audit_event::Event;
 use crate::model::app::App;

@@ -2,3 +2,4 @@
 
 pub(crate) mod app;
 pub(crate) mod audit;
+pub(crate) mod details;

@@ -2,7 +2,7 @@
 //! their last token, and, in an emergency, a key ended with all its tokens at once.
 
 use crate::control::changes::{ChangeTx, Changes};
-use crate::control::tokens::usage::Usage;
+use crate::control::usage::Usage;
 use crate::domain::issue::IssuerIdentity;
 use crate::store::Store;
 use arc_swap::ArcSwap;

@@ -3,7 +3,7 @@
 use crate::control::actor::Actor;
 use crate::control::changes::Changes;
 use crate::control::error::ControlError;
-use crate::control::tokens::usage::Usage;
+use crate::control::usage::Usage;
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::policy::Enforcement;
 use crate::domain::role::{Action, View};

@@ -1,8 +1,8 @@
 //! The token endpoint: client assertion in, access token out (RFC 6749 section 4.4, RFC 7523, RFC 9068).
 
-use super::usage::Uses;
 use crate::control::changes::Changes;
 use crate::control::signing_keys::key_ring::KeyRing;
+use crate::control::usage::Uses;
 use crate::domain::issue::IssuerIdentity;
 use arc_swap::ArcSwap;
 use serde::Serialize;

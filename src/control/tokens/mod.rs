@@ -10,4 +10,3 @@ pub(crate) mod issue;
 pub(crate) mod leaked;
 pub(crate) mod own_token;
 pub(crate) mod revoke;
-pub(crate) mod usage;

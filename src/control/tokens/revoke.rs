@@ -10,11 +10,11 @@
 //! tokens say of their issue. Gateways allow for a few seconds. Past [`Ahead`], whoever asks has to wait.
 
 use super::own_token::{OwnToken, pasted};
-use super::usage::Usage;
 use crate::control::apps::app::Apps;
 use crate::control::changes::{ChangeTx, Changes};
 use crate::control::signing_keys::key_ring::KeyRing;
 use crate::control::sources::search::Search;
+use crate::control::usage::Usage;
 use crate::domain::issue::IssuerIdentity;
 use crate::store::Store;
 use arc_swap::ArcSwap;
@@ -24,8 +24,9 @@ use serde_json::json;
 
 use super::cutoff::{Ahead, end_of_tokens};
 use crate::control::actor::Actor;
-use crate::control::apps::app::{AppDetails, details};
+use crate::control::apps::app::details;
 use crate::control::apps::audit::app_event;
+use crate::control::apps::details::AppDetails;
 use crate::control::audit_event::{Deed, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;

@@ -192,3 +192,6 @@ pub async fn send_json(
     let is_head = session.req_header().method == Method::HEAD;
     write(session, header, body, is_head).await
 }
+
+/// Where the protected resource's metadata is (RFC 9728 section 3.1).
+pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";

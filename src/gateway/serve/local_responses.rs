@@ -8,9 +8,9 @@ use pingora_core::protocols::http::ServerSession;
 use super::request::{Gateway, Outcome, authority, is_tls};
 use crate::config::Api;
 use crate::domain::decision::DenyReason;
-use crate::gateway::METADATA_PATH;
 use crate::gateway::forward::respond;
 use crate::gateway::forward::respond::Answer;
+use crate::gateway::forward::respond::METADATA_PATH;
 
 /// How much of a denied request's body is read away so that the client gets to see the answer.
 const DRAINED_BYTES_MAX: usize = 2 << 20;

@@ -182,7 +182,7 @@ impl Gateway {
     /// Checks the head and tells where the request belongs.
     fn route(&self, session: &ServerSession) -> Result<Route<'_>, DenyReason> {
         let head = head::head(session.req_header(), &self.limits)?;
-        if head.path == crate::gateway::METADATA_PATH {
+        if head.path == crate::gateway::forward::respond::METADATA_PATH {
             return Ok(Route::Metadata { host: head.host });
         }
         Ok(head::route(&self.apis, &head)?.map_or(Route::Nowhere, |(at, api)| Route::Api(at, api)))

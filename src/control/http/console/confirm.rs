@@ -1,8 +1,11 @@
 //! The page that asks before something is destroyed, and the way back from it.
 
-use crate::control::http::console::components::Field;
-use crate::control::http::console::frame::Frame;
-use crate::control::http::console::pages::app::SourceRow;
+use super::components::Field;
+use super::frame::Frame;
+use crate::control::http::console::components::Badge;
+use crate::control::http::console::pages::sources::kind_words;
+use crate::model::source::Source;
+
 use askama::Template;
 
 /// A page that says what a step will do before it is done.
@@ -32,6 +35,25 @@ impl Crumb {
         Self {
             path,
             name: name.to_string(),
+        }
+    }
+}
+
+/// A source with a link to it.
+pub(crate) struct SourceRow {
+    pub id: String,
+    pub name: String,
+    pub kind: &'static str,
+    pub badge: Badge,
+}
+
+impl From<&Source> for SourceRow {
+    fn from(source: &Source) -> Self {
+        Self {
+            id: source.id.to_string(),
+            name: source.name.to_string(),
+            kind: kind_words(source.kind),
+            badge: Badge::of(source.enforcement),
         }
     }
 }

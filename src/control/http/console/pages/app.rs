@@ -1,5 +1,6 @@
 //! One OAuth app: its overview, its settings, and the steps that end access.
 
+use crate::control::http::console::confirm::SourceRow;
 use crate::control::http::console::confirm::{Confirm, Crumb};
 use std::sync::Arc;
 
@@ -9,11 +10,11 @@ use http::StatusCode;
 
 use super::apps::{lifetime_choices, lifetime_words, scope_choices};
 use super::audit::Event;
-use super::sources::kind_words;
-use crate::control::apps::app::{AppChange, AppDetails};
+use crate::control::apps::app::AppChange;
+use crate::control::apps::details::AppDetails;
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
-use crate::control::http::console::components::{Badge, Choices, Copy, Field, When, counted};
+use crate::control::http::console::components::{Choices, Copy, Field, When, counted};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
@@ -27,7 +28,6 @@ use crate::model::app::AppKey;
 use crate::model::audit::AuditFilter;
 use crate::model::page::Page as Span;
 use crate::model::search::SourceFilter;
-use crate::model::source::Source;
 
 /// Connected sources shown with an app; the list of sources has them all.
 const SOURCES_SHOWN: u32 = 20;
@@ -56,25 +56,6 @@ impl KeyRow {
             thumbprint: key.thumbprint,
             pem: key.pem,
             last_used: key.last_used_at.map(|at| When::ago(at, visit.now)),
-        }
-    }
-}
-
-/// A source with a link to it.
-pub(crate) struct SourceRow {
-    pub id: String,
-    pub name: String,
-    pub kind: &'static str,
-    pub badge: Badge,
-}
-
-impl From<&Source> for SourceRow {
-    fn from(source: &Source) -> Self {
-        Self {
-            id: source.id.to_string(),
-            name: source.name.to_string(),
-            kind: kind_words(source.kind),
-            badge: Badge::of(source.enforcement),
         }
     }
 }

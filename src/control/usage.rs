@@ -1,6 +1,6 @@
 //! When app keys and API tokens were last used, gathered in memory so that a token costs no write for it.
 
-use crate::control::changes::Changes;
+use super::changes::Changes;
 use crate::store::Store;
 use std::collections::HashMap;
 use std::sync::Arc;
