@@ -185,7 +185,21 @@ fn dear_requests() -> Vec<(&'static str, Vec<u8>)> {
         encoder.write_all(text).unwrap();
         encoder.finish().unwrap()
     };
-    let key = |bytes: usize| format!("{{\"{}\"{}", "\\n".repeat(bytes / 2), ":".repeat(64)).into_bytes();
+    // Now and then another escape, so that compressed it is not smaller than is believed.
+    let key = |bytes: usize| {
+        let (mut key, mut state) = ("{\"".to_owned(), 1_u64);
+        while key.len() < bytes {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            key.extend(std::iter::repeat_n(
+                "\\n",
+                usize::try_from(state >> 33).unwrap() % 280,
+            ));
+            key.push_str("\\t");
+        }
+        format!("{key}\"{}", ":".repeat(64)).into_bytes()
+    };
     let events = r#"{"a":[1,[],{"b":"\u00e9"}],"n":-1.5e3,"writeKey":"k"},"#.repeat(8_000_000 / 52);
     let batch = format!(r#"{{"batch":[{}{{}}],"writeKey":"k"}}"#, events).into_bytes();
     let request = |coding: &str, body: Vec<u8>| {
@@ -198,7 +212,7 @@ fn dear_requests() -> Vec<(&'static str, Vec<u8>)> {
     let coded = "Content-Encoding: gzip\r\n";
     vec![
         ("long key, gzip", request(coded, gzip(&key(8_300_000)))),
-        ("long key, plain", request("", key((1 << 20) - 100))),
+        ("long key, plain", request("", key((1 << 20) - 1_024))),
         ("dense batch, gzip", request(coded, gzip(&batch))),
         ("dense batch, plain", request("", batch[..1 << 20].to_vec())),
     ]

@@ -48,7 +48,7 @@ enum Command {
     /// Check a config file and report every problem with its place
     Check(CheckArgs),
     /// Look after the store: first owner, passwords, audit trail, copies, signing keys
-    Admin(admin::admin::AdminArgs),
+    Admin(admin::commands::AdminArgs),
     /// Make a client assertion and fetch an access token, as a client would
     Token(token::TokenArgs),
 }
@@ -97,7 +97,7 @@ pub fn main() -> ExitCode {
         }
         Command::Admin(args) => {
             telemetry::init_log(true);
-            on_runtime(admin::admin::admin(args))
+            on_runtime(admin::commands::admin(args))
         }
         Command::Token(args) => on_runtime(token::token(args)),
     };

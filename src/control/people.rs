@@ -55,6 +55,7 @@ pub(super) struct People {
 
 impl People {
     /// Makes the services, each with what it needs and no more.
+    #[expect(clippy::too_many_lines, reason = "a table: one entry for each service")]
     pub(super) fn new(shared: &Shared, login: &Login, public_url: &str) -> Self {
         let Shared {
             store,

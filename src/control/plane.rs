@@ -318,6 +318,7 @@ impl Control {
 
 impl Shared {
     /// Makes the services, each with what it needs and no more.
+    #[expect(clippy::too_many_lines, reason = "a table: one entry for each service")]
     fn compose(self, settings: ControlSettings) -> Result<Control, OpenError> {
         let people = People::new(&self, &settings.login, &settings.public_url);
         let Self {

@@ -147,8 +147,7 @@ impl Prepared {
             gateway.clock.clone(),
             Arc::clone(&gateway.watch),
         );
-        let mut background = Vec::new();
-        let mut reporter = None;
+        let (mut background, mut reporter) = (Vec::new(), None);
         for fetcher in &gateway.fetchers {
             let (fetcher, shared) = (Arc::clone(fetcher), gateway.clone());
             let fetching = async move { fetcher.run(&shared.policy, &shared.metrics).await };

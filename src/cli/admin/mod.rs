@@ -1,6 +1,6 @@
 //! `portcullis admin`: bootstrap and recovery on the store.
 
-pub(crate) mod admin;
 pub(crate) mod backup;
+pub(crate) mod commands;
 pub(crate) mod signing_keys;
 pub(crate) mod store_access;

@@ -1,9 +1,9 @@
 //! Lets other requests go first while a large body is inflated and scanned.
 //!
-//! A worker is one thread with many requests. The work on a large body is done in slices, and between two of them
-//! everybody else on the worker has a turn. Only one large body at a time is worked on by a worker, however many
-//! have come, and only one of a client waits for that: so what the others wait for is one slice, and what a large
-//! body waits for is one of each client.
+//! A worker is one thread with many requests. The work on a large body is done in slices, those of reading it among
+//! them, and between two slices everybody else on the worker has a turn. Only one large body at a time is inflated and
+//! scanned by a worker, however many have come, and only one of a client waits for that: so what the others wait for
+//! is one slice, and what a large body waits for is one of each client.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -27,12 +27,15 @@ struct Turns {
     work: Arc<Semaphore>,
     /// Given to one body at a time of each client, by the client's number.
     by_client: Vec<Arc<Semaphore>>,
+    /// Given for one slice of any large body, in the order of asking.
+    slice: Arc<Semaphore>,
 }
 
 thread_local! {
     static TURNS: RefCell<Turns> = RefCell::new(Turns {
         work: Arc::new(Semaphore::new(1)),
         by_client: (0..CLIENTS).map(|_| Arc::new(Semaphore::new(1))).collect(),
+        slice: Arc::new(Semaphore::new(1)),
     });
 }
 
@@ -70,7 +73,7 @@ impl Slices {
             let turn = waiting.await.ok().flatten();
             self.turn = Some(turn.ok_or(DenyReason::Overloaded)?);
         }
-        tokio::task::yield_now().await;
+        let_others_go_first().await;
         Ok(())
     }
 
@@ -86,6 +89,14 @@ impl Slices {
     }
 }
 
+/// Resolves when every other request of the worker had a turn, and the large bodies that asked before a slice each.
+async fn let_others_go_first() {
+    let slice = TURNS.with_borrow(|turns| Arc::clone(&turns.slice));
+    // Nobody closes it.
+    let _slice = slice.acquire_owned().await;
+    tokio::task::yield_now().await;
+}
+
 async fn wait(client: usize) -> Option<[OwnedSemaphorePermit; 2]> {
     let turns = TURNS.with_borrow(|turns| {
         let own = turns.by_client.get(client % CLIENTS).map(Arc::clone);
@@ -97,9 +108,12 @@ async fn wait(client: usize) -> Option<[OwnedSemaphorePermit; 2]> {
     Some([own, work])
 }
 
-/// Lets others go first after every so many pieces of a body that is read.
+/// Lets others go first after every slice of a body that is read.
 #[derive(Default)]
-pub(crate) struct Breather(usize);
+pub(crate) struct Breather {
+    read: usize,
+    since: usize,
+}
 
 impl Breather {
     /// What reading one piece costs, in bytes that could have been scanned meanwhile.
@@ -107,10 +121,16 @@ impl Breather {
 
     /// Counts a piece that was read.
     pub(crate) async fn read(&mut self, bytes: usize) {
-        self.0 += bytes + Self::PIECE_BYTES;
-        if self.0 >= SLICE_BYTES {
-            self.0 = 0;
-            tokio::task::yield_now().await;
+        let cost = bytes + Self::PIECE_BYTES;
+        self.read = self.read.saturating_add(cost);
+        self.since += cost;
+        if self.since < SLICE_BYTES {
+            return;
+        }
+        self.since = 0;
+        match self.read > SMALL_BYTES_MAX {
+            true => let_others_go_first().await,
+            false => tokio::task::yield_now().await,
         }
     }
 }

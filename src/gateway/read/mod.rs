@@ -3,6 +3,7 @@
 pub mod body;
 pub mod head;
 pub(crate) mod json_blocks;
+pub(crate) mod json_containers;
 pub mod json_scalars;
 pub(crate) mod key_spelling;
 pub(crate) mod large_bodies;

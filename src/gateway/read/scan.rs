@@ -11,14 +11,13 @@
 //! only brackets are walked over one by one, and the keys of those objects that may hold a write key.
 
 use super::json_blocks::{Block, Classifier};
+pub use super::json_containers::DEPTH_MAX;
+use super::json_containers::Open;
 use super::json_scalars::{NUMBER_BYTES_MAX, scalar};
 use super::key_spelling::{Letters, Spelling, spelling};
 use super::scan_error::ScanError;
 use crate::domain::cost;
 use crate::domain::ids::{WRITE_KEY_BYTES_MAX, WriteKeyDigest, is_write_key_text};
-
-/// The deepest nesting accepted. Events of real clients stay below ten.
-pub const DEPTH_MAX: u32 = 64;
 
 /// The write keys of one body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,9 +88,24 @@ impl<'b> BodyScan<'b> {
             self.at += 1;
             self.has_begun = true;
         }
-        let rest = body.get(self.at..).unwrap_or_default();
-        let (blocks, tail) = rest.as_chunks::<64>();
-        let now = blocks.get(..bytes / 64 + 1).unwrap_or(blocks);
+        let from = self.at;
+        let scanned = self.blocks(bytes / 64 + 1);
+        // What was looked at before a fault was looked at, too.
+        cost::count((self.at - from).max(64) + std::mem::take(&mut self.scanner.steps));
+        let is_end = scanned?;
+        self.scanner.check_utf8(self.at)?;
+        if is_end {
+            return self.scanner.finish().map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Scans so many blocks. Answers whether the body is at its end.
+    #[inline(always)]
+    fn blocks(&mut self, count: usize) -> Result<bool, ScanError> {
+        let body = self.scanner.body;
+        let (blocks, tail) = body.get(self.at..).unwrap_or_default().as_chunks::<64>();
+        let now = blocks.get(..count).unwrap_or(blocks);
         for block in now {
             self.scanner.block(block, self.at)?;
             self.at += 64;
@@ -104,60 +118,12 @@ impl<'b> BodyScan<'b> {
             self.scanner.block(&padded, self.at)?;
             self.at = body.len();
         }
-        cost::count(now.len() * 64 + tail.len() + std::mem::take(&mut self.scanner.steps));
-        self.scanner.check_utf8(self.at)?;
-        if is_end {
-            return self.scanner.finish().map(Some);
-        }
-        Ok(None)
+        Ok(is_end)
     }
 }
 
 const fn is_white(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
-}
-
-/// The containers that are open.
-#[derive(Clone, Copy)]
-struct Open {
-    /// Bit 0 is the innermost: set for an object.
-    objects: u64,
-    depth: u32,
-    /// What is open at depth 2 is the batch, or may be one to somebody: some go over an object's members, too.
-    in_batch: bool,
-}
-
-impl Open {
-    fn push(&mut self, object: bool, batch: bool) -> Result<(), ScanError> {
-        if self.depth == DEPTH_MAX {
-            return Err(ScanError::Invalid);
-        }
-        if self.depth == 1 {
-            self.in_batch = batch;
-        }
-        self.objects = self.objects << 1 | u64::from(object);
-        self.depth += 1;
-        Ok(())
-    }
-
-    fn pop(&mut self, object: bool) -> Result<(), ScanError> {
-        if self.depth == 0 || self.in_object() != object {
-            return Err(ScanError::Invalid);
-        }
-        self.objects >>= 1;
-        self.depth -= 1;
-        Ok(())
-    }
-
-    const fn in_object(&self) -> bool {
-        self.objects & 1 == 1
-    }
-
-    /// Whether keys here may be a write key's: those of the document, of the batch's events, and of a batch that
-    /// is an object and may be the one event to somebody.
-    const fn has_write_keys(&self) -> bool {
-        self.in_object() && (self.depth == 1 || (self.in_batch && matches!(self.depth, 2 | 3)))
-    }
 }
 
 /// What one block leaves to the next: what the token before it was, as a mask with its one bit lowest.
