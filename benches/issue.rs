@@ -179,7 +179,7 @@ async fn measure(dir: &std::path::Path) {
 async fn make_app(control: &Control, key: &Key) -> (String, String) {
     let workspace = control
         .workspaces
-        .create_workspace(&Actor::system("bench"), "bench")
+        .create(&Actor::system("bench"), "bench")
         .await
         .unwrap();
     let new = NewApp {
@@ -197,7 +197,7 @@ async fn make_app(control: &Control, key: &Key) -> (String, String) {
     };
     let made = control
         .apps
-        .create_app(&Actor::system("bench"), &workspace.id, new)
+        .create(&Actor::system("bench"), &workspace.id, new)
         .await
         .unwrap();
     (made.app.id.to_string(), made.keys[0].id.to_string())

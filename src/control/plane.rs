@@ -154,7 +154,7 @@ impl Control {
         let control = Self::over(store, keys, settings, clock).await?;
         control.audit.record_earlier_drops().await?;
         control.signing_keys.follow_configured_algorithm().await?;
-        control.signing_keys.keep_signing_keys().await?;
+        control.signing_keys.keep().await?;
         Ok(control)
     }
 
@@ -245,7 +245,7 @@ impl Control {
             self.refused_sign_ins.flush_refusals().await;
             self.purge().await;
             self.sessions.purge_sessions().await;
-            if let Err(error) = self.signing_keys.keep_signing_keys().await {
+            if let Err(error) = self.signing_keys.keep().await {
                 tracing::error!(%error, "the signing keys could not be looked after");
             }
         }

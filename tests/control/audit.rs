@@ -56,7 +56,7 @@ async fn every_change_leaves_one_event_that_says_what_changed() {
     };
     control
         .apps
-        .update_app(&OPERATOR, &tenant.id, id, change)
+        .update(&OPERATOR, &tenant.id, id, change)
         .await
         .unwrap();
     let found = events(&dir).await.split_off(begun);
@@ -110,7 +110,7 @@ async fn refused_change_leaves_no_event() {
     refused.await.unwrap_err();
     let refused = control
         .apps
-        .create_app(&OPERATOR, &tenant.id, new_app("x", &["other"], &TestKey::p256()));
+        .create(&OPERATOR, &tenant.id, new_app("x", &["other"], &TestKey::p256()));
     refused.await.unwrap_err();
     let after = (
         events(&dir).await.len(),
@@ -240,7 +240,7 @@ async fn long_export_is_whole_and_in_order() {
         let renamed = server
             .control
             .sources
-            .rename_source(&OPERATOR, &tenant.id, &source.id, &name);
+            .rename(&OPERATOR, &tenant.id, &source.id, &name);
         renamed.await.unwrap();
     }
     let answer = tenant
@@ -554,7 +554,7 @@ async fn old_events_are_dropped_and_the_chain_still_holds() {
     server
         .control
         .sources
-        .rename_source(&OPERATOR, &tenant.id, &source.id, "other")
+        .rename(&OPERATOR, &tenant.id, &source.id, "other")
         .await
         .unwrap();
     assert!(verified(&dir).await.faults.is_empty());

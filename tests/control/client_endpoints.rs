@@ -177,12 +177,11 @@ async fn token_that_gateways_refuse_is_not_active() {
     let tokens_of = async |ended: &str| {
         let app = tenant.app().await;
         let token = app.token().await;
-        let id = &app.details.app.id;
-        let key = &app.details.keys[0].id;
+        let (id, key) = (&app.details.app.id, &app.details.keys[0].id);
         match ended {
             "the app" => control
                 .apps
-                .delete_app(&OPERATOR, &tenant.id, id, "sender")
+                .delete(&OPERATOR, &tenant.id, id, "sender")
                 .await
                 .unwrap(),
             "the key's tokens" => {
@@ -204,7 +203,7 @@ async fn token_that_gateways_refuse_is_not_active() {
                 };
                 control
                     .apps
-                    .update_app(&OPERATOR, &tenant.id, id, change)
+                    .update(&OPERATOR, &tenant.id, id, change)
                     .await
                     .map(drop)
                     .unwrap();

@@ -141,14 +141,9 @@ async fn clock_jump_deletes_no_signing_key_session_or_event() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     settle(&server).await;
-    server
-        .control
-        .signing_keys
-        .rotate_signing_key(&OPERATOR)
-        .await
-        .unwrap();
+    server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
     server.clock.advance(2 * HOUR);
-    server.control.signing_keys.keep_signing_keys().await.unwrap();
+    server.control.signing_keys.keep().await.unwrap();
     let keys = || async {
         server
             .control
@@ -167,7 +162,7 @@ async fn clock_jump_deletes_no_signing_key_session_or_event() {
     );
     server.clock.jump(UnixSeconds(NOW + 400 * DAY));
     server.control.purge().await;
-    server.control.signing_keys.keep_signing_keys().await.unwrap();
+    server.control.signing_keys.keep().await.unwrap();
     assert_eq!(
         keys().await,
         held,

@@ -105,7 +105,7 @@ async fn change_everything(tenant: &Tenant<'_>) -> Left {
         .unwrap();
     control
         .sources
-        .rename_source(&OPERATOR, &tenant.id, &source.id, "shop")
+        .rename(&OPERATOR, &tenant.id, &source.id, "shop")
         .await
         .unwrap();
     let change = AppChange {
@@ -114,7 +114,7 @@ async fn change_everything(tenant: &Tenant<'_>) -> Left {
     };
     control
         .apps
-        .update_app(&OPERATOR, &tenant.id, app_id, change)
+        .update(&OPERATOR, &tenant.id, app_id, change)
         .await
         .unwrap();
     let token = app.token().await;
@@ -126,24 +126,24 @@ async fn change_everything(tenant: &Tenant<'_>) -> Left {
     let second = new_app("x", &[], &TestKey::ed25519()).public_key;
     let second = control
         .apps
-        .add_app_key(&OPERATOR, &tenant.id, app_id, &second)
+        .add_key(&OPERATOR, &tenant.id, app_id, &second)
         .await
         .unwrap();
     control
         .apps
-        .delete_app_key(&OPERATOR, &tenant.id, app_id, &second.id, false)
+        .delete_key(&OPERATOR, &tenant.id, app_id, &second.id, false)
         .await
         .unwrap();
     let gone = tenant.app().await;
     control
         .apps
-        .delete_app(&OPERATOR, &tenant.id, &gone.details.app.id, "sender")
+        .delete(&OPERATOR, &tenant.id, &gone.details.app.id, "sender")
         .await
         .unwrap();
     let removed = tenant.source("python").await;
     control
         .sources
-        .delete_source(&OPERATOR, &tenant.id, &removed.id)
+        .delete(&OPERATOR, &tenant.id, &removed.id)
         .await
         .unwrap();
     Left {
@@ -217,7 +217,7 @@ async fn concurrent_changes_have_versions_without_gaps() {
             };
             control
                 .sources
-                .create_source(&OPERATOR, &workspace, new)
+                .create(&OPERATOR, &workspace, new)
                 .await
                 .unwrap()
                 .write_key

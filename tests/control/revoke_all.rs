@@ -52,7 +52,7 @@ async fn with_second_key<'s>(tenant: &Tenant<'s>, app: &TestApp<'s>) -> TestApp<
         .server
         .control
         .apps
-        .add_app_key(&OPERATOR, &tenant.id, &app.details.app.id, &new)
+        .add_key(&OPERATOR, &tenant.id, &app.details.app.id, &new)
         .await
         .unwrap();
     TestApp {

@@ -109,16 +109,8 @@ async fn sources_are_found_by_kind_enforcement_and_app_page_by_page() {
     };
     let first = names(&server, &tenant, nodes.clone(), Page { after: "", limit: 2 }).await;
     assert_eq!(first, ["a", "c"]);
-    let rest = names(
-        &server,
-        &tenant,
-        nodes,
-        Page {
-            after: &ids[2],
-            limit: 2,
-        },
-    )
-    .await;
+    let (after, limit) = (ids[2].as_str(), 2);
+    let rest = names(&server, &tenant, nodes, Page { after, limit }).await;
     assert_eq!(rest, ["d"]);
     let no_nodes = SourceFilter {
         but_kind: Some(SourceKind::NodeJs),
@@ -174,7 +166,7 @@ async fn a_member_finds_the_sources_of_their_roles_page_by_page() {
     let id = MemberId::parse(invited.json()["id"].as_str().unwrap()).unwrap();
     let control = &server.control;
     // Who they are is who they were invited as; how they got in is not what this is about.
-    let invited = control.members.member(&OPERATOR, &tenant.id, &id).await.unwrap();
+    let invited = control.members.get(&OPERATOR, &tenant.id, &id).await.unwrap();
     let mut member = control.api_tokens.authenticate(&tenant.api_token).await.unwrap();
     (member.id, member.grants) = (id, invited.grants);
     let reader = Actor::member(member, None);
@@ -289,7 +281,7 @@ async fn tokens_of_a_deleted_key_are_not_live() {
     let app = tenant.app().await;
     let id = AppId::parse(app.id()).unwrap();
     app.token().await;
-    let found = server.control.apps.app(&OPERATOR, &tenant.id, &id).await.unwrap();
+    let found = server.control.apps.get(&OPERATOR, &tenant.id, &id).await.unwrap();
     let key = found.keys[0].id.clone();
     let of_key = async || {
         server
@@ -319,7 +311,7 @@ async fn tokens_revoked_with_a_deleted_key_hide_none_of_another() {
     let first = server
         .control
         .apps
-        .app(&OPERATOR, &tenant.id, &id)
+        .get(&OPERATOR, &tenant.id, &id)
         .await
         .unwrap()
         .keys[0]
@@ -355,7 +347,7 @@ async fn tokens_revoked_with_a_deleted_key_hide_none_of_another() {
     let keys = server
         .control
         .apps
-        .app(&OPERATOR, &tenant.id, &id)
+        .get(&OPERATOR, &tenant.id, &id)
         .await
         .unwrap()
         .keys;

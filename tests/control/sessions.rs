@@ -28,12 +28,7 @@ impl World {
     async fn start() -> Self {
         let dir = TempDir::new();
         let server = TestControl::start(&dir).await;
-        let workspace = server
-            .control
-            .workspaces
-            .create_workspace(&OPERATOR, "Acme")
-            .await
-            .unwrap();
+        let workspace = server.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
         let owner = server
             .control
             .members
@@ -578,12 +573,7 @@ async fn server_on_plain_http_uses_names_that_browsers_take_there() {
         settings.public_url = "http://127.0.0.1:8081".to_owned();
     })
     .await;
-    let workspace = server
-        .control
-        .workspaces
-        .create_workspace(&OPERATOR, "Acme")
-        .await
-        .unwrap();
+    let workspace = server.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
     let owner = server
         .control
         .members

@@ -60,7 +60,7 @@ async fn change_made_at_one_is_the_rule_at_the_other() {
     let id = &app.details.app.id;
     one.control
         .apps
-        .update_app(&OPERATOR, &tenant.id, id, change)
+        .update(&OPERATOR, &tenant.id, id, change)
         .await
         .unwrap();
     // At once, and not when a notice has arrived.

@@ -25,12 +25,7 @@ async fn start(dir: &TempDir, limits: ControlLimits) -> TestControl {
 
 /// An owner's password.
 async fn owner(server: &TestControl) -> String {
-    let workspace = server
-        .control
-        .workspaces
-        .create_workspace(&OPERATOR, "Acme")
-        .await
-        .unwrap();
+    let workspace = server.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
     let owner = server
         .control
         .members

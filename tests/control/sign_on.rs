@@ -85,12 +85,7 @@ async fn server(dir: &TempDir, oidc: Oidc) -> TestControl {
 }
 
 async fn workspace(server: &TestControl, owner: &str) -> WorkspaceId {
-    let workspace = server
-        .control
-        .workspaces
-        .create_workspace(&OPERATOR, "Acme")
-        .await
-        .unwrap();
+    let workspace = server.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
     server
         .control
         .members

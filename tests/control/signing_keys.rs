@@ -43,7 +43,7 @@ async fn token_at(server: &TestControl, app: &TestApp<'_>, now: u64) -> String {
 
 async fn tick_at(server: &TestControl, now: u64) {
     server.clock.set(UnixSeconds(now));
-    server.control.signing_keys.keep_signing_keys().await.unwrap();
+    server.control.signing_keys.keep().await.unwrap();
 }
 
 fn kid(token: &str) -> String {
@@ -122,7 +122,7 @@ async fn next_key_is_published_before_it_signs_and_the_old_one_goes_with_its_las
         "gone from the key set, the policy and the store"
     );
     assert!(!verifies(&server, &last_of_first).await);
-    let states: Vec<_> = server.control.signing_keys.signing_keys(&OPERATOR).await.unwrap();
+    let states: Vec<_> = server.control.signing_keys.list(&OPERATOR).await.unwrap();
     assert_eq!(states.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), left);
 }
 
@@ -133,18 +133,8 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
     let tenant = server.workspace().await;
     let app = tenant.app().await;
     let first = kid(&token_at(&server, &app, NOW).await);
-    let keys = server
-        .control
-        .signing_keys
-        .rotate_signing_key(&OPERATOR)
-        .await
-        .unwrap();
-    let again = server
-        .control
-        .signing_keys
-        .rotate_signing_key(&OPERATOR)
-        .await
-        .unwrap();
+    let keys = server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
+    let again = server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
     assert_eq!(keys, again, "there is a next key already");
     let [old, next] = keys.as_slice() else {
         panic!("{keys:?}")
@@ -160,7 +150,7 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
     // What is published stays bounded, whoever asks how often.
     let mut now = NOW + AHEAD;
     let refused = loop {
-        match server.control.signing_keys.rotate_signing_key(&OPERATOR).await {
+        match server.control.signing_keys.rotate(&OPERATOR).await {
             Ok(_) => {
                 now += AHEAD;
                 server.clock.set(UnixSeconds(now));
@@ -182,54 +172,38 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
         control.api_tokens.authenticate(&tenant.api_token).await.unwrap(),
         None,
     );
-    assert!(control.signing_keys.rules_signing_keys(&owner).await.unwrap());
-    let keys = control.signing_keys.rotate_signing_key(&owner).await.unwrap();
+    assert!(control.signing_keys.can_manage(&owner).await.unwrap());
+    let keys = control.signing_keys.rotate(&owner).await.unwrap();
     assert_eq!(keys.len(), 2);
     let next = EndKeys::One(keys[1].id.clone());
-    assert_eq!(
-        control
-            .signing_keys
-            .end_signing_keys(&owner, &next)
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(control.signing_keys.end(&owner, &next).await.unwrap().len(), 1);
     // What they make themselves they own as well.
     control
         .workspaces
-        .create_workspace(&owner, "Another of theirs")
+        .create(&owner, "Another of theirs")
         .await
         .unwrap();
-    assert!(control.signing_keys.rules_signing_keys(&owner).await.unwrap());
+    assert!(control.signing_keys.can_manage(&owner).await.unwrap());
 
     // Somebody else's workspace has tokens too.
     let _other = server.workspace().await;
-    assert!(!control.signing_keys.rules_signing_keys(&owner).await.unwrap());
-    let before = control.signing_keys.signing_keys(&owner).await.unwrap();
+    assert!(!control.signing_keys.can_manage(&owner).await.unwrap());
+    let before = control.signing_keys.list(&owner).await.unwrap();
     assert_eq!(
         before[0].live_tokens, None,
         "what others hold is not theirs to know"
     );
     for refused in [
-        control.signing_keys.rotate_signing_key(&owner).await.err(),
-        control
-            .signing_keys
-            .end_signing_keys(&owner, &EndKeys::All)
-            .await
-            .err(),
-        control
-            .signing_keys
-            .end_signing_keys(&owner, &EndKeys::Active)
-            .await
-            .err(),
+        control.signing_keys.rotate(&owner).await.err(),
+        control.signing_keys.end(&owner, &EndKeys::All).await.err(),
+        control.signing_keys.end(&owner, &EndKeys::Active).await.err(),
     ] {
         assert!(
             matches!(refused, Some(ControlError::NotOwnerOfAll)),
             "{refused:?}"
         );
     }
-    assert_eq!(control.signing_keys.signing_keys(&owner).await.unwrap(), before);
+    assert_eq!(control.signing_keys.list(&owner).await.unwrap(), before);
 
     let body =
         json!({"email": "reader@example.com", "roles": [{"role": "source_admin", "resources": "all"}]});
@@ -237,25 +211,14 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
     assert_eq!(invited.status, 201, "{invited:?}");
     let mut reader = control.api_tokens.authenticate(&tenant.api_token).await.unwrap();
     let id = MemberId::parse(invited.json()["id"].as_str().unwrap()).unwrap();
-    reader.grants = control
-        .members
-        .member(&owner, &tenant.id, &id)
-        .await
-        .unwrap()
-        .grants;
+    reader.grants = control.members.get(&owner, &tenant.id, &id).await.unwrap().grants;
     let reader = Actor::member(reader, None);
     assert!(matches!(
-        control.signing_keys.signing_keys(&reader).await,
+        control.signing_keys.list(&reader).await,
         Err(ControlError::Forbidden(_))
     ));
-    assert!(!control.signing_keys.rules_signing_keys(&reader).await.unwrap());
-    assert!(
-        control
-            .signing_keys
-            .end_signing_keys(&reader, &EndKeys::All)
-            .await
-            .is_err()
-    );
+    assert!(!control.signing_keys.can_manage(&reader).await.unwrap());
+    assert!(control.signing_keys.end(&reader, &EndKeys::All).await.is_err());
 }
 
 #[tokio::test]
@@ -266,7 +229,7 @@ async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
     let app = tenant.app().await;
     let control = &server.control;
     let counts = async || {
-        let keys = control.signing_keys.signing_keys(&OPERATOR).await.unwrap();
+        let keys = control.signing_keys.list(&OPERATOR).await.unwrap();
         keys.iter()
             .map(|key| key.live_tokens.unwrap())
             .collect::<Vec<_>>()
@@ -282,14 +245,14 @@ async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
     assert_eq!(counts().await, [0]);
     token_at(&server, &app, NOW).await;
     token_at(&server, &app, NOW).await;
-    control.signing_keys.rotate_signing_key(&OPERATOR).await.unwrap();
+    control.signing_keys.rotate(&OPERATOR).await.unwrap();
     // Within the same hour: which key signed is known, not guessed from the time.
     token_at(&server, &app, NOW + AHEAD).await;
     assert_eq!(counts().await, [2, 1]);
     assert_eq!(of_app().await, 3);
     control
         .signing_keys
-        .end_signing_keys(&OPERATOR, &EndKeys::Active)
+        .end(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
     assert_eq!(counts().await, [2, 0], "a new key, which signed nothing yet");
@@ -308,19 +271,14 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     let tenant = server.workspace().await;
     let app = tenant.app().await;
     let of_first = token_at(&server, &app, NOW).await;
-    server
-        .control
-        .signing_keys
-        .rotate_signing_key(&OPERATOR)
-        .await
-        .unwrap();
+    server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
     let of_second = token_at(&server, &app, NOW + AHEAD).await;
 
     // The key in use; there is no next one, so a new one takes over at once.
     let ended = server
         .control
         .signing_keys
-        .end_signing_keys(&OPERATOR, &EndKeys::Active)
+        .end(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
     assert_eq!(
@@ -334,17 +292,12 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     assert!(!published(&server).await.contains(&kid(&of_second)));
 
     // A next key is there already: it takes over ahead of its time, and everybody has it.
-    let keys = server
-        .control
-        .signing_keys
-        .rotate_signing_key(&OPERATOR)
-        .await
-        .unwrap();
+    let keys = server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
     let next = keys.last().unwrap().id.clone();
     server
         .control
         .signing_keys
-        .end_signing_keys(&OPERATOR, &EndKeys::Active)
+        .end(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
     let of_next = token_at(&server, &app, NOW + AHEAD).await;
@@ -356,7 +309,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     server
         .control
         .signing_keys
-        .end_signing_keys(&OPERATOR, &retired)
+        .end(&OPERATOR, &retired)
         .await
         .unwrap();
     assert!(!verifies(&server, &of_first).await && verifies(&server, &of_next).await);
@@ -364,7 +317,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
         server
             .control
             .signing_keys
-            .end_signing_keys(&OPERATOR, &retired)
+            .end(&OPERATOR, &retired)
             .await
             .is_err()
     );
@@ -372,7 +325,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
     server
         .control
         .signing_keys
-        .end_signing_keys(&OPERATOR, &EndKeys::All)
+        .end(&OPERATOR, &EndKeys::All)
         .await
         .unwrap();
     assert!(!verifies(&server, &of_next).await);
@@ -387,20 +340,10 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
 async fn ending_the_next_key_leaves_the_active_one_signing() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
-    let keys = server
-        .control
-        .signing_keys
-        .rotate_signing_key(&OPERATOR)
-        .await
-        .unwrap();
+    let keys = server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
     let next = EndKeys::One(keys[1].id.clone());
-    server
-        .control
-        .signing_keys
-        .end_signing_keys(&OPERATOR, &next)
-        .await
-        .unwrap();
-    let left = server.control.signing_keys.signing_keys(&OPERATOR).await.unwrap();
+    server.control.signing_keys.end(&OPERATOR, &next).await.unwrap();
+    let left = server.control.signing_keys.list(&OPERATOR).await.unwrap();
     assert_eq!((left.len(), left[0].state), (1, KeyState::Active));
     assert_eq!((left[0].signs_until, left[0].ends_at), (None, None));
 }
@@ -434,7 +377,7 @@ async fn opened(dir: &TempDir, signing: Signing) -> Result<String, String> {
     let key = private_key(&control);
     let encrypted = control
         .signing_keys
-        .signing_keys(&OPERATOR)
+        .list(&OPERATOR)
         .await
         .unwrap()
         .iter()
@@ -489,12 +432,7 @@ async fn keys_are_encrypted_with_the_configured_key_and_opened_with_no_other() {
 async fn keys_of_before_are_encrypted_once_a_key_is_configured() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
-    server
-        .control
-        .signing_keys
-        .rotate_signing_key(&OPERATOR)
-        .await
-        .unwrap();
+    server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
     let key = private_key(&server.control);
     server.stop().await;
     let encryption = encryption_key();
@@ -504,7 +442,7 @@ async fn keys_of_before_are_encrypted_once_a_key_is_configured() {
     .await
     .unwrap();
     assert_eq!(private_key(&control), key);
-    let keys = control.signing_keys.signing_keys(&OPERATOR).await.unwrap();
+    let keys = control.signing_keys.list(&OPERATOR).await.unwrap();
     assert!(
         keys.len() == 2 && keys.iter().all(|key| key.encrypted),
         "{keys:?}"
@@ -521,7 +459,7 @@ async fn key_of_another_row_does_not_open() {
     let control = open_with(dir.store(), |settings| settings.signing = sealed())
         .await
         .unwrap();
-    control.signing_keys.rotate_signing_key(&OPERATOR).await.unwrap();
+    control.signing_keys.rotate(&OPERATOR).await.unwrap();
     control.close().await;
     let mut sql = dir.sql().await;
     sqlx::query("UPDATE signing_keys SET secret = (SELECT MAX(other.secret) FROM signing_keys other)")
@@ -560,13 +498,10 @@ async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
     for server in [&one, &other] {
         server.clock.set(UnixSeconds(turn - AHEAD));
     }
-    let (a, b) = tokio::join!(
-        one.control.signing_keys.keep_signing_keys(),
-        other.control.signing_keys.keep_signing_keys()
-    );
+    let (a, b) = tokio::join!(one.control.signing_keys.keep(), other.control.signing_keys.keep());
     a.and(b).unwrap();
-    other.control.signing_keys.keep_signing_keys().await.unwrap();
-    one.control.signing_keys.keep_signing_keys().await.unwrap();
+    other.control.signing_keys.keep().await.unwrap();
+    one.control.signing_keys.keep().await.unwrap();
     let keys = published(&one).await;
     assert_eq!((keys.len(), &keys), (2, &published(&other).await));
     for (server, app) in [(&one, &app), (&other, &elsewhere)] {
@@ -576,10 +511,10 @@ async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
     // What one ends, the other does not sign with.
     one.control
         .signing_keys
-        .end_signing_keys(&OPERATOR, &EndKeys::Active)
+        .end(&OPERATOR, &EndKeys::Active)
         .await
         .unwrap();
-    other.control.signing_keys.keep_signing_keys().await.unwrap();
+    other.control.signing_keys.keep().await.unwrap();
     assert!(verifies(&one, &token_at(&other, &elsewhere, turn).await).await);
 }
 
@@ -600,17 +535,13 @@ async fn keys_rotated_beside_a_server_are_its_keys_and_its_name_stays() {
     let beside = Control::open_beside(settings.clone(), clock.clone())
         .await
         .unwrap();
-    let keys = beside.signing_keys.rotate_signing_key(&OPERATOR).await.unwrap();
+    let keys = beside.signing_keys.rotate(&OPERATOR).await.unwrap();
     let next = keys[1].id.as_str();
     tick_at(&server, NOW).await;
     assert_eq!(published(&server).await, [kid(&of_first).as_str(), next]);
     assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD).await), next);
 
-    beside
-        .signing_keys
-        .end_signing_keys(&OPERATOR, &EndKeys::All)
-        .await
-        .unwrap();
+    beside.signing_keys.end(&OPERATOR, &EndKeys::All).await.unwrap();
     tick_at(&server, NOW + AHEAD).await;
     let token = token_at(&server, &app, NOW + AHEAD).await;
     assert!(!verifies(&server, &of_first).await && verifies(&server, &token).await);

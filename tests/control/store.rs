@@ -42,7 +42,7 @@ async fn restart_keeps_keys_and_data() {
     let kept = server
         .control
         .sources
-        .source(&OPERATOR, &workspace, &source.id)
+        .get(&OPERATOR, &workspace, &source.id)
         .await
         .unwrap();
     assert_eq!(kept.write_key.expose(), source.write_key.expose());

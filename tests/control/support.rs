@@ -179,12 +179,7 @@ impl TestControl {
 
     /// A workspace with an owner, whose API token comes with it.
     pub async fn workspace(&self) -> Tenant<'_> {
-        let workspace = self
-            .control
-            .workspaces
-            .create_workspace(&OPERATOR, "Acme")
-            .await
-            .unwrap();
+        let workspace = self.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
         let email = format!("owner-of-{}@example.com", workspace.id);
         let owner = self
             .control
@@ -207,12 +202,7 @@ impl TestControl {
 
     /// The same, with the cookie of a session of the owner.
     pub async fn workspace_and_session(&self) -> (Tenant<'_>, String) {
-        let workspace = self
-            .control
-            .workspaces
-            .create_workspace(&OPERATOR, "Acme")
-            .await
-            .unwrap();
+        let workspace = self.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
         let email = format!("owner-of-{}@example.com", workspace.id);
         let owner = self
             .control
@@ -408,7 +398,7 @@ impl<'s> Tenant<'s> {
             .server
             .control
             .apps
-            .create_app(&OPERATOR, &self.id, new_app("sender", scopes, key))
+            .create(&OPERATOR, &self.id, new_app("sender", scopes, key))
             .await
             .unwrap();
         TestApp {
@@ -433,7 +423,7 @@ impl<'s> Tenant<'s> {
         self.server
             .control
             .sources
-            .create_source(&OPERATOR, &self.id, new)
+            .create(&OPERATOR, &self.id, new)
             .await
             .unwrap()
     }

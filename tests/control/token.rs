@@ -181,7 +181,7 @@ async fn every_lifetime_is_the_one_that_its_name_says() {
         server
             .control
             .apps
-            .update_app(&OPERATOR, &tenant.id, &app.details.app.id, change)
+            .update(&OPERATOR, &tenant.id, &app.details.app.id, change)
             .await
             .unwrap();
         let answer = server.ask(&app.assertion(), "").await;
@@ -243,7 +243,7 @@ async fn key_use_is_noted_without_a_write_for_each_token() {
         let found = server
             .control
             .apps
-            .app(&OPERATOR, &tenant.id, &app.details.app.id)
+            .get(&OPERATOR, &tenant.id, &app.details.app.id)
             .await
             .unwrap();
         found.keys[0].last_used_at.map(|at| at.0)

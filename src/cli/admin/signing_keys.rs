@@ -58,7 +58,7 @@ impl RotateArgs {
 
 pub(crate) async fn signing_keys(args: &SigningKeysArgs) -> Result<(), Failure> {
     let control = open(&args.config).await?;
-    let keys = control.signing_keys.signing_keys(&OPERATOR).await;
+    let keys = control.signing_keys.list(&OPERATOR).await;
     control.close().await;
     show(&keys.map_err(refused)?);
     Ok(())
@@ -77,16 +77,8 @@ pub(crate) async fn rotate(args: &RotateArgs) -> Result<(), Failure> {
 
 /// Makes the next key, and says when it begins to sign.
 async fn publish_next(control: &Control) -> Result<(), Failure> {
-    let before = control
-        .signing_keys
-        .signing_keys(&OPERATOR)
-        .await
-        .map_err(refused)?;
-    let keys = control
-        .signing_keys
-        .rotate_signing_key(&OPERATOR)
-        .await
-        .map_err(refused)?;
+    let before = control.signing_keys.list(&OPERATOR).await.map_err(refused)?;
+    let keys = control.signing_keys.rotate(&OPERATOR).await.map_err(refused)?;
     let is_new = keys.len() > before.len();
     println!(
         "{}",
@@ -107,7 +99,7 @@ async fn publish_next(control: &Control) -> Result<(), Failure> {
 async fn end(control: &Control, which: &EndKeys) -> Result<(), Failure> {
     let ended = control
         .signing_keys
-        .end_signing_keys(&OPERATOR, which)
+        .end(&OPERATOR, which)
         .await
         .map_err(|error| match error {
             ControlError::NotFound(_) => Failure::input(
@@ -118,13 +110,7 @@ async fn end(control: &Control, which: &EndKeys) -> Result<(), Failure> {
     for key in &ended {
         println!("The key {key} is ended with every token that it signed.");
     }
-    show(
-        &control
-            .signing_keys
-            .signing_keys(&OPERATOR)
-            .await
-            .map_err(refused)?,
-    );
+    show(&control.signing_keys.list(&OPERATOR).await.map_err(refused)?);
     println!("{TAKEN_OVER} Clients fetch new tokens when theirs are refused.");
     Ok(())
 }

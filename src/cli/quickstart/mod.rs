@@ -153,7 +153,7 @@ async fn make_data(
 ) -> Result<EnvFile, Failure> {
     let workspace = control
         .workspaces
-        .create_workspace(&ACTOR, "Quickstart")
+        .create(&ACTOR, "Quickstart")
         .await
         .map_err(Failure::internal)?
         .id;
@@ -245,7 +245,7 @@ async fn make_app(
     };
     control
         .apps
-        .create_app(&ACTOR, workspace, new)
+        .create(&ACTOR, workspace, new)
         .await
         .map_err(Failure::internal)
 }
@@ -265,7 +265,7 @@ async fn make_source(
     };
     let source = control
         .sources
-        .create_source(&ACTOR, workspace, new)
+        .create(&ACTOR, workspace, new)
         .await
         .map_err(Failure::internal)?;
     if let Some(app) = app {

@@ -95,7 +95,7 @@ impl Apps {
     ///
     /// # Errors
     /// [`ControlError::Invalid`] names the field that cannot be taken.
-    pub async fn create_app(
+    pub async fn create(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -135,7 +135,7 @@ impl Apps {
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
-    pub async fn app(
+    pub async fn get(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -149,7 +149,7 @@ impl Apps {
     ///
     /// # Errors
     /// [`ControlError::Store`].
-    pub async fn apps(
+    pub async fn list(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -177,7 +177,7 @@ impl Apps {
     ///
     /// # Errors
     /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
-    pub async fn update_app(
+    pub async fn update(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -212,7 +212,7 @@ impl Apps {
     ///
     /// # Errors
     /// [`Conflict::AppConnected`] names the sources that the actor may view, and counts the others.
-    pub async fn delete_app(
+    pub async fn delete(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -246,7 +246,7 @@ impl Apps {
     /// # Errors
     /// [`Conflict::TwoKeys`], [`Conflict::KeyRepeated`], or [`ControlError::Invalid`] for a key that cannot
     /// be taken.
-    pub async fn add_app_key(
+    pub async fn add_key(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -278,7 +278,7 @@ impl Apps {
     ///
     /// # Errors
     /// [`ControlError::NotFound`], or [`Conflict::LastKey`] without `last_too`.
-    pub async fn delete_app_key(
+    pub async fn delete_key(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,

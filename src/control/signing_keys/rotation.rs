@@ -205,7 +205,7 @@ impl SigningKeys {
     /// # Errors
     /// [`ControlError::Store`], or [`ControlError::Keys`] where a key in the store cannot be read; the keys in
     /// use stay.
-    pub async fn keep_signing_keys(&self) -> Result<(), ControlError> {
+    pub async fn keep(&self) -> Result<(), ControlError> {
         let now = self.changes.now();
         let look = self.changes.watch.look(None);
         let records = self.reload_keys().await?;
@@ -249,7 +249,7 @@ impl SigningKeys {
     ///
     /// # Errors
     /// [`Conflict::SigningKeys`] when too many old keys still verify, [`ControlError::NotOwnerOfAll`].
-    pub async fn rotate_signing_key(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
+    pub async fn rotate(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
         // Before a key pair is made for whoever asks; once more in the transaction of the change.
         must_rule_keys(&mut self.store.read().await?, actor).await?;
         let when = |schedule: &Schedule, settings: &Signing| {
@@ -257,14 +257,14 @@ impl SigningKeys {
             none.then(|| schedule.now.plus(settings.publish_ahead_s))
         };
         self.add_signing_key(actor, when).await?;
-        self.signing_keys(actor).await
+        self.list(actor).await
     }
 
     /// Every signing key, in the order in which they sign. For owners of a workspace.
     ///
     /// # Errors
     /// [`ControlError::Forbidden`] or [`ControlError::Store`].
-    pub async fn signing_keys(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
+    pub async fn list(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
         match actor.as_member() {
             Some(member) => actor.must(&member.workspace, Action::EditWorkspace)?,
             None => actor.must_be_system()?,
@@ -286,7 +286,7 @@ impl SigningKeys {
     ///
     /// # Errors
     /// [`ControlError::Store`].
-    pub async fn rules_signing_keys(&self, actor: &Actor) -> Result<bool, ControlError> {
+    pub async fn can_manage(&self, actor: &Actor) -> Result<bool, ControlError> {
         rules_keys(&mut self.store.read().await?, actor).await
     }
 
@@ -295,7 +295,7 @@ impl SigningKeys {
     ///
     /// # Errors
     /// [`ControlError::NotFound`] where there is no such key, [`ControlError::NotOwnerOfAll`].
-    pub async fn end_signing_keys(&self, actor: &Actor, which: &EndKeys) -> Result<Vec<KeyId>, ControlError> {
+    pub async fn end(&self, actor: &Actor, which: &EndKeys) -> Result<Vec<KeyId>, ControlError> {
         must_rule_keys(&mut self.store.read().await?, actor).await?;
         // Made before the turn to write is taken; thrown away where it is not needed.
         let fresh = generate(&self.signing).await?;

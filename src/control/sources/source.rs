@@ -58,7 +58,7 @@ impl Sources {
     ///
     /// # Errors
     /// [`Conflict::WriteKeyTaken`], or [`ControlError::Invalid`] with the field at fault.
-    pub async fn create_source(
+    pub async fn create(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -107,7 +107,7 @@ impl Sources {
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
-    pub async fn source(
+    pub async fn get(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -121,7 +121,7 @@ impl Sources {
     ///
     /// # Errors
     /// [`ControlError::Store`].
-    pub async fn sources(
+    pub async fn list(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -150,7 +150,7 @@ impl Sources {
     ///
     /// # Errors
     /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
-    pub async fn rename_source(
+    pub async fn rename(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -170,7 +170,7 @@ impl Sources {
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
-    pub async fn delete_source(
+    pub async fn delete(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,

@@ -82,7 +82,7 @@ impl TrafficCounts {
         source: &SourceId,
     ) -> Result<SourceTraffic, ControlError> {
         // Whoever may view the source may see what it receives.
-        self.sources.source(actor, workspace, source).await?;
+        self.sources.get(actor, workspace, source).await?;
         let now = self.changes.now();
         let mut tx = self.store.read().await?;
         Ok(SourceTraffic {

@@ -93,7 +93,7 @@ impl TokenRevocation {
         token: &str,
     ) -> Result<Revoked, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let found = self.apps.app(actor, workspace, app).await?.app;
+        let found = self.apps.get(actor, workspace, app).await?.app;
         let token = self.pasted_token(workspace, token)?;
         let token = token.filter(|token| token.app == *app);
         let token = token.ok_or_else(|| {
@@ -150,7 +150,7 @@ impl TokenRevocation {
         token_id: &str,
     ) -> Result<Revoked, ControlError> {
         actor.must(workspace, Action::EditApp)?;
-        let found = self.apps.app(actor, workspace, app).await?.app;
+        let found = self.apps.get(actor, workspace, app).await?.app;
         let token_id = token_id.trim();
         let longest = crate::domain::time::TokenLifetime::ThirtyDays.seconds();
         let latest = self.changes.now().plus(longest + OWN_LEEWAY_S);

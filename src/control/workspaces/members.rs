@@ -42,7 +42,7 @@ impl Members {
     ///
     /// # Errors
     /// [`ControlError::Forbidden`] for who is no owner.
-    pub async fn members(
+    pub async fn list(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -56,7 +56,7 @@ impl Members {
     ///
     /// # Errors
     /// [`ControlError::NotFound`], or [`ControlError::Forbidden`] for who is no owner.
-    pub async fn member(
+    pub async fn get(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -73,7 +73,7 @@ impl Members {
     /// # Errors
     /// [`Conflict::LastOwner`] where nobody else would own the workspace, [`ControlError::Invalid`] for roles
     /// that cannot be taken.
-    pub async fn update_member(
+    pub async fn update(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -109,7 +109,7 @@ impl Members {
     ///
     /// # Errors
     /// [`Conflict::LastOwner`] where nobody else would own the workspace.
-    pub async fn remove_member(
+    pub async fn remove(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,

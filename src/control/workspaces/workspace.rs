@@ -34,7 +34,7 @@ impl Workspaces {
     /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::Forbidden`] for who owns no
     /// workspace, [`ControlError::SessionRequired`] for an API token, [`ControlError::AddressUnverified`] for who did
     /// not prove that their address is theirs.
-    pub async fn create_workspace(&self, actor: &Actor, new_name: &str) -> Result<Workspace, ControlError> {
+    pub async fn create(&self, actor: &Actor, new_name: &str) -> Result<Workspace, ControlError> {
         let founder = match &actor.who {
             Who::Member(member) => {
                 actor.must(&member.workspace, Action::CreateWorkspace)?;
@@ -80,7 +80,7 @@ impl Workspaces {
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
-    pub async fn workspace(&self, actor: &Actor, id: &WorkspaceId) -> Result<Workspace, ControlError> {
+    pub async fn get(&self, actor: &Actor, id: &WorkspaceId) -> Result<Workspace, ControlError> {
         actor.must(id, Action::ViewWorkspace)?;
         let mut tx = self.store.read().await?;
         tx.workspace(id).await?.ok_or(ControlError::NotFound("workspace"))
@@ -95,7 +95,7 @@ impl Workspaces {
             .as_member()
             .ok_or(ControlError::Forbidden(Action::ViewWorkspace))?;
         let own = self.members.membership(id, &member.account).await?;
-        self.workspace(&Actor::member(own, actor.from), id).await
+        self.get(&Actor::member(own, actor.from), id).await
     }
 
     /// One page of the workspaces that a member's person has joined. An API token is shown its own one.
@@ -107,7 +107,7 @@ impl Workspaces {
             .as_member()
             .ok_or(ControlError::Forbidden(Action::ViewWorkspace))?;
         if actor.must_be_in_person().is_err() {
-            let own = self.workspace(actor, &member.workspace).await?;
+            let own = self.get(actor, &member.workspace).await?;
             return Ok(Vec::from_iter(
                 Some(own).filter(|own| own.id.as_str() > page.after),
             ));
@@ -120,7 +120,7 @@ impl Workspaces {
     ///
     /// # Errors
     /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
-    pub async fn rename_workspace(
+    pub async fn rename(
         &self,
         actor: &Actor,
         id: &WorkspaceId,

@@ -78,7 +78,7 @@ pub async fn list(
 ) -> Result<Response, ControlError> {
     let mut page = query.page();
     while let Some(part) = page.next_part() {
-        let found = control.apps.apps(&at.actor, &at.workspace, part).await?;
+        let found = control.apps.list(&at.actor, &at.workspace, part).await?;
         page.add(found, |item| item.app.id.as_str(), AppJson::from)?;
     }
     page.finish()
@@ -90,17 +90,17 @@ pub async fn create(
     new: Creation<NewApp>,
 ) -> Result<Tagged<AppJson>, ControlError> {
     let made = match new.begin(&control, &at.actor).await? {
-        Begun::First(actor, new) => control.apps.create_app(&actor, &at.workspace, new).await?,
+        Begun::First(actor, new) => control.apps.create(&actor, &at.workspace, new).await?,
         Begun::Again(id) => {
             let id = AppId::parse(&id).map_err(|_| ControlError::NotFound("OAuth app"))?;
-            still_there(control.apps.app(&at.actor, &at.workspace, &id).await)?
+            still_there(control.apps.get(&at.actor, &at.workspace, &id).await)?
         }
     };
     Ok(Tagged::created(made.app.revision, made.into()))
 }
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<AppJson>, ControlError> {
-    let found = control.apps.app(&at.actor, &at.workspace, &at.app()?).await?;
+    let found = control.apps.get(&at.actor, &at.workspace, &at.app()?).await?;
     Ok(Tagged::shown(found.app.revision, found.into()))
 }
 
@@ -111,7 +111,7 @@ pub async fn update(
 ) -> Result<Tagged<AppJson>, ControlError> {
     let changed = control
         .apps
-        .update_app(&at.actor, &at.workspace, &at.app()?, change)
+        .update(&at.actor, &at.workspace, &at.app()?, change)
         .await?;
     Ok(Tagged::shown(changed.app.revision, changed.into()))
 }
@@ -129,7 +129,7 @@ pub async fn delete(
 ) -> Result<StatusCode, ControlError> {
     control
         .apps
-        .delete_app(&at.actor, &at.workspace, &at.app()?, &body.confirm_name)
+        .delete(&at.actor, &at.workspace, &at.app()?, &body.confirm_name)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -145,7 +145,7 @@ pub async fn list_keys(
         /// There are at most two keys, so never a second page.
         next: Option<String>,
     }
-    let found = control.apps.app(&at.actor, &at.workspace, &at.app()?).await?;
+    let found = control.apps.get(&at.actor, &at.workspace, &at.app()?).await?;
     Ok(axum::Json(Keys {
         items: found.keys.into_iter().map(KeyJson::from).collect(),
         next: None,
@@ -159,14 +159,9 @@ pub async fn create_key(
 ) -> Result<impl IntoResponse, ControlError> {
     let app = at.app()?;
     let made = match new.begin(&control, &at.actor).await? {
-        Begun::First(actor, new) => {
-            control
-                .apps
-                .add_app_key(&actor, &at.workspace, &app, &new)
-                .await?
-        }
+        Begun::First(actor, new) => control.apps.add_key(&actor, &at.workspace, &app, &new).await?,
         Begun::Again(id) => {
-            let found = control.apps.app(&at.actor, &at.workspace, &app).await;
+            let found = control.apps.get(&at.actor, &at.workspace, &app).await;
             let mut keys = still_there(found)?.keys.into_iter();
             let key = keys.find(|key| key.id.as_str() == id);
             still_there(key.ok_or(ControlError::NotFound("public key")))?
@@ -193,7 +188,7 @@ pub async fn delete_key(
 ) -> Result<StatusCode, ControlError> {
     control
         .apps
-        .delete_app_key(&at.actor, &at.workspace, &at.app()?, &at.key()?, last_too)
+        .delete_key(&at.actor, &at.workspace, &at.app()?, &at.key()?, last_too)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -115,7 +115,7 @@ pub async fn list(
 ) -> Result<Response, ControlError> {
     let mut page = query.page();
     while let Some(part) = page.next_part() {
-        let found = control.members.members(&at.actor, &at.workspace, part).await?;
+        let found = control.members.list(&at.actor, &at.workspace, part).await?;
         page.add(found, |member| member.id.as_str(), MemberJson::from)?;
     }
     page.finish()
@@ -137,7 +137,7 @@ pub async fn invite(
 pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<MemberJson>, ControlError> {
     let found = control
         .members
-        .member(&at.actor, &at.workspace, &at.member()?)
+        .get(&at.actor, &at.workspace, &at.member()?)
         .await?;
     Ok(Tagged::shown(found.revision, found.into()))
 }
@@ -156,7 +156,7 @@ pub async fn update(
 ) -> Result<Tagged<MemberJson>, ControlError> {
     let changed = control
         .members
-        .update_member(&at.actor, &at.workspace, &at.member()?, &change.roles)
+        .update(&at.actor, &at.workspace, &at.member()?, &change.roles)
         .await?;
     Ok(Tagged::shown(changed.revision, changed.into()))
 }
@@ -164,7 +164,7 @@ pub async fn update(
 pub async fn remove(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
     control
         .members
-        .remove_member(&at.actor, &at.workspace, &at.member()?)
+        .remove(&at.actor, &at.workspace, &at.member()?)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -61,7 +61,7 @@ pub async fn list(
 ) -> Result<Response, ControlError> {
     let mut page = query.page();
     while let Some(part) = page.next_part() {
-        let found = control.sources.sources(&at.actor, &at.workspace, part).await?;
+        let found = control.sources.list(&at.actor, &at.workspace, part).await?;
         page.add(found, |source| source.id.as_str(), SourceJson::from)?;
     }
     page.finish()
@@ -69,10 +69,10 @@ pub async fn list(
 
 pub async fn create(State(control): Shared, at: InWorkspace, new: Creation<NewSource>) -> Shown {
     let made = match new.begin(&control, &at.actor).await? {
-        Begun::First(actor, new) => control.sources.create_source(&actor, &at.workspace, new).await?,
+        Begun::First(actor, new) => control.sources.create(&actor, &at.workspace, new).await?,
         Begun::Again(id) => {
             let id = SourceId::parse(&id).map_err(|_| ControlError::NotFound("source"))?;
-            still_there(control.sources.source(&at.actor, &at.workspace, &id).await)?
+            still_there(control.sources.get(&at.actor, &at.workspace, &id).await)?
         }
     };
     Ok(Tagged::created(made.revision, made.into()))
@@ -81,7 +81,7 @@ pub async fn create(State(control): Shared, at: InWorkspace, new: Creation<NewSo
 pub async fn show(State(control): Shared, at: InWorkspace) -> Shown {
     let found = control
         .sources
-        .source(&at.actor, &at.workspace, &at.source()?)
+        .get(&at.actor, &at.workspace, &at.source()?)
         .await?;
     Ok(shown(found))
 }
@@ -89,7 +89,7 @@ pub async fn show(State(control): Shared, at: InWorkspace) -> Shown {
 pub async fn update(State(control): Shared, at: InWorkspace, Json(body): Json<NewName>) -> Shown {
     let changed = control
         .sources
-        .rename_source(&at.actor, &at.workspace, &at.source()?, &body.name)
+        .rename(&at.actor, &at.workspace, &at.source()?, &body.name)
         .await?;
     Ok(shown(changed))
 }
@@ -97,7 +97,7 @@ pub async fn update(State(control): Shared, at: InWorkspace, Json(body): Json<Ne
 pub async fn delete(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {
     control
         .sources
-        .delete_source(&at.actor, &at.workspace, &at.source()?)
+        .delete(&at.actor, &at.workspace, &at.source()?)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

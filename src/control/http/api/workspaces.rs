@@ -53,7 +53,7 @@ pub async fn create(
     new: Creation<NewName>,
 ) -> Result<Tagged<WorkspaceJson>, ControlError> {
     let made = match new.begin(&control, &caller).await? {
-        Begun::First(actor, new) => control.workspaces.create_workspace(&actor, &new.name).await?,
+        Begun::First(actor, new) => control.workspaces.create(&actor, &new.name).await?,
         Begun::Again(id) => {
             let id = WorkspaceId::parse(&id).map_err(|_| ControlError::NotFound("workspace"))?;
             still_there(control.workspaces.workspace_of(&caller, &id).await)?
@@ -63,7 +63,7 @@ pub async fn create(
 }
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<WorkspaceJson>, ControlError> {
-    let found = control.workspaces.workspace(&at.actor, &at.workspace).await?;
+    let found = control.workspaces.get(&at.actor, &at.workspace).await?;
     Ok(Tagged::shown(found.revision, found.into()))
 }
 
@@ -74,7 +74,7 @@ pub async fn update(
 ) -> Result<Tagged<WorkspaceJson>, ControlError> {
     let changed = control
         .workspaces
-        .rename_workspace(&at.actor, &at.workspace, &body.name)
+        .rename(&at.actor, &at.workspace, &body.name)
         .await?;
     Ok(Tagged::shown(changed.revision, changed.into()))
 }

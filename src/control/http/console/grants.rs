@@ -282,7 +282,7 @@ async fn chosen(control: &Control, visit: &Visit, id: &str) -> Result<Pick, Faul
     };
     match control
         .sources
-        .source(&visit.actor, &visit.workspace.id, &parsed)
+        .get(&visit.actor, &visit.workspace.id, &parsed)
         .await
     {
         Ok(source) => Ok(Pick::of(&source, true)),

@@ -53,7 +53,7 @@ impl Visit {
         let id = id.ok_or(ControlError::NotFound("workspace"))?;
         let member = control.members.membership(&id, &signed.record.account).await?;
         let actor = signed.actor(member.clone());
-        let workspace = control.workspaces.workspace(&actor, &id).await?;
+        let workspace = control.workspaces.get(&actor, &id).await?;
         let two = Page { after: "", limit: 2 };
         let several = control.workspaces.workspaces_of(&actor, two).await?.len() > 1;
         let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();

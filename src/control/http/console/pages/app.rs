@@ -94,7 +94,7 @@ pub(crate) async fn live_tokens(control: &Control, visit: &Visit, id: &AppId) ->
 pub(crate) async fn overview(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     let id = visit.app()?;
     let workspace = &visit.workspace.id;
-    let found = control.apps.app(&visit.actor, workspace, &id).await?;
+    let found = control.apps.get(&visit.actor, workspace, &id).await?;
     let connected = control
         .search
         .connected(&visit.actor, workspace, &id, SOURCES_SHOWN)
@@ -237,7 +237,7 @@ fn settings_page(
 pub(crate) async fn settings(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     let found = control
         .apps
-        .app(&visit.actor, &visit.workspace.id, &visit.app()?)
+        .get(&visit.actor, &visit.workspace.id, &visit.app()?)
         .await?;
     Ok(page(
         StatusCode::OK,
@@ -259,10 +259,10 @@ pub(crate) async fn save(
         token_lifetime: Some(fields.text("token_lifetime").to_owned()),
     };
     let actor = visit.actor_who_saw(&fields);
-    let Err(error) = control.apps.update_app(&actor, workspace, &id, change).await else {
+    let Err(error) = control.apps.update(&actor, workspace, &id, change).await else {
         return Ok(visit.done(&format!("/apps/{id}/settings"), "app-saved"));
     };
-    let found = control.apps.app(&visit.actor, workspace, &id).await?;
+    let found = control.apps.get(&visit.actor, workspace, &id).await?;
     if matches!(error, ControlError::Changed { .. }) {
         let theirs = Theirs {
             name: found.app.name.to_string(),
@@ -293,7 +293,7 @@ pub(crate) fn crumbs(visit: &Visit, found: &AppDetails) -> Vec<Crumb> {
 async fn revoke_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
     visit.must(Action::EditApp)?;
     let id = visit.app()?;
-    let found = control.apps.app(&visit.actor, &visit.workspace.id, &id).await?;
+    let found = control.apps.get(&visit.actor, &visit.workspace.id, &id).await?;
     let live = live_tokens(control, visit, &id).await?;
     Ok(Confirm {
         frame: visit.frame("Revoke a token", Section::Apps),
@@ -365,7 +365,7 @@ async fn delete_page(
 ) -> Result<Confirm, Fault> {
     visit.must(Action::EditApp)?;
     let id = visit.app()?;
-    let found = control.apps.app(&visit.actor, &visit.workspace.id, &id).await?;
+    let found = control.apps.get(&visit.actor, &visit.workspace.id, &id).await?;
     let connected = control
         .search
         .connected(&visit.actor, &visit.workspace.id, &id, SOURCES_SHOWN)
@@ -440,7 +440,7 @@ pub(crate) async fn delete(
     let id = visit.app()?;
     match control
         .apps
-        .delete_app(&visit.actor, &visit.workspace.id, &id, typed)
+        .delete(&visit.actor, &visit.workspace.id, &id, typed)
         .await
     {
         Ok(()) => Ok(visit.done("/apps", "app-deleted")),

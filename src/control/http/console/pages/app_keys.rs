@@ -37,7 +37,7 @@ async fn new_key_page(
 ) -> Result<NewKeyPage, Fault> {
     visit.must(Action::EditApp)?;
     let id = visit.app()?;
-    let found = control.apps.app(&visit.actor, &visit.workspace.id, &id).await?;
+    let found = control.apps.get(&visit.actor, &visit.workspace.id, &id).await?;
     Ok(NewKeyPage {
         frame: visit.frame("Add a public key", Section::Apps),
         app_id: id.to_string(),
@@ -67,7 +67,7 @@ pub(crate) async fn add(
     let id = visit.app()?;
     match control
         .apps
-        .add_app_key(&visit.actor, &visit.workspace.id, &id, &new_key(&fields))
+        .add_key(&visit.actor, &visit.workspace.id, &id, &new_key(&fields))
         .await
     {
         Ok(_) => Ok(visit.done(&format!("/apps/{id}/settings"), "key-added")),
@@ -83,7 +83,7 @@ async fn delete_page(control: &Control, visit: &Visit, problems: &Problems) -> R
     visit.must(Action::EditApp)?;
     let (id, key_id) = (visit.app()?, visit.key()?);
     let workspace = &visit.workspace.id;
-    let found = control.apps.app(&visit.actor, workspace, &id).await?;
+    let found = control.apps.get(&visit.actor, workspace, &id).await?;
     let key = found.keys.iter().find(|key| key.id == key_id);
     let key = key.ok_or(ControlError::NotFound("public key"))?;
     let live = control
@@ -145,7 +145,7 @@ pub(crate) async fn delete(
     let (id, key) = (visit.app()?, visit.key()?);
     match control
         .apps
-        .delete_app_key(&visit.actor, &visit.workspace.id, &id, &key, true)
+        .delete_key(&visit.actor, &visit.workspace.id, &id, &key, true)
         .await
     {
         Ok(()) => Ok(visit.done(&format!("/apps/{id}/settings"), "key-deleted")),

@@ -236,11 +236,7 @@ pub(crate) async fn create(
         token_lifetime: fields.text("token_lifetime").to_owned(),
         public_key: new_key(&fields),
     };
-    match control
-        .apps
-        .create_app(&visit.actor, &visit.workspace.id, new)
-        .await
-    {
+    match control.apps.create(&visit.actor, &visit.workspace.id, new).await {
         Ok(made) => Ok(visit.done(&format!("/apps/{}", made.app.id), "app-created")),
         Err(error) => {
             let problems = Problems::of(error)?;

@@ -36,7 +36,7 @@ struct ClientPage<'a> {
 pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
     let found = control
         .apps
-        .app(&visit.actor, &visit.workspace.id, &visit.app()?)
+        .get(&visit.actor, &visit.workspace.id, &visit.app()?)
         .await?;
     let connected = control
         .search

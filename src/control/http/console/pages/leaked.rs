@@ -90,10 +90,7 @@ async fn member(control: &Control, visit: &Visit, id: &str) -> Result<Option<(St
     let Ok(id) = MemberId::parse(id) else {
         return Ok(None);
     };
-    let found = control
-        .members
-        .member(&visit.actor, &visit.workspace.id, &id)
-        .await;
+    let found = control.members.get(&visit.actor, &visit.workspace.id, &id).await;
     let named = found.map(|member| (member.email, format!("{}/members/{id}", visit.at)));
     if_there(named)
 }

@@ -65,7 +65,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
     };
     let mut found = control
         .members
-        .members(&visit.actor, &visit.workspace.id, span)
+        .list(&visit.actor, &visit.workspace.id, span)
         .await?;
     let path = format!("{}/members?", visit.at);
     let pager = Pager::cut(&mut found, "members", &path, after, |member| member.id.as_str());
@@ -209,7 +209,7 @@ async fn of_path(control: &Control, visit: &Visit) -> Result<Member, Fault> {
     visit.must(Action::ManageMembers)?;
     Ok(control
         .members
-        .member(&visit.actor, &visit.workspace.id, &id_of(visit)?)
+        .get(&visit.actor, &visit.workspace.id, &id_of(visit)?)
         .await?)
 }
 
@@ -234,7 +234,7 @@ pub(crate) async fn save(
     let actor = visit.actor_who_saw(&fields);
     match control
         .members
-        .update_member(&actor, &visit.workspace.id, &id, &grants_of(&fields))
+        .update(&actor, &visit.workspace.id, &id, &grants_of(&fields))
         .await
     {
         Ok(_) => Ok(visit.done("/members", "member-saved")),
@@ -302,7 +302,7 @@ pub(crate) async fn remove(
 ) -> Page {
     match control
         .members
-        .remove_member(&visit.actor, &visit.workspace.id, &id_of(&visit)?)
+        .remove(&visit.actor, &visit.workspace.id, &id_of(&visit)?)
         .await
     {
         Ok(()) => Ok(visit.done("/members", "member-removed")),

@@ -67,7 +67,7 @@ pub(crate) struct Summary {
 
 impl Summary {
     pub async fn of(control: &Control, visit: &Visit) -> Result<Option<Self>, Fault> {
-        let keys = control.signing_keys.signing_keys(&visit.actor).await?;
+        let keys = control.signing_keys.list(&visit.actor).await?;
         let find = |state| keys.iter().find(|key| key.state == state);
         Ok(find(KeyState::Active).map(|key| Self {
             since: When::ago(key.signs_from, visit.now),
@@ -78,12 +78,12 @@ impl Summary {
 
 /// `GET signing-keys`.
 pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
-    let keys = control.signing_keys.signing_keys(&visit.actor).await?;
+    let keys = control.signing_keys.list(&visit.actor).await?;
     Ok(page(
         StatusCode::OK,
         &KeysPage {
             frame: visit.frame("Signing keys", Section::Overview),
-            may_change: control.signing_keys.rules_signing_keys(&visit.actor).await?,
+            may_change: control.signing_keys.can_manage(&visit.actor).await?,
             has_next: keys.iter().any(|key| key.state == KeyState::Next),
             keys: keys.iter().map(|key| Row::of(key, &visit)).collect(),
         },
@@ -97,7 +97,7 @@ async fn step(
     title: &'static str,
     problems: &Problems,
 ) -> Result<Confirm, Fault> {
-    if !control.signing_keys.rules_signing_keys(&visit.actor).await? {
+    if !control.signing_keys.can_manage(&visit.actor).await? {
         return Err(ControlError::NotOwnerOfAll.into());
     }
     Ok(Confirm {
@@ -117,7 +117,7 @@ async fn step(
 }
 
 async fn rotate_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
-    let keys = control.signing_keys.signing_keys(&visit.actor).await?;
+    let keys = control.signing_keys.list(&visit.actor).await?;
     let page = step(control, visit, "Rotate signing keys", problems).await?;
     if let Some(next) = keys.iter().find(|key| key.state == KeyState::Next) {
         return Ok(Confirm {
@@ -155,7 +155,7 @@ pub(crate) async fn rotate(
     Here(visit): Here,
     Posted(_): Posted,
 ) -> Page {
-    match control.signing_keys.rotate_signing_key(&visit.actor).await {
+    match control.signing_keys.rotate(&visit.actor).await {
         Ok(_) => Ok(visit.done("/signing-keys", "key-rotated")),
         Err(error) => {
             let problems = Problems::of(error)?;
@@ -179,7 +179,7 @@ async fn end_page(
     which: &EndKeys,
     problems: &Problems,
 ) -> Result<Confirm, Fault> {
-    let keys = control.signing_keys.signing_keys(&visit.actor).await?;
+    let keys = control.signing_keys.list(&visit.actor).await?;
     let is_meant = |key: &SigningKeyStatus| match which {
         EndKeys::One(id) => key.id == *id,
         EndKeys::All | EndKeys::Active => true,
@@ -272,7 +272,7 @@ async fn shown(control: &Control, visit: &Visit, which: &EndKeys) -> Page {
 }
 
 async fn ended(control: &Control, visit: &Visit, which: &EndKeys) -> Page {
-    match control.signing_keys.end_signing_keys(&visit.actor, which).await {
+    match control.signing_keys.end(&visit.actor, which).await {
         Ok(_) => Ok(visit.done("/signing-keys", "signing-keys-ended")),
         Err(error) => {
             let problems = Problems::of(error)?;

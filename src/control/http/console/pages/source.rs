@@ -41,7 +41,7 @@ impl Head {
 pub(crate) async fn of_path(control: &Control, visit: &Visit) -> Result<Source, Fault> {
     Ok(control
         .sources
-        .source(&visit.actor, &visit.workspace.id, &visit.source()?)
+        .get(&visit.actor, &visit.workspace.id, &visit.source()?)
         .await?)
 }
 
@@ -150,7 +150,7 @@ pub(crate) async fn save(
     let typed = fields.text("name");
     let renamed = control
         .sources
-        .rename_source(&visit.actor_who_saw(&fields), &visit.workspace.id, &id, typed)
+        .rename(&visit.actor_who_saw(&fields), &visit.workspace.id, &id, typed)
         .await;
     let Err(error) = renamed else {
         return Ok(visit.done(&format!("/sources/{id}/settings"), "source-saved"));
@@ -205,7 +205,7 @@ pub(crate) async fn delete(
 ) -> Page {
     match control
         .sources
-        .delete_source(&visit.actor, &visit.workspace.id, &visit.source()?)
+        .delete(&visit.actor, &visit.workspace.id, &visit.source()?)
         .await
     {
         Ok(()) => Ok(visit.done("/sources", "source-deleted")),

@@ -212,7 +212,7 @@ pub(crate) async fn create(
     };
     match control
         .sources
-        .create_source(&visit.actor, &visit.workspace.id, new)
+        .create(&visit.actor, &visit.workspace.id, new)
         .await
     {
         Ok(made) => Ok(visit.done(&format!("/sources/{}/oauth", made.id), "source-created")),
