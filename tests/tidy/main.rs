@@ -304,9 +304,7 @@ fn imports_inside_a_plane_never_run_upwards() {
                         .strip_prefix(*name)
                         .is_some_and(|rest| rest.starts_with('/'))
             };
-            let found = floors
-                .iter()
-                .position(|names| names.iter().any(|name| holds(&name)));
+            let found = floors.iter().position(|names| names.iter().any(&holds));
             Some(found.unwrap_or_else(|| panic!("say in {} on which floor src/{path} stands", file!())))
         };
         for Import { from, to } in imports() {
