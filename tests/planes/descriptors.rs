@@ -117,7 +117,14 @@ fn process_without_descriptors_refuses_without_spinning_and_serves_again() {
     assert_eq!(refused, TURNED_AWAY);
     let (took, used) = (began.elapsed(), processor_time(process) - used);
     assert!(used < took / 2, "{used:?} of processor time in {took:?}");
-    assert_eq!(exchange(&mut kept, &request).status(), 200);
+    // The client is still served. Its upstream connection may have ended meanwhile; a new one takes a descriptor.
+    let mut status = exchange(&mut kept, &request).status();
+    if status == 502 {
+        held.pop();
+        eventually("a descriptor is free", || open_files(process) < FILES);
+        status = exchange(&mut kept, &request).status();
+    }
+    assert_eq!(status, 200);
     assert!(not_accepted() >= TURNED_AWAY as f64 / 2.0);
 
     drop(held);
