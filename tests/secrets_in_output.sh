@@ -38,7 +38,7 @@ trap 'rm -f "$values"' EXIT
 for list in "$root"/target/test-env/secrets/*.txt; do
     [ -e "$list" ] || continue
     # A short line would match by chance, an empty one always.
-    grep -E '.{8,}' "$list" >"$values" || continue
+    grep -a -E '.{8,}' "$list" >"$values" || continue
     look_for "value of $(basename "$list" .txt)" -F -f "$values"
 done
 
