@@ -30,5 +30,5 @@ pub mod json_problem;
 pub mod key_sets;
 pub mod model;
 pub mod pem_file;
+pub mod task_monitor;
 pub mod telemetry;
-pub mod vital;

@@ -25,9 +25,9 @@ use crate::gateway::listen::listener::Drain;
 use crate::gateway::listen::sockets::Sockets;
 use crate::gateway::server::{Origin, Parts, Prepared, Probe, Running};
 use crate::gateway::start_error::StartError;
+use crate::task_monitor::TaskMonitor;
 use crate::telemetry;
 use crate::telemetry::Health;
-use crate::vital::Vitals;
 
 /// How long the control plane and the metrics may take to end, after the gateway has.
 const LAST_TASKS_WITHIN: Duration = Duration::from_secs(12);
@@ -63,7 +63,7 @@ pub(super) struct Planes {
 struct Tasks {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
-    vitals: Vitals,
+    monitor: TaskMonitor,
 }
 
 impl Planes {
@@ -73,12 +73,12 @@ impl Planes {
         config: &Config,
         mut sockets: Sockets,
         mut predecessor: Option<&mut Predecessor>,
-        vitals: &Vitals,
+        monitor: &TaskMonitor,
     ) -> Result<Self, Failure> {
         let registry = Registry::new();
         telemetry::show_panics(&registry).map_err(Failure::internal)?;
         let prepared = match &config.gateway {
-            Some(gateway) => Some(prepare(config, gateway, &registry, &mut sockets, vitals)?),
+            Some(gateway) => Some(prepare(config, gateway, &registry, &mut sockets, monitor)?),
             None => None,
         };
         let mut bound = |address: &str| sockets.take_or_bind(address).map_err(Failure::input);
@@ -102,8 +102,8 @@ impl Planes {
             publisher,
             control_socket,
             observability_socket,
-            control_tasks: Tasks::new(vitals),
-            observability_tasks: Tasks::new(vitals),
+            control_tasks: Tasks::new(monitor),
+            observability_tasks: Tasks::new(monitor),
         };
         if config.control_plane.is_some() {
             if let Some(predecessor) = &mut predecessor {
@@ -139,7 +139,7 @@ impl Planes {
             tracing::warn!(%error, "what the control plane counts is not shown from now on");
         }
         let grace = self.config.shutdown.idle_grace.min(CONTROL_GRACE_MAX);
-        self.control_tasks = Tasks::new(&self.control_tasks.vitals);
+        self.control_tasks = Tasks::new(&self.control_tasks.monitor);
         let stopped = self.control_tasks.stopped();
         let bounds = control_service::Bounds::from(&settings.limits);
         let serving = control_service::serve_within(Arc::clone(&control), socket, stopped, grace, bounds);
@@ -285,11 +285,11 @@ impl Planes {
 }
 
 impl Tasks {
-    fn new(vitals: &Vitals) -> Self {
+    fn new(monitor: &TaskMonitor) -> Self {
         Self {
             stop: watch::channel(false).0,
             tasks: Vec::new(),
-            vitals: vitals.clone(),
+            monitor: monitor.clone(),
         }
     }
 
@@ -302,7 +302,7 @@ impl Tasks {
     }
 
     fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.push(tokio::spawn(self.vitals.watch(name, task)));
+        self.tasks.push(tokio::spawn(self.monitor.watch(name, task)));
     }
 
     async fn end(&mut self) {
@@ -324,7 +324,7 @@ fn prepare(
     gateway: &config::Gateway,
     registry: &Registry,
     sockets: &mut Sockets,
-    vitals: &Vitals,
+    monitor: &TaskMonitor,
 ) -> Result<Prepared, Failure> {
     Prepared::new(Parts {
         config: gateway,
@@ -334,7 +334,7 @@ fn prepare(
         clock: Clock::System,
         registry,
         sockets,
-        vitals,
+        monitor,
     })
     .map_err(Failure::input)
 }

@@ -9,11 +9,11 @@ use super::notify::Supervisor;
 use super::planes::Planes;
 use super::reload::Reloader;
 use super::signals::{Asked, Ending, Signals};
-use super::upgrade::{Door, Predecessor, Step, Successor, start_successor};
+use super::upgrade::{Predecessor, Step, Successor, UpgradeSocket, start_successor};
 use crate::config;
 use crate::config::Config;
 use crate::gateway::listen::sockets::Sockets;
-use crate::vital::Vitals;
+use crate::task_monitor::TaskMonitor;
 
 /// What is logged while nobody can sign in.
 const FIRST_OWNER: &str = "nobody can sign in yet; stop this process, make the first owner with \
@@ -27,18 +27,22 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
     let supervisor = Supervisor::from_environment();
     let (mut predecessor, sockets) = match upgrade {
         true => {
-            let (predecessor, sockets) = Predecessor::knock(door_of(&config)?).await?;
+            let (predecessor, sockets) = Predecessor::connect(door_of(&config)?).await?;
             (Some(predecessor), sockets)
         }
         false => (None, Sockets::default()),
     };
-    let vitals = Vitals::default();
+    let monitor = TaskMonitor::default();
     let mut planes = tokio::select! {
-        planes = Planes::start(&config, sockets, predecessor.as_mut(), &vitals) => planes?,
-        task = vitals.fallen() => return Err(fell(task)),
+        planes = Planes::start(&config, sockets, predecessor.as_mut(), &monitor) => planes?,
+        task = monitor.panicked() => return Err(panicked(task)),
     };
     let mut reloader = Reloader::new(&config, &planes.registry)?;
-    let door = config.upgrade_socket.as_deref().map(Door::open).transpose()?;
+    let door = config
+        .upgrade_socket
+        .as_deref()
+        .map(UpgradeSocket::open)
+        .transpose()?;
     planes.log_addresses();
     if let Some(control) = &planes.control
         && control
@@ -60,10 +64,10 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
                 planes.stop(end.with(ending)).await;
                 return Ok(());
             }
-            task = vitals.fallen() => {
+            task = monitor.panicked() => {
                 supervisor.stopping();
                 planes.stop(Asked::Drain.with(ending)).await;
-                return Err(fell(task));
+                return Err(panicked(task));
             }
             _ = signals.reload.recv() => reloader.reload(&mut planes),
             () = reloader.changed() => reloader.reload(&mut planes),
@@ -80,7 +84,7 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
 }
 
 /// Says that a process without this task would look alive and not be.
-pub(super) fn fell(task: &str) -> Failure {
+pub(super) fn panicked(task: &str) -> Failure {
     let problem = format!("{task} has ended by a mistake in this program, and nothing works without it");
     tracing::error!(task, "{problem}; the process ends");
     Failure::Internal(problem)
@@ -95,7 +99,7 @@ fn door_of(config: &Config) -> Result<&std::path::Path, Failure> {
     })
 }
 
-async fn knocked(door: Option<&Door>) -> UnixStream {
+async fn knocked(door: Option<&UpgradeSocket>) -> UnixStream {
     match door {
         Some(door) => door.knocked().await,
         None => std::future::pending().await,

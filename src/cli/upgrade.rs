@@ -47,9 +47,9 @@ const STORE_GIVEN: &str = "the store is yours";
 const SERVING: &str = "serving";
 
 /// Where the next process knocks.
-pub(super) struct Door(UnixListener);
+pub(super) struct UpgradeSocket(UnixListener);
 
-impl Door {
+impl UpgradeSocket {
     /// Opens the door at `path`. A process that had it before is no longer found there.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
@@ -146,7 +146,7 @@ pub(super) struct Predecessor(BufReader<UnixStream>);
 
 impl Predecessor {
     /// Knocks at the door at `path`. Answers the sockets too.
-    pub(super) async fn knock(path: &Path) -> Result<(Self, Sockets), Failure> {
+    pub(super) async fn connect(path: &Path) -> Result<(Self, Sockets), Failure> {
         let at = path.display();
         let stream = UnixStream::connect(path).await.map_err(|error| {
             Failure::input(format_args!(

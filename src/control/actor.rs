@@ -96,12 +96,12 @@ impl Actor {
     }
 
     /// Refuses what the actor may not do to a workspace as a whole.
-    pub(super) fn must(&self, workspace: &WorkspaceId, action: Action) -> Result<(), ControlError> {
+    pub(super) fn require(&self, workspace: &WorkspaceId, action: Action) -> Result<(), ControlError> {
         self.check(workspace, action, Resource::Workspace)
     }
 
     /// Refuses what the actor may not do to one source.
-    pub(super) fn must_for(
+    pub(super) fn require_on_source(
         &self,
         workspace: &WorkspaceId,
         action: Action,
@@ -112,7 +112,7 @@ impl Actor {
     }
 
     /// Refuses a change of something that has changed since the actor saw it.
-    pub(super) fn expects(&self, revision: u64) -> Result<(), ControlError> {
+    pub(super) fn check_if_match(&self, revision: u64) -> Result<(), ControlError> {
         match &self.if_match {
             IfMatch::Revisions(seen) if !seen.contains(&revision) => Err(ControlError::Changed { revision }),
             IfMatch::Any | IfMatch::Revisions(_) => Ok(()),
@@ -137,8 +137,9 @@ impl Actor {
     }
 
     /// Whether the actor may view this source.
-    pub(super) fn views(&self, workspace: &WorkspaceId, id: &SourceId, kind: SourceKind) -> bool {
-        self.must_for(workspace, Action::ViewSource, id, kind).is_ok()
+    pub(super) fn can_view(&self, workspace: &WorkspaceId, id: &SourceId, kind: SourceKind) -> bool {
+        self.require_on_source(workspace, Action::ViewSource, id, kind)
+            .is_ok()
     }
 
     fn check(

@@ -17,7 +17,7 @@ pub(crate) const EVENTS_DROPPED: &str = "audit.events_dropped";
 
 /// What was done. The words are part of the interface: people filter by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum AuditAction {
     WorkspaceCreated,
     WorkspaceRenamed,
     AppCreated,
@@ -59,7 +59,7 @@ pub enum Deed {
     ApiTokenDeleted,
 }
 
-impl Deed {
+impl AuditAction {
     /// The word in the trail.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -109,7 +109,7 @@ impl Deed {
 
 /// One event: what was done to what. Who did it is the [`Actor`]'s to say.
 pub(crate) struct Event {
-    deed: Deed,
+    deed: AuditAction,
     workspace: Option<WorkspaceId>,
     resource_type: &'static str,
     resource_id: String,
@@ -123,7 +123,7 @@ pub(crate) struct Event {
 impl Event {
     /// Something done in a workspace to the resource of this type, id and name.
     pub(crate) fn new(
-        deed: Deed,
+        deed: AuditAction,
         workspace: &WorkspaceId,
         resource_type: &'static str,
         resource_id: &impl ToString,
@@ -143,7 +143,7 @@ impl Event {
 
     /// Something that concerns the whole server, which no workspace's owner is shown.
     pub(crate) fn of_server(
-        deed: Deed,
+        deed: AuditAction,
         resource_type: &'static str,
         resource_id: &impl ToString,
         resource_name: &impl ToString,
@@ -246,7 +246,7 @@ impl Event {
 }
 
 /// Something done to a membership.
-pub(crate) fn member_event(deed: Deed, member: &Member) -> Event {
+pub(crate) fn member_event(deed: AuditAction, member: &Member) -> Event {
     Event::new(deed, &member.workspace, "member", &member.id, &member.email)
 }
 

@@ -22,7 +22,7 @@ use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
 use crate::model::audit::AuditRow;
 use crate::snapshot::Change;
-use crate::store::{NoteTx, ReadTx, Store, StoreError, WriteTx};
+use crate::store::{AuditTx, ReadTx, Store, StoreError, WriteTx};
 
 /// How long a change may take to be in force at the bundled gateway before its caller is answered without waiting on.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
@@ -240,7 +240,7 @@ impl Changes {
         let mut tx = self.store.write().await?;
         // The next in turn waits for this change, and nobody else for the two of them.
         drop(turn);
-        self.must_stand(&mut tx, actor).await?;
+        self.require_still_valid(&mut tx, actor).await?;
         Ok(ChangeTx {
             tx,
             author: actor.clone(),
@@ -251,8 +251,8 @@ impl Changes {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
-    pub(crate) async fn begin_audit(&self) -> Result<NoteTx, StoreError> {
-        self.store.note().await
+    pub(crate) async fn begin_audit(&self) -> Result<AuditTx, StoreError> {
+        self.store.begin_audit().await
     }
 
     /// Begins a write by a request that is still to prove who sends it.
@@ -268,14 +268,15 @@ impl Changes {
         if actor.by.is_none() {
             return Ok(());
         }
-        self.must_stand(&mut self.store.read().await?, actor).await
+        self.require_still_valid(&mut self.store.read().await?, actor)
+            .await
     }
 
-    async fn must_stand(&self, tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
+    async fn require_still_valid(&self, tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
         let (Some(member), Some(credential)) = (actor.as_member(), &actor.by) else {
             return Ok(());
         };
-        match tx.standing(&member.id, credential, self.now()).await? {
+        match tx.credential_status(&member.id, credential, self.now()).await? {
             None => Err(ControlError::Unauthenticated),
             Some(revision) if revision != member.revision => Err(ControlError::RolesChanged),
             Some(_) => Ok(()),

@@ -42,7 +42,7 @@ pub use crate::control::apps::app::{AppChange, NewApp, NewAppKey};
 pub use crate::control::apps::details::AppDetails;
 pub use crate::control::audit::trail::{NotedEvent, NotedTrail, TrailAge, TrailReport, verify_trail};
 #[cfg(feature = "test-util")]
-pub use crate::control::audit_event::Deed;
+pub use crate::control::audit_event::AuditAction;
 pub use crate::control::bad_request::BadRequest;
 pub use crate::control::conflict::Conflict;
 pub use crate::control::error::ControlError;

@@ -163,10 +163,10 @@ impl Control {
     ///
     /// # Errors
     /// [`OpenError`] in a sentence that says what to do.
-    pub async fn open_beside(settings: ControlSettings, clock: Clock) -> Result<Self, OpenError> {
+    pub async fn open_for_admin(settings: ControlSettings, clock: Clock) -> Result<Self, OpenError> {
         settings.check()?;
-        let store = Store::open_beside(&settings.store).await?;
-        let keys = KeyRing::open_beside(&store, &settings.signing).await?;
+        let store = Store::open_for_admin(&settings.store).await?;
+        let keys = KeyRing::open_for_admin(&store, &settings.signing).await?;
         Self::over(store, keys, settings, clock).await
     }
 

@@ -25,7 +25,7 @@ use crate::clock::guard::ClockWatch;
 use crate::config;
 use crate::config::OutsideIssuer;
 use crate::domain::time::UnixSeconds;
-use crate::vital::Vitals;
+use crate::task_monitor::TaskMonitor;
 
 /// Descriptors for everything but connections: the store, logs, listeners, files that are read now and then, and
 /// refused connections that are being answered.
@@ -64,7 +64,7 @@ pub(super) fn gateway(
     access_log: bool,
     clock: Clock,
     registry: &Registry,
-    vitals: &Vitals,
+    monitor: &TaskMonitor,
 ) -> Result<Gateway, StartError> {
     let mut trusted = Vec::new();
     let mut key_files = Vec::new();
@@ -91,7 +91,7 @@ pub(super) fn gateway(
         metrics: Arc::new(Metrics::new(registry, &names(config))?),
         tally: Arc::new(Tally::default()),
         access_log: if access_log {
-            Some(Arc::new(AccessLog::to_stdout(vitals)?))
+            Some(Arc::new(AccessLog::to_stdout(monitor)?))
         } else {
             None
         },

@@ -18,7 +18,7 @@ use super::forward::upstream::Pool;
 use super::link::subscribe::Installer;
 use super::listen::listener::{Drain, Listener};
 use super::listen::sockets::Sockets;
-use super::serve::current::App;
+use super::serve::current::CurrentGateway;
 use super::serve::request::Gateway;
 use super::wire::tls::Acceptor;
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ use crate::config::{OutsideIssuer, PolicyOrigin};
 use crate::connections::{ConnectionLimiter, ConnectionMetrics};
 use crate::domain::policy::{Freshness, Policy};
 use crate::feed::{Reporter, Subscriber};
-use crate::vital::Vitals;
+use crate::task_monitor::TaskMonitor;
 
 /// How long the last report may wait for the control plane.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub struct Parts<'a> {
     pub registry: &'a Registry,
     pub sockets: &'a mut Sockets,
     /// Hears of it when a task has fallen that the gateway cannot do without.
-    pub vitals: &'a Vitals,
+    pub monitor: &'a TaskMonitor,
 }
 
 /// A gateway that is ready to run: its sockets are bound, its policy may be missing yet.
@@ -54,19 +54,19 @@ pub struct Prepared {
     limiter: Arc<ConnectionLimiter>,
     issuers: Vec<OutsideIssuer>,
     freshness: Freshness,
-    vitals: Vitals,
+    monitor: TaskMonitor,
 }
 
 /// A running gateway; it ends when this is dropped.
 pub struct Running {
-    app: Arc<App>,
+    app: Arc<CurrentGateway>,
     /// The way back to the control plane, where there is one.
     reporter: Option<Reporter>,
-    listeners: Vec<Tended<Listener>>,
+    listeners: Vec<Supervised<Listener>>,
     /// Taken out of the config, and their last connections not yet ended.
     leaving: Vec<Arc<Listener>>,
     pools: Pools,
-    pool_tasks: Vec<Tended<Pool>>,
+    pool_tasks: Vec<Supervised<Pool>>,
     limiter: Arc<ConnectionLimiter>,
     ending: Arc<AtomicBool>,
     /// Never dropped. pingora-runtime keeps the handles of a runtime in a slot of each of its threads, and
@@ -74,16 +74,16 @@ pub struct Running {
     /// onto the runtime that is gone. So the threads stay, idle once the last request has ended.
     runtime: ManuallyDrop<Runtime>,
     background: Vec<JoinHandle<()>>,
-    vitals: Vitals,
+    monitor: TaskMonitor,
 }
 
-/// A thing and the task that keeps it current, which ends with this.
-struct Tended<T> {
-    thing: Arc<T>,
+/// A resource and the task that keeps it current, which ends with this.
+struct Supervised<T> {
+    resource: Arc<T>,
     task: Option<JoinHandle<()>>,
 }
 
-impl<T> Drop for Tended<T> {
+impl<T> Drop for Supervised<T> {
     fn drop(&mut self) {
         if let Some(task) = &self.task {
             task.abort();
@@ -115,7 +115,7 @@ impl Prepared {
                 parts.access_log,
                 parts.clock,
                 parts.registry,
-                parts.vitals,
+                parts.monitor,
             )?,
             config: config.clone(),
             pools,
@@ -123,7 +123,7 @@ impl Prepared {
             limiter,
             issuers: parts.issuers.to_vec(),
             freshness: parts.freshness,
-            vitals: parts.vitals.clone(),
+            monitor: parts.monitor.clone(),
         })
     }
 
@@ -140,7 +140,7 @@ impl Prepared {
     /// # Errors
     /// The policy file cannot be used.
     pub async fn run(self, origin: Origin) -> Result<Running, StartError> {
-        let (gateway, vitals) = (&self.gateway, self.vitals);
+        let (gateway, monitor) = (&self.gateway, self.monitor);
         let mut installer = Installer::new(
             Arc::clone(&gateway.policy),
             self.freshness,
@@ -151,12 +151,12 @@ impl Prepared {
         for fetcher in &gateway.fetchers {
             let (fetcher, shared) = (Arc::clone(fetcher), gateway.clone());
             let fetching = async move { fetcher.run(&shared.policy, &shared.metrics).await };
-            background.push(tokio::spawn(vitals.watch("key_fetcher", fetching)));
+            background.push(tokio::spawn(monitor.watch("key_fetcher", fetching)));
         }
         for file in &gateway.key_files {
             let (file, policy) = (Arc::clone(file), Arc::clone(&gateway.policy));
             let following = async move { file.run(&policy).await };
-            background.push(tokio::spawn(vitals.watch("key_file", following)));
+            background.push(tokio::spawn(monitor.watch("key_file", following)));
         }
         for fetcher in &gateway.fetchers {
             fetcher.first_finished().await;
@@ -166,15 +166,15 @@ impl Prepared {
                 let (shared, reporting) = (gateway.clone(), updates.reporter());
                 reporter = Some(updates.reporter());
                 let reporting = async move { shared.tally.keep_reporting(&shared.policy, &reporting).await };
-                background.push(tokio::spawn(vitals.watch("tally", reporting)));
+                background.push(tokio::spawn(monitor.watch("tally", reporting)));
                 background.push(tokio::spawn(
-                    vitals.watch("policy_feed", installer.follow(updates)),
+                    monitor.watch("policy_feed", installer.follow(updates)),
                 ));
             }
             Origin::File(path) => {
                 installer.install_file(&path, &self.issuers)?;
                 let following = installer.follow_file(path, self.issuers);
-                background.push(tokio::spawn(vitals.watch("policy_file", following)));
+                background.push(tokio::spawn(monitor.watch("policy_file", following)));
             }
         }
         let descriptors_for = build::connections_for_descriptors();
@@ -185,7 +185,7 @@ impl Prepared {
             );
         }
         let mut running = Running {
-            app: Arc::new(App::new(self.gateway, descriptors_for)),
+            app: Arc::new(CurrentGateway::new(self.gateway, descriptors_for)),
             reporter,
             listeners: Vec::new(),
             leaving: Vec::new(),
@@ -195,7 +195,7 @@ impl Prepared {
             ending: Arc::default(),
             runtime: ManuallyDrop::new(Runtime::new_no_steal(self.config.workers, "gateway")),
             background,
-            vitals,
+            monitor,
         };
         running.listeners = self
             .listeners
@@ -205,7 +205,7 @@ impl Prepared {
         running.pool_tasks = running
             .pools
             .values()
-            .map(|pool| tend_pool(pool, &running.vitals))
+            .map(|pool| tend_pool(pool, &running.monitor))
             .collect();
         Ok(running)
     }
@@ -235,10 +235,10 @@ impl Running {
     /// A socket cannot be used.
     pub fn accept(&self) -> Result<(), StartError> {
         for listener in &self.listeners {
-            let socket = listener.thing.register(&self.runtime)?;
+            let socket = listener.resource.register(&self.runtime)?;
             listener
-                .thing
-                .accept_on(&self.runtime, &self.app, socket, &self.vitals);
+                .resource
+                .accept_on(&self.runtime, &self.app, socket, &self.monitor);
         }
         Ok(())
     }
@@ -248,7 +248,7 @@ impl Running {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners
             .iter()
-            .map(|listener| listener.thing.address)
+            .map(|listener| listener.resource.address)
             .collect()
     }
 
@@ -259,8 +259,8 @@ impl Running {
     pub fn handles(&self) -> std::io::Result<Vec<(String, TcpListener)>> {
         let mut handles = Vec::new();
         for listener in &self.listeners {
-            let handle = listener.thing.handle()?;
-            handles.extend(handle.map(|socket| (listener.thing.config.address.clone(), socket)));
+            let handle = listener.resource.handle()?;
+            handles.extend(handle.map(|socket| (listener.resource.config.address.clone(), socket)));
         }
         Ok(handles)
     }
@@ -280,7 +280,7 @@ impl Running {
         let gateway = self.app.current();
         gateway.key_files.iter().for_each(|file| file.look());
         for listener in &self.listeners {
-            if let Some(tls) = &listener.thing.tls {
+            if let Some(tls) = &listener.resource.tls {
                 tls.look(gateway.clock.now(), &gateway.metrics.transport);
             }
         }
@@ -306,10 +306,10 @@ impl Running {
                 match self
                     .pool_tasks
                     .iter()
-                    .position(|held| Arc::ptr_eq(&held.thing, pool))
+                    .position(|held| Arc::ptr_eq(&held.resource, pool))
                 {
                     Some(at) => self.pool_tasks.swap_remove(at),
-                    None => tend_pool(pool, &self.vitals),
+                    None => tend_pool(pool, &self.monitor),
                 }
             })
             .collect();
@@ -319,7 +319,7 @@ impl Running {
 
     /// The listeners of a config: those at hand, or new ones with the socket that they will accept on.
     fn wanted(&self, config: &config::Gateway) -> Result<Vec<Wanted>, StartError> {
-        let mut at_hand: Vec<&Arc<Listener>> = self.listeners.iter().map(|held| &held.thing).collect();
+        let mut at_hand: Vec<&Arc<Listener>> = self.listeners.iter().map(|held| &held.resource).collect();
         let mut wanted = Vec::new();
         for listener in &config.listeners {
             let found = at_hand
@@ -348,11 +348,13 @@ impl Running {
         for one in wanted {
             match one {
                 Wanted::Kept(listener) => {
-                    let at = before.iter().position(|held| Arc::ptr_eq(&held.thing, &listener));
+                    let at = before
+                        .iter()
+                        .position(|held| Arc::ptr_eq(&held.resource, &listener));
                     self.listeners.extend(at.map(|at| before.swap_remove(at)));
                 }
                 Wanted::New(listener, socket) => {
-                    listener.accept_on(&self.runtime, &self.app, socket, &self.vitals);
+                    listener.accept_on(&self.runtime, &self.app, socket, &self.monitor);
                     let tended = self.tend_listener(listener);
                     self.listeners.push(tended);
                 }
@@ -361,30 +363,30 @@ impl Running {
         let metrics = self.app.metrics();
         self.leaving.retain(|listener| !listener.is_empty());
         for gone in before {
-            if let Some(tls) = &gone.thing.tls {
+            if let Some(tls) = &gone.resource.tls {
                 tls.forget(&metrics.transport);
             }
-            gone.thing.stop();
-            let leaving = Arc::clone(&gone.thing);
+            gone.resource.stop();
+            let leaving = Arc::clone(&gone.resource);
             let leaving = async move { leaving.drain(drain).await };
             self.background
-                .push(tokio::spawn(self.vitals.watch("drain", leaving)));
-            self.leaving.push(Arc::clone(&gone.thing));
+                .push(tokio::spawn(self.monitor.watch("drain", leaving)));
+            self.leaving.push(Arc::clone(&gone.resource));
         }
         self.background.retain(|task| !task.is_finished());
         self.look_at_files();
     }
 
-    fn tend_listener(&self, listener: Arc<Listener>) -> Tended<Listener> {
+    fn tend_listener(&self, listener: Arc<Listener>) -> Supervised<Listener> {
         let gateway = self.app.current();
         let task = listener.tls.as_ref().map(|tls| {
             let tls = Arc::clone(tls);
             tls.look(gateway.clock.now(), &gateway.metrics.transport);
             let watching = tls.watch(gateway.clock.clone(), gateway.metrics.transport.clone());
-            tokio::spawn(self.vitals.watch("certificates", watching))
+            tokio::spawn(self.monitor.watch("certificates", watching))
         });
-        Tended {
-            thing: listener,
+        Supervised {
+            resource: listener,
             task,
         }
     }
@@ -393,7 +395,7 @@ impl Running {
     /// when its time is over.
     pub async fn drain(&self, drain: Drain) {
         self.ending.store(true, Ordering::Relaxed);
-        let listeners = self.listeners.iter().map(|listener| &listener.thing);
+        let listeners = self.listeners.iter().map(|listener| &listener.resource);
         join_all(
             listeners
                 .chain(&self.leaving)
@@ -425,18 +427,18 @@ fn new_listener(
     Ok(Listener::new(config.clone(), socket, tls, limiter)?)
 }
 
-fn tend_pool(pool: &Arc<Pool>, vitals: &Vitals) -> Tended<Pool> {
+fn tend_pool(pool: &Arc<Pool>, monitor: &TaskMonitor) -> Supervised<Pool> {
     let current = Arc::clone(pool);
     let keeping = async move { current.keep_current().await };
-    Tended {
-        thing: Arc::clone(pool),
-        task: Some(tokio::spawn(vitals.watch("upstream_pool", keeping))),
+    Supervised {
+        resource: Arc::clone(pool),
+        task: Some(tokio::spawn(monitor.watch("upstream_pool", keeping))),
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let listeners = self.listeners.iter().map(|listener| &listener.thing);
+        let listeners = self.listeners.iter().map(|listener| &listener.resource);
         listeners.chain(&self.leaving).for_each(|listener| listener.cut());
         self.background.iter().for_each(JoinHandle::abort);
     }
@@ -445,7 +447,7 @@ impl Drop for Running {
 /// Looks at a gateway from outside, for metrics and health.
 #[derive(Clone)]
 pub struct Probe {
-    app: Arc<App>,
+    app: Arc<CurrentGateway>,
     limiter: Arc<ConnectionLimiter>,
     ending: Arc<AtomicBool>,
 }

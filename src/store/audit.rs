@@ -7,7 +7,7 @@ use crate::model::audit::{AuditFilter, AuditRow};
 use futures::TryStreamExt as _;
 use sqlx::FromRow;
 
-use super::database::{NoteTx, ReadTx, Store, WriteTx};
+use super::database::{AuditTx, ReadTx, Store, WriteTx};
 use super::error::StoreError;
 use super::rows::{moment, seconds};
 use crate::domain::ids::WorkspaceId;
@@ -240,7 +240,7 @@ pub struct DroppedEvents {
     pub more: bool,
 }
 
-impl NoteTx {
+impl AuditTx {
     /// Drops up to `limit` of the oldest events that are from before `until`, and keeps the hash of the last of them.
     /// Where the oldest is not from before `unless_since`, nothing is dropped.
     pub(crate) async fn drop_audit(

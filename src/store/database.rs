@@ -1,7 +1,7 @@
 //! The store itself: its connections, and transactions that read or change.
 
 use super::error::StoreError;
-use super::replay::{Replays, Use};
+use super::replay::{AssertionUse, Replays};
 use super::rows::number;
 use super::rows::seconds;
 use crate::domain::time::UnixSeconds;
@@ -62,8 +62,8 @@ pub struct WriteTx {
 }
 
 /// Something in the making that the trail tells of and that is no change of the policy. Dropped without
-/// [`NoteTx::commit`], it never happened.
-pub struct NoteTx(pub(super) WriteTx);
+/// [`AuditTx::commit`], it never happened.
+pub struct AuditTx(pub(super) WriteTx);
 
 impl Store {
     /// Records the use of a client assertion. Of several callers with one digest, in all processes, exactly one is
@@ -75,7 +75,7 @@ impl Store {
         &self,
         digest: String,
         expires_at: UnixSeconds,
-    ) -> Result<Use, StoreError> {
+    ) -> Result<AssertionUse, StoreError> {
         self.replays.record(digest, expires_at).await
     }
 
@@ -104,7 +104,7 @@ impl Store {
 
     /// Begins what the trail tells of and no gateway hears of: it has its turn among the changes, since the trail
     /// is one chain, and makes no version.
-    pub(crate) async fn note(&self) -> Result<NoteTx, StoreError> {
+    pub(crate) async fn begin_audit(&self) -> Result<AuditTx, StoreError> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let mut read = ReadTx(self.begin_change().await?);
         // The row that keeps the changes of all processes apart is taken, and left as it is.
@@ -113,7 +113,7 @@ impl Store {
         )
         .fetch_one(read.connection())
         .await?;
-        Ok(NoteTx(WriteTx {
+        Ok(AuditTx(WriteTx {
             read,
             version,
             shared: self.is_shared(),
@@ -226,7 +226,7 @@ impl WriteTx {
     }
 }
 
-impl NoteTx {
+impl AuditTx {
     pub(super) fn connection(&mut self) -> &mut AnyConnection {
         self.0.connection()
     }

@@ -41,11 +41,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::OtherSchema`] where another build made it; [`StoreError`] where it cannot be opened.
-    pub async fn open_beside(location: &StoreLocation) -> Result<Self, StoreError> {
+    pub async fn open_for_admin(location: &StoreLocation) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let store = match location {
-            StoreLocation::Sqlite(path) => sqlite::open_beside(path).await,
-            StoreLocation::Postgres(url) => postgres::open_beside(url).await,
+            StoreLocation::Sqlite(path) => sqlite::open_for_admin(path).await,
+            StoreLocation::Postgres(url) => postgres::open_for_admin(url).await,
         }?;
         store.of_this_schema(location).await
     }

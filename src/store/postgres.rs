@@ -60,7 +60,7 @@ pub(super) async fn open(url: &DatabaseUrl) -> Result<Store, StoreError> {
     connected(&options, url).await
 }
 
-pub(super) async fn open_beside(url: &DatabaseUrl) -> Result<Store, StoreError> {
+pub(super) async fn open_for_admin(url: &DatabaseUrl) -> Result<Store, StoreError> {
     let options = options(url)?;
     connect(&options, url).await?.close().await?;
     connected(&options, url).await

@@ -24,19 +24,19 @@ const WAITING_MAX: usize = 1_024;
 
 /// Whether an assertion was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum AssertionUse {
     /// It was not. With it, the policy version at the moment that its use was noted.
-    First {
+    Fresh {
         version: u64,
     },
-    Again,
+    Replayed,
 }
 
 /// An entry on its way into the store.
 struct Entry {
     digest: String,
     expires_at: UnixSeconds,
-    answer: oneshot::Sender<Result<Use, StoreError>>,
+    answer: oneshot::Sender<Result<AssertionUse, StoreError>>,
 }
 
 /// The way to the task that writes entries.
@@ -55,7 +55,11 @@ impl Replays {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`]; the assertion may count as used then.
-    pub(super) async fn record(&self, digest: String, expires_at: UnixSeconds) -> Result<Use, StoreError> {
+    pub(super) async fn record(
+        &self,
+        digest: String,
+        expires_at: UnixSeconds,
+    ) -> Result<AssertionUse, StoreError> {
         let (answer, answered) = oneshot::channel();
         let entry = Entry {
             digest,
@@ -118,9 +122,9 @@ fn answer(batch: impl Iterator<Item = Entry>, written: Result<(HashSet<String>, 
         Ok((mut new, version)) => {
             for entry in batch {
                 let use_ = if new.remove(&entry.digest) {
-                    Use::First { version }
+                    AssertionUse::Fresh { version }
                 } else {
-                    Use::Again
+                    AssertionUse::Replayed
                 };
                 let _ = entry.answer.send(Ok(use_));
             }

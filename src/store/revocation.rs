@@ -71,7 +71,7 @@ impl ReadTx {
 
     /// The latest moment at which tokens of one of a workspace's apps or keys were ended.
     pub(crate) async fn latest_moment_in(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
-        let at: Option<i64> = sqlx::query_scalar("SELECT latest_moment FROM workspaces WHERE id = $1")
+        let at: Option<i64> = sqlx::query_scalar("SELECT latest_cutoff FROM workspaces WHERE id = $1")
             .bind(id.as_str())
             .fetch_optional(self.connection())
             .await?;
@@ -104,7 +104,7 @@ impl ReadTx {
     }
 
     /// The moment before which a workspace's tokens were ended.
-    pub(crate) async fn workspace_moment(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
+    pub(crate) async fn workspace_cutoff(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
         let at: Option<i64> = sqlx::query_scalar("SELECT not_issued_before FROM workspaces WHERE id = $1")
             .bind(id.as_str())
             .fetch_optional(self.connection())
@@ -140,7 +140,7 @@ impl WriteTx {
         workspace: &WorkspaceId,
         moment: UnixSeconds,
     ) -> Result<(), StoreError> {
-        sqlx::query("UPDATE workspaces SET latest_moment = $2 WHERE id = $1 AND latest_moment < $2")
+        sqlx::query("UPDATE workspaces SET latest_cutoff = $2 WHERE id = $1 AND latest_cutoff < $2")
             .bind(workspace.as_str())
             .bind(seconds(moment))
             .execute(self.connection())

@@ -70,7 +70,7 @@ impl Store {
         proved_by: Option<&str>,
         event: &AuditRow,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.note().await?;
+        let mut tx = self.begin_audit().await?;
         // A statement that writes: it waits for a change of the password that is under way, and then sees it.
         let still = sqlx::query(
             "UPDATE accounts SET password_hash = password_hash WHERE id = $1 AND ($2 = '' OR password_hash = $2)",
@@ -172,7 +172,7 @@ impl Store {
         id: &str,
         event: &AuditRow,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.note().await?;
+        let mut tx = self.begin_audit().await?;
         let deleted = sqlx::query("DELETE FROM sessions WHERE account = $1 AND id = $2")
             .bind(account.as_str())
             .bind(id)

@@ -39,7 +39,7 @@ pub(super) async fn open(path: &Path) -> Result<Store, StoreError> {
 }
 
 /// Without the lock: `SQLite` keeps the writes of two processes apart, each a transaction that begins with its lock.
-pub(super) async fn open_beside(path: &Path) -> Result<Store, StoreError> {
+pub(super) async fn open_for_admin(path: &Path) -> Result<Store, StoreError> {
     let file = existing(path)?;
     connected(&options(path)?, file).await
 }

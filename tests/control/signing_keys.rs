@@ -532,7 +532,7 @@ async fn keys_rotated_beside_a_server_are_its_keys_and_its_name_stays() {
     settings.public_url = "http://elsewhere.test".to_owned();
     settings.audience = "elsewhere".to_owned();
     let clock = Clock::Manual(server.clock.clone());
-    let beside = Control::open_beside(settings.clone(), clock.clone())
+    let beside = Control::open_for_admin(settings.clone(), clock.clone())
         .await
         .unwrap();
     let keys = beside.signing_keys.rotate(&OPERATOR).await.unwrap();
@@ -556,7 +556,7 @@ async fn keys_rotated_beside_a_server_are_its_keys_and_its_name_stays() {
 
     // What the server could not read is not made.
     settings.signing = sealed_with(Some(&encryption_key()), None);
-    let refused = Control::open_beside(settings, clock).await.err().unwrap();
+    let refused = Control::open_for_admin(settings, clock).await.err().unwrap();
     assert!(
         refused.to_string().contains("restart `portcullis serve`"),
         "{refused}"

@@ -1,14 +1,14 @@
 //! docs/reference/audit-actions.md: every action in the audit trail.
 
-use portcullis::control::Deed;
+use portcullis::control::AuditAction;
 
 use crate::{check_page, opening, row, table};
 
 /// The action to list after this one, and what the action means. The match covers every action, so the compiler
 /// asks for an entry here when an action is added.
 #[expect(clippy::too_many_lines, reason = "a table, with a row for each action")]
-const fn entry(action: Deed) -> (Option<Deed>, &'static str) {
-    use Deed as A;
+const fn entry(action: AuditAction) -> (Option<AuditAction>, &'static str) {
+    use AuditAction as A;
     match action {
         A::WorkspaceCreated => (Some(A::WorkspaceRenamed), "A workspace was created."),
         A::WorkspaceRenamed => (Some(A::WorkspaceTokensRevoked), "A workspace was renamed."),
@@ -130,7 +130,7 @@ fn audit_actions_page_is_current() {
     );
     page += &table(&["Action", "Meaning"]);
     let mut listed = Vec::new();
-    let mut next = Some(Deed::WorkspaceCreated);
+    let mut next = Some(AuditAction::WorkspaceCreated);
     while let Some(action) = next {
         let word = action.as_str();
         assert!(!listed.contains(&word), "`{word}` is listed twice");
@@ -150,7 +150,7 @@ fn audit_actions_page_is_current() {
 /// How many words `as_str` of the actions has. The compiler asks for an arm in `entry`; this finds an arm that no other
 /// arm leads to.
 fn words_in_the_code() -> usize {
-    let path = std::any::type_name::<Deed>();
+    let path = std::any::type_name::<AuditAction>();
     let name = path.rsplit("::").next().unwrap();
     let text = crate::source_with(&format!("pub enum {name} {{"));
     let (_, function) = text.split_once("fn as_str(self)").unwrap();

@@ -20,7 +20,7 @@ use portcullis::gateway::listen::sockets::Sockets;
 use portcullis::gateway::server::{Origin, Parts, Prepared, Probe, Running};
 use portcullis::gateway::start_error::StartError;
 use portcullis::snapshot::{Change, Changes, Snapshot, Update};
-use portcullis::vital::Vitals;
+use portcullis::task_monitor::TaskMonitor;
 use prometheus::Registry;
 use serde_json::{Value, json};
 
@@ -150,7 +150,7 @@ impl Setup {
             clock,
             registry: &registry,
             sockets: &mut Sockets::default(),
-            vitals: &Vitals::default(),
+            monitor: &TaskMonitor::default(),
         })?;
         let running = prepared.run(origin).await?;
         running.accept()?;

@@ -31,7 +31,7 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
     ("clock", &["domain"]),
     ("connections", &["clock", "domain"]),
     ("telemetry", &["domain"]),
-    ("vital", &["config"]),
+    ("task_monitor", &["config"]),
     ("http_client", &["domain"]),
     ("json_problem", &[]),
     ("pem_file", &[]),
@@ -52,7 +52,7 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
             "report",
             "snapshot",
             "telemetry",
-            "vital",
+            "task_monitor",
         ],
     ),
     (
@@ -89,7 +89,7 @@ const MAY_IMPORT: [(&str, &[&str]); 19] = [
             "store",
             "store_location",
             "telemetry",
-            "vital",
+            "task_monitor",
         ],
     ),
 ];

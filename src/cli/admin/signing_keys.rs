@@ -143,7 +143,7 @@ fn moment(at: UnixSeconds) -> String {
 async fn open(args: &ConfigArgs) -> Result<Control, Failure> {
     let config = control_config(&args.config)?;
     let settings = planes::control_settings(&config, &config.listen);
-    Control::open_beside(settings, Clock::System)
+    Control::open_for_admin(settings, Clock::System)
         .await
         .map_err(Failure::input)
 }

@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::planes::Planes;
 use super::quickstart::config::config;
 use super::sample_upstream;
-use super::serve::fell;
+use super::serve::panicked;
 use super::signals::{Asked, Ending};
 use crate::clock::instant;
 use crate::control::{Actor, AppDetails, Control, NewApp, NewAppKey, NewSource};
@@ -30,7 +30,7 @@ use crate::domain::policy::Enforcement;
 use crate::gateway::listen::sockets::Sockets;
 use crate::gateway::server::Running;
 use crate::model::source::Source;
-use crate::vital::Vitals;
+use crate::task_monitor::TaskMonitor;
 
 /// Who makes the sample data.
 static ACTOR: Actor = Actor::system("quickstart");
@@ -59,10 +59,10 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     .map_err(Failure::internal)?;
     let upstream_address = upstream.local_addr().map_err(Failure::internal)?;
     let config = config(&args, upstream_address)?;
-    let vitals = Vitals::default();
+    let monitor = TaskMonitor::default();
     let planes = tokio::select! {
-        planes = Planes::start(&config, Sockets::default(), None, &vitals) => planes.map_err(name_the_flags)?,
-        task = vitals.fallen() => return Err(fell(task)),
+        planes = Planes::start(&config, Sockets::default(), None, &monitor) => planes.map_err(name_the_flags)?,
+        task = monitor.panicked() => return Err(panicked(task)),
     };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
     let log = absolute(&args.dir.join("upstream.jsonl"))?;
@@ -74,7 +74,7 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
             })
             .await
         };
-        tokio::spawn(vitals.watch("sample_upstream", serving))
+        tokio::spawn(monitor.watch("sample_upstream", serving))
     };
     let env_path = args.dir.join("env");
     let addresses = Addresses::of(&planes)?;
@@ -90,12 +90,12 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     print_what_to_paste(&args, &env_path, &addresses, upstream_address, began.elapsed());
     let (how, fallen) = tokio::select! {
         how = ending.asked() => (how, None),
-        task = vitals.fallen() => (Asked::AtOnce, Some(task)),
+        task = monitor.panicked() => (Asked::AtOnce, Some(task)),
     };
     drop(stop);
     planes.stop(how.with(ending)).await;
     if let Some(task) = fallen {
-        return Err(fell(task));
+        return Err(panicked(task));
     }
     sample.await.map_err(Failure::internal)?
 }

@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use crate::control::actor::Actor;
 use crate::control::audit_event::member_event;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::error::ControlError;
 use crate::domain::ids::AccountId;
 use crate::model::account::Account;
@@ -109,7 +109,10 @@ impl Accounts {
         tx.move_member(&member.id, &to.id).await?;
         tx.delete_unverified(&member.account).await?;
         let after = json!({"email": member.email, "by": why});
-        Ok((member_event(Deed::MemberVerified, member).made(after), ended))
+        Ok((
+            member_event(AuditAction::MemberVerified, member).made(after),
+            ended,
+        ))
     }
 
     /// Ends all sessions of a person, forgets the browsers they used, and ends their API tokens in all workspaces where
@@ -139,7 +142,7 @@ impl Accounts {
                 let tokens = tx.delete_api_tokens_of(&id).await?;
                 ended.api_tokens += u64::try_from(tokens.len()).unwrap_or(u64::MAX);
                 let email = tx.email_of(account).await?.unwrap_or_default();
-                let event = Event::new(Deed::ApiTokensEnded, &workspace, "member", &id, &email)
+                let event = Event::new(AuditAction::ApiTokensEnded, &workspace, "member", &id, &email)
                     .removed(json!({"api_tokens": tokens, "by": why}));
                 self.changes.append_audit(tx, actor, event).await?;
             }

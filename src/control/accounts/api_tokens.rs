@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::control::actor::{Actor, Who};
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::ids;
@@ -120,7 +120,7 @@ impl ApiTokens {
     ) -> Result<ApiToken, ControlError> {
         match &actor.who {
             Who::Member(own) if own.id == *member => {
-                actor.must(&own.workspace, Action::ManageOwnTokens)?;
+                actor.require(&own.workspace, Action::ManageOwnTokens)?;
                 actor.must_be_in_person()?;
             }
             Who::System(_) => {}
@@ -148,7 +148,8 @@ impl ApiTokens {
             return Err(Conflict::ApiTokens.into());
         }
         tx.insert_api_token(&record).await?;
-        let event = token_event(Deed::ApiTokenCreated, &workspace, &details).made(value(member, &details));
+        let event =
+            token_event(AuditAction::ApiTokenCreated, &workspace, &details).made(value(member, &details));
         self.changes.commit(tx, &[], event).await?;
         Ok(ApiToken { secret, details })
     }
@@ -197,7 +198,8 @@ impl ApiTokens {
         let found = tx.api_token_of(&member.id, id).await?;
         let found = found.ok_or(ControlError::NotFound("API token"))?;
         tx.delete_api_token(id).await?;
-        let event = token_event(Deed::ApiTokenDeleted, workspace, &found).removed(value(&member.id, &found));
+        let event =
+            token_event(AuditAction::ApiTokenDeleted, workspace, &found).removed(value(&member.id, &found));
         self.changes.commit(tx, &[], event).await
     }
 
@@ -225,13 +227,13 @@ impl ApiTokens {
 
 /// The member who asks about their own tokens.
 fn own<'a>(actor: &'a Actor, workspace: &WorkspaceId) -> Result<&'a Member, ControlError> {
-    actor.must(workspace, Action::ManageOwnTokens)?;
+    actor.require(workspace, Action::ManageOwnTokens)?;
     actor
         .as_member()
         .ok_or(ControlError::Forbidden(Action::ManageOwnTokens))
 }
 
-fn token_event(deed: Deed, workspace: &WorkspaceId, token: &ApiTokenDetails) -> Event {
+fn token_event(deed: AuditAction, workspace: &WorkspaceId, token: &ApiTokenDetails) -> Event {
     Event::new(deed, workspace, "api_token", &token.id, &token.name)
 }
 

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use super::hashing::Asker;
 use crate::control::actor::Actor;
 use crate::control::audit_event::member_event;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::error::ControlError;
 use crate::control::ids;
 use crate::control::workspaces::members::member_in;
@@ -102,7 +102,7 @@ impl Invitations {
         workspace: &WorkspaceId,
         new: &NewMember,
     ) -> Result<Invited, ControlError> {
-        actor.must(workspace, Action::ManageMembers)?;
+        actor.require(workspace, Action::ManageMembers)?;
         let now = self.changes.now();
         let mut tx = self.changes.begin(actor).await?;
         let member = self
@@ -115,7 +115,7 @@ impl Invitations {
         let expires_at = now.plus(LIFETIME_S);
         tx.insert_invitation(&member.id, &hash(&secret), expires_at)
             .await?;
-        let event = member_event(Deed::MemberInvited, &member).made(member_value(&member));
+        let event = member_event(AuditAction::MemberInvited, &member).made(member_value(&member));
         self.changes.commit(tx, &[], event).await?;
         Ok(Invited {
             member,
@@ -215,7 +215,7 @@ impl Invitations {
         tx.join(&member.id, now).await?;
         member.joined_at = Some(now);
         member.revision += 1;
-        let event = member_event(Deed::MemberJoined, &member).made(json!({"email": member.email}));
+        let event = member_event(AuditAction::MemberJoined, &member).made(json!({"email": member.email}));
         Ok((member, event))
     }
 }

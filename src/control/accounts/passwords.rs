@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::account::Ended;
 use super::sessions::{Browser, Method, SignedIn};
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::ids;
@@ -129,7 +129,7 @@ impl Passwords {
         if !tx.set_password_hash(&account.id, &hash).await? {
             return Err(ControlError::NotFound("person"));
         }
-        let event = Event::of_server(Deed::PasswordReset, "account", &account.id, &account.email)
+        let event = Event::of_server(AuditAction::PasswordReset, "account", &account.id, &account.email)
             .removed(ended.value());
         self.changes.commit(tx, &[], event).await?;
         Ok(Reset { taken_over, ended })
@@ -189,8 +189,13 @@ impl Passwords {
                 "password_change",
             )
             .await?;
-        let event = Event::of_server(Deed::PasswordChanged, "account", &session.account, &session.email)
-            .removed(ended.value());
+        let event = Event::of_server(
+            AuditAction::PasswordChanged,
+            "account",
+            &session.account,
+            &session.email,
+        )
+        .removed(ended.value());
         self.changes.commit(tx.proved(actor), &[], event).await?;
         let email = session.email.clone();
         let signed_in = self

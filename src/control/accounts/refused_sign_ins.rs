@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::oidc::SignOnError;
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::limiter::Limiter;
 use crate::domain::ids::AccountId;
 use crate::domain::time::UnixSeconds;
@@ -128,7 +128,12 @@ impl RefusedSignIns {
             None => None,
         };
         let id = account.map(AccountId::as_str).unwrap_or_default();
-        let event = Event::of_server(Deed::SignInRefused, "account", &id, &email.unwrap_or_default());
+        let event = Event::of_server(
+            AuditAction::SignInRefused,
+            "account",
+            &id,
+            &email.unwrap_or_default(),
+        );
         let actor = Actor {
             from: Some(refused.last_from),
             ..Actor::system("sign-in")

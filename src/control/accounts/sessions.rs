@@ -28,7 +28,7 @@ use serde_json::json;
 use super::account::Ended;
 use super::hashing::Asker;
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::error::ControlError;
 use crate::control::rate_limits::Attempt;
 use crate::domain::ids::{AccountId, WorkspaceId};
@@ -283,7 +283,7 @@ impl Sessions {
             user_agent: plain(&browser.user_agent),
             address: browser.address.to_string(),
         };
-        let event = account_event(Deed::SignedIn, &session).made(json!({"method": method.as_str()}));
+        let event = account_event(AuditAction::SignedIn, &session).made(json!({"method": method.as_str()}));
         let event = self.changes.audit_row(&person(Some(browser.address)), event);
         if !self
             .store
@@ -329,7 +329,7 @@ impl Sessions {
     }
 
     /// One of the memberships of a signed-in person: whom they speak as where no workspace is named.
-    pub async fn home(&self, account: &AccountId) -> Result<Member, ControlError> {
+    pub async fn default_membership(&self, account: &AccountId) -> Result<Member, ControlError> {
         let mut tx = self.store.read().await?;
         let workspace = tx.any_membership(account).await?;
         let workspace = workspace.ok_or(ControlError::Unauthenticated)?;
@@ -363,7 +363,7 @@ impl Sessions {
         } else {
             "another one"
         };
-        let event = account_event(Deed::SignedOut, session).removed(json!({"session": which}));
+        let event = account_event(AuditAction::SignedOut, session).removed(json!({"session": which}));
         let event = self.changes.audit_row(&person(from), event);
         // No id is one that nobody has, and a session that is not there takes nobody's turn to write.
         let has_ended = !id.is_empty()
@@ -400,9 +400,10 @@ impl Sessions {
             )
             .await?;
         let said = json!({"session": "all", "sessions": ended.sessions, "api_tokens": ended.api_tokens});
-        let event = self
-            .changes
-            .audit_row(&actor, account_event(Deed::SignedOut, session).removed(said));
+        let event = self.changes.audit_row(
+            &actor,
+            account_event(AuditAction::SignedOut, session).removed(said),
+        );
         tx.append_audit(&event).await?;
         tx.commit().await?;
         Ok(ended)
@@ -432,7 +433,7 @@ fn person(from: Option<IpAddr>) -> Actor {
     }
 }
 
-fn account_event(deed: Deed, session: &SessionRecord) -> Event {
+fn account_event(deed: AuditAction, session: &SessionRecord) -> Event {
     Event::of_server(deed, "account", &session.account, &session.email)
 }
 

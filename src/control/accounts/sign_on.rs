@@ -17,7 +17,7 @@ use super::pending_sign_on::Pending;
 use super::secret::Secret;
 use super::sessions::{Browser, Method, SignedIn};
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::error::ControlError;
 use crate::control::workspaces::members::member_in;
 use crate::domain::id_token::Identity;
@@ -231,13 +231,18 @@ impl SignOn {
             }
             (None, None) => {
                 let made = self.accounts.new_account(tx, email.to_owned(), true).await?;
-                let event = Event::of_server(Deed::AddressVerified, "account", &made.id, &made.email);
+                let event = Event::of_server(AuditAction::AddressVerified, "account", &made.id, &made.email);
                 events.push(event.made(json!({"by": "sign-on"})));
                 made
             }
         };
         tx.insert_identity(issuer, &identity.subject, &account.id).await?;
-        let event = Event::of_server(Deed::IdentityLinked, "account", &account.id, &account.email);
+        let event = Event::of_server(
+            AuditAction::IdentityLinked,
+            "account",
+            &account.id,
+            &account.email,
+        );
         events.push(event);
         Ok(Proved { account, events })
     }

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
@@ -101,7 +101,7 @@ impl Apps {
         workspace: &WorkspaceId,
         new: NewApp,
     ) -> Result<AppDetails, ControlError> {
-        actor.must(workspace, Action::CreateApp)?;
+        actor.require(workspace, Action::CreateApp)?;
         let now = self.changes.now();
         let app = App {
             id: self.ids.make("app", AppId::parse, now)?,
@@ -125,7 +125,7 @@ impl Apps {
             keys: vec![key],
             sources: Vec::new(),
         };
-        let event = app_event(Deed::AppCreated, &made.app).made(app_value(&made));
+        let event = app_event(AuditAction::AppCreated, &made.app).made(app_value(&made));
         let change = Change::PutApp(self.app_record(&made.app, &made.keys));
         self.changes.commit(tx, &[change], event).await?;
         Ok(made)
@@ -141,7 +141,7 @@ impl Apps {
         workspace: &WorkspaceId,
         id: &AppId,
     ) -> Result<AppDetails, ControlError> {
-        actor.must(workspace, Action::ViewApp)?;
+        actor.require(workspace, Action::ViewApp)?;
         details(&mut self.store.read().await?, actor, workspace, id).await
     }
 
@@ -155,7 +155,7 @@ impl Apps {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<AppDetails>, ControlError> {
-        actor.must(workspace, Action::ViewApp)?;
+        actor.require(workspace, Action::ViewApp)?;
         let mut tx = self.store.read().await?;
         let apps = tx.apps(workspace, page).await?;
         let mut keys = tx.keys_of_apps(workspace, page).await?;
@@ -184,10 +184,10 @@ impl Apps {
         id: &AppId,
         change: AppChange,
     ) -> Result<AppDetails, ControlError> {
-        actor.must(workspace, Action::EditApp)?;
+        actor.require(workspace, Action::EditApp)?;
         let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
-        actor.expects(found.app.revision)?;
+        actor.check_if_match(found.app.revision)?;
         let before = app_value(&found);
         if let Some(text) = &change.name {
             found.app.name = name(text, "name")?;
@@ -202,7 +202,7 @@ impl Apps {
         if after == before {
             return Ok(found);
         }
-        let event = app_event(Deed::AppChanged, &found.app).changed(before, after);
+        let event = app_event(AuditAction::AppChanged, &found.app).changed(before, after);
         self.put_app(tx, actor, &mut found, event).await?;
         Ok(found)
     }
@@ -219,10 +219,10 @@ impl Apps {
         id: &AppId,
         confirm_name: &str,
     ) -> Result<(), ControlError> {
-        actor.must(workspace, Action::EditApp)?;
+        actor.require(workspace, Action::EditApp)?;
         let mut tx = self.changes.begin(actor).await?;
         let found = details(&mut tx, actor, workspace, id).await?;
-        actor.expects(found.app.revision)?;
+        actor.check_if_match(found.app.revision)?;
         let connected = tx.count_sources_of(id).await?;
         if connected > 0 {
             return Err(Conflict::AppConnected(connected_words(connected, &found.sources)).into());
@@ -234,7 +234,7 @@ impl Apps {
             ));
         }
         tx.delete_app(id).await?;
-        let event = app_event(Deed::AppDeleted, &found.app).removed(app_value(&found));
+        let event = app_event(AuditAction::AppDeleted, &found.app).removed(app_value(&found));
         let change = Change::RemoveApp {
             id: id.as_str().to_owned(),
         };
@@ -253,11 +253,11 @@ impl Apps {
         id: &AppId,
         new: &NewAppKey,
     ) -> Result<AppKey, ControlError> {
-        actor.must(workspace, Action::EditApp)?;
+        actor.require(workspace, Action::EditApp)?;
         let key = self.app_key(id, new, "")?;
         let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
-        actor.expects(found.app.revision)?;
+        actor.check_if_match(found.app.revision)?;
         if found.keys.len() >= APP_KEYS_MAX {
             return Err(Conflict::TwoKeys.into());
         }
@@ -266,37 +266,37 @@ impl Apps {
         }
         tx.insert_app_key(&key).await?;
         found.keys.push(key.clone());
-        let event = app_event(Deed::AppKeyAdded, &found.app)
+        let event = app_event(AuditAction::AppKeyAdded, &found.app)
             .made(key_value(&key))
             .making(&key.id);
         self.put_app(tx, actor, &mut found, event).await?;
         Ok(key)
     }
 
-    /// Deletes a public key of an app. The tokens that it proved end with it. `last_too` says that the app may be
+    /// Deletes a public key of an app. The tokens that it proved end with it. `allow_last_key` says that the app may be
     /// left without a key, and so without a way to get tokens.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`], or [`Conflict::LastKey`] without `last_too`.
+    /// [`ControlError::NotFound`], or [`Conflict::LastKey`] without `allow_last_key`.
     pub async fn delete_key(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
         id: &AppId,
         key: &KeyId,
-        last_too: bool,
+        allow_last_key: bool,
     ) -> Result<(), ControlError> {
-        actor.must(workspace, Action::EditApp)?;
+        actor.require(workspace, Action::EditApp)?;
         let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, id).await?;
-        actor.expects(found.app.revision)?;
+        actor.check_if_match(found.app.revision)?;
         let at = found.keys.iter().position(|held| held.id == *key);
-        if at.is_some() && found.keys.len() == 1 && !last_too {
+        if at.is_some() && found.keys.len() == 1 && !allow_last_key {
             return Err(Conflict::LastKey.into());
         }
         let gone = found.keys.remove(at.ok_or(ControlError::NotFound("public key"))?);
         tx.delete_app_key(key).await?;
-        let event = app_event(Deed::AppKeyDeleted, &found.app).removed(key_value(&gone));
+        let event = app_event(AuditAction::AppKeyDeleted, &found.app).removed(key_value(&gone));
         self.put_app(tx, actor, &mut found, event).await
     }
 
@@ -451,7 +451,7 @@ fn views_all(actor: &Actor) -> (bool, bool) {
 
 /// Of an app's sources those that the actor may view, each once, up to a bound.
 fn visible(actor: &Actor, workspace: &WorkspaceId, mut found: Vec<(SourceId, SourceKind)>) -> Vec<SourceId> {
-    found.retain(|(id, kind)| actor.views(workspace, id, *kind));
+    found.retain(|(id, kind)| actor.can_view(workspace, id, *kind));
     let mut ids: Vec<SourceId> = found.into_iter().map(|(id, _)| id).collect();
     ids.sort_by(|one, other| one.as_str().cmp(other.as_str()));
     ids.dedup();

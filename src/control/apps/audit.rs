@@ -1,7 +1,7 @@
 //! Apps and their keys as the audit trail shows them.
 
 use super::details::AppDetails;
-use crate::control::audit_event::Deed;
+use crate::control::audit_event::AuditAction;
 use crate::control::audit_event::Event;
 use crate::model::app::App;
 use crate::model::app::AppKey;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Something done to an app.
-pub(crate) fn app_event(deed: Deed, app: &App) -> Event {
+pub(crate) fn app_event(deed: AuditAction, app: &App) -> Event {
     Event::new(deed, &app.workspace, "app", &app.id, &app.name)
 }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, EVENTS_DROPPED, Event};
+use crate::control::audit_event::{AuditAction, EVENTS_DROPPED, Event};
 use crate::control::error::ControlError;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::role::Action;
@@ -199,7 +199,7 @@ impl AuditTrail {
         filter: &AuditFilter,
         page: Page<'_>,
     ) -> Result<Vec<AuditRow>, ControlError> {
-        actor.must(workspace, Action::ViewAudit)?;
+        actor.require(workspace, Action::ViewAudit)?;
         let mut tx = self.store.read().await?;
         Ok(tx.audit_events(workspace, filter, page.after, page.limit).await?)
     }
@@ -252,7 +252,7 @@ impl AuditTrail {
 
 /// The event that tells of others that were dropped, of which this was the last.
 fn drop_event(last: &ChainEnd) -> Event {
-    Event::of_server(Deed::EventsDropped, "audit_trail", &last.position, &"")
+    Event::of_server(AuditAction::EventsDropped, "audit_trail", &last.position, &"")
 }
 
 /// Goes through the whole trail and says what does not fit: events that were edited, removed, moved or added

@@ -47,7 +47,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// Hears of the changes that other control planes make on the same store, and never ends.
-    pub(crate) async fn hear(&self) {
+    pub(crate) async fn watch_store(&self) {
         let mut notices = self.store.notices();
         loop {
             match notices.next().await {

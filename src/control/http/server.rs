@@ -120,7 +120,7 @@ pub async fn serve_within(
     tokio::select! {
         () = accept => {}
         () = control.maintain() => {}
-        () = control.fleet.hear() => {}
+        () = control.fleet.watch_store() => {}
         () = shutdown => {}
     }
     drop(listener);

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::signing_key::SigningKey;
 use crate::config::Signing;
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::error::ControlError;
 use crate::control::ids::Ids;
 use crate::control::open_error::OpenError;
@@ -184,7 +184,7 @@ impl KeyRing {
 impl KeyRing {
     /// The keys in the store, beside a process that serves with them. What that process could not read must not
     /// be made, so the keys must be kept as these settings say.
-    pub(crate) async fn open_beside(store: &Store, settings: &Signing) -> Result<Self, OpenError> {
+    pub(crate) async fn open_for_admin(store: &Store, settings: &Signing) -> Result<Self, OpenError> {
         let records = store.read().await?.signing_keys().await?;
         let ring = Self::of(&records, settings, None)?;
         if !records.iter().all(|record| is_settled(record, settings)) {
@@ -270,8 +270,13 @@ pub(crate) fn record(
 /// What the trail says of a new key.
 pub(crate) fn signing_key_added(record: &SigningKeyRecord) -> Event {
     let (algorithm, signs_from) = (record.algorithm.as_str(), record.signs_from.0);
-    Event::of_server(Deed::SigningKeyAdded, "signing_key", &record.id, &algorithm)
-        .made(json!({"algorithm": algorithm, "signs_from": signs_from}))
+    Event::of_server(
+        AuditAction::SigningKeyAdded,
+        "signing_key",
+        &record.id,
+        &algorithm,
+    )
+    .made(json!({"algorithm": algorithm, "signs_from": signs_from}))
 }
 
 fn public_jwk(key: &SigningKey) -> Jwk {

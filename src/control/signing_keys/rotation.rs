@@ -14,7 +14,7 @@ use super::key_ring::{KeyRing, issuer_record, record, signing_key_added};
 use super::signing_key::SigningKey;
 use crate::config::Signing;
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::domain::ids::KeyId;
@@ -266,7 +266,7 @@ impl SigningKeys {
     /// [`ControlError::Forbidden`] or [`ControlError::Store`].
     pub async fn list(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
         match actor.as_member() {
-            Some(member) => actor.must(&member.workspace, Action::EditWorkspace)?,
+            Some(member) => actor.require(&member.workspace, Action::EditWorkspace)?,
             None => actor.must_be_system()?,
         }
         // What was issued in the last moments is in memory still.
@@ -331,7 +331,7 @@ impl SigningKeys {
         let ids: Vec<KeyId> = ended.into_iter().map(|record| record.id).collect();
         let named: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
         let event = Event::of_server(
-            Deed::SigningKeyEnded,
+            AuditAction::SigningKeyEnded,
             "signing_key",
             &named.first().copied().unwrap_or_default(),
             &"",
@@ -386,7 +386,7 @@ impl SigningKeys {
         for record in &ended {
             tx.delete_signing_key(&record.id).await?;
         }
-        let event = Event::of_server(Deed::SigningKeyDropped, "signing_key", first, &"")
+        let event = Event::of_server(AuditAction::SigningKeyDropped, "signing_key", first, &"")
             .removed(json!({ "ids": ids }));
         self.put_keys(tx, &SCHEDULE, &Schedule { records, now }, event)
             .await
@@ -431,7 +431,7 @@ async fn must_rule_keys(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlErr
     let Some(member) = actor.as_member() else {
         return actor.must_be_system();
     };
-    actor.must(&member.workspace, Action::EditWorkspace)?;
+    actor.require(&member.workspace, Action::EditWorkspace)?;
     // An API token is for one workspace, and these keys are for all.
     actor.must_be_in_person()?;
     if tx.owns_every_workspace(&member.account).await? {

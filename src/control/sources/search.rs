@@ -56,7 +56,7 @@ impl Search {
         text: &str,
         page: Page<'_>,
     ) -> Result<Found<AppSummary>, ControlError> {
-        actor.must(workspace, Action::ViewApp)?;
+        actor.require(workspace, Action::ViewApp)?;
         let mut tx = self.store.read().await?;
         let found = tx.find_apps(workspace, text, page).await?;
         let mut items = Vec::new();
@@ -85,7 +85,7 @@ impl Search {
         filter: &SourceFilter<'_>,
         page: Page<'_>,
     ) -> Result<Found<SourceSummary>, ControlError> {
-        actor.must(workspace, Action::ViewWorkspace)?;
+        actor.require(workspace, Action::ViewWorkspace)?;
         let mut tx = self.store.read().await?;
         let limited = actor.as_member().filter(|member| !member.grants.is_owner());
         // Each kind is in an index; all but one are not.
@@ -132,7 +132,7 @@ impl Search {
         workspace: &WorkspaceId,
         app: &AppId,
     ) -> Result<App, ControlError> {
-        actor.must(workspace, Action::ViewApp)?;
+        actor.require(workspace, Action::ViewApp)?;
         let found = self.store.read().await?.app(workspace, app).await?;
         found.ok_or(ControlError::NotFound("OAuth app"))
     }
@@ -148,7 +148,7 @@ impl Search {
         app: &AppId,
         limit: u32,
     ) -> Result<Connected, ControlError> {
-        actor.must(workspace, Action::ViewApp)?;
+        actor.require(workspace, Action::ViewApp)?;
         let filter = SourceFilter {
             app: Some(app.clone()),
             ..SourceFilter::default()
@@ -174,7 +174,7 @@ impl Search {
         actor: &Actor,
         workspace: &WorkspaceId,
     ) -> Result<SourceCounts, ControlError> {
-        actor.must(workspace, Action::ViewSource)?;
+        actor.require(workspace, Action::ViewSource)?;
         let mut counts = SourceCounts::default();
         for (mode, count) in self.store.read().await?.enforcement_counts(workspace).await? {
             match mode {
@@ -195,7 +195,7 @@ impl Search {
         actor: &Actor,
         workspace: &WorkspaceId,
     ) -> Result<Vec<String>, ControlError> {
-        actor.must(workspace, Action::ViewWorkspace)?;
+        actor.require(workspace, Action::ViewWorkspace)?;
         Ok(self.store.read().await?.owners(workspace, OWNERS_SHOWN).await?)
     }
 
@@ -212,7 +212,7 @@ impl Search {
         app: &AppId,
         key: Option<&KeyId>,
     ) -> Result<u64, ControlError> {
-        actor.must(workspace, Action::ViewApp)?;
+        actor.require(workspace, Action::ViewApp)?;
         // What was issued in the last moments is in memory still.
         self.usage.flush_uses().await;
         let mut tx = self.store.read().await?;

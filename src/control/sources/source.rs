@@ -12,7 +12,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::ids;
@@ -64,7 +64,7 @@ impl Sources {
         workspace: &WorkspaceId,
         new: NewSource,
     ) -> Result<Source, ControlError> {
-        actor.must(workspace, Action::CreateSource)?;
+        actor.require(workspace, Action::CreateSource)?;
         let now = self.changes.now();
         let id = self.ids.make("src", SourceId::parse, now)?;
         let kind = SourceKind::parse(&new.kind).ok_or_else(|| {
@@ -96,7 +96,7 @@ impl Sources {
             return Err(Conflict::WriteKeyTaken.into());
         }
         tx.insert_source(&source, &digest).await?;
-        let event = source_event(Deed::SourceCreated, &source).made(source_value(&source));
+        let event = source_event(AuditAction::SourceCreated, &source).made(source_value(&source));
         self.changes
             .commit(tx, &[Change::PutSource(record(&source))], event)
             .await?;
@@ -127,7 +127,7 @@ impl Sources {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<Source>, ControlError> {
-        actor.must(workspace, Action::ViewWorkspace)?;
+        actor.require(workspace, Action::ViewWorkspace)?;
         let mut tx = self.store.read().await?;
         let Some(member) = actor.as_member().filter(|member| !member.grants.is_owner()) else {
             return Ok(tx.sources(workspace, page).await?);
@@ -162,7 +162,7 @@ impl Sources {
             .await?;
         let before = source_value(&source);
         source.name = name(new_name, "name")?;
-        self.put_source(tx, actor, Deed::SourceRenamed, before, source)
+        self.put_source(tx, actor, AuditAction::SourceRenamed, before, source)
             .await
     }
 
@@ -181,7 +181,7 @@ impl Sources {
             .await?;
         tx.delete_source(id).await?;
         tx.forget_resource(id).await?;
-        let event = source_event(Deed::SourceDeleted, &source).removed(source_value(&source));
+        let event = source_event(AuditAction::SourceDeleted, &source).removed(source_value(&source));
         let write_key_digest = digest_text(&source.write_key.digest());
         self.changes
             .commit(tx, &[Change::RemoveSource { write_key_digest }], event)
@@ -214,7 +214,7 @@ impl Sources {
             .into());
         }
         source.app = Some(app.id);
-        self.put_source(tx, actor, Deed::SourceConnected, before, source)
+        self.put_source(tx, actor, AuditAction::SourceConnected, before, source)
             .await
     }
 
@@ -241,7 +241,7 @@ impl Sources {
             return Err(Conflict::Enforced.into());
         }
         source.app = None;
-        self.put_source(tx, actor, Deed::SourceDisconnected, before, source)
+        self.put_source(tx, actor, AuditAction::SourceDisconnected, before, source)
             .await
     }
 
@@ -264,7 +264,7 @@ impl Sources {
             return Err(Conflict::NotConnected.into());
         }
         source.enforcement = mode;
-        self.put_source(tx, actor, Deed::EnforcementChanged, before, source)
+        self.put_source(tx, actor, AuditAction::EnforcementChanged, before, source)
             .await
     }
 
@@ -279,7 +279,7 @@ impl Sources {
         source_for(&mut self.store.read().await?, actor, workspace, id, action).await?;
         let mut tx = self.changes.begin(actor).await?;
         let source = source_for(&mut tx, actor, workspace, id, action).await?;
-        actor.expects(source.revision)?;
+        actor.check_if_match(source.revision)?;
         Ok((tx, source))
     }
 
@@ -287,7 +287,7 @@ impl Sources {
         &self,
         mut tx: ChangeTx,
         _actor: &Actor,
-        deed: Deed,
+        deed: AuditAction,
         before: Value,
         mut source: Source,
     ) -> Result<Source, ControlError> {
@@ -309,7 +309,7 @@ impl Sources {
 }
 
 /// Something done to a source.
-fn source_event(deed: Deed, source: &Source) -> Event {
+fn source_event(deed: AuditAction, source: &Source) -> Event {
     Event::new(deed, &source.workspace, "source", &source.id, &source.name)
 }
 
@@ -321,10 +321,10 @@ async fn source_for(
     id: &SourceId,
     action: Action,
 ) -> Result<Source, ControlError> {
-    actor.must(workspace, Action::ViewWorkspace)?;
+    actor.require(workspace, Action::ViewWorkspace)?;
     let source = tx.source(workspace, id).await?;
     let source = source.ok_or(ControlError::NotFound("source"))?;
-    actor.must_for(workspace, action, id, source.kind)?;
+    actor.require_on_source(workspace, action, id, source.kind)?;
     Ok(source)
 }
 

@@ -100,7 +100,7 @@ impl TrafficCounts {
         actor: &Actor,
         workspace: &WorkspaceId,
     ) -> Result<Vec<SpanTraffic>, ControlError> {
-        actor.must(workspace, Action::ViewSource)?;
+        actor.require(workspace, Action::ViewSource)?;
         let now = self.changes.now();
         Ok(self.store.read().await?.workspace_traffic(workspace, now).await?)
     }

@@ -17,7 +17,7 @@ use crate::control::bad_request::BadRequest;
 use crate::control::client_address::ClientAddress;
 use crate::control::form::Form;
 use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
-use crate::store::replay::Use;
+use crate::store::replay::AssertionUse;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -99,7 +99,7 @@ impl ClientAuthentication {
         self.limits.app_may_ask(&prover.app.id)?;
         let digest = URL_SAFE_NO_PAD.encode(verified.replay_digest);
         let used_until = self.changes.watch.end_of_row(verified.expires_at);
-        let Use::First { version } = self.store.use_assertion(digest, used_until).await? else {
+        let AssertionUse::Fresh { version } = self.store.use_assertion(digest, used_until).await? else {
             return Err(TokenError::Client(
                 "the client assertion was used before; make a new one for each request".to_owned(),
             ));

@@ -13,13 +13,13 @@ const LEAD_OF_WRONG_CLOCK_S: u64 = 60;
 /// that nobody holds up who ends more than they do. A token then says at most four seconds too late a moment of
 /// its issue, which is within what gateways allow for.
 #[derive(Clone, Copy)]
-pub(crate) enum Ahead {
+pub(crate) enum MaxCutoffLead {
     Key,
     App,
     Workspace,
 }
 
-impl Ahead {
+impl MaxCutoffLead {
     const fn seconds(self) -> u64 {
         match self {
             Self::Key => 1,
@@ -37,7 +37,7 @@ pub(crate) fn end_of_tokens(
     issued_before: Option<UnixSeconds>,
     latest: UnixSeconds,
     issued_ahead: UnixSeconds,
-    ahead: Ahead,
+    ahead: MaxCutoffLead,
 ) -> Result<UnixSeconds, ControlError> {
     match issued_before {
         None => match latest.since(now.plus(ahead.seconds())) {

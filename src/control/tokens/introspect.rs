@@ -95,7 +95,7 @@ impl Introspection {
             Caller::App(own) => own == workspace,
             // An API token is for the workspace of its membership.
             Caller::Member(member) => Actor::member(Member::clone(member), None)
-                .must(workspace, Action::ViewApp)
+                .require(workspace, Action::ViewApp)
                 .is_ok(),
         }
     }
@@ -153,7 +153,7 @@ impl Introspection {
             apps: vec![self.apps.app_record(&app, &keys)],
             workspaces: vec![WorkspaceRecord {
                 id: own.workspace.as_str().to_owned(),
-                not_issued_before: tx.workspace_moment(&own.workspace).await?.0,
+                not_issued_before: tx.workspace_cutoff(&own.workspace).await?.0,
             }],
             sources: Vec::new(),
             revocations,

@@ -21,7 +21,7 @@ use super::revoke::TokenRevocation;
 use super::revoke::revoke_change;
 use crate::control::accounts::api_tokens::{hash as api_token_hash, is_api_token};
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::bad_request::BadRequest;
 use crate::control::error::ControlError;
 use crate::control::http::connections::Place;
@@ -278,7 +278,7 @@ impl LeakedTokenNotices {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<LeakNotice>, ControlError> {
-        actor.must(workspace, Action::ViewAudit)?;
+        actor.require(workspace, Action::ViewAudit)?;
         Ok(self.store.read().await?.leaks(workspace, page).await?)
     }
 
@@ -292,7 +292,7 @@ impl LeakedTokenNotices {
         workspace: &WorkspaceId,
         id: &str,
     ) -> Result<(), ControlError> {
-        actor.must(workspace, Action::EditWorkspace)?;
+        actor.require(workspace, Action::EditWorkspace)?;
         let mut tx = self.changes.begin(actor).await?;
         let notice = tx
             .leak(workspace, id)
@@ -303,7 +303,7 @@ impl LeakedTokenNotices {
             return Ok(());
         }
         let event = Event::new(
-            Deed::LeakDismissed,
+            AuditAction::LeakDismissed,
             workspace,
             "leaked_token",
             &notice.id,
@@ -314,7 +314,7 @@ impl LeakedTokenNotices {
 }
 
 fn event(notice: &LeakNotice, kind: &'static str, id: &impl ToString, name: &impl ToString) -> Event {
-    Event::new(Deed::TokenLeaked, &notice.workspace, kind, id, name).made(json!({
+    Event::new(AuditAction::TokenLeaked, &notice.workspace, kind, id, name).made(json!({
         "token_id": notice.token_id,
         "url": notice.url,
         "source": notice.source,

@@ -7,7 +7,7 @@
 //! clocks of several control planes must agree on the second.
 //!
 //! So each further revocation of the same second puts the moment one second farther ahead, and with it what new
-//! tokens say of their issue. Gateways allow for a few seconds. Past [`Ahead`], whoever asks has to wait.
+//! tokens say of their issue. Gateways allow for a few seconds. Past [`MaxCutoffLead`], whoever asks has to wait.
 
 use super::own_token::{OwnToken, pasted};
 use crate::control::apps::app::Apps;
@@ -22,12 +22,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::cutoff::{Ahead, end_of_tokens};
+use super::cutoff::{MaxCutoffLead, end_of_tokens};
 use crate::control::actor::Actor;
 use crate::control::apps::app::details;
 use crate::control::apps::audit::app_event;
 use crate::control::apps::details::AppDetails;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
@@ -54,7 +54,7 @@ pub enum Revoked {
 }
 
 /// The latest moment at which tokens of an app, or of one of its keys, were ended.
-fn latest_moment(found: &AppDetails) -> UnixSeconds {
+fn latest_cutoff(found: &AppDetails) -> UnixSeconds {
     let of_keys = found.keys.iter().map(|key| key.not_issued_before);
     of_keys.fold(found.app.not_issued_before, UnixSeconds::max)
 }
@@ -92,7 +92,7 @@ impl TokenRevocation {
         app: &AppId,
         token: &str,
     ) -> Result<Revoked, ControlError> {
-        actor.must(workspace, Action::EditApp)?;
+        actor.require(workspace, Action::EditApp)?;
         let found = self.apps.get(actor, workspace, app).await?.app;
         let token = self.pasted_token(workspace, token)?;
         let token = token.filter(|token| token.app == *app);
@@ -113,7 +113,7 @@ impl TokenRevocation {
         workspace: &WorkspaceId,
         token: &str,
     ) -> Result<Revoked, ControlError> {
-        actor.must(workspace, Action::EditApp)?;
+        actor.require(workspace, Action::EditApp)?;
         let unknown = || {
             let problem =
                 "this is not an access token of an OAuth app of this workspace; paste the complete token";
@@ -149,7 +149,7 @@ impl TokenRevocation {
         app: &AppId,
         token_id: &str,
     ) -> Result<Revoked, ControlError> {
-        actor.must(workspace, Action::EditApp)?;
+        actor.require(workspace, Action::EditApp)?;
         let found = self.apps.get(actor, workspace, app).await?.app;
         let token_id = token_id.trim();
         let longest = crate::domain::time::TokenLifetime::ThirtyDays.seconds();
@@ -183,11 +183,11 @@ impl TokenRevocation {
         app: &AppId,
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
-        actor.must(workspace, Action::EditApp)?;
+        actor.require(workspace, Action::EditApp)?;
         self.usage.flush_uses().await;
         let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, app).await?;
-        let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
+        let latest = tx.workspace_cutoff(workspace).await?.max(latest_cutoff(&found));
         let issued_ahead = tx
             .issued_ahead(workspace, Some(app), None, self.changes.now())
             .await?;
@@ -196,7 +196,7 @@ impl TokenRevocation {
             issued_before,
             latest,
             issued_ahead,
-            Ahead::App,
+            MaxCutoffLead::App,
         )?
         .max(found.app.not_issued_before);
         let before = std::mem::replace(&mut found.app.not_issued_before, moment);
@@ -204,7 +204,7 @@ impl TokenRevocation {
             return self.ended_before(tx, moment).await;
         }
         tx.note_moment(workspace, moment).await?;
-        let event = app_event(Deed::AppTokensRevoked, &found.app).changed(
+        let event = app_event(AuditAction::AppTokensRevoked, &found.app).changed(
             json!({"issued_before": before.0}),
             json!({"issued_before": moment.0}),
         );
@@ -224,11 +224,11 @@ impl TokenRevocation {
         key: &KeyId,
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
-        actor.must(workspace, Action::EditApp)?;
+        actor.require(workspace, Action::EditApp)?;
         self.usage.flush_uses().await;
         let mut tx = self.changes.begin(actor).await?;
         let mut found = details(&mut tx, actor, workspace, app).await?;
-        let latest = tx.workspace_moment(workspace).await?.max(latest_moment(&found));
+        let latest = tx.workspace_cutoff(workspace).await?.max(latest_cutoff(&found));
         let held = found.keys.iter_mut().find(|held| held.id == *key);
         let held = held.ok_or(ControlError::NotFound("public key"))?;
         let issued_ahead = tx
@@ -239,7 +239,7 @@ impl TokenRevocation {
             issued_before,
             latest,
             issued_ahead,
-            Ahead::Key,
+            MaxCutoffLead::Key,
         )?
         .max(held.not_issued_before);
         let before = std::mem::replace(&mut held.not_issued_before, moment);
@@ -248,7 +248,7 @@ impl TokenRevocation {
         }
         tx.end_tokens_of_key(key, moment).await?;
         tx.note_moment(workspace, moment).await?;
-        let event = app_event(Deed::KeyTokensRevoked, &found.app).changed(
+        let event = app_event(AuditAction::KeyTokensRevoked, &found.app).changed(
             json!({"key_id": null, "issued_before": before.0}),
             json!({"key_id": key.as_str(), "issued_before": moment.0}),
         );
@@ -266,14 +266,14 @@ impl TokenRevocation {
         workspace: &WorkspaceId,
         issued_before: Option<UnixSeconds>,
     ) -> Result<UnixSeconds, ControlError> {
-        actor.must(workspace, Action::EditWorkspace)?;
+        actor.require(workspace, Action::EditWorkspace)?;
         self.usage.flush_uses().await;
         let mut tx = self.changes.begin(actor).await?;
         let found = tx
             .workspace(workspace)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
-        let before = tx.workspace_moment(workspace).await?;
+        let before = tx.workspace_cutoff(workspace).await?;
         let latest = tx.latest_moment_in(workspace).await?.max(before);
         let issued_ahead = tx.issued_ahead(workspace, None, None, self.changes.now()).await?;
         let moment = end_of_tokens(
@@ -281,7 +281,7 @@ impl TokenRevocation {
             issued_before,
             latest,
             issued_ahead,
-            Ahead::Workspace,
+            MaxCutoffLead::Workspace,
         )?
         .max(before);
         if moment == before {
@@ -293,7 +293,7 @@ impl TokenRevocation {
             not_issued_before: moment.0,
         };
         let event = Event::new(
-            Deed::WorkspaceTokensRevoked,
+            AuditAction::WorkspaceTokensRevoked,
             workspace,
             "workspace",
             workspace,
@@ -373,7 +373,7 @@ impl TokenRevocation {
             self.changes.newest_in_force().await?;
             return Ok(Revoked::Now { expires_at });
         }
-        let event = app_event(Deed::TokenRevoked, app)
+        let event = app_event(AuditAction::TokenRevoked, app)
             .made(json!({"jti": revocation.token_id, "expires_at": expires_at.0}));
         self.changes
             .commit(tx, &[revoke_change(&revocation)], event)

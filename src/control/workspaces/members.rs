@@ -17,7 +17,7 @@ use super::roles::grants_value;
 
 use crate::control::accounts::hashing::Asker;
 use crate::control::actor::Actor;
-use crate::control::audit_event::{Deed, Event};
+use crate::control::audit_event::{AuditAction, Event};
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
 use crate::control::input::name;
@@ -48,7 +48,7 @@ impl Members {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<Member>, ControlError> {
-        actor.must(workspace, Action::ManageMembers)?;
+        actor.require(workspace, Action::ManageMembers)?;
         Ok(self.store.read().await?.members(workspace, page).await?)
     }
 
@@ -63,7 +63,7 @@ impl Members {
         id: &MemberId,
     ) -> Result<Member, ControlError> {
         if actor.as_member().is_none_or(|own| own.id != *id) {
-            actor.must(workspace, Action::ManageMembers)?;
+            actor.require(workspace, Action::ManageMembers)?;
         }
         member_in(&mut self.store.read().await?, workspace, id).await
     }
@@ -80,12 +80,12 @@ impl Members {
         id: &MemberId,
         roles: &[NewGrant],
     ) -> Result<Member, ControlError> {
-        actor.must(workspace, Action::ManageMembers)?;
+        actor.require(workspace, Action::ManageMembers)?;
         // What cannot be taken is refused before it can hold anybody up.
         grants(&mut self.store.read().await?, workspace, roles).await?;
         let mut tx = self.changes.begin(actor).await?;
         let mut member = member_in(&mut tx, workspace, id).await?;
-        actor.expects(member.revision)?;
+        actor.check_if_match(member.revision)?;
         let before = json!({"roles": grants_value(&member.grants)});
         let grants = grants(&mut tx, workspace, roles).await?;
         if grants == member.grants {
@@ -98,7 +98,7 @@ impl Members {
         member.grants = grants;
         member.revision += 1;
         let after = json!({"roles": grants_value(&member.grants)});
-        let event = member_event(Deed::MemberChanged, &member).changed(before, after);
+        let event = member_event(AuditAction::MemberChanged, &member).changed(before, after);
         self.changes.commit(tx, &[], event).await?;
         Ok(member)
     }
@@ -115,10 +115,10 @@ impl Members {
         workspace: &WorkspaceId,
         id: &MemberId,
     ) -> Result<(), ControlError> {
-        actor.must(workspace, Action::ManageMembers)?;
+        actor.require(workspace, Action::ManageMembers)?;
         let mut tx = self.changes.begin(actor).await?;
         let member = member_in(&mut tx, workspace, id).await?;
-        actor.expects(member.revision)?;
+        actor.check_if_match(member.revision)?;
         keep_an_owner(&mut tx, &member).await?;
         let api_tokens = tx.delete_api_tokens_of(id).await?.len();
         tx.delete_member(id).await?;
@@ -133,7 +133,7 @@ impl Members {
             before.insert("api_tokens".to_owned(), json!(api_tokens));
             before.insert("sessions".to_owned(), json!(sessions));
         }
-        let event = member_event(Deed::MemberRemoved, &member).removed(before);
+        let event = member_event(AuditAction::MemberRemoved, &member).removed(before);
         self.changes.commit(tx, &[], event).await
     }
 
@@ -171,7 +171,7 @@ impl Members {
         let mut member = self.new_member(&mut tx, workspace, email, roles, true).await?;
         member.joined_at = Some(member.created_at);
         tx.insert_member(&member).await?;
-        let event = member_event(Deed::MemberAdded, &member).made(member_value(&member));
+        let event = member_event(AuditAction::MemberAdded, &member).made(member_value(&member));
         self.changes.commit(tx, &[], event).await?;
         Ok(member)
     }
@@ -257,10 +257,10 @@ impl Members {
         tx.insert_member(&member).await?;
         hashing::check_salt(&mut tx, &member.account, &member.email, &hash).await?;
         tx.set_password_hash(&member.account, &hash).await?;
-        let made = workspace_event(Deed::WorkspaceCreated, &workspace)
+        let made = workspace_event(AuditAction::WorkspaceCreated, &workspace)
             .made(json!({"name": workspace.name.as_str()}));
         self.changes.append_audit(&mut tx, actor, made).await?;
-        let event = member_event(Deed::MemberAdded, &member).made(member_value(&member));
+        let event = member_event(AuditAction::MemberAdded, &member).made(member_value(&member));
         self.changes.commit(tx, &[], event).await?;
         Ok((workspace, member))
     }
@@ -306,7 +306,7 @@ async fn keep_an_owner(tx: &mut ReadTx, member: &Member) -> Result<(), ControlEr
 }
 
 /// Something done to a workspace as a whole.
-pub(crate) fn workspace_event(deed: Deed, workspace: &Workspace) -> Event {
+pub(crate) fn workspace_event(deed: AuditAction, workspace: &Workspace) -> Event {
     Event::new(deed, &workspace.id, "workspace", &workspace.id, &workspace.name)
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 use crate::control::actor::{Actor, Who};
-use crate::control::audit_event::Deed;
+use crate::control::audit_event::AuditAction;
 use crate::control::error::ControlError;
 use crate::control::input::name;
 use crate::domain::ids::{MemberId, WorkspaceId};
@@ -37,7 +37,7 @@ impl Workspaces {
     pub async fn create(&self, actor: &Actor, new_name: &str) -> Result<Workspace, ControlError> {
         let founder = match &actor.who {
             Who::Member(member) => {
-                actor.must(&member.workspace, Action::CreateWorkspace)?;
+                actor.require(&member.workspace, Action::CreateWorkspace)?;
                 actor.must_be_in_person()?;
                 Some(member)
             }
@@ -70,7 +70,7 @@ impl Workspaces {
             };
             tx.insert_member(&owner).await?;
         }
-        let event = workspace_event(Deed::WorkspaceCreated, &workspace)
+        let event = workspace_event(AuditAction::WorkspaceCreated, &workspace)
             .made(json!({"name": workspace.name.as_str()}));
         self.changes.commit(tx, &[], event).await?;
         Ok(workspace)
@@ -81,7 +81,7 @@ impl Workspaces {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn get(&self, actor: &Actor, id: &WorkspaceId) -> Result<Workspace, ControlError> {
-        actor.must(id, Action::ViewWorkspace)?;
+        actor.require(id, Action::ViewWorkspace)?;
         let mut tx = self.store.read().await?;
         tx.workspace(id).await?.ok_or(ControlError::NotFound("workspace"))
     }
@@ -126,13 +126,13 @@ impl Workspaces {
         id: &WorkspaceId,
         new_name: &str,
     ) -> Result<Workspace, ControlError> {
-        actor.must(id, Action::EditWorkspace)?;
+        actor.require(id, Action::EditWorkspace)?;
         let mut tx = self.changes.begin(actor).await?;
         let mut workspace = tx
             .workspace(id)
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
-        actor.expects(workspace.revision)?;
+        actor.check_if_match(workspace.revision)?;
         let before = json!({"name": workspace.name.as_str()});
         let new_name = name(new_name, "name")?;
         if new_name == workspace.name {
@@ -141,7 +141,7 @@ impl Workspaces {
         workspace.name = new_name;
         workspace.revision += 1;
         tx.rename_workspace(id, &workspace.name).await?;
-        let event = workspace_event(Deed::WorkspaceRenamed, &workspace)
+        let event = workspace_event(AuditAction::WorkspaceRenamed, &workspace)
             .changed(before, json!({"name": workspace.name.as_str()}));
         self.changes.commit(tx, &[], event).await?;
         Ok(workspace)

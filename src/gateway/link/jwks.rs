@@ -62,7 +62,7 @@ pub fn trusted(issuer: &OutsideIssuer, keys: Option<IssuerKeys>) -> TrustedIssue
 }
 
 /// How the fetching goes.
-struct Course {
+struct FetchState {
     /// After the next failed fetch.
     wait: Duration,
     /// The last set that came had no usable key.
@@ -124,7 +124,7 @@ impl KeyFetcher {
 
     /// Fetches until cancelled: before the first request, ahead of time, and when asked.
     pub async fn run(&self, cell: &PolicyCell, metrics: &Metrics) {
-        let mut course = Course {
+        let mut course = FetchState {
             wait: RETRY_FIRST,
             was_empty: false,
         };
@@ -150,7 +150,7 @@ impl KeyFetcher {
     fn take(
         &self,
         result: Result<IssuerKeys, KeySetError>,
-        course: &mut Course,
+        course: &mut FetchState,
         cell: &PolicyCell,
     ) -> Duration {
         let (issuer, uri) = (&self.issuer, shown(&self.uri.uri));

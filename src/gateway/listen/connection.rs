@@ -1,6 +1,6 @@
 //! A connection before its first request: the handshake, and which HTTP it speaks.
 
-use crate::gateway::serve::current::App;
+use crate::gateway::serve::current::CurrentGateway;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::gateway::wire::tls::Acceptor;
 /// Serves a connection to its end. What only some of its life needs is boxed: most of it is waiting, and a task
 /// is as large as its largest moment.
 pub(crate) async fn serve(
-    app: Arc<App>,
+    app: Arc<CurrentGateway>,
     stream: TcpStream,
     client: SocketAddr,
     tls: Option<Arc<Acceptor>>,

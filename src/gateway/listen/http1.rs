@@ -15,8 +15,8 @@ use crate::connections::Connection;
 use crate::domain::decision::DenyReason;
 use crate::gateway::forward::respond::Answer;
 use crate::gateway::read::raw_head;
-use crate::gateway::read::raw_head::{Awaited, NoHead, RawHead};
-use crate::gateway::serve::current::App;
+use crate::gateway::read::raw_head::{HeadOutcome, HeadPosition, RawHead};
+use crate::gateway::serve::current::CurrentGateway;
 use crate::gateway::serve::request::Gateway;
 use crate::gateway::wire::chunks::Chunks;
 use crate::gateway::wire::socket::Socket;
@@ -35,7 +35,7 @@ pub struct SpeaksHttp2(pub Stream, pub BytesMut);
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(
-    app: &App,
+    app: &CurrentGateway,
     connection: &Arc<Connection>,
     mut stream: Stream,
     may_be_http2: bool,
@@ -45,9 +45,9 @@ pub(crate) async fn serve(
     loop {
         let gateway = app.current();
         let awaited = match (is_first, may_be_http2) {
-            (true, true) => Awaited::FirstOrHttp2,
-            (true, false) => Awaited::First,
-            (false, _) => Awaited::Next,
+            (true, true) => HeadPosition::FirstOrHttp2,
+            (true, false) => HeadPosition::First,
+            (false, _) => HeadPosition::Next,
         };
         is_first = false;
         match raw_head::read(
@@ -68,9 +68,9 @@ pub(crate) async fn serve(
                 stream = Box::pin(serve_one(&app.current(), stream, head)).await?;
                 drop(request);
             }
-            Err(NoHead::Silence) => return None,
-            Err(NoHead::Http2(read)) => return Some(SpeaksHttp2(stream, read)),
-            Err(NoHead::Refused(reason)) => {
+            Err(HeadOutcome::Silence) => return None,
+            Err(HeadOutcome::Http2(read)) => return Some(SpeaksHttp2(stream, read)),
+            Err(HeadOutcome::Refused(reason)) => {
                 let _request = connection.begin_request()?;
                 refuse(&gateway, stream, reason).await;
                 return None;

@@ -22,7 +22,7 @@ use crate::config::Limits;
 use crate::connections::{ActiveRequest, Connection};
 use crate::domain::decision::DenyReason;
 use crate::gateway::read::raw_head::TARGET_BYTES_MAX;
-use crate::gateway::serve::current::App;
+use crate::gateway::serve::current::CurrentGateway;
 use crate::gateway::serve::request::Gateway;
 
 /// Streams that a client may have open at once.
@@ -104,7 +104,7 @@ fn options(limits: &Limits) -> H2Options {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(
-    app: &Arc<App>,
+    app: &Arc<CurrentGateway>,
     stream: Stream,
     connection_state: &Arc<Connection>,
     shutdown: &ShutdownWatch,

@@ -15,9 +15,9 @@ use crate::config;
 use crate::connections::{ConnectionGroup, ConnectionLimiter, RefusalAnswers, Refused};
 use crate::domain::decision::DenyReason;
 use crate::gateway::forward::respond::Answer;
-use crate::gateway::serve::current::App;
+use crate::gateway::serve::current::CurrentGateway;
 use crate::gateway::wire::tls::Acceptor;
-use crate::vital::Vitals;
+use crate::task_monitor::TaskMonitor;
 
 /// How long nothing is accepted after there was no descriptor for a connection.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -82,12 +82,12 @@ impl Listener {
     pub(crate) fn accept_on(
         self: &Arc<Self>,
         runtime: &Runtime,
-        app: &Arc<App>,
+        app: &Arc<CurrentGateway>,
         socket: TcpListener,
-        vitals: &Vitals,
+        monitor: &TaskMonitor,
     ) {
         let accepting = Arc::clone(self).accept(socket, Arc::clone(app));
-        runtime.get_handle().spawn(vitals.watch("listener", accepting));
+        runtime.get_handle().spawn(monitor.watch("listener", accepting));
     }
 
     /// Whether no connection is open.
@@ -104,7 +104,7 @@ impl Listener {
             .transpose()
     }
 
-    async fn accept(self: Arc<Self>, socket: TcpListener, app: Arc<App>) {
+    async fn accept(self: Arc<Self>, socket: TcpListener, app: Arc<CurrentGateway>) {
         let mut stop = self.stop.subscribe();
         let mut reserve = Reserve::new();
         loop {
@@ -127,7 +127,13 @@ impl Listener {
         }
     }
 
-    fn serve(&self, app: &Arc<App>, stream: TcpStream, client: SocketAddr, stop: &watch::Receiver<bool>) {
+    fn serve(
+        &self,
+        app: &Arc<CurrentGateway>,
+        stream: TcpStream,
+        client: SocketAddr,
+        stop: &watch::Receiver<bool>,
+    ) {
         let acquired = app.with_connection_limits(|limits| self.connections.acquire(client.ip(), limits));
         let permit = match acquired {
             Ok(permit) => permit,
@@ -143,7 +149,7 @@ impl Listener {
     }
 
     /// Tells a client that there is no connection for it. Over TLS there is nothing to tell it in.
-    fn refuse(&self, app: &App, stream: TcpStream, refused: Refused) {
+    fn refuse(&self, app: &CurrentGateway, stream: TcpStream, refused: Refused) {
         let gateway = app.current();
         gateway.metrics.denied(None, DenyReason::Overloaded);
         if self.tls.is_some() {

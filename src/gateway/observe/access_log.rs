@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::metrics::Metrics;
-use crate::vital::Vitals;
+use crate::task_monitor::TaskMonitor;
 
 /// Lines that may wait to be written.
 const WAITING_MAX: usize = 8 * 1024;
@@ -83,8 +83,8 @@ impl AccessLog {
     ///
     /// # Errors
     /// No thread could be started.
-    pub fn to_stdout(vitals: &Vitals) -> std::io::Result<Self> {
-        let watched = vitals.begin("access_log");
+    pub fn to_stdout(monitor: &TaskMonitor) -> std::io::Result<Self> {
+        let watched = monitor.begin("access_log");
         let (lines, waiting) = sync_channel::<String>(WAITING_MAX);
         std::thread::Builder::new()
             .name("access-log".to_owned())

@@ -41,7 +41,7 @@ pub struct RawHead {
 
 /// Which head of its connection is waited for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Awaited {
+pub enum HeadPosition {
     /// The first: who connects has something to ask, and has the time of a head to do so.
     First,
     /// The same, or a beginning of HTTP/2.
@@ -51,7 +51,7 @@ pub enum Awaited {
 }
 
 /// Why there is no head.
-pub enum NoHead {
+pub enum HeadOutcome {
     /// The client left, or never began: there is nobody to answer.
     Silence,
     /// These bytes begin a connection that speaks HTTP/2.
@@ -62,37 +62,37 @@ pub enum NoHead {
 /// Reads one head. `deadline` is the connection's one timer. The connection is told of the first byte.
 ///
 /// # Errors
-/// [`NoHead`], with nothing written to the client yet.
+/// [`HeadOutcome`], with nothing written to the client yet.
 pub async fn read(
     stream: &mut Stream,
     mut deadline: Pin<&mut Sleep>,
     limits: &Limits,
-    awaited: Awaited,
+    awaited: HeadPosition,
     connection: &Connection,
-) -> Result<RawHead, NoHead> {
+) -> Result<RawHead, HeadOutcome> {
     let silent_for = match awaited {
-        Awaited::First | Awaited::FirstOrHttp2 => limits.header_timeout,
-        Awaited::Next => limits.idle_timeout,
+        HeadPosition::First | HeadPosition::FirstOrHttp2 => limits.header_timeout,
+        HeadPosition::Next => limits.idle_timeout,
     };
     set(deadline.as_mut(), silent_for);
     let mut bytes = BytesMut::new();
     let mut lines = Lines::default();
-    let mut is_preface = awaited == Awaited::FirstOrHttp2;
+    let mut is_preface = awaited == HeadPosition::FirstOrHttp2;
     loop {
         let began = !bytes.is_empty();
         let read = read_some(stream, deadline.as_mut(), &mut bytes).await;
         match read {
-            Some(Ok(0)) if began => return Err(NoHead::Refused(DenyReason::RequestMalformed)),
-            Some(Ok(0) | Err(_)) => return Err(NoHead::Silence),
-            None if began => return Err(NoHead::Refused(DenyReason::RequestTimeout)),
-            None => return Err(NoHead::Silence),
+            Some(Ok(0)) if began => return Err(HeadOutcome::Refused(DenyReason::RequestMalformed)),
+            Some(Ok(0) | Err(_)) => return Err(HeadOutcome::Silence),
+            None if began => return Err(HeadOutcome::Refused(DenyReason::RequestTimeout)),
+            None => return Err(HeadOutcome::Silence),
             Some(Ok(_)) => {}
         }
         is_preface = is_preface && starts_alike(&bytes, PREFACE);
         if is_preface && bytes.len() >= PREFACE.len() {
-            return Err(NoHead::Http2(bytes));
+            return Err(HeadOutcome::Http2(bytes));
         }
-        if !is_preface && let Some(length) = lines.end(&bytes, limits).map_err(NoHead::Refused)? {
+        if !is_preface && let Some(length) = lines.end(&bytes, limits).map_err(HeadOutcome::Refused)? {
             let is_chunked = lines.has_coding;
             return Ok(RawHead {
                 bytes,

@@ -7,13 +7,13 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 /// The gateway as it is set up now. Each request takes it once and keeps what it took.
-pub struct App {
+pub struct CurrentGateway {
     current: ArcSwap<Gateway>,
     /// What the process's limit of open files leaves room for.
     descriptors_for: usize,
 }
 
-impl App {
+impl CurrentGateway {
     /// Serves as `gateway` says, with at most `descriptors_for` connections.
     #[must_use]
     pub fn new(gateway: Gateway, descriptors_for: usize) -> Self {

@@ -106,7 +106,7 @@ enum Route<'g> {
 }
 
 /// A request that may go on, and what it needs for that.
-struct Cleared {
+struct AdmittedRequest {
     permit: Permit,
     token: Option<Arc<VerifiedToken>>,
     body: Held,
@@ -193,7 +193,7 @@ impl Gateway {
         &self,
         session: &mut ServerSession,
         api: &Api,
-    ) -> Result<Cleared, (DenyReason, Option<String>)> {
+    ) -> Result<AdmittedRequest, (DenyReason, Option<String>)> {
         let plain = |reason: DenyReason| (reason, None);
         let credential = head::credential(&session.req_header().headers);
         // What the head alone can deny is denied before a body is waited for.
@@ -244,7 +244,7 @@ impl Gateway {
         // An upstream's own credential goes on; a token of ours only where the operator wants that.
         let own = matches!(credential, Credential::Token(_));
         let forward_authorization = !own || api.forward_token;
-        Ok(Cleared {
+        Ok(AdmittedRequest {
             permit,
             token,
             body,
@@ -256,7 +256,7 @@ impl Gateway {
         &self,
         session: &mut ServerSession,
         request_id: &str,
-        cleared: &Cleared,
+        cleared: &AdmittedRequest,
         pool: &Pool,
     ) -> Result<Answered, Failed> {
         let origin = Origin {

@@ -26,7 +26,7 @@ pub struct TokenCache {
 type Digest = [u8; 32];
 
 /// A token and whether its signature was known already.
-pub struct Looked {
+pub struct Lookup {
     pub token: Result<Arc<VerifiedToken>, TokenFault>,
     pub hit: bool,
 }
@@ -50,10 +50,10 @@ impl TokenCache {
     /// The token that `text` is, from the cache or by verifying it now. Only successes are kept: a flood
     /// of bad tokens evicts nothing.
     #[must_use]
-    pub fn look_up(&self, text: &str, policy: &Policy, now: UnixSeconds) -> Looked {
+    pub fn look_up(&self, text: &str, policy: &Policy, now: UnixSeconds) -> Lookup {
         let digest = sha256(text.as_bytes());
         if let Some(token) = self.entries.get(&digest) {
-            return Looked {
+            return Lookup {
                 token: Ok(token),
                 hit: true,
             };
@@ -64,6 +64,6 @@ impl TokenCache {
         {
             self.entries.insert(digest, Arc::clone(token));
         }
-        Looked { token, hit: false }
+        Lookup { token, hit: false }
     }
 }

@@ -35,11 +35,11 @@ pub(crate) struct Acceptor {
     current: ArcSwap<ServerConfig>,
     /// Makes and reads tickets, for all workers and for as long as the listener is there.
     tickets: Option<Arc<dyn ProducesTickets>>,
-    looked: Mutex<Looked>,
+    looked: Mutex<Lookup>,
 }
 
 /// What was found when the files were last looked at.
-struct Looked {
+struct Lookup {
     fingerprint: Option<[u8; 32]>,
     summaries: Vec<Summary>,
     warned_at: UnixSeconds,
@@ -64,7 +64,7 @@ impl Acceptor {
             config: config.clone(),
             current: ArcSwap::from_pointee(current),
             tickets,
-            looked: Mutex::new(Looked {
+            looked: Mutex::new(Lookup {
                 fingerprint: Some(files.fingerprint()),
                 summaries,
                 warned_at: UnixSeconds(0),
@@ -121,7 +121,7 @@ impl Acceptor {
     }
 
     /// Says when the certificates expire: always as a metric, and as a warning once a day when it is soon.
-    fn report(&self, looked: &mut Looked, now: UnixSeconds, metrics: &Transport) {
+    fn report(&self, looked: &mut Lookup, now: UnixSeconds, metrics: &Transport) {
         let warn = now.since(looked.warned_at) >= WARN_EVERY_S;
         for summary in &looked.summaries {
             let file = summary.file.display().to_string();

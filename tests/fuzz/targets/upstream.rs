@@ -154,7 +154,7 @@ policy: {{source: file, file: "none"}}
         clock: Clock::Manual(ManualClock::at(UnixSeconds(0))),
         registry: &registry,
         sockets: &mut Sockets::default(),
-        vitals: &portcullis::vital::Vitals::default(),
+        monitor: &portcullis::task_monitor::TaskMonitor::default(),
     });
     let (publisher, subscriber) = feed();
     let running = prepared.unwrap().run(Origin::Feed(subscriber)).await.unwrap();

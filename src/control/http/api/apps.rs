@@ -7,7 +7,7 @@ use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conditions::{Begun, Creation, Tagged, still_there};
+use super::conditions::{Creation, Idempotency, Tagged, still_there};
 use super::json::Json;
 use super::paging::{PageQuery, flag};
 use super::request::InWorkspace;
@@ -90,8 +90,8 @@ pub async fn create(
     new: Creation<NewApp>,
 ) -> Result<Tagged<AppJson>, ControlError> {
     let made = match new.begin(&control, &at.actor).await? {
-        Begun::First(actor, new) => control.apps.create(&actor, &at.workspace, new).await?,
-        Begun::Again(id) => {
+        Idempotency::New(actor, new) => control.apps.create(&actor, &at.workspace, new).await?,
+        Idempotency::Replay(id) => {
             let id = AppId::parse(&id).map_err(|_| ControlError::NotFound("OAuth app"))?;
             still_there(control.apps.get(&at.actor, &at.workspace, &id).await)?
         }
@@ -159,8 +159,8 @@ pub async fn create_key(
 ) -> Result<impl IntoResponse, ControlError> {
     let app = at.app()?;
     let made = match new.begin(&control, &at.actor).await? {
-        Begun::First(actor, new) => control.apps.add_key(&actor, &at.workspace, &app, &new).await?,
-        Begun::Again(id) => {
+        Idempotency::New(actor, new) => control.apps.add_key(&actor, &at.workspace, &app, &new).await?,
+        Idempotency::Replay(id) => {
             let found = control.apps.get(&at.actor, &at.workspace, &app).await;
             let mut keys = still_there(found)?.keys.into_iter();
             let key = keys.find(|key| key.id.as_str() == id);
@@ -184,11 +184,11 @@ impl<S: Sync> FromRequestParts<S> for LastKey {
 pub async fn delete_key(
     State(control): Shared,
     at: InWorkspace,
-    LastKey(last_too): LastKey,
+    LastKey(allow_last_key): LastKey,
 ) -> Result<StatusCode, ControlError> {
     control
         .apps
-        .delete_key(&at.actor, &at.workspace, &at.app()?, &at.key()?, last_too)
+        .delete_key(&at.actor, &at.workspace, &at.app()?, &at.key()?, allow_last_key)
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -54,7 +54,10 @@ pub(crate) async fn authenticated(
 ) -> Result<(Member, Credential), ControlError> {
     if !parts.headers.contains_key(header::AUTHORIZATION) {
         let found = in_session(parts, control).await?;
-        let member = control.sessions.home(&found.session.account).await?;
+        let member = control
+            .sessions
+            .default_membership(&found.session.account)
+            .await?;
         return Ok((member, Credential::Session(found.session.id)));
     }
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();

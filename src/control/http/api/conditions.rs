@@ -107,11 +107,11 @@ struct Key {
 }
 
 /// What a request to make something turns out to be.
-pub enum Begun<T> {
+pub enum Idempotency<T> {
     /// One to be carried out.
-    First(Actor, T),
+    New(Actor, T),
     /// One that was carried out: it made what has this id.
-    Again(String),
+    Replay(String),
 }
 
 impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Creation<T> {
@@ -148,9 +148,9 @@ fn key_text(headers: &HeaderMap) -> Result<Option<String>, BadRequest> {
 
 impl<T> Creation<T> {
     /// Looks whether this request was carried out before.
-    pub async fn begin(self, control: &Control, actor: &Actor) -> Result<Begun<T>, ControlError> {
+    pub async fn begin(self, control: &Control, actor: &Actor) -> Result<Idempotency<T>, ControlError> {
         let Some(key) = self.key else {
-            return Ok(Begun::First(actor.clone(), self.new));
+            return Ok(Idempotency::New(actor.clone(), self.new));
         };
         let member = actor.as_member().map(|member| member.id.as_str());
         let mut digest = Chain::new("portcullis idempotency key");
@@ -162,13 +162,13 @@ impl<T> Creation<T> {
             body_digest: URL_SAFE_NO_PAD.encode(key.body_digest),
         };
         Ok(match control.changes.made_before(&key).await? {
-            Some(made) => Begun::Again(made),
+            Some(made) => Idempotency::Replay(made),
             None => {
                 let actor = Actor {
                     retry_key: Some(key),
                     ..actor.clone()
                 };
-                Begun::First(actor, self.new)
+                Idempotency::New(actor, self.new)
             }
         })
     }
@@ -176,8 +176,8 @@ impl<T> Creation<T> {
     /// The same, for what holds a secret that is shown only once: it cannot be answered again.
     pub async fn begin_once(self, control: &Control, actor: &Actor) -> Result<(Actor, T), ControlError> {
         match self.begin(control, actor).await? {
-            Begun::First(actor, new) => Ok((actor, new)),
-            Begun::Again(_) => Err(Conflict::RetriedForSecret.into()),
+            Idempotency::New(actor, new) => Ok((actor, new)),
+            Idempotency::Replay(_) => Err(Conflict::RetriedForSecret.into()),
         }
     }
 }

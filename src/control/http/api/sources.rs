@@ -7,7 +7,7 @@ use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::conditions::{Begun, Creation, Tagged, still_there};
+use super::conditions::{Creation, Idempotency, Tagged, still_there};
 use super::json::Json;
 use super::paging::{PageQuery, flag};
 use super::request::{InWorkspace, NewName};
@@ -69,8 +69,8 @@ pub async fn list(
 
 pub async fn create(State(control): Shared, at: InWorkspace, new: Creation<NewSource>) -> Shown {
     let made = match new.begin(&control, &at.actor).await? {
-        Begun::First(actor, new) => control.sources.create(&actor, &at.workspace, new).await?,
-        Begun::Again(id) => {
+        Idempotency::New(actor, new) => control.sources.create(&actor, &at.workspace, new).await?,
+        Idempotency::Replay(id) => {
             let id = SourceId::parse(&id).map_err(|_| ControlError::NotFound("source"))?;
             still_there(control.sources.get(&at.actor, &at.workspace, &id).await)?
         }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::caller::Caller;
-use super::conditions::{Begun, Creation, Tagged, still_there};
+use super::conditions::{Creation, Idempotency, Tagged, still_there};
 use super::json::Json;
 use super::paging::PageQuery;
 use super::request::{InWorkspace, NewName};
@@ -53,8 +53,8 @@ pub async fn create(
     new: Creation<NewName>,
 ) -> Result<Tagged<WorkspaceJson>, ControlError> {
     let made = match new.begin(&control, &caller).await? {
-        Begun::First(actor, new) => control.workspaces.create(&actor, &new.name).await?,
-        Begun::Again(id) => {
+        Idempotency::New(actor, new) => control.workspaces.create(&actor, &new.name).await?,
+        Idempotency::Replay(id) => {
             let id = WorkspaceId::parse(&id).map_err(|_| ControlError::NotFound("workspace"))?;
             still_there(control.workspaces.workspace_of(&caller, &id).await)?
         }

@@ -6,7 +6,7 @@ use super::frame::Frame;
 use super::frame::Section;
 use super::frame::page;
 use super::frame::see_other;
-use super::visit::Visit;
+use super::visit::PageContext;
 use crate::control::error::ControlError;
 use crate::control::plane::Control;
 use askama::Template;
@@ -30,7 +30,7 @@ pub(crate) struct FaultPage<'a> {
 }
 
 /// The fault as a page of the workspace. Whoever may not do something is told who can let them.
-pub(crate) async fn explain(control: &Control, visit: &Visit, fault: &Fault) -> Response {
+pub(crate) async fn explain(control: &Control, visit: &PageContext, fault: &Fault) -> Response {
     let (status, what, do_next) = fault.words();
     let owners = match fault {
         Fault::Control(ControlError::Forbidden(_)) => control
@@ -56,7 +56,7 @@ pub(crate) async fn explain(control: &Control, visit: &Visit, fault: &Fault) -> 
 /// Finds out who is here before any page of a workspace is made, and dresses what a page refuses.
 pub(crate) async fn enter(State(control): State<Arc<Control>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let visit = match Visit::of(&control, &mut parts).await {
+    let visit = match PageContext::of(&control, &mut parts).await {
         Ok(visit) => Arc::new(visit),
         Err(Fault::NotSignedIn) => return to_sign_in(&parts),
         Err(fault) => return fault.into_response(),

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::fault::Fault;
-use super::visit::Visit;
+use super::visit::PageContext;
 use crate::control::http::cookies::{is_safe, is_same_origin};
 use crate::control::plane::Control;
 
@@ -21,7 +21,7 @@ impl FromRequest<Arc<Control>> for Posted {
     async fn from_request(request: Request, _: &Arc<Control>) -> Result<Self, Fault> {
         let visit = request
             .extensions()
-            .get::<Arc<Visit>>()
+            .get::<Arc<PageContext>>()
             .cloned()
             .ok_or(Fault::NotSignedIn)?;
         let fields = Fields::read(request).await?;

@@ -30,14 +30,14 @@ pub(crate) struct Frame {
     pub several: bool,
     pub email: String,
     pub csrf: String,
-    pub sees: Sees,
+    pub sees: NavPermissions,
     /// What has just been done, after a redirect.
     pub done: String,
 }
 
 /// What of the console this member has any use of.
 #[derive(Clone, Copy)]
-pub(crate) struct Sees {
+pub(crate) struct NavPermissions {
     pub apps: bool,
     pub sources: bool,
     pub owner: bool,

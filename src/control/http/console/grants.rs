@@ -5,7 +5,7 @@ use super::components::sentence;
 use super::fault::{Fault, Problems};
 use super::fields::Fields;
 use super::pages::sources::kind_words;
-use super::visit::Visit;
+use super::visit::PageContext;
 use crate::control::error::ControlError;
 use crate::control::plane::Control;
 use crate::control::workspaces::roles::{NewGrant, NewResources};
@@ -150,7 +150,7 @@ const fn opens(role: Role) -> &'static str {
 /// The roles of a form. Problems are named `roles[n]` in the order they were sent.
 pub(crate) async fn role_choices(
     control: &Control,
-    visit: &Visit,
+    visit: &PageContext,
     given: &Given<'_>,
 ) -> Result<Vec<RoleChoice>, Fault> {
     let mut sent = 0;
@@ -187,7 +187,7 @@ pub(crate) async fn role_choices(
 /// The sources of a role, with what its search finds.
 async fn picker(
     control: &Control,
-    visit: &Visit,
+    visit: &PageContext,
     role: Role,
     choice: Choice,
     typed: Option<&Fields>,
@@ -245,7 +245,7 @@ async fn picker(
 /// The sources that a role reaches, and one more where there are more than are shown.
 async fn find(
     control: &Control,
-    visit: &Visit,
+    visit: &PageContext,
     role: Role,
     text: &str,
     after: &str,
@@ -270,7 +270,7 @@ async fn find(
 }
 
 /// A source that was chosen. What is none of the workspace keeps its id for a name: saving says what is wrong.
-async fn chosen(control: &Control, visit: &Visit, id: &str) -> Result<Pick, Fault> {
+async fn chosen(control: &Control, visit: &PageContext, id: &str) -> Result<Pick, Fault> {
     let unknown = Pick {
         id: id.to_owned(),
         name: id.to_owned(),

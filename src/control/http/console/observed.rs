@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::components::counted;
 use super::fault::Fault;
-use super::visit::Visit;
+use super::visit::PageContext;
 use crate::control::plane::Control;
 use crate::control::sources::traffic::SourceTraffic;
 use crate::domain::decision::DenyReason;
@@ -41,7 +41,7 @@ pub(crate) struct Reason {
 }
 
 impl Observed {
-    pub async fn of(control: &Control, visit: &Visit, source: &Source) -> Result<Self, Fault> {
+    pub async fn of(control: &Control, visit: &PageContext, source: &Source) -> Result<Self, Fault> {
         let traffic = control
             .traffic
             .source_traffic(&visit.actor, &visit.workspace.id, &source.id)

@@ -16,14 +16,14 @@ use crate::model::member::Member;
 use crate::model::session::SessionRecord;
 
 /// Somebody who is signed in.
-pub(crate) struct Signed {
+pub(crate) struct BrowserSession {
     pub record: SessionRecord,
     secret: Secret,
     from: Option<IpAddr>,
     csrf: String,
 }
 
-impl Signed {
+impl BrowserSession {
     /// The session of the request's cookie.
     pub async fn of(control: &Control, parts: &Parts) -> Result<Self, Fault> {
         let cookie = control.cookies.get(Cookie::Session, &parts.headers);

@@ -9,8 +9,8 @@ use http::request::Parts;
 use super::fault::Fault;
 use super::fields::Fields;
 use super::frame::see_other;
-use super::frame::{Frame, Section, Sees, done};
-use super::session::Signed;
+use super::frame::{Frame, NavPermissions, Section, done};
+use super::session::BrowserSession;
 use crate::control::actor::{Actor, IfMatch};
 use crate::control::error::ControlError;
 use crate::control::form::Form;
@@ -26,12 +26,12 @@ use crate::model::source::Source;
 use crate::model::workspace::Workspace;
 
 /// A member's request inside a workspace.
-pub(crate) struct Visit {
+pub(crate) struct PageContext {
     pub actor: Actor,
     pub member: Member,
     pub workspace: Workspace,
     pub now: UnixSeconds,
-    pub session: Signed,
+    pub session: BrowserSession,
     /// Where the pages of the workspace are.
     pub at: String,
     several: bool,
@@ -39,9 +39,9 @@ pub(crate) struct Visit {
     query: Form,
 }
 
-impl Visit {
+impl PageContext {
     pub(crate) async fn of(control: &Control, parts: &mut Parts) -> Result<Self, Fault> {
-        let signed = Signed::of(control, parts).await?;
+        let signed = BrowserSession::of(control, parts).await?;
         let parameters = RawPathParams::from_request_parts(parts, &()).await;
         let parameters = parameters.map_err(|_| Fault::Control(ControlError::NotFound("page")))?;
         let parameters: Vec<(String, String)> = parameters
@@ -121,7 +121,7 @@ impl Visit {
     }
 
     /// Refuses the page to whoever may not do what it offers.
-    pub fn must(&self, action: Action) -> Result<(), Fault> {
+    pub fn require(&self, action: Action) -> Result<(), Fault> {
         if self.may(action) {
             Ok(())
         } else {
@@ -129,7 +129,7 @@ impl Visit {
         }
     }
 
-    pub fn must_for(&self, action: Action, source: &Source) -> Result<(), Fault> {
+    pub fn require_on_source(&self, action: Action, source: &Source) -> Result<(), Fault> {
         if self.may_for(action, source) {
             Ok(())
         } else {
@@ -164,7 +164,7 @@ impl Visit {
             several: self.several,
             email: self.member.email.clone(),
             csrf: self.session.csrf().to_owned(),
-            sees: Sees {
+            sees: NavPermissions {
                 apps: self.may(Action::ViewApp),
                 sources,
                 owner: self.may(Action::ManageMembers),
@@ -180,9 +180,9 @@ impl Visit {
 }
 
 /// The visit, for handlers.
-pub(crate) struct Here(pub Arc<Visit>);
+pub(crate) struct CurrentVisit(pub Arc<PageContext>);
 
-impl<S: Sync> FromRequestParts<S> for Here {
+impl<S: Sync> FromRequestParts<S> for CurrentVisit {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Fault> {

@@ -17,7 +17,7 @@ use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::http::session_cookies::{browser, give_cookies};
 use crate::control::plane::Control;
 use crate::model::page::Page as Span;
@@ -59,7 +59,7 @@ struct SessionRow {
 }
 
 /// `GET account`.
-pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let own = &visit.session.record;
     let row = |session: crate::model::session::SessionRecord| SessionRow {
         current: session.id == own.id,
@@ -121,7 +121,7 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
 pub(crate) async fn end_one(
     State(control): State<Arc<Control>>,
     Extension(from): Extension<ClientAddress>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     let id = visit.in_path("id");
@@ -139,7 +139,7 @@ pub(crate) async fn end_one(
 pub(crate) async fn end_all(
     State(control): State<Arc<Control>>,
     Extension(from): Extension<ClientAddress>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let with_api_tokens = fields.text("api_tokens") == "on";
@@ -162,7 +162,7 @@ struct PasswordPage {
     api_tokens: Choices,
 }
 
-fn password_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) -> PasswordPage {
+fn password_page(visit: &PageContext, fields: Option<&Fields>, problems: &Problems) -> PasswordPage {
     let keep = Choice {
         name: KEEP.to_owned(),
         value: "on".to_owned(),
@@ -190,7 +190,7 @@ fn password_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) ->
 const KEEP: &str = "keep_api_tokens";
 
 /// `GET account/password`.
-pub(crate) async fn password_form(Here(visit): Here) -> Page {
+pub(crate) async fn password_form(CurrentVisit(visit): CurrentVisit) -> Page {
     Ok(page(
         StatusCode::OK,
         &password_page(&visit, None, &Problems::none()),
@@ -201,7 +201,7 @@ pub(crate) async fn password_form(Here(visit): Here) -> Page {
 pub(crate) async fn change_password(
     State(control): State<Arc<Control>>,
     Extension(from): Extension<ClientAddress>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     headers: HeaderMap,
     Posted(fields): Posted,
 ) -> Page {
@@ -251,7 +251,7 @@ struct NewTokenPage {
     days: Choices,
 }
 
-fn new_token_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) -> NewTokenPage {
+fn new_token_page(visit: &PageContext, fields: Option<&Fields>, problems: &Problems) -> NewTokenPage {
     let text = |name| fields.map(|fields| fields.text(name)).unwrap_or_default();
     let chosen = if text("days").is_empty() {
         "90"
@@ -279,7 +279,7 @@ fn new_token_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) -
 }
 
 /// `GET account/tokens/new`.
-pub(crate) async fn token_form(Here(visit): Here) -> Page {
+pub(crate) async fn token_form(CurrentVisit(visit): CurrentVisit) -> Page {
     Ok(page(
         StatusCode::OK,
         &new_token_page(&visit, None, &Problems::none()),
@@ -297,7 +297,7 @@ struct MadeTokenPage {
 /// `POST account/tokens/new`. The token is shown in this answer and never again.
 pub(crate) async fn create_token(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let days = TOKEN_DAYS
@@ -329,7 +329,10 @@ pub(crate) async fn create_token(
 }
 
 /// `GET account/tokens/{id}/delete`.
-pub(crate) async fn delete_token_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn delete_token_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     let found = control
         .api_tokens
         .api_token(&visit.actor, &visit.workspace.id, visit.in_path("id"))
@@ -347,7 +350,7 @@ pub(crate) async fn delete_token_form(State(control): State<Arc<Control>>, Here(
     ))
 }
 
-fn token_step(visit: &Visit, sentence: String) -> Confirm {
+fn token_step(visit: &PageContext, sentence: String) -> Confirm {
     Confirm {
         frame: visit.frame("Delete API token", Section::Account),
         crumbs: vec![Crumb::new(format!("{}/account", visit.at), "Tokens and sessions")],
@@ -364,7 +367,7 @@ fn token_step(visit: &Visit, sentence: String) -> Confirm {
 /// `POST account/tokens/{id}/delete`.
 pub(crate) async fn delete_token(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Result<axum::response::Response, Fault> {
     control

@@ -19,7 +19,7 @@ use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::control::tokens::revoke::Revoked;
 use crate::domain::ids::AppId;
@@ -47,7 +47,7 @@ pub(crate) struct KeyRow {
 }
 
 impl KeyRow {
-    fn of(key: AppKey, visit: &Visit) -> Self {
+    fn of(key: AppKey, visit: &PageContext) -> Self {
         Self {
             key_id: key.id.to_string(),
             id: Copy::new("Key id", &key.id),
@@ -83,7 +83,7 @@ struct AppPage {
 }
 
 /// How many tokens an app's clients may still hold.
-pub(crate) async fn live_tokens(control: &Control, visit: &Visit, id: &AppId) -> Result<u64, Fault> {
+pub(crate) async fn live_tokens(control: &Control, visit: &PageContext, id: &AppId) -> Result<u64, Fault> {
     Ok(control
         .search
         .live_tokens(&visit.actor, &visit.workspace.id, id, None)
@@ -91,7 +91,7 @@ pub(crate) async fn live_tokens(control: &Control, visit: &Visit, id: &AppId) ->
 }
 
 /// `GET apps/{id}`.
-pub(crate) async fn overview(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn overview(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let id = visit.app()?;
     let workspace = &visit.workspace.id;
     let found = control.apps.get(&visit.actor, workspace, &id).await?;
@@ -182,7 +182,7 @@ struct SettingsPage {
     app_id: String,
     app_name: String,
     problem: String,
-    theirs: Option<Theirs>,
+    theirs: Option<ConcurrentEdit>,
     may_edit: bool,
     revision: u64,
     name: Field,
@@ -194,14 +194,14 @@ struct SettingsPage {
 }
 
 /// What somebody else saved in the meantime.
-struct Theirs {
+struct ConcurrentEdit {
     name: String,
     lifetime: &'static str,
     scopes: String,
 }
 
 fn settings_page(
-    visit: &Visit,
+    visit: &PageContext,
     found: AppDetails,
     typed: Option<&Fields>,
     problems: &Problems,
@@ -234,7 +234,7 @@ fn settings_page(
 }
 
 /// `GET apps/{id}/settings`.
-pub(crate) async fn settings(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn settings(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let found = control
         .apps
         .get(&visit.actor, &visit.workspace.id, &visit.app()?)
@@ -248,7 +248,7 @@ pub(crate) async fn settings(State(control): State<Arc<Control>>, Here(visit): H
 /// `POST apps/{id}/settings`.
 pub(crate) async fn save(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let id = visit.app()?;
@@ -264,7 +264,7 @@ pub(crate) async fn save(
     };
     let found = control.apps.get(&visit.actor, workspace, &id).await?;
     if matches!(error, ControlError::Changed { .. }) {
-        let theirs = Theirs {
+        let theirs = ConcurrentEdit {
             name: found.app.name.to_string(),
             lifetime: lifetime_words(found.app.token_lifetime),
             scopes: found.app.scopes.to_string(),
@@ -283,15 +283,15 @@ pub(crate) async fn save(
 }
 
 /// The way down to an app.
-pub(crate) fn crumbs(visit: &Visit, found: &AppDetails) -> Vec<Crumb> {
+pub(crate) fn crumbs(visit: &PageContext, found: &AppDetails) -> Vec<Crumb> {
     vec![
         Crumb::new(format!("{}/apps", visit.at), "OAuth applications"),
         Crumb::new(format!("{}/apps/{}", visit.at, found.app.id), &found.app.name),
     ]
 }
 
-async fn revoke_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
-    visit.must(Action::EditApp)?;
+async fn revoke_page(control: &Control, visit: &PageContext, problems: &Problems) -> Result<Confirm, Fault> {
+    visit.require(Action::EditApp)?;
     let id = visit.app()?;
     let found = control.apps.get(&visit.actor, &visit.workspace.id, &id).await?;
     let live = live_tokens(control, visit, &id).await?;
@@ -325,7 +325,10 @@ fn tokens(live: u64) -> String {
 }
 
 /// `GET apps/{id}/revoke`.
-pub(crate) async fn revoke_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn revoke_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     Ok(page(
         StatusCode::OK,
         &revoke_page(&control, &visit, &Problems::none()).await?,
@@ -335,7 +338,7 @@ pub(crate) async fn revoke_form(State(control): State<Arc<Control>>, Here(visit)
 /// `POST apps/{id}/revoke`.
 pub(crate) async fn revoke(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let id = visit.app()?;
@@ -359,11 +362,11 @@ pub(crate) async fn revoke(
 
 async fn delete_page(
     control: &Control,
-    visit: &Visit,
+    visit: &PageContext,
     typed: &str,
     problems: &Problems,
 ) -> Result<Confirm, Fault> {
-    visit.must(Action::EditApp)?;
+    visit.require(Action::EditApp)?;
     let id = visit.app()?;
     let found = control.apps.get(&visit.actor, &visit.workspace.id, &id).await?;
     let connected = control
@@ -423,7 +426,10 @@ async fn delete_page(
 }
 
 /// `GET apps/{id}/delete`.
-pub(crate) async fn delete_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn delete_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     Ok(page(
         StatusCode::OK,
         &delete_page(&control, &visit, "", &Problems::none()).await?,
@@ -433,7 +439,7 @@ pub(crate) async fn delete_form(State(control): State<Arc<Control>>, Here(visit)
 /// `POST apps/{id}/delete`.
 pub(crate) async fn delete(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let typed = fields.text("confirm_name");

@@ -15,7 +15,7 @@ use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::role::Action;
 
@@ -31,11 +31,11 @@ struct NewKeyPage {
 
 async fn new_key_page(
     control: &Control,
-    visit: &Visit,
+    visit: &PageContext,
     fields: Option<&Fields>,
     problems: &Problems,
 ) -> Result<NewKeyPage, Fault> {
-    visit.must(Action::EditApp)?;
+    visit.require(Action::EditApp)?;
     let id = visit.app()?;
     let found = control.apps.get(&visit.actor, &visit.workspace.id, &id).await?;
     Ok(NewKeyPage {
@@ -51,7 +51,7 @@ async fn new_key_page(
 }
 
 /// `GET apps/{id}/keys/new`.
-pub(crate) async fn add_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn add_form(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     Ok(page(
         StatusCode::OK,
         &new_key_page(&control, &visit, None, &Problems::none()).await?,
@@ -61,7 +61,7 @@ pub(crate) async fn add_form(State(control): State<Arc<Control>>, Here(visit): H
 /// `POST apps/{id}/keys/new`.
 pub(crate) async fn add(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let id = visit.app()?;
@@ -79,8 +79,8 @@ pub(crate) async fn add(
     }
 }
 
-async fn delete_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
-    visit.must(Action::EditApp)?;
+async fn delete_page(control: &Control, visit: &PageContext, problems: &Problems) -> Result<Confirm, Fault> {
+    visit.require(Action::EditApp)?;
     let (id, key_id) = (visit.app()?, visit.key()?);
     let workspace = &visit.workspace.id;
     let found = control.apps.get(&visit.actor, workspace, &id).await?;
@@ -129,7 +129,10 @@ async fn delete_page(control: &Control, visit: &Visit, problems: &Problems) -> R
 }
 
 /// `GET apps/{id}/keys/{kid}/delete`.
-pub(crate) async fn delete_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn delete_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     Ok(page(
         StatusCode::OK,
         &delete_page(&control, &visit, &Problems::none()).await?,
@@ -139,7 +142,7 @@ pub(crate) async fn delete_form(State(control): State<Arc<Control>>, Here(visit)
 /// `POST apps/{id}/keys/{kid}/delete`. The page before it has named the last key as such.
 pub(crate) async fn delete(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     let (id, key) = (visit.app()?, visit.key()?);

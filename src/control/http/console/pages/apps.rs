@@ -12,7 +12,7 @@ use crate::control::http::console::fault::{Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::role::Action;
 use crate::domain::source_kind::SUPPORTED_SCOPES;
@@ -39,7 +39,7 @@ struct AppRow {
 }
 
 /// `GET apps`.
-pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let (q, after) = (visit.query("q"), visit.query("after"));
     let span = Span {
         after,
@@ -187,7 +187,7 @@ pub(crate) const fn lifetime_words(lifetime: TokenLifetime) -> &'static str {
     }
 }
 
-fn new_app_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) -> NewAppPage {
+fn new_app_page(visit: &PageContext, fields: Option<&Fields>, problems: &Problems) -> NewAppPage {
     let [tracking, ..] = SUPPORTED_SCOPES;
     let scopes = fields.map_or_else(|| vec![tracking.to_owned()], |fields| fields.ticked_of("scope."));
     let text = |name| fields.map(|fields| fields.text(name)).unwrap_or_default();
@@ -216,8 +216,8 @@ fn new_app_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) -> 
 }
 
 /// `GET apps/new`.
-pub(crate) async fn create_form(Here(visit): Here) -> Page {
-    visit.must(Action::CreateApp)?;
+pub(crate) async fn create_form(CurrentVisit(visit): CurrentVisit) -> Page {
+    visit.require(Action::CreateApp)?;
     Ok(page(
         StatusCode::OK,
         &new_app_page(&visit, None, &Problems::none()),
@@ -227,7 +227,7 @@ pub(crate) async fn create_form(Here(visit): Here) -> Page {
 /// `POST apps/new`.
 pub(crate) async fn create(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let new = NewApp {

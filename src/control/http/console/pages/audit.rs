@@ -10,7 +10,7 @@ use http::StatusCode;
 use crate::control::http::console::components::{PAGE_ITEMS, Pager, When, encoded, exact};
 use crate::control::http::console::fault::Page;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::decimal::begins_with_year;
 use crate::domain::ids::WorkspaceId;
@@ -33,7 +33,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    pub fn of(row: &AuditRow, visit: &Visit) -> Self {
+    pub fn of(row: &AuditRow, visit: &PageContext) -> Self {
         Self {
             what: words(&row.action),
             who: row.actor_name.clone(),
@@ -104,7 +104,7 @@ fn day(text: &str) -> Option<UnixSeconds> {
 }
 
 /// `GET audit`.
-pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let given = |name| visit.query(name).trim();
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let (action, actor, resource) = (given("action"), given("actor"), given("resource"));

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::control::http::console::fault::Page;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::Here;
+use crate::control::http::console::visit::CurrentVisit;
 use crate::control::plane::Control;
 use crate::domain::key::Algorithm;
 
@@ -33,7 +33,7 @@ struct ClientPage<'a> {
 }
 
 /// `GET apps/{id}/client`.
-pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let found = control
         .apps
         .get(&visit.actor, &visit.workspace.id, &visit.app()?)

@@ -11,7 +11,7 @@ use crate::control::http::console::components::{Field, PAGE_ITEMS, Pager, When};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::control::tokens::revoke::Revoked;
 use crate::domain::ids::{AppId, MemberId};
@@ -49,7 +49,7 @@ struct Row {
 }
 
 impl Row {
-    async fn of(control: &Control, visit: &Visit, notice: LeakNotice) -> Result<Self, Fault> {
+    async fn of(control: &Control, visit: &PageContext, notice: LeakNotice) -> Result<Self, Fault> {
         let (kind, named) = if notice.kind == "api_token" {
             ("API token", member(control, visit, &notice.owner).await?)
         } else {
@@ -76,7 +76,7 @@ impl Row {
 }
 
 /// Name and page of what a token spoke for, if it is still there.
-async fn app(control: &Control, visit: &Visit, id: &str) -> Result<Option<(String, String)>, Fault> {
+async fn app(control: &Control, visit: &PageContext, id: &str) -> Result<Option<(String, String)>, Fault> {
     let Ok(id) = AppId::parse(id) else { return Ok(None) };
     let found = control
         .search
@@ -86,7 +86,7 @@ async fn app(control: &Control, visit: &Visit, id: &str) -> Result<Option<(Strin
     if_there(named)
 }
 
-async fn member(control: &Control, visit: &Visit, id: &str) -> Result<Option<(String, String)>, Fault> {
+async fn member(control: &Control, visit: &PageContext, id: &str) -> Result<Option<(String, String)>, Fault> {
     let Ok(id) = MemberId::parse(id) else {
         return Ok(None);
     };
@@ -104,7 +104,7 @@ fn if_there<T>(found: Result<T, ControlError>) -> Result<Option<T>, Fault> {
 }
 
 /// How many notices there are, for the front page.
-pub(crate) async fn count(control: &Control, visit: &Visit) -> Result<String, Fault> {
+pub(crate) async fn count(control: &Control, visit: &PageContext) -> Result<String, Fault> {
     let span = Span {
         after: "",
         limit: COUNTED_MAX + 1,
@@ -121,7 +121,7 @@ pub(crate) async fn count(control: &Control, visit: &Visit) -> Result<String, Fa
     })
 }
 
-async fn list_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<LeakedPage, Fault> {
+async fn list_page(control: &Control, visit: &PageContext, problems: &Problems) -> Result<LeakedPage, Fault> {
     let after = visit.query("after");
     let span = Span {
         after,
@@ -150,7 +150,7 @@ async fn list_page(control: &Control, visit: &Visit, problems: &Problems) -> Res
 }
 
 /// `GET leaked-tokens`.
-pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let list = list_page(&control, &visit, &Problems::none()).await?;
     Ok(page(StatusCode::OK, &list))
 }
@@ -158,7 +158,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
 /// `POST leaked-tokens`: a token that somebody has in their hands ends.
 pub(crate) async fn revoke(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let revoked = control
@@ -179,7 +179,7 @@ pub(crate) async fn revoke(
 /// `POST leaked-tokens/{id}/dismiss`.
 pub(crate) async fn dismiss(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     control

@@ -21,8 +21,8 @@ use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::see_other;
 use crate::control::http::console::frame::{Frame, Section, page};
 use crate::control::http::console::grants::{Given, RoleChoice, grants_of, is_search, role_choices};
-use crate::control::http::console::session::Signed;
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::session::BrowserSession;
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::decimal::canonical;
 use crate::domain::ids::MemberId;
@@ -57,7 +57,7 @@ fn role_words(grants: &Grants) -> Vec<String> {
 }
 
 /// `GET members`.
-pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let after = visit.query("after");
     let span = Span {
         after,
@@ -103,7 +103,7 @@ struct MemberPage {
 
 async fn member_page(
     control: &Control,
-    visit: &Visit,
+    visit: &PageContext,
     member: Option<&Member>,
     typed: Option<&Fields>,
     problems: &Problems,
@@ -142,7 +142,7 @@ async fn member_page(
 }
 
 /// The form again, after a search for sources: nothing is saved, and nothing that was typed is lost.
-async fn searched(control: &Control, visit: &Visit, member: Option<&Member>, fields: &Fields) -> Page {
+async fn searched(control: &Control, visit: &PageContext, member: Option<&Member>, fields: &Fields) -> Page {
     let mut answer = member_page(control, visit, member, Some(fields), &Problems::none()).await?;
     // Of what they saw when they opened the page, whatever somebody else has saved since.
     answer.revision = canonical(fields.text("revision")).unwrap_or(0);
@@ -150,8 +150,11 @@ async fn searched(control: &Control, visit: &Visit, member: Option<&Member>, fie
 }
 
 /// `GET members/invite`.
-pub(crate) async fn invite_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
-    visit.must(Action::ManageMembers)?;
+pub(crate) async fn invite_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
+    visit.require(Action::ManageMembers)?;
     let answer = member_page(&control, &visit, None, None, &Problems::none()).await?;
     Ok(page(StatusCode::OK, &answer))
 }
@@ -168,11 +171,11 @@ struct InvitedPage {
 /// `POST members/invite`. The link is shown in this answer and never again.
 pub(crate) async fn invite(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     if is_search(&fields) {
-        visit.must(Action::ManageMembers)?;
+        visit.require(Action::ManageMembers)?;
         return searched(&control, &visit, None, &fields).await;
     }
     let new = NewMember {
@@ -201,12 +204,12 @@ pub(crate) async fn invite(
     }
 }
 
-fn id_of(visit: &Visit) -> Result<MemberId, Fault> {
+fn id_of(visit: &PageContext) -> Result<MemberId, Fault> {
     Ok(MemberId::parse(visit.in_path("id")).map_err(|_| ControlError::NotFound("member"))?)
 }
 
-async fn of_path(control: &Control, visit: &Visit) -> Result<Member, Fault> {
-    visit.must(Action::ManageMembers)?;
+async fn of_path(control: &Control, visit: &PageContext) -> Result<Member, Fault> {
+    visit.require(Action::ManageMembers)?;
     Ok(control
         .members
         .get(&visit.actor, &visit.workspace.id, &id_of(visit)?)
@@ -214,7 +217,7 @@ async fn of_path(control: &Control, visit: &Visit) -> Result<Member, Fault> {
 }
 
 /// `GET members/{id}`.
-pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let member = of_path(&control, &visit).await?;
     let answer = member_page(&control, &visit, Some(&member), None, &Problems::none()).await?;
     Ok(page(StatusCode::OK, &answer))
@@ -223,7 +226,7 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here)
 /// `POST members/{id}`.
 pub(crate) async fn save(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     if is_search(&fields) {
@@ -247,7 +250,7 @@ pub(crate) async fn save(
     }
 }
 
-async fn remove_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
+async fn remove_page(control: &Control, visit: &PageContext, problems: &Problems) -> Result<Confirm, Fault> {
     let member = of_path(control, visit).await?;
     let invited = member.joined_at.is_none();
     let will = if invited {
@@ -287,7 +290,10 @@ async fn remove_page(control: &Control, visit: &Visit, problems: &Problems) -> R
 }
 
 /// `GET members/{id}/remove`.
-pub(crate) async fn remove_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn remove_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     Ok(page(
         StatusCode::OK,
         &remove_page(&control, &visit, &Problems::none()).await?,
@@ -297,7 +303,7 @@ pub(crate) async fn remove_form(State(control): State<Arc<Control>>, Here(visit)
 /// `POST members/{id}/remove`.
 pub(crate) async fn remove(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     match control
@@ -332,12 +338,12 @@ struct OwnAccount {
 }
 
 /// Who is signed in, if their address is verified.
-async fn own_account(control: &Control, parts: &Parts) -> Option<Signed> {
-    let signed = Signed::of(control, parts).await.ok();
+async fn own_account(control: &Control, parts: &Parts) -> Option<BrowserSession> {
+    let signed = BrowserSession::of(control, parts).await.ok();
     signed.filter(|signed| signed.record.verified)
 }
 
-fn join_page(problems: &Problems, secret: &str, own: Option<&Signed>) -> JoinPage {
+fn join_page(problems: &Problems, secret: &str, own: Option<&BrowserSession>) -> JoinPage {
     JoinPage {
         problem: problems.of_form(&["secret", "password"]),
         secret: Field::text("secret", "Invitation")

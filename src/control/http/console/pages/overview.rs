@@ -11,7 +11,7 @@ use crate::control::http::console::chart::Chart;
 use crate::control::http::console::components::When;
 use crate::control::http::console::fault::Page;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::Here;
+use crate::control::http::console::visit::CurrentVisit;
 use crate::control::plane::Control;
 use crate::control::sources::search::SourceCounts;
 use crate::domain::role::Action;
@@ -63,7 +63,7 @@ struct Step {
 }
 
 /// `GET` of the workspace.
-pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let workspace = &visit.workspace.id;
     let frame = visit.frame("Overview", Section::Overview);
     let counts = if visit.may(Action::ViewSource) {

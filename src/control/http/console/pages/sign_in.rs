@@ -18,7 +18,7 @@ use crate::control::http::console::fault::{Fault, Page};
 use crate::control::http::console::fields::{CSRF, Fields};
 use crate::control::http::console::frame::see_other;
 use crate::control::http::console::frame::{done, page};
-use crate::control::http::console::session::Signed;
+use crate::control::http::console::session::BrowserSession;
 use crate::control::http::cookies::Cookie;
 use crate::control::http::session_cookies::{browser, give_cookies};
 use crate::control::plane::Control;
@@ -60,12 +60,12 @@ fn workspace_of(page: &str) -> Option<WorkspaceId> {
 
 /// `GET /` and `GET /console`.
 pub(crate) async fn home(State(control): State<Arc<Control>>, parts: Parts) -> Page {
-    let signed = match Signed::of(&control, &parts).await {
+    let signed = match BrowserSession::of(&control, &parts).await {
         Ok(signed) => signed,
         Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
         Err(fault) => return Err(fault),
     };
-    match control.sessions.home(&signed.record.account).await {
+    match control.sessions.default_membership(&signed.record.account).await {
         Ok(member) => Ok(see_other(&format!("/console/w/{}", member.workspace))),
         Err(ControlError::Unauthenticated) => Ok(see_other("/console/workspaces")),
         Err(error) => Err(error.into()),
@@ -151,7 +151,7 @@ pub(crate) async fn submit(
 /// `POST /console/sign-out`.
 pub(crate) async fn sign_out(State(control): State<Arc<Control>>, request: Request) -> Page {
     let (parts, body) = request.into_parts();
-    let signed = match Signed::of(&control, &parts).await {
+    let signed = match BrowserSession::of(&control, &parts).await {
         Ok(signed) => signed,
         Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
         Err(fault) => return Err(fault),
@@ -187,7 +187,7 @@ struct WorkspacesPage {
 
 /// `GET /console/workspaces`.
 pub(crate) async fn workspaces(State(control): State<Arc<Control>>, parts: Parts) -> Page {
-    let signed = match Signed::of(&control, &parts).await {
+    let signed = match BrowserSession::of(&control, &parts).await {
         Ok(signed) => signed,
         Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
         Err(fault) => return Err(fault),
@@ -197,7 +197,7 @@ pub(crate) async fn workspaces(State(control): State<Arc<Control>>, parts: Parts
         after: query.get("after").unwrap_or_default(),
         limit: WORKSPACES_SHOWN,
     };
-    let workspaces = match control.sessions.home(&signed.record.account).await {
+    let workspaces = match control.sessions.default_membership(&signed.record.account).await {
         Ok(member) => {
             control
                 .workspaces

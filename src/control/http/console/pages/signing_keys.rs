@@ -13,7 +13,7 @@ use crate::control::http::console::confirm::{Confirm, Crumb};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::control::signing_keys::rotation::{EndKeys, KeyState, SigningKeyStatus};
 use crate::domain::ids::KeyId;
@@ -41,7 +41,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(key: &SigningKeyStatus, visit: &Visit) -> Self {
+    fn of(key: &SigningKeyStatus, visit: &PageContext) -> Self {
         let when = |at| When::ago(at, visit.now);
         Self {
             id: key.id.to_string(),
@@ -66,7 +66,7 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub async fn of(control: &Control, visit: &Visit) -> Result<Option<Self>, Fault> {
+    pub async fn of(control: &Control, visit: &PageContext) -> Result<Option<Self>, Fault> {
         let keys = control.signing_keys.list(&visit.actor).await?;
         let find = |state| keys.iter().find(|key| key.state == state);
         Ok(find(KeyState::Active).map(|key| Self {
@@ -77,7 +77,7 @@ impl Summary {
 }
 
 /// `GET signing-keys`.
-pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let keys = control.signing_keys.list(&visit.actor).await?;
     Ok(page(
         StatusCode::OK,
@@ -93,7 +93,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here)
 /// A step on the keys, for whoever may take it.
 async fn step(
     control: &Control,
-    visit: &Visit,
+    visit: &PageContext,
     title: &'static str,
     problems: &Problems,
 ) -> Result<Confirm, Fault> {
@@ -116,7 +116,7 @@ async fn step(
     })
 }
 
-async fn rotate_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
+async fn rotate_page(control: &Control, visit: &PageContext, problems: &Problems) -> Result<Confirm, Fault> {
     let keys = control.signing_keys.list(&visit.actor).await?;
     let page = step(control, visit, "Rotate signing keys", problems).await?;
     if let Some(next) = keys.iter().find(|key| key.state == KeyState::Next) {
@@ -142,7 +142,10 @@ async fn rotate_page(control: &Control, visit: &Visit, problems: &Problems) -> R
 }
 
 /// `GET signing-keys/rotate`.
-pub(crate) async fn rotate_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn rotate_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     Ok(page(
         StatusCode::OK,
         &rotate_page(&control, &visit, &Problems::none()).await?,
@@ -152,7 +155,7 @@ pub(crate) async fn rotate_form(State(control): State<Arc<Control>>, Here(visit)
 /// `POST signing-keys/rotate`.
 pub(crate) async fn rotate(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     match control.signing_keys.rotate(&visit.actor).await {
@@ -168,14 +171,14 @@ pub(crate) async fn rotate(
 }
 
 /// The key that the path names.
-fn one(visit: &Visit) -> Result<EndKeys, Fault> {
+fn one(visit: &PageContext) -> Result<EndKeys, Fault> {
     let id = KeyId::parse(visit.in_path("kid")).map_err(|_| ControlError::NotFound("signing key"))?;
     Ok(EndKeys::One(id))
 }
 
 async fn end_page(
     control: &Control,
-    visit: &Visit,
+    visit: &PageContext,
     which: &EndKeys,
     problems: &Problems,
 ) -> Result<Confirm, Fault> {
@@ -243,35 +246,42 @@ fn after(ended: &[SigningKeyStatus], kept: &[SigningKeyStatus]) -> String {
 }
 
 /// `GET signing-keys/{kid}/end`.
-pub(crate) async fn end_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn end_form(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     shown(&control, &visit, &one(&visit)?).await
 }
 
 /// `POST signing-keys/{kid}/end`.
-pub(crate) async fn end(State(control): State<Arc<Control>>, Here(visit): Here, Posted(_): Posted) -> Page {
+pub(crate) async fn end(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+    Posted(_): Posted,
+) -> Page {
     ended(&control, &visit, &one(&visit)?).await
 }
 
 /// `GET signing-keys/end`.
-pub(crate) async fn end_all_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn end_all_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     shown(&control, &visit, &EndKeys::All).await
 }
 
 /// `POST signing-keys/end`.
 pub(crate) async fn end_all(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     ended(&control, &visit, &EndKeys::All).await
 }
 
-async fn shown(control: &Control, visit: &Visit, which: &EndKeys) -> Page {
+async fn shown(control: &Control, visit: &PageContext, which: &EndKeys) -> Page {
     let answer = end_page(control, visit, which, &Problems::none()).await?;
     Ok(page(StatusCode::OK, &answer))
 }
 
-async fn ended(control: &Control, visit: &Visit, which: &EndKeys) -> Page {
+async fn ended(control: &Control, visit: &PageContext, which: &EndKeys) -> Page {
     match control.signing_keys.end(&visit.actor, which).await {
         Ok(_) => Ok(visit.done("/signing-keys", "signing-keys-ended")),
         Err(error) => {

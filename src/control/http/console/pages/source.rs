@@ -13,7 +13,7 @@ use crate::control::http::console::confirm::{Confirm, Crumb};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::role::Action;
 use crate::model::source::Source;
@@ -38,7 +38,7 @@ impl Head {
 }
 
 /// The source that the path names.
-pub(crate) async fn of_path(control: &Control, visit: &Visit) -> Result<Source, Fault> {
+pub(crate) async fn of_path(control: &Control, visit: &PageContext) -> Result<Source, Fault> {
     Ok(control
         .sources
         .get(&visit.actor, &visit.workspace.id, &visit.source()?)
@@ -46,7 +46,7 @@ pub(crate) async fn of_path(control: &Control, visit: &Visit) -> Result<Source, 
 }
 
 /// The way down to a source.
-pub(crate) fn crumbs(visit: &Visit, source: &Source) -> Vec<Crumb> {
+pub(crate) fn crumbs(visit: &PageContext, source: &Source) -> Vec<Crumb> {
     vec![
         Crumb::new(format!("{}/sources", visit.at), "Sources"),
         Crumb::new(format!("{}/sources/{}", visit.at, source.id), &source.name),
@@ -67,7 +67,7 @@ struct SourcePage {
 }
 
 /// `GET sources/{id}`.
-pub(crate) async fn overview(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn overview(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let source = of_path(&control, &visit).await?;
     let app = connected_app(&control, &visit, &source).await?;
     Ok(page(
@@ -88,7 +88,7 @@ pub(crate) async fn overview(State(control): State<Arc<Control>>, Here(visit): H
 /// Id and name of the app that a source is connected to. Who may see the source may know as much.
 pub(crate) async fn connected_app(
     control: &Control,
-    visit: &Visit,
+    visit: &PageContext,
     source: &Source,
 ) -> Result<Option<(String, String)>, Fault> {
     let Some(id) = &source.app else {
@@ -117,7 +117,12 @@ struct SettingsPage {
     theirs: Option<String>,
 }
 
-fn settings_page(visit: &Visit, source: &Source, typed: Option<&str>, problems: &Problems) -> SettingsPage {
+fn settings_page(
+    visit: &PageContext,
+    source: &Source,
+    typed: Option<&str>,
+    problems: &Problems,
+) -> SettingsPage {
     SettingsPage {
         frame: visit.frame(format!("Settings of {}", source.name), Section::Sources),
         head: Head::new(source, "settings"),
@@ -132,7 +137,7 @@ fn settings_page(visit: &Visit, source: &Source, typed: Option<&str>, problems: 
 }
 
 /// `GET sources/{id}/settings`.
-pub(crate) async fn settings(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn settings(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let source = of_path(&control, &visit).await?;
     Ok(page(
         StatusCode::OK,
@@ -143,7 +148,7 @@ pub(crate) async fn settings(State(control): State<Arc<Control>>, Here(visit): H
 /// `POST sources/{id}/settings`.
 pub(crate) async fn save(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let id = visit.source()?;
@@ -170,9 +175,9 @@ pub(crate) async fn save(
     ))
 }
 
-async fn delete_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
+async fn delete_page(control: &Control, visit: &PageContext, problems: &Problems) -> Result<Confirm, Fault> {
     let source = of_path(control, visit).await?;
-    visit.must_for(Action::EditSource, &source)?;
+    visit.require_on_source(Action::EditSource, &source)?;
     Ok(Confirm {
         frame: visit.frame("Delete source", Section::Sources),
         crumbs: crumbs(visit, &source),
@@ -190,7 +195,10 @@ async fn delete_page(control: &Control, visit: &Visit, problems: &Problems) -> R
 }
 
 /// `GET sources/{id}/delete`.
-pub(crate) async fn delete_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn delete_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     Ok(page(
         StatusCode::OK,
         &delete_page(&control, &visit, &Problems::none()).await?,
@@ -200,7 +208,7 @@ pub(crate) async fn delete_form(State(control): State<Arc<Control>>, Here(visit)
 /// `POST sources/{id}/delete`.
 pub(crate) async fn delete(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     match control

@@ -15,7 +15,7 @@ use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
 use crate::control::http::console::observed::Observed;
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::ids::AppId;
 use crate::domain::policy::Enforcement;
@@ -44,7 +44,7 @@ impl OAuthPage {
 }
 
 /// `GET sources/{id}/oauth`.
-pub(crate) async fn show(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let source = of_path(&control, &visit).await?;
     let app = connected_app(&control, &visit, &source).await?;
     Ok(page(
@@ -88,11 +88,11 @@ struct Candidate {
 
 async fn connect_page<'a>(
     control: &Control,
-    visit: &'a Visit,
+    visit: &'a PageContext,
     problems: &Problems,
 ) -> Result<ConnectPage<'a>, Fault> {
     let source = of_path(control, visit).await?;
-    visit.must_for(Action::ConnectSource, &source)?;
+    visit.require_on_source(Action::ConnectSource, &source)?;
     let (q, after) = (visit.query("q"), visit.query("after"));
     let span = Span {
         after,
@@ -152,7 +152,10 @@ async fn connect_page<'a>(
 }
 
 /// `GET sources/{id}/oauth/connect`.
-pub(crate) async fn connect_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn connect_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     Ok(page(
         StatusCode::OK,
         &connect_page(&control, &visit, &Problems::none()).await?,
@@ -162,7 +165,7 @@ pub(crate) async fn connect_form(State(control): State<Arc<Control>>, Here(visit
 /// `POST sources/{id}/oauth/connect`.
 pub(crate) async fn connect(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let id = visit.source()?;
@@ -188,7 +191,7 @@ pub(crate) async fn connect(
 }
 
 /// The way down to the OAuth app of a source.
-fn crumbs_below(visit: &Visit, source: &Source) -> Vec<Crumb> {
+fn crumbs_below(visit: &PageContext, source: &Source) -> Vec<Crumb> {
     let mut crumbs = crumbs(visit, source);
     crumbs.push(Crumb::new(
         format!("{}/sources/{}/oauth", visit.at, source.id),
@@ -197,7 +200,7 @@ fn crumbs_below(visit: &Visit, source: &Source) -> Vec<Crumb> {
     crumbs
 }
 
-fn step(visit: &Visit, source: &Source, title: &'static str, button: &'static str) -> Confirm {
+fn step(visit: &PageContext, source: &Source, title: &'static str, button: &'static str) -> Confirm {
     Confirm {
         frame: visit.frame(title, Section::Sources),
         crumbs: crumbs_below(visit, source),
@@ -211,9 +214,13 @@ fn step(visit: &Visit, source: &Source, title: &'static str, button: &'static st
     }
 }
 
-async fn disconnect_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
+async fn disconnect_page(
+    control: &Control,
+    visit: &PageContext,
+    problems: &Problems,
+) -> Result<Confirm, Fault> {
     let source = of_path(control, visit).await?;
-    visit.must_for(Action::ConnectSource, &source)?;
+    visit.require_on_source(Action::ConnectSource, &source)?;
     let page = step(visit, &source, "Disconnect OAuth app", "Disconnect");
     let Some(app) = &source.app else {
         return Ok(Confirm {
@@ -248,7 +255,10 @@ async fn disconnect_page(control: &Control, visit: &Visit, problems: &Problems) 
 }
 
 /// `GET sources/{id}/oauth/disconnect`.
-pub(crate) async fn disconnect_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn disconnect_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     Ok(page(
         StatusCode::OK,
         &disconnect_page(&control, &visit, &Problems::none()).await?,
@@ -258,7 +268,7 @@ pub(crate) async fn disconnect_form(State(control): State<Arc<Control>>, Here(vi
 /// `POST sources/{id}/oauth/disconnect`. The page before it has said what becomes of the requests.
 pub(crate) async fn disconnect(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     let id = visit.source()?;
@@ -279,15 +289,15 @@ pub(crate) async fn disconnect(
 }
 
 /// The mode in the path.
-fn mode_of(visit: &Visit) -> Result<Enforcement, Fault> {
+fn mode_of(visit: &PageContext) -> Result<Enforcement, Fault> {
     let mode = Enforcement::parse(visit.in_path("mode"));
     Ok(mode.ok_or(ControlError::NotFound("page"))?)
 }
 
-async fn mode_page(control: &Control, visit: &Visit, problems: &Problems) -> Result<Confirm, Fault> {
+async fn mode_page(control: &Control, visit: &PageContext, problems: &Problems) -> Result<Confirm, Fault> {
     let mode = mode_of(visit)?;
     let source = of_path(control, visit).await?;
-    visit.must_for(Action::EnforceSource, &source)?;
+    visit.require_on_source(Action::EnforceSource, &source)?;
     let (title, button) = match mode {
         Enforcement::Off => ("Turn enforcement off", "Turn off"),
         Enforcement::Observe => ("Observe", "Start observing"),
@@ -331,7 +341,10 @@ async fn mode_page(control: &Control, visit: &Visit, problems: &Problems) -> Res
 }
 
 /// `GET sources/{id}/oauth/{mode}`.
-pub(crate) async fn mode_form(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn mode_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
     Ok(page(
         StatusCode::OK,
         &mode_page(&control, &visit, &Problems::none()).await?,
@@ -341,7 +354,7 @@ pub(crate) async fn mode_form(State(control): State<Arc<Control>>, Here(visit): 
 /// `POST sources/{id}/oauth/{mode}`.
 pub(crate) async fn set_mode(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     let mode = mode_of(&visit)?;

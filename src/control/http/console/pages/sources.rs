@@ -11,7 +11,7 @@ use crate::control::http::console::fault::{Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
 use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::{Here, Visit};
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::control::sources::source::NewSource;
 use crate::domain::ids::AppId;
@@ -87,7 +87,7 @@ impl From<SourceSummary> for Row {
 }
 
 /// `GET sources`.
-pub(crate) async fn list(State(control): State<Arc<Control>>, Here(visit): Here) -> Page {
+pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let workspace = &visit.workspace.id;
     let (q, after, app) = (visit.query("q"), visit.query("after"), visit.query("app"));
     let kind = SourceKind::parse(visit.query("kind"));
@@ -160,7 +160,7 @@ struct NewSourcePage {
     write_key: Field,
 }
 
-fn new_source_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) -> NewSourcePage {
+fn new_source_page(visit: &PageContext, fields: Option<&Fields>, problems: &Problems) -> NewSourcePage {
     let text = |name| fields.map(|fields| fields.text(name)).unwrap_or_default();
     let chosen = match text("kind") {
         "" => SourceKind::HttpApi.as_str(),
@@ -190,8 +190,8 @@ fn new_source_page(visit: &Visit, fields: Option<&Fields>, problems: &Problems) 
 }
 
 /// `GET sources/new`.
-pub(crate) async fn create_form(Here(visit): Here) -> Page {
-    visit.must(Action::CreateSource)?;
+pub(crate) async fn create_form(CurrentVisit(visit): CurrentVisit) -> Page {
+    visit.require(Action::CreateSource)?;
     Ok(page(
         StatusCode::OK,
         &new_source_page(&visit, None, &Problems::none()),
@@ -201,7 +201,7 @@ pub(crate) async fn create_form(Here(visit): Here) -> Page {
 /// `POST sources/new`.
 pub(crate) async fn create(
     State(control): State<Arc<Control>>,
-    Here(visit): Here,
+    CurrentVisit(visit): CurrentVisit,
     Posted(fields): Posted,
 ) -> Page {
     let write_key = fields.text("write_key");

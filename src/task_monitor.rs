@@ -7,22 +7,22 @@ use tokio::sync::watch;
 
 /// Watches over tasks, and tells when one of them has fallen.
 #[derive(Clone, Debug)]
-pub struct Vitals(watch::Sender<Option<&'static str>>);
+pub struct TaskMonitor(watch::Sender<Option<&'static str>>);
 
 /// Tells that a task or thread has fallen, when it is dropped by a panic.
 #[derive(Debug)]
 pub struct Watched {
     name: &'static str,
-    vitals: Vitals,
+    monitor: TaskMonitor,
 }
 
-impl Default for Vitals {
+impl Default for TaskMonitor {
     fn default() -> Self {
         Self(watch::channel(None).0)
     }
 }
 
-impl Vitals {
+impl TaskMonitor {
     /// `task`, watched over.
     pub fn watch<T: Future>(&self, name: &'static str, task: T) -> impl Future<Output = T::Output> + use<T> {
         let watched = self.begin(name);
@@ -39,12 +39,12 @@ impl Vitals {
     pub fn begin(&self, name: &'static str) -> Watched {
         Watched {
             name,
-            vitals: self.clone(),
+            monitor: self.clone(),
         }
     }
 
     /// Resolves when a task has fallen, to its name.
-    pub async fn fallen(&self) -> &'static str {
+    pub async fn panicked(&self) -> &'static str {
         let mut fell = self.0.subscribe();
         loop {
             if let Some(name) = *fell.borrow_and_update() {
@@ -59,7 +59,7 @@ impl Vitals {
 impl Drop for Watched {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.vitals.0.send_if_modified(|fell| {
+            self.monitor.0.send_if_modified(|fell| {
                 let is_first = fell.is_none();
                 *fell = fell.or(Some(self.name));
                 is_first

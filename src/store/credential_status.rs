@@ -10,7 +10,7 @@ use crate::model::credential::Credential;
 impl ReadTx {
     /// The revision of a membership that has been joined, if the credential still lets its person in at `now`: an
     /// API token of this membership, or a session of its account.
-    pub(crate) async fn standing(
+    pub(crate) async fn credential_status(
         &mut self,
         member: &MemberId,
         credential: &Credential,
