@@ -20,7 +20,7 @@ pub struct Actor {
     /// Which revision of what is to be changed the actor has seen, where they say so (`If-Match`).
     pub if_match: IfMatch,
     /// What makes a repeated request known, where it carries something (`Idempotency-Key`).
-    pub retry_key: Option<RetryKey>,
+    pub idempotency_key: Option<IdempotencyKey>,
 }
 
 /// The revisions of a thing that a change is meant for (RFC 9110 section 13.1.1).
@@ -35,7 +35,7 @@ pub enum IfMatch {
 
 /// A request that may be sent again and still makes one thing only.
 #[derive(Clone, Debug)]
-pub struct RetryKey {
+pub struct IdempotencyKey {
     /// Digest of who asks, for what, and the key they chose.
     pub digest: String,
     /// Digest of the body.
@@ -62,7 +62,7 @@ impl Actor {
             by: None,
             from: None,
             if_match: IfMatch::Any,
-            retry_key: None,
+            idempotency_key: None,
         }
     }
 
@@ -74,7 +74,7 @@ impl Actor {
             by: None,
             from,
             if_match: IfMatch::Any,
-            retry_key: None,
+            idempotency_key: None,
         }
     }
 

@@ -3,12 +3,12 @@
 //! The id of the created resource is remembered, not the response: a repeated request reads it anew, with the
 //! permissions of that time, and no secret that was shown once is stored.
 
-use super::actor::{Actor, RetryKey};
+use super::actor::{Actor, IdempotencyKey};
 use super::changes::Changes;
 use super::conflict::Conflict;
 use super::error::ControlError;
 use crate::store::WriteTx;
-use crate::store::retry::RetryRow;
+use crate::store::idempotency::IdempotencyRecord;
 
 /// How long a key is remembered, in seconds: a day.
 const REMEMBERED_S: u64 = 86_400;
@@ -21,9 +21,9 @@ impl Changes {
     ///
     /// # Errors
     /// [`ControlError::Invalid`] for a key that came with another body.
-    pub(crate) async fn made_before(&self, key: &RetryKey) -> Result<Option<String>, ControlError> {
+    pub(crate) async fn made_before(&self, key: &IdempotencyKey) -> Result<Option<String>, ControlError> {
         let mut tx = self.store.read().await?;
-        match tx.retry_key(&key.digest, self.watch.passed()).await? {
+        match tx.idempotency_key(&key.digest, self.watch.passed()).await? {
             None => Ok(None),
             Some((body_digest, made)) if body_digest == key.body_digest => Ok(Some(made)),
             Some(_) => Err(ControlError::invalid(
@@ -40,14 +40,14 @@ impl Changes {
         actor: &Actor,
         made: &str,
     ) -> Result<(), ControlError> {
-        let (Some(key), Some(member)) = (&actor.retry_key, actor.as_member()) else {
+        let (Some(key), Some(member)) = (&actor.idempotency_key, actor.as_member()) else {
             return Ok(());
         };
         let now = self.now();
-        if tx.retry_keys_of(&member.id).await? >= KEYS_MAX {
+        if tx.idempotency_keys_of(&member.id).await? >= KEYS_MAX {
             return Err(Conflict::RetryKeys.into());
         }
-        let row = RetryRow {
+        let row = IdempotencyRecord {
             digest: &key.digest,
             member: &member.id,
             body_digest: &key.body_digest,
@@ -55,7 +55,7 @@ impl Changes {
             expires_at: self.watch.end_of_row(now.plus(REMEMBERED_S)),
         };
         // A clock that is ahead for a while must not make a second resource of one request.
-        if tx.insert_retry_key(&row, self.watch.passed()).await? {
+        if tx.insert_idempotency_key(&row, self.watch.passed()).await? {
             Ok(())
         } else {
             Err(Conflict::RetriedMeanwhile.into())

@@ -300,7 +300,7 @@ impl Control {
             let purged = async {
                 Ok(self.store.purge(look.ended_before()).await?
                     | self.store.purge_traffic(look.passed).await?
-                    | self.store.purge_retry_keys(look.ended_before()).await?
+                    | self.store.purge_idempotency_keys(look.ended_before()).await?
                     | self.store.purge_leaks(look.passed.minus(retention_s)).await?)
             };
             match purged.await {

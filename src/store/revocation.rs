@@ -70,7 +70,7 @@ impl ReadTx {
     }
 
     /// The latest moment at which tokens of one of a workspace's apps or keys were ended.
-    pub(crate) async fn latest_moment_in(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
+    pub(crate) async fn latest_cutoff_in(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
         let at: Option<i64> = sqlx::query_scalar("SELECT latest_cutoff FROM workspaces WHERE id = $1")
             .bind(id.as_str())
             .fetch_optional(self.connection())
@@ -135,7 +135,7 @@ impl WriteTx {
     }
 
     /// Notes that tokens of an app or a key of the workspace were ended at the moment.
-    pub(crate) async fn note_moment(
+    pub(crate) async fn note_cutoff(
         &mut self,
         workspace: &WorkspaceId,
         moment: UnixSeconds,

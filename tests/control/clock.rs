@@ -428,7 +428,7 @@ fn no_row_goes_before_its_day_has_passed_on_both_clocks() {
 async fn rows(connection: &mut AnyConnection) -> HashSet<usize> {
     let texts: Vec<String> = sqlx::query_scalar(
         "SELECT token_id FROM revocations UNION ALL SELECT digest FROM used_assertions \
-         UNION ALL SELECT digest FROM retry_keys",
+         UNION ALL SELECT digest FROM idempotency_keys",
     )
     .fetch_all(connection)
     .await
@@ -443,7 +443,7 @@ async fn insert(connection: &mut AnyConnection, at: usize, end: u64) {
     let text = [
         "INSERT INTO revocations (issuer, token_id, expires_at, app, at, reason) VALUES ('i', $1, $2, 'a', 0, 'r')",
         "INSERT INTO used_assertions (digest, expires_at) VALUES ($1, $2)",
-        "INSERT INTO retry_keys (digest, actor, body_digest, resource_id, expires_at) VALUES ($1, 'm', $1, 'r', $2)",
+        "INSERT INTO idempotency_keys (digest, member, body_digest, resource_id, expires_at) VALUES ($1, 'm', $1, 'r', $2)",
     ][at % 3];
     sqlx::query(text)
         .bind(format!("{at:x>43}"))

@@ -156,7 +156,7 @@ async fn key_means_nothing_once_its_thing_is_gone_or_a_day_has_passed() {
     let mut store = dir.sql().await;
     let forgotten = async {
         loop {
-            let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM retry_keys")
+            let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM idempotency_keys")
                 .fetch_one(&mut store)
                 .await
                 .unwrap();

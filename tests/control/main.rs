@@ -55,4 +55,3 @@ mod token;
 mod token_refused;
 mod traffic;
 mod upgrade;
-mod upgrade_accounts;

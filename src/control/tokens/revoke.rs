@@ -203,7 +203,7 @@ impl TokenRevocation {
         if moment == before {
             return self.ended_before(tx, moment).await;
         }
-        tx.note_moment(workspace, moment).await?;
+        tx.note_cutoff(workspace, moment).await?;
         let event = app_event(AuditAction::AppTokensRevoked, &found.app).changed(
             json!({"issued_before": before.0}),
             json!({"issued_before": moment.0}),
@@ -247,7 +247,7 @@ impl TokenRevocation {
             return self.ended_before(tx, moment).await;
         }
         tx.end_tokens_of_key(key, moment).await?;
-        tx.note_moment(workspace, moment).await?;
+        tx.note_cutoff(workspace, moment).await?;
         let event = app_event(AuditAction::KeyTokensRevoked, &found.app).changed(
             json!({"key_id": null, "issued_before": before.0}),
             json!({"key_id": key.as_str(), "issued_before": moment.0}),
@@ -274,7 +274,7 @@ impl TokenRevocation {
             .await?
             .ok_or(ControlError::NotFound("workspace"))?;
         let before = tx.workspace_cutoff(workspace).await?;
-        let latest = tx.latest_moment_in(workspace).await?.max(before);
+        let latest = tx.latest_cutoff_in(workspace).await?.max(before);
         let issued_ahead = tx.issued_ahead(workspace, None, None, self.changes.now()).await?;
         let moment = end_of_tokens(
             self.changes.now(),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::json::Json;
-use crate::control::actor::{Actor, IfMatch, RetryKey};
+use crate::control::actor::{Actor, IdempotencyKey, IfMatch};
 use crate::control::bad_request::BadRequest;
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
@@ -157,7 +157,7 @@ impl<T> Creation<T> {
         digest.text(member);
         digest.text(Some(&key.method_and_path));
         digest.text(Some(&key.text));
-        let key = RetryKey {
+        let key = IdempotencyKey {
             digest: URL_SAFE_NO_PAD.encode(digest.finish()),
             body_digest: URL_SAFE_NO_PAD.encode(key.body_digest),
         };
@@ -165,7 +165,7 @@ impl<T> Creation<T> {
             Some(made) => Idempotency::Replay(made),
             None => {
                 let actor = Actor {
-                    retry_key: Some(key),
+                    idempotency_key: Some(key),
                     ..actor.clone()
                 };
                 Idempotency::New(actor, self.new)

@@ -10,7 +10,7 @@ use crate::domain::time::UnixSeconds;
 const PURGE_ROWS: i64 = 1_000;
 
 /// A key to be remembered.
-pub struct RetryRow<'a> {
+pub struct IdempotencyRecord<'a> {
     pub digest: &'a str,
     pub member: &'a MemberId,
     pub body_digest: &'a str,
@@ -20,12 +20,12 @@ pub struct RetryRow<'a> {
 
 impl Store {
     /// Deletes keys that expired before a moment, up to a bound. Answers whether there may be more.
-    pub(crate) async fn purge_retry_keys(&self, ended_before: UnixSeconds) -> Result<bool, StoreError> {
+    pub(crate) async fn purge_idempotency_keys(&self, ended_before: UnixSeconds) -> Result<bool, StoreError> {
         let _turn = self.ledger_turn().await;
         let mut tx = self.begin_ledger().await?;
         let removed = sqlx::query(
-            "DELETE FROM retry_keys WHERE digest IN \
-             (SELECT digest FROM retry_keys WHERE expires_at < $1 LIMIT $2)",
+            "DELETE FROM idempotency_keys WHERE digest IN \
+             (SELECT digest FROM idempotency_keys WHERE expires_at < $1 LIMIT $2)",
         )
         .bind(seconds(ended_before))
         .bind(PURGE_ROWS)
@@ -38,13 +38,13 @@ impl Store {
 
 impl ReadTx {
     /// The digest of the body that came with a key, and what the request made.
-    pub(crate) async fn retry_key(
+    pub(crate) async fn idempotency_key(
         &mut self,
         digest: &str,
         now: UnixSeconds,
     ) -> Result<Option<(String, String)>, StoreError> {
         Ok(sqlx::query_as(
-            "SELECT body_digest, resource_id FROM retry_keys WHERE digest = $1 AND expires_at > $2",
+            "SELECT body_digest, resource_id FROM idempotency_keys WHERE digest = $1 AND expires_at > $2",
         )
         .bind(digest)
         .bind(seconds(now))
@@ -53,29 +53,29 @@ impl ReadTx {
     }
 
     /// How many keys are remembered for a member.
-    pub(crate) async fn retry_keys_of(&mut self, member: &MemberId) -> Result<u64, StoreError> {
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM retry_keys WHERE actor = $1")
+    pub(crate) async fn idempotency_keys_of(&mut self, member: &MemberId) -> Result<u64, StoreError> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM idempotency_keys WHERE member = $1")
             .bind(member.as_str())
             .fetch_one(self.connection())
             .await?;
-        number(count, "retry_keys")
+        number(count, "idempotency_keys")
     }
 }
 
 impl WriteTx {
     /// Remembers a key. Answers whether it was new.
-    pub(crate) async fn insert_retry_key(
+    pub(crate) async fn insert_idempotency_key(
         &mut self,
-        row: &RetryRow<'_>,
+        row: &IdempotencyRecord<'_>,
         now: UnixSeconds,
     ) -> Result<bool, StoreError> {
-        sqlx::query("DELETE FROM retry_keys WHERE digest = $1 AND expires_at <= $2")
+        sqlx::query("DELETE FROM idempotency_keys WHERE digest = $1 AND expires_at <= $2")
             .bind(row.digest)
             .bind(seconds(now))
             .execute(self.connection())
             .await?;
         let inserted = sqlx::query(
-            "INSERT INTO retry_keys (digest, actor, body_digest, resource_id, expires_at) \
+            "INSERT INTO idempotency_keys (digest, member, body_digest, resource_id, expires_at) \
              VALUES ($1, $2, $3, $4, $5) ON CONFLICT (digest) DO NOTHING",
         )
         .bind(row.digest)
