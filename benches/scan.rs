@@ -11,7 +11,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use portcullis::gateway::read::scan::scan;
+use portcullis::gateway::read::json::scan::scan;
 
 /// A batch of about `bytes` as the SDKs send it.
 fn batch(bytes: usize) -> Vec<u8> {

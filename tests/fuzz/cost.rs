@@ -7,8 +7,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use portcullis::domain::cost;
-use portcullis::gateway::read::scan::scan;
-use portcullis::gateway::read::scan_error::ScanError;
+use portcullis::gateway::read::json::scan::scan;
+use portcullis::gateway::read::json::scan_error::ScanError;
 
 use super::mutate::Mutator;
 use super::number;

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use portcullis::domain::ids::WriteKeyDigest;
-use portcullis::gateway::read::scan::{BodyKeys, scan};
-use portcullis::gateway::read::scan_error::ScanError;
+use portcullis::gateway::read::json::scan::{BodyKeys, scan};
+use portcullis::gateway::read::json::scan_error::ScanError;
 use serde_json::Value;
 
 fn files_of(folder: &str) -> Vec<(String, Vec<u8>)> {

@@ -30,8 +30,8 @@ use portcullis::domain::key::{Algorithm, PublicKey};
 use portcullis::domain::scope::Scope;
 use portcullis::gateway::parsers::end_of_head;
 use portcullis::gateway::read::body::{Held, HeldBytes, has_token_in_form, write_keys};
-use portcullis::gateway::read::head;
-use portcullis::gateway::read::scan::scan;
+use portcullis::gateway::read::json::scan::scan;
+use portcullis::gateway::read::{credential, head, source};
 
 /// A parser, and what to try it with.
 pub struct Parser {
@@ -219,7 +219,7 @@ pub const PARSERS: [Parser; 18] = [
         run: |target| {
             let Some(request) = request(target) else { return };
             let _ = head::has_token_in_query(&request);
-            let _ = head::source(&api(), &request, &head::Credential::Missing, None);
+            let _ = source::source(&api(), &request, &credential::Credential::Missing, None);
         },
     },
     Parser {
@@ -323,7 +323,7 @@ pub const PARSERS: [Parser; 18] = [
             request.insert_header("host", "a.test").unwrap();
             request.insert_header("connection", value.clone()).unwrap();
             request.insert_header("authorization", value).unwrap();
-            let _ = head::credential(&request.headers);
+            let _ = credential::credential(&request.headers);
             let _ = head::head(&request, &Limits::default());
         },
     },

@@ -21,7 +21,7 @@ use super::upstream::{Connection, Pool, absolute_uri};
 use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::scope::ScopeSet;
 use crate::gateway::read::body::Held;
-use crate::gateway::read::head::is_spelt_alike;
+use crate::gateway::read::spelling::is_spelt_alike;
 use crate::gateway::wire::socket::Socket;
 
 /// Headers that concern one connection only (RFC 9110 section 7.6.1).

@@ -15,12 +15,12 @@ use foldhash::fast::RandomState;
 use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::timeout;
 
+use super::content::{self, Coding};
 use super::head;
-use super::head::Coding;
+use super::json::scan::{BodyKeys, BodyScan, SLICE_BYTES};
+use super::json::scan_error::ScanError;
 use super::large_bodies::{Breather, Slices};
 use super::query;
-use super::scan::{BodyKeys, BodyScan, SLICE_BYTES};
-use super::scan_error::ScanError;
 use crate::config::Limits;
 use crate::domain::cost;
 use crate::domain::decimal::digits;
@@ -277,7 +277,7 @@ pub async fn write_keys(
     held: &Held,
     limits: &Limits,
 ) -> Result<Option<BodyKeys>, DenyReason> {
-    let coding = head::coding(headers)?;
+    let coding = content::coding(headers)?;
     if held.bytes.is_empty() {
         return Ok(None);
     }
@@ -317,7 +317,7 @@ pub async fn has_token_in_form(
     held: &Held,
     limits: &Limits,
 ) -> Result<bool, DenyReason> {
-    if !head::has_form(headers) {
+    if !content::has_form(headers) {
         return Ok(false);
     }
     let mut slices = Slices::new(held.share.client, limits.body_timeout);

@@ -1,27 +1,17 @@
-//! From a request's head to facts: its one canonical form, its route, its credential, its source.
+//! The head of a request in its one canonical form.
 //!
-//! What is routed, what is decided and what is forwarded are the same bytes. A request that could be
-//! read in two ways is refused here, before anything else looks at it.
+//! The gateway routes, decides and forwards the same bytes. It refuses a head that two parsers could read in two
+//! ways, before anything else looks at it.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, UPGRADE,
-};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
 use http::{HeaderMap, HeaderValue, Version};
 use pingora_http::RequestHeader;
-use zeroize::Zeroizing;
 
-use super::query;
-use super::query::hex;
+use super::query::{self, hex};
 use super::raw_head::TARGET_BYTES_MAX;
-use super::scan::BodyKeys;
-use crate::config::{Api, Identify, Limits, PathPattern};
+use crate::config::Limits;
 use crate::domain::cost;
 use crate::domain::decision::DenyReason;
-use crate::domain::facts::SourceFact;
-use crate::domain::ids::{WriteKeyDigest, is_write_key_text};
-use crate::domain::jws;
 
 /// A request's head in its one canonical form.
 #[derive(Debug)]
@@ -29,22 +19,6 @@ pub struct Head<'r> {
     /// Lower case, without port.
     pub host: String,
     pub path: &'r str,
-}
-
-/// The request's credential as it was sent.
-pub enum Credential {
-    /// No `Authorization`.
-    Missing,
-    /// The user of HTTP Basic: a write key. An empty password is what SDKs send.
-    Basic(Zeroizing<Vec<u8>>),
-    /// A bearer credential with the shape of a JWS.
-    Token(Zeroizing<String>),
-    /// A bearer credential of another shape, or an empty one.
-    Opaque,
-    /// Another scheme, or one that cannot be read.
-    Unreadable,
-    /// More than one.
-    Conflicting,
 }
 
 /// Checks that the head has one reading, and takes it apart. What only the bytes of an HTTP/1 head can
@@ -242,169 +216,6 @@ fn is_canonically_encoded(path: &str) -> bool {
     true
 }
 
-/// The API that a request belongs to: its host fits, and of the paths that fit the most specific wins; of two that
-/// claim the same path, the one that names the host. Two that claim the same host and path are no valid config.
-///
-/// # Errors
-/// Compared without letter case, another API's path would fit more specifically. A server behind us that
-/// compares so would do there what was decided for here.
-pub fn route<'a>(apis: &'a [Api], head: &Head<'_>) -> Result<Option<(usize, &'a Api)>, DenyReason> {
-    let names_host = |api: &Api| api.hosts.contains(&head.host);
-    let fits_host = |api: &Api| names_host(api) || api.hosts.iter().any(|host| host == "*");
-    let best = |fit: fn(&PathPattern, &str) -> Option<usize>| {
-        let fit = move |api: &Api| api.paths.iter().filter_map(|path| fit(path, head.path)).max();
-        apis.iter()
-            .enumerate()
-            .filter(|(_, api)| fits_host(api))
-            .filter_map(|(at, api)| fit(api).map(|specific| (specific, at, api)))
-            .max_by_key(|(specific, at, api)| (*specific, names_host(api), usize::MAX - at))
-    };
-    let found = best(PathPattern::matches);
-    let in_any_case = best(PathPattern::matches_in_any_case);
-    match (found, in_any_case) {
-        (Some((fits, at, _)), Some((fits_more, other, _))) if fits_more > fits && other != at => {
-            Err(DenyReason::PathInvalid)
-        }
-        (found, _) => Ok(found.map(|(_, at, api)| (at, api))),
-    }
-}
-
-/// The credential, from `Authorization` alone: a token in a query or body is never looked at
-/// (RFC 6750 section 2.3 makes that optional and discouraged).
-#[must_use]
-pub fn credential(headers: &HeaderMap) -> Credential {
-    let mut all = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = all.next() else {
-        return Credential::Missing;
-    };
-    if all.next().is_some() {
-        return Credential::Conflicting;
-    }
-    let Ok(value) = value.to_str() else {
-        return Credential::Unreadable;
-    };
-    cost::count(3 * value.len());
-    // Neither a Bearer nor a Basic credential has a comma, a space or a tab in it (RFC 6750 section 2.1, RFC
-    // 7617 section 2). Some servers separate by tabs, others do not; after a comma they may read another one.
-    if value.contains('\t') {
-        return Credential::Conflicting;
-    }
-    // Nothing at all is no credential to anybody.
-    if value.is_empty() {
-        return Credential::Opaque;
-    }
-    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
-    let rest = rest.trim_start_matches(' ');
-    let has_more = memchr::memchr2(b',', b' ', rest.as_bytes()).is_some();
-    if scheme.eq_ignore_ascii_case("bearer") {
-        if has_more {
-            return Credential::Conflicting;
-        }
-        return match jws::looks_like_jws(rest) {
-            true => Credential::Token(Zeroizing::new(rest.to_owned())),
-            false => Credential::Opaque,
-        };
-    }
-    if scheme.eq_ignore_ascii_case("basic") {
-        if has_more {
-            return Credential::Conflicting;
-        }
-        return match STANDARD.decode(rest).map(Zeroizing::new) {
-            Ok(pair) => match pair.split(|byte| *byte == b':').next() {
-                Some(user) if pair.contains(&b':') => Credential::Basic(Zeroizing::new(user.to_vec())),
-                _ => Credential::Unreadable,
-            },
-            Err(_) => Credential::Unreadable,
-        };
-    }
-    Credential::Unreadable
-}
-
-/// Whether the query carries an access token (RFC 6750 section 2.3).
-#[must_use]
-pub fn has_token_in_query(request: &RequestHeader) -> bool {
-    query_of(request).is_some_and(|query| query::has_token_parameter(query.as_bytes()))
-}
-
-/// Whether the source can only be told with the body.
-#[must_use]
-pub fn needs_body(api: &Api) -> bool {
-    api.identify.contains(&Identify::Body)
-}
-
-/// The source that all configured places name together.
-///
-/// `body` holds the keys found in the body, where the API looks there and a body came.
-#[must_use]
-pub fn source(
-    api: &Api,
-    request: &RequestHeader,
-    credential: &Credential,
-    body: Option<&BodyKeys>,
-) -> SourceFact {
-    if api.identify.contains(&Identify::Token) {
-        return SourceFact::ByToken;
-    }
-    let mut named: Option<WriteKeyDigest> = None;
-    let mut disagree = false;
-    let mut add = |key: &[u8]| {
-        let digest = WriteKeyDigest::of(key);
-        disagree |= named.is_some_and(|earlier| earlier != digest) || !is_write_key_text(key);
-        named = Some(digest);
-    };
-    let mut body_key = None;
-    let mut is_odd = false;
-    for place in &api.identify {
-        match place {
-            Identify::Basic => match credential {
-                Credential::Basic(user) => add(user),
-                // Many decoders take more than the one form: without padding, in the alphabet of URLs, with
-                // bits left over. What cannot be told here names a source to a server behind us.
-                Credential::Unreadable => is_odd = true,
-                _ => {}
-            },
-            Identify::Body => {
-                body_key = body.and_then(|keys| keys.top);
-            }
-            Identify::Query(name) => {
-                let held = query_of(request);
-                query::values(held, name).for_each(|key| add(&key));
-                is_odd |= query::has_odd_spelling(held, name);
-            }
-            Identify::Header(name) => {
-                let spelt = request
-                    .headers
-                    .iter()
-                    .filter(|(held, _)| is_spelt_alike(held.as_str(), name));
-                spelt.for_each(|(_, key)| add(key.as_bytes()));
-            }
-            Identify::Token => {}
-        }
-    }
-    if let Some(key) = body_key {
-        disagree |= named.is_some_and(|earlier| earlier != key);
-        named = Some(key);
-    }
-    disagree |= is_odd;
-    // What the events say cannot name a source, but it must not contradict the one that is named.
-    if let (Some(named), Some(events)) = (named, body.and_then(|keys| keys.events)) {
-        disagree |= named != events;
-    }
-    match named {
-        _ if disagree => SourceFact::Unreadable(DenyReason::SourceAmbiguous),
-        Some(key) => SourceFact::WriteKey(key),
-        None => SourceFact::Unreadable(DenyReason::SourceMissing),
-    }
-}
-
-/// Whether two header names are one to a server that maps headers to variables and cannot tell `_` from
-/// `-` then.
-#[must_use]
-pub fn is_spelt_alike(one: &str, other: &str) -> bool {
-    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| plain(a) == plain(b))
-}
-
 /// The query of a request whose head was found canonical.
 #[must_use]
 pub fn query_of(request: &RequestHeader) -> Option<&str> {
@@ -412,69 +223,10 @@ pub fn query_of(request: &RequestHeader) -> Option<&str> {
     target.split_once('?').map(|(_, query)| query)
 }
 
-/// Whether a media type says that the body is a form of `name=value` pairs.
+/// Whether the query carries an access token (RFC 6750 section 2.3).
 #[must_use]
-pub fn is_form(kind: &[u8]) -> bool {
-    starts_with(kind, b"application/x-www-form-urlencoded")
-}
-
-/// Whether the headers say that the body is a form.
-#[must_use]
-pub fn has_form(headers: &HeaderMap) -> bool {
-    let kinds = headers.get_all(CONTENT_TYPE);
-    kinds.iter().any(|kind| is_form(kind.as_bytes()))
-}
-
-fn starts_with(text: &[u8], lower_case: &[u8]) -> bool {
-    text.get(..lower_case.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(lower_case))
-}
-
-/// How a body is coded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
-    Identity,
-    Gzip,
-}
-
-/// The one content coding of a body whose write key is to be read.
-///
-/// # Errors
-/// Any coding but gzip, or more than one; and media types that would make the upstream read the same
-/// bytes as a form, or as other characters.
-pub fn coding(headers: &HeaderMap) -> Result<Coding, DenyReason> {
-    let mut kinds = headers.get_all(CONTENT_TYPE).iter();
-    let is_one_reading = kinds.next().is_none_or(may_be_json);
-    if !is_one_reading || kinds.next().is_some() {
-        return Err(DenyReason::BodyInvalid);
-    }
-    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
-    let first = codings.next().map(HeaderValue::as_bytes);
-    match (first, codings.next()) {
-        (None, None) => Ok(Coding::Identity),
-        (Some(one), None) if one.eq_ignore_ascii_case(b"identity") => Ok(Coding::Identity),
-        (Some(one), None) if one.eq_ignore_ascii_case(b"gzip") => Ok(Coding::Gzip),
-        _ => Err(DenyReason::BodyEncodingUnsupported),
-    }
-}
-
-/// Whether a media type leaves a body to be read as JSON in UTF-8. Its name need not be JSON's: browsers send
-/// `text/plain` to be spared a question.
-fn may_be_json(kind: &HeaderValue) -> bool {
-    let Ok(kind) = kind.to_str() else { return false };
-    let kind = kind.to_ascii_lowercase();
-    let mut parameters = kind.split(';');
-    let name = parameters.next().unwrap_or_default().trim();
-    let is_utf8 = |parameter: &str| match parameter.split_once('=') {
-        Some((name, value)) if name.trim() == "charset" => {
-            matches!(value.trim().trim_matches('"'), "utf-8" | "utf8" | "us-ascii")
-        }
-        _ => true,
-    };
-    !name.starts_with("multipart/")
-        && name != "application/x-www-form-urlencoded"
-        && !kind.contains(',')
-        && parameters.all(is_utf8)
+pub fn has_token_in_query(request: &RequestHeader) -> bool {
+    query_of(request).is_some_and(|query| query::has_token_parameter(query.as_bytes()))
 }
 
 #[cfg(test)]
@@ -523,34 +275,6 @@ mod tests {
             "http://a/b",
         ] {
             assert!(!is_canonical(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn media_types_that_are_read_otherwise_are_told() {
-        let type_of = |kind: &'static str| may_be_json(&HeaderValue::from_static(kind));
-        for good in [
-            "application/json",
-            "Application/JSON; Charset=\"UTF-8\"",
-            "text/plain;charset=utf8",
-            "text/plain; a=b",
-            "",
-        ] {
-            assert!(type_of(good), "{good}");
-        }
-        for bad in [
-            "multipart/form-data; boundary=x",
-            "Multipart/Mixed",
-            "application/x-www-form-urlencoded",
-            " application/x-www-form-urlencoded ; charset=utf-8",
-            "application/json, application/x-www-form-urlencoded",
-            "application/json; charset=utf-7",
-            "application/json; charset = utf-16le",
-            "application/json; charset=\"iso-8859-1\"",
-            "application/json; charset=utf-8; charset=utf-7",
-            "application/json; charset=",
-        ] {
-            assert!(!type_of(bad), "{bad}");
         }
     }
 }

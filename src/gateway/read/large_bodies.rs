@@ -12,7 +12,7 @@ use std::time::Duration;
 use pingora_timeout::timeout;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::scan::SLICE_BYTES;
+use super::json::scan::SLICE_BYTES;
 use crate::domain::decision::DenyReason;
 
 /// Bodies up to this size, inflated, are worked on at once, in bytes: less than a third of a millisecond.

@@ -1,14 +1,14 @@
-//! What a request says: its head, credential, source and body, read strictly and once.
+//! What a request says: its head, route, credential, source and body, read strictly and once.
 
 pub mod body;
+pub mod content;
+pub mod credential;
 pub mod head;
-pub(crate) mod json_blocks;
-pub(crate) mod json_containers;
-pub mod json_scalars;
-pub(crate) mod key_spelling;
+pub mod json;
 pub(crate) mod large_bodies;
 pub(crate) mod query;
 pub(crate) mod raw_head;
-pub mod scan;
-pub mod scan_error;
+pub mod route;
+pub mod source;
+pub(crate) mod spelling;
 pub(crate) mod stray_keys;

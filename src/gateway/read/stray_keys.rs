@@ -17,9 +17,10 @@ use zeroize::Zeroizing;
 
 use super::body;
 use super::body::Held;
-use super::head;
-use super::head::{is_spelt_alike, query_of};
+use super::content;
+use super::head::query_of;
 use super::query;
+use super::spelling::is_spelt_alike;
 use crate::config::{Api, Identify, Limits};
 use crate::domain::decision::DenyReason;
 use crate::domain::facts::SourceFact;
@@ -69,7 +70,7 @@ impl Named {
             Err(DenyReason::SourceAmbiguous) => {
                 *self = Self::Source(SourceFact::Unreadable(DenyReason::SourceAmbiguous));
             }
-            Err(_) if head::has_form(headers) => {
+            Err(_) if content::has_form(headers) => {
                 let values = query::values_to_somebody(body.bytes(), PARAMETER);
                 keys.others.extend(values.filter_map(|value| may_be_key(&value)));
             }

@@ -28,9 +28,9 @@ use crate::gateway::observe::access_log::{AccessLog, AccessRecord, shown_path};
 use crate::gateway::observe::metrics::Metrics;
 use crate::gateway::read::body;
 use crate::gateway::read::body::{Held, HeldBytes};
-use crate::gateway::read::head;
-use crate::gateway::read::head::Credential;
+use crate::gateway::read::credential::{self, Credential};
 use crate::gateway::read::stray_keys::{Named, StrayKeys};
+use crate::gateway::read::{head, route, source};
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::gateway::state::token_cache::TokenCache;
 use crate::report;
@@ -185,7 +185,7 @@ impl Gateway {
         if head.path == crate::gateway::forward::respond::METADATA_PATH {
             return Ok(Route::Metadata { host: head.host });
         }
-        Ok(head::route(&self.apis, &head)?.map_or(Route::Nowhere, |(at, api)| Route::Api(at, api)))
+        Ok(route::route(&self.apis, &head)?.map_or(Route::Nowhere, |(at, api)| Route::Api(at, api)))
     }
 
     /// Holds the body, tells the source, verifies the token, decides.
@@ -195,15 +195,15 @@ impl Gateway {
         api: &Api,
     ) -> Result<AdmittedRequest, (DenyReason, Option<String>)> {
         let plain = |reason: DenyReason| (reason, None);
-        let credential = head::credential(&session.req_header().headers);
+        let credential = credential::credential(&session.req_header().headers);
         // What the head alone can deny is denied before a body is waited for.
         if matches!(credential, Credential::Conflicting) || head::has_token_in_query(session.req_header()) {
             return Err(plain(DenyReason::CredentialsConflict));
         }
-        let early = match head::needs_body(api) {
+        let early = match source::needs_body(api) {
             true => None,
             false => {
-                let named = match head::source(api, session.req_header(), &credential, None) {
+                let named = match source::source(api, session.req_header(), &credential, None) {
                     SourceFact::ByToken => {
                         Named::ByToken(StrayKeys::in_head(&self.apis, session.req_header()))
                     }
@@ -234,7 +234,7 @@ impl Gateway {
             None => {
                 let request = session.req_header();
                 let source = match body::write_keys(&request.headers, &body, &self.limits).await {
-                    Ok(keys) => head::source(api, request, &credential, keys.as_ref()),
+                    Ok(keys) => source::source(api, request, &credential, keys.as_ref()),
                     Err(reason) => SourceFact::Unreadable(reason),
                 };
                 self.judge(session, api, &Named::Source(source), &credential)

@@ -9,7 +9,7 @@ use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use portcullis::config::Limits;
 use portcullis::gateway::read::body::{Held, HeldBytes, write_keys};
-use portcullis::gateway::read::scan::scan;
+use portcullis::gateway::read::json::scan::scan;
 
 use super::common::{in_linear_work, now};
 

@@ -13,14 +13,14 @@ use portcullis::domain::facts::{SourceFact, UnknownSources, WithoutToken};
 use portcullis::domain::ids::WriteKeyDigest;
 use portcullis::domain::scope::Scope;
 use portcullis::gateway::parsers::end_of_head;
-use portcullis::gateway::read::head;
-use portcullis::gateway::read::head::Credential;
+use portcullis::gateway::read::credential::Credential;
+use portcullis::gateway::read::{content, credential, head, route, source};
 
 use super::common::in_linear_work;
 
 pub fn run(data: &[u8]) {
     let Some(request) = request(data) else { return };
-    let _ = head::coding(&request.headers);
+    let _ = content::coding(&request.headers);
     check_credential(&request);
     let bytewise = data.chunks(1);
     let _ = in_linear_work(data.len(), || end_of_head(bytewise, &Limits::default()));
@@ -40,7 +40,7 @@ pub fn run(data: &[u8]) {
         assert!(length.as_bytes().iter().all(u8::is_ascii_digit));
     }
     let api = api();
-    if let Ok(Some((_, held))) = head::route(std::slice::from_ref(&api), &head) {
+    if let Ok(Some((_, held))) = route::route(std::slice::from_ref(&api), &head) {
         check_source(held, &request);
     }
 }
@@ -90,7 +90,7 @@ fn check_credential(request: &RequestHeader) {
         assert!(!rest.contains([' ', '\t', ',']), "a second credential");
         assert_eq!(all.len(), 1);
     };
-    match head::credential(&request.headers) {
+    match credential::credential(&request.headers) {
         Credential::Missing => assert!(all.is_empty()),
         Credential::Token(text) => {
             assert_eq!(text.split('.').count(), 3);
@@ -135,9 +135,9 @@ fn lenient_users(value: &HeaderValue) -> Vec<Vec<u8>> {
 
 /// Every key that some server could find must be the one that was found.
 fn check_source(api: &Api, request: &RequestHeader) {
-    let credential = head::credential(&request.headers);
+    let credential = credential::credential(&request.headers);
     let bytes = request.raw_path().len();
-    let source = in_linear_work(bytes, || head::source(api, request, &credential, None));
+    let source = in_linear_work(bytes, || source::source(api, request, &credential, None));
     let SourceFact::WriteKey(found) = source else {
         return;
     };

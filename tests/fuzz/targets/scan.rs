@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use portcullis::domain::ids::{WRITE_KEY_BYTES_MAX, WriteKeyDigest};
-use portcullis::gateway::read::json_scalars::NUMBER_BYTES_MAX;
-use portcullis::gateway::read::scan::{BodyKeys, DEPTH_MAX, scan};
+use portcullis::gateway::read::json::scalars::NUMBER_BYTES_MAX;
+use portcullis::gateway::read::json::scan::{BodyKeys, DEPTH_MAX, scan};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 

@@ -10,11 +10,11 @@
 //! token may stand after which is the same everywhere but for what an object asks of its members, so
 //! only brackets are walked over one by one, and the keys of those objects that may hold a write key.
 
-use super::json_blocks::{Block, Classifier};
-pub use super::json_containers::DEPTH_MAX;
-use super::json_containers::Open;
-use super::json_scalars::{NUMBER_BYTES_MAX, scalar};
+use super::blocks::{Block, Classifier};
+pub use super::containers::DEPTH_MAX;
+use super::containers::Open;
 use super::key_spelling::{Letters, Spelling, spelling};
+use super::scalars::{NUMBER_BYTES_MAX, scalar};
 use super::scan_error::ScanError;
 use crate::domain::cost;
 use crate::domain::ids::{WRITE_KEY_BYTES_MAX, WriteKeyDigest, is_write_key_text};
