@@ -8,6 +8,7 @@ mod control;
 mod environment;
 mod file;
 mod gateway;
+mod issuers;
 mod keys;
 mod load;
 mod login;
