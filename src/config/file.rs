@@ -56,6 +56,7 @@ pub struct GatewayFile {
     #[serde(default)]
     pub trusted_proxies: Vec<Spanned<String>>,
     pub token_cache: Option<Spanned<u64>>,
+    pub public_url: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,6 +64,7 @@ pub struct GatewayFile {
 pub struct ListenerFile {
     pub address: Spanned<String>,
     pub tls: Option<ListenerTlsFile>,
+    pub proxy_protocol: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]

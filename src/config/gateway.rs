@@ -9,11 +9,11 @@ use serde_saphyr::{Location, Spanned};
 use super::check::Check;
 use super::file;
 use super::overlap::Placed;
-use super::shown::shown;
+use super::shown::{has_user, shown};
 use super::types::Authorities;
 use super::types::{
-    Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, PathPattern, Timeouts,
-    Upstream, UpstreamTls,
+    Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, PathPattern,
+    ProxyProtocol, Timeouts, Upstream, UpstreamTls,
 };
 use crate::domain::digest::sha256;
 use crate::domain::facts::{UnknownSources, WithoutToken};
@@ -35,6 +35,7 @@ impl Check<'_> {
         let mut listeners = Vec::new();
         for listener in &file.listeners.value {
             listeners.extend(self.listener(listener));
+            self.proxied(listener, &file.trusted_proxies);
         }
         if file.apis.value.is_empty() {
             self.problem(
@@ -76,6 +77,7 @@ impl Check<'_> {
             upstreams,
             limits: self.limits(&file.limits),
             trusted_proxies: self.networks(&file.trusted_proxies),
+            public_url: self.gateway_url(file.public_url.as_ref()),
             token_cache_entries: file.token_cache.map_or(100_000, |entries| entries.value),
         })
     }
@@ -124,7 +126,46 @@ impl Check<'_> {
         Some(Listener {
             address: self.address(&file.address)?,
             tls,
+            proxy_protocol: self.word(
+                file.proxy_protocol.as_ref(),
+                &[("off", ProxyProtocol::Off), ("require", ProxyProtocol::Require)],
+                ProxyProtocol::Off,
+            ),
         })
+    }
+
+    /// A listener that requires the PROXY protocol accepts connections from trusted proxies only.
+    fn proxied(&mut self, listener: &file::ListenerFile, trusted: &[Spanned<String>]) {
+        if let Some(raw) = &listener.proxy_protocol
+            && raw.value == "require"
+            && trusted.is_empty()
+        {
+            self.problem(
+                raw.referenced,
+                "`proxy_protocol: require` needs `gateway.trusted_proxies`; without it every connection is closed",
+                "add the addresses of your load balancers, such as trusted_proxies: [192.0.2.0/24]",
+            );
+        }
+    }
+
+    /// Scheme, host and port under which clients reach the gateway.
+    fn gateway_url(&mut self, raw: Option<&Spanned<String>>) -> Option<String> {
+        let raw = raw?;
+        let url = self.text(raw)?;
+        let uri = url.parse::<http::Uri>().ok();
+        let is_origin = uri.as_ref().is_some_and(|uri| {
+            let is_http = matches!(uri.scheme_str(), Some("https" | "http"));
+            let has_path = uri.path_and_query().is_some_and(|path| path.as_str() != "/");
+            is_http && uri.host().is_some() && !has_user(uri) && !has_path && !url.ends_with(['/', '#'])
+        });
+        if !is_origin {
+            self.problem(
+                raw.referenced,
+                "is not an absolute URL without user, path and a slash at its end",
+                "write https://events.example.com",
+            );
+        }
+        Some(url)
     }
 
     fn readable(&mut self, path: &Path, at: Location) {

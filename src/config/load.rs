@@ -38,7 +38,7 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
 mod tests {
     use super::*;
     use crate::config::types::PathPattern;
-    use crate::config::types::PolicyOrigin;
+    use crate::config::types::{PolicyOrigin, ProxyProtocol};
     use crate::domain::key::Algorithm;
     use crate::domain::policy::{AcceptedTypes, WhenStale};
 
@@ -121,6 +121,21 @@ issuers:
                 "conf/test.yaml:3:25: `127.0.0.1` is not an address\n  hint: write host:port, such as 127.0.0.1:8080",
             ),
             (
+                "{address: \"127.0.0.1:8080\"}",
+                "{address: \"127.0.0.1:8080\", proxy_protocol: require}",
+                "conf/test.yaml:3:59: `proxy_protocol: require` needs `gateway.trusted_proxies`; without it every connection is closed\n  hint: add the addresses of your load balancers, such as trusted_proxies: [192.0.2.0/24]",
+            ),
+            (
+                "{address: \"127.0.0.1:8080\"}",
+                "{address: \"127.0.0.1:8080\", proxy_protocol: on}",
+                "conf/test.yaml:3:59: `on` is not a choice here\n  hint: write `off` or `require`",
+            ),
+            (
+                "  limits: {body",
+                "  public_url: \"https://events.example.com/\"\n  limits: {body",
+                "conf/test.yaml:13:15: is not an absolute URL without user, path and a slash at its end\n  hint: write https://events.example.com",
+            ),
+            (
                 "[basic, body]",
                 "[basic, cookie]",
                 "conf/test.yaml:9:25: `cookie` is not a place that can name a source\n  \
@@ -196,6 +211,34 @@ issuers:
             let error = read(small).unwrap_err().to_string();
             let hint = format!("hint: write {least}MiB or more");
             assert!(error.contains(&hint), "{error}");
+        }
+    }
+
+    #[test]
+    fn proxy_protocol_and_public_url_are_read() {
+        let config = loaded(&GOOD.replacen(
+            "  listeners: [{address: \"127.0.0.1:8080\"}]",
+            "  trusted_proxies: [\"192.0.2.0/24\"]\n  public_url: \"https://events.example.com:8443\"\n  \
+             listeners: [{address: \"127.0.0.1:8080\", proxy_protocol: require}, {address: \"[::1]:1\", proxy_protocol: off}]",
+            1,
+        ));
+        let gateway = config.unwrap().gateway.unwrap();
+        let modes: Vec<_> = gateway.listeners.iter().map(|one| one.proxy_protocol).collect();
+        assert_eq!(modes, [ProxyProtocol::Require, ProxyProtocol::Off]);
+        assert_eq!(
+            gateway.public_url.as_deref(),
+            Some("https://events.example.com:8443")
+        );
+        for bad in [
+            "events.example.com",
+            "ftp://a",
+            "https://u:p@a",
+            "https://a/b",
+            "https://a?b",
+            "/a",
+        ] {
+            let text = GOOD.replacen("  limits:", &format!("  public_url: \"{bad}\"\n  limits:"), 1);
+            assert!(loaded(&text).is_err(), "{bad}");
         }
     }
 

@@ -33,7 +33,7 @@ pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::types::{
     Api, Authorities, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify,
     JwksUri, KeyOrigin, Limits, Listener, ListenerTls, Observability, OutsideIssuer, PathPattern,
-    PolicyOrigin, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
+    PolicyOrigin, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
 };
 pub use crate::config::types::{ClientSecret, Login, Oidc};
 pub use crate::config::types::{LeakedTokens, Signing};

@@ -54,8 +54,11 @@ pub struct Gateway {
     pub apis: Vec<Api>,
     pub upstreams: BTreeMap<String, Upstream>,
     pub limits: Limits,
-    /// Load balancers: peers without a connection limit of their own.
+    /// Load balancers: peers whose forwarding headers and PROXY headers are believed. They have no connection limit of
+    /// their own.
     pub trusted_proxies: Vec<Network>,
+    /// Scheme and authority under which clients reach the gateway, without a slash at the end.
+    pub public_url: Option<String>,
     /// Verified signatures kept.
     pub token_cache_entries: u64,
 }
@@ -66,6 +69,16 @@ pub struct Listener {
     /// `host:port`; port 0 takes any free one.
     pub address: String,
     pub tls: Option<ListenerTls>,
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Whether connections to a listener begin with a PROXY header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    #[default]
+    Off,
+    /// Each connection must come from a trusted proxy and begin with a header of version 1 or 2.
+    Require,
 }
 
 /// TLS of a listener.

@@ -1,5 +1,6 @@
 //! Gives each accepted connection a permit, and takes permits back when connections end or are evicted.
 
+use super::client_address::is_trusted;
 use super::metrics::Refused;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -118,7 +119,7 @@ impl ConnectionGroup {
     ) -> Result<ConnectionPermit, Refused> {
         let limiter = &self.limiter;
         let id = limiter.next_id.fetch_add(1, Ordering::Relaxed);
-        let client = match limits.exempt.iter().any(|network| network.contains(peer)) {
+        let client = match is_trusted(peer, limits.exempt) {
             true => Client::Exempt(id),
             false => Client::Address(neighbourhood(peer)),
         };
@@ -211,6 +212,27 @@ impl ConnectionGroup {
 }
 
 impl ConnectionPermit {
+    /// From now on counts the connection for `client`, which a load balancer named in its PROXY header.
+    ///
+    /// # Errors
+    /// [`Refused::ClientLimit`]: the client has as many connections as it may have. The connection must be closed.
+    pub fn attribute_to(&self, client: IpAddr, limits: &ConnectionLimits<'_>) -> Result<(), Refused> {
+        if is_trusted(client, limits.exempt) {
+            return Ok(());
+        }
+        let (limiter, address) = (&self.group.limiter, Client::Address(neighbourhood(client)));
+        let mut order = limiter.order.lock();
+        if order.open_of(address) < limits.per_client.max(1) {
+            order.reassign(self.connection.id(), address);
+            return Ok(());
+        }
+        drop(order);
+        limiter
+            .metrics
+            .refused(Refused::ClientLimit, client, limiter.now());
+        Err(Refused::ClientLimit)
+    }
+
     /// The connection that the permit is for.
     #[must_use]
     pub fn connection(&self) -> &Arc<Connection> {

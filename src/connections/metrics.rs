@@ -2,12 +2,9 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::throttle::LogThrottle;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
-
-/// The shortest time between two log lines of one kind, in milliseconds.
-const LOG_EVERY_MS: u64 = 10_000;
 
 /// The counters of one plane.
 #[derive(Clone)]
@@ -22,33 +19,9 @@ pub struct ConnectionMetrics {
 
 #[derive(Default)]
 struct Throttles {
-    client_limit: Throttle,
-    full: Throttle,
-    evicted: Throttle,
-}
-
-/// Lets one log line through at a time, with the number of events since the line before.
-#[derive(Default)]
-struct Throttle {
-    next_ms: AtomicU64,
-    events: AtomicU64,
-}
-
-impl Throttle {
-    fn count(&self, now_ms: u64) -> Option<u64> {
-        self.events.fetch_add(1, Ordering::Relaxed);
-        let next = self.next_ms.load(Ordering::Relaxed);
-        if now_ms < next {
-            return None;
-        }
-        let won = self.next_ms.compare_exchange(
-            next,
-            now_ms.saturating_add(LOG_EVERY_MS),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-        won.is_ok().then(|| self.events.swap(0, Ordering::Relaxed))
-    }
+    client_limit: LogThrottle,
+    full: LogThrottle,
+    evicted: LogThrottle,
 }
 
 impl ConnectionMetrics {
@@ -133,18 +106,4 @@ pub enum Refused {
     ClientLimit,
     /// All connections are taken, and each is serving a request.
     Full,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Throttle;
-
-    #[test]
-    fn log_lines_are_throttled_and_lose_no_count() {
-        let throttle = Throttle::default();
-        assert_eq!(throttle.count(5), Some(1));
-        assert_eq!(throttle.count(6), None);
-        assert_eq!(throttle.count(10_004), None);
-        assert_eq!(throttle.count(10_005), Some(3));
-    }
 }

@@ -106,6 +106,16 @@ impl EvictionOrder {
         Some(entry)
     }
 
+    /// Counts a connection for another client. Does nothing where it has been taken out.
+    pub(super) fn reassign(&mut self, id: u64, client: Client) {
+        let Some(entry) = self.remove(id) else { return };
+        self.adjust(client, |held| {
+            held.open += 1;
+            held.queue.extend(entry.queued_by.map(|since| (since, id)));
+        });
+        self.entries.insert(id, Entry { client, ..entry });
+    }
+
     /// Queues a connection by `since`, or takes it out of the queue.
     pub(super) fn requeue(&mut self, id: u64, since: Option<u64>) {
         let Some(entry) = self.entries.get_mut(&id) else {

@@ -51,16 +51,21 @@ impl RefusalAnswers {
     /// Answers with `http1`, a whole response that says `Connection: close`, and closes the connection. Returns at
     /// once. Call it on the runtime that is to carry the rest.
     pub fn answer(&self, stream: TcpStream, http1: Bytes) {
+        self.answer_after(stream, Bytes::new(), http1);
+    }
+
+    /// The same for a connection of which `read` has been read already.
+    pub fn answer_after(&self, stream: TcpStream, read: Bytes, http1: Bytes) {
         match Arc::clone(&self.slots).try_acquire_owned() {
             Ok(slot) => {
                 tokio::spawn(async move {
                     // Whether the client took it or not, this is the end.
-                    let _ = tokio::time::timeout(ANSWERED_WITHIN, in_order(stream, &http1)).await;
+                    let _ = tokio::time::timeout(ANSWERED_WITHIN, in_order(stream, &read, &http1)).await;
                     drop(slot);
                 });
             }
             Err(_) => {
-                let _ = at_once(stream, &http1);
+                let _ = at_once(stream, &read, &http1);
             }
         }
     }
@@ -73,14 +78,18 @@ fn answer_to<'a>(read: &[u8], http1: &'a [u8]) -> &'a [u8] {
     }
 }
 
-async fn in_order(mut stream: TcpStream, http1: &[u8]) -> std::io::Result<()> {
+async fn in_order(mut stream: TcpStream, read: &[u8], http1: &[u8]) -> std::io::Result<()> {
     let mut away = [0_u8; 4096];
     let mut left = BYTES_MAX;
-    let first = stream.read(&mut away).await?;
-    if first == 0 {
+    let mut first = read;
+    if first.is_empty() {
+        let count = stream.read(&mut away).await?;
+        first = away.get(..count).unwrap_or_default();
+    }
+    if first.is_empty() {
         return Ok(());
     }
-    let answer = answer_to(away.get(..first).unwrap_or_default(), http1);
+    let answer = answer_to(first, http1);
     stream.write_all(answer).await?;
     stream.shutdown().await?;
     while left > 0 {
@@ -92,12 +101,16 @@ async fn in_order(mut stream: TcpStream, http1: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-fn at_once(stream: TcpStream, http1: &[u8]) -> std::io::Result<()> {
+fn at_once(stream: TcpStream, read: &[u8], http1: &[u8]) -> std::io::Result<()> {
     // The socket stays non-blocking.
     let mut stream = stream.into_std()?;
     let mut away = [0_u8; 16 << 10];
-    let first = stream.read(&mut away).unwrap_or(0);
-    let answer = answer_to(away.get(..first).unwrap_or_default(), http1);
+    let mut first = read;
+    if first.is_empty() {
+        let count = stream.read(&mut away).unwrap_or(0);
+        first = away.get(..count).unwrap_or_default();
+    }
+    let answer = answer_to(first, http1);
     let _ = stream.write(answer)?;
     stream.shutdown(std::net::Shutdown::Write)?;
     for _ in 1..READS_MAX {

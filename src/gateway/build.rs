@@ -83,6 +83,7 @@ pub(super) fn gateway(
         pools: by_api(config, pools),
         limits: config.limits,
         trusted_proxies: config.trusted_proxies.clone().into(),
+        public_url: config.public_url.clone(),
         policy: Arc::new(PolicyCell::new(trusted)),
         tokens: Arc::new(TokenCache::new(config.token_cache_entries)),
         key_files,

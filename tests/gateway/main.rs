@@ -31,6 +31,7 @@ mod wait;
 #[path = "../support/wire.rs"]
 mod wire;
 
+mod addresses;
 mod bodies;
 mod canonical;
 mod connections;
@@ -46,6 +47,7 @@ mod large_bodies;
 mod limits;
 mod panics;
 mod policy;
+mod proxy_protocol;
 mod rows;
 mod stray_keys;
 mod strictness;

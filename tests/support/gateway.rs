@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use portcullis::clock::{Clock, MadeClock, ManualClock};
 use portcullis::config::{
-    Api, ErrorForm, Gateway, Identify, Limits, Listener, ListenerTls, OutsideIssuer, PathPattern, Timeouts,
-    Upstream,
+    Api, ErrorForm, Gateway, Identify, Limits, Listener, ListenerTls, OutsideIssuer, PathPattern,
+    ProxyProtocol, Timeouts, Upstream,
 };
 use portcullis::domain::facts::{UnknownSources, WithoutToken};
 use portcullis::domain::policy::Freshness;
@@ -84,6 +84,7 @@ impl Setup {
             listeners: vec![Listener {
                 address: "127.0.0.1:0".to_owned(),
                 tls: None,
+                proxy_protocol: ProxyProtocol::Off,
             }],
             apis: vec![tracking(), functions(), public()],
             upstreams: BTreeMap::from([("main".to_owned(), pool(servers))]),
@@ -93,6 +94,7 @@ impl Setup {
                 ..Limits::default()
             },
             trusted_proxies: Vec::new(),
+            public_url: None,
             token_cache_entries: 1_000,
         };
         Self {

@@ -16,7 +16,8 @@ use super::args::QuickstartArgs;
 use crate::cli::failure::Failure;
 use crate::config::{
     Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, LeakedTokens, Limits,
-    Listener, Login, Observability, PathPattern, PolicyOrigin, Shutdown, Signing, Timeouts, Upstream,
+    Listener, Login, Observability, PathPattern, PolicyOrigin, ProxyProtocol, Shutdown, Signing, Timeouts,
+    Upstream,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::policy::{Freshness, WhenStale};
@@ -50,11 +51,13 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             listeners: vec![Listener {
                 address: args.gateway.clone(),
                 tls: None,
+                proxy_protocol: ProxyProtocol::Off,
             }],
             apis: apis(&args.gateway, args.reauthenticate_status)?,
             upstreams: BTreeMap::from([(UPSTREAM.to_owned(), sample)]),
             limits: Limits::default(),
             trusted_proxies: Vec::new(),
+            public_url: None,
             token_cache_entries: 10_000,
         }),
         policy: PolicyOrigin::Bundled,

@@ -21,6 +21,7 @@ use super::upstream::{Connection, Pool, absolute_uri};
 use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::scope::ScopeSet;
 use crate::gateway::read::body::Held;
+use crate::gateway::read::client_facts::ClientFacts;
 use crate::gateway::read::spelling::is_spelt_alike;
 use crate::gateway::wire::socket::Socket;
 
@@ -45,12 +46,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// What the request brought along that is not in the permit.
 pub struct Origin<'a> {
-    pub request_id: &'a str,
-    /// The client's address as this listener saw it.
-    pub client: Option<std::net::IpAddr>,
-    pub tls: bool,
-    /// The whole `Host` or `:authority`.
-    pub authority: HeaderValue,
+    pub client: &'a ClientFacts,
     /// The scopes of the token that the permit rests on.
     pub scopes: Option<&'a ScopeSet>,
     /// Whether `Authorization` goes upstream.
@@ -120,13 +116,20 @@ pub async fn send(
 ///
 /// # Errors
 /// [`Cut`]: the client's connection must end here, so that what it got is not taken for the whole.
-pub async fn relay(answered: Answered, session: &mut ServerSession, pool: &Pool) -> Result<(), Cut> {
+pub async fn relay(
+    answered: Answered,
+    session: &mut ServerSession,
+    request_id: &str,
+    pool: &Pool,
+) -> Result<(), Cut> {
     let Answered {
         mut connection,
         mut response,
     } = answered;
     let is_bodiless = is_bodiless(&session.req_header().method, response.status);
     clean_response(&mut response, session);
+    // In place of the upstream's own: client, log and upstream name the request alike.
+    let _ = response.insert_header(X_REQUEST_ID, request_id);
     let by_client = |_| Cut::ByClient;
     respond::write_head(session, response, is_bodiless)
         .await
@@ -193,7 +196,7 @@ fn request_header(
     body: &Bytes,
     connection: &Connection,
 ) -> Result<RequestHeader, BError> {
-    let mut to = from.clone();
+    let (mut to, client) = (from.clone(), origin.client);
     let unwanted: SmallVec<[HeaderName; 8]> = from
         .headers
         .keys()
@@ -205,7 +208,7 @@ fn request_header(
     }
     if from.version == Version::HTTP_2 {
         to.set_raw_path(from.raw_path())?;
-        to.insert_header(HOST, origin.authority.clone())?;
+        to.insert_header(HOST, client.authority.clone())?;
     }
     let had_body = from.headers.contains_key(CONTENT_LENGTH) || from.headers.contains_key(TRANSFER_ENCODING);
     if had_body || !body.is_empty() {
@@ -224,18 +227,15 @@ fn request_header(
             to.insert_header(X_SCOPE, scopes.shared_with(&app.scopes).to_string())?;
         }
     }
-    to.insert_header(X_REQUEST_ID, origin.request_id)?;
-    if let Some(client) = origin.client {
-        to.insert_header(X_FORWARDED_FOR, client.to_string())?;
+    to.insert_header(X_REQUEST_ID, client.request_id.as_str())?;
+    if let Some(forwarded_for) = &client.forwarded_for {
+        to.insert_header(X_FORWARDED_FOR, forwarded_for.clone())?;
     }
-    to.insert_header(
-        X_FORWARDED_PROTO,
-        HeaderValue::from_static(if origin.tls { "https" } else { "http" }),
-    )?;
-    to.insert_header(X_FORWARDED_HOST, origin.authority.clone())?;
+    to.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme()))?;
+    to.insert_header(X_FORWARDED_HOST, client.host.clone())?;
     let http2 = connection.is_http2();
     if http2 {
-        let authority = origin.authority.to_str().unwrap_or_default();
+        let authority = client.authority.to_str().unwrap_or_default();
         absolute_uri(&mut to, authority, connection.is_tls())?;
         to.remove_header(&HOST);
     }

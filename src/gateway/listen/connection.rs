@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use pingora_core::protocols::{ALPN, Ssl as _};
 use pingora_core::server::ShutdownWatch;
-use tokio::net::TcpStream;
 
 use super::http1;
 use super::http1::SpeaksHttp2;
@@ -20,13 +19,12 @@ use crate::gateway::wire::tls::Acceptor;
 /// is as large as its largest moment.
 pub(crate) async fn serve(
     app: Arc<CurrentGateway>,
-    stream: TcpStream,
+    stream: Buffered,
     client: SocketAddr,
     tls: Option<Arc<Acceptor>>,
     permit: ConnectionPermit,
     shutdown: ShutdownWatch,
 ) {
-    let stream = Buffered::new(stream);
     let stopped = shutdown.clone();
     let is_plain = tls.is_none();
     let socket = match tls {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener as BoundSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use pingora_runtime::{Runtime, current_handle};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,11 +13,18 @@ use tokio::sync::watch;
 
 use super::connection;
 use crate::config;
-use crate::connections::{ConnectionGroup, ConnectionLimiter, RefusalAnswers, Refused};
+use crate::config::ProxyProtocol;
+use crate::connections::{
+    ConnectionGroup, ConnectionLimiter, ConnectionPermit, RefusalAnswers, Refused, is_trusted,
+};
 use crate::domain::decision::DenyReason;
 use crate::gateway::forward::respond::Answer;
 use crate::gateway::serve::current::CurrentGateway;
+use crate::gateway::wire::buffered::Buffered;
+use crate::gateway::wire::proxy_header;
+use crate::gateway::wire::proxy_header::ProxyHeaderError;
 use crate::gateway::wire::tls::Acceptor;
+use crate::gateway::wire::transport_metrics::ProxyHeader;
 use crate::task_monitor::TaskMonitor;
 
 /// How long nothing is accepted after there was no descriptor for a connection.
@@ -114,7 +122,7 @@ impl Listener {
                 accepted = socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, client)) => self.serve(&app, stream, client, &stop),
+                Ok((stream, peer)) => self.serve(&app, stream, peer, &stop),
                 Err(error) => {
                     app.metrics().transport.not_accepted();
                     if is_shortage(&error) {
@@ -128,28 +136,80 @@ impl Listener {
     }
 
     fn serve(
-        &self,
+        self: &Arc<Self>,
         app: &Arc<CurrentGateway>,
         stream: TcpStream,
-        client: SocketAddr,
+        peer: SocketAddr,
         stop: &watch::Receiver<bool>,
     ) {
-        let acquired = app.with_connection_limits(|limits| self.connections.acquire(client.ip(), limits));
+        let is_proxied = self.config.proxy_protocol == ProxyProtocol::Require;
+        let acquired = app.with_connection_limits(|limits| match is_proxied {
+            true if !is_trusted(peer.ip(), limits.exempt) => None,
+            _ => Some(self.connections.acquire(peer.ip(), limits)),
+        });
         let permit = match acquired {
-            Ok(permit) => permit,
-            Err(refused) => return self.refuse(app, stream, refused),
+            Some(Ok(permit)) => permit,
+            Some(Err(refused)) => return self.refuse(app, stream, Bytes::new(), refused),
+            None => {
+                return app
+                    .metrics()
+                    .transport
+                    .proxy_header(ProxyHeader::Untrusted, peer.ip());
+            }
         };
         let connection = Arc::clone(permit.connection());
         // A request that panics ends this task alone: the connection is closed, its permit and what it held are
         // given back.
         // A clone of the receiver that saw no stop: one that comes from now on is news to the connection.
         let (app, tls, stop) = (Arc::clone(app), self.tls.clone(), stop.clone());
-        let task = current_handle().spawn(connection::serve(app, stream, client, tls, permit, stop));
+        let task = match is_proxied {
+            false => {
+                let stream = Buffered::new(stream);
+                current_handle().spawn(connection::serve(app, stream, peer, tls, permit, stop))
+            }
+            true => {
+                let listener = Arc::clone(self);
+                current_handle().spawn(async move {
+                    let behind = Box::pin(listener.read_proxy_header(&app, stream, peer, &permit));
+                    if let Some((stream, client)) = behind.await {
+                        connection::serve(app, stream, client, tls, permit, stop).await;
+                    }
+                })
+            }
+        };
         self.connections.set_task(&connection, task.abort_handle());
     }
 
+    /// Reads the PROXY header of a load balancer and counts the connection for the client that it names. None where
+    /// the connection must end.
+    async fn read_proxy_header(
+        &self,
+        app: &CurrentGateway,
+        stream: TcpStream,
+        peer: SocketAddr,
+        permit: &ConnectionPermit,
+    ) -> Option<(Buffered, SocketAddr)> {
+        let within = app.current().limits.header_timeout;
+        let read = proxy_header::read(stream, within).await;
+        let result = match &read {
+            Ok(_) => ProxyHeader::Read,
+            Err(ProxyHeaderError::Malformed) => ProxyHeader::Malformed,
+            Err(ProxyHeaderError::Incomplete) => ProxyHeader::Incomplete,
+        };
+        app.metrics().transport.proxy_header(result, peer.ip());
+        let (stream, client) = read.ok()?;
+        let client = client.unwrap_or(peer);
+        let attributed = app.with_connection_limits(|limits| permit.attribute_to(client.ip(), limits));
+        if let Err(refused) = attributed {
+            let (stream, read) = stream.into_parts();
+            self.refuse(app, stream, read, refused);
+            return None;
+        }
+        Some((stream, client))
+    }
+
     /// Tells a client that there is no connection for it. Over TLS there is nothing to tell it in.
-    fn refuse(&self, app: &CurrentGateway, stream: TcpStream, refused: Refused) {
+    fn refuse(&self, app: &CurrentGateway, stream: TcpStream, read: Bytes, refused: Refused) {
         let gateway = app.current();
         gateway.metrics.denied(None, DenyReason::Overloaded);
         if self.tls.is_some() {
@@ -166,7 +226,7 @@ impl Listener {
             metadata_url: None,
             detail: Some(detail.to_owned()),
         };
-        self.refusals.answer(stream, answer.to_http1().into());
+        self.refusals.answer_after(stream, read, answer.to_http1().into());
     }
 
     /// Stops accepting; from now on every answer is the last of its connection.

@@ -1,6 +1,7 @@
 //! What a request says: its head, route, credential, source and body, read strictly and once.
 
 pub mod body;
+pub mod client_facts;
 pub mod content;
 pub mod credential;
 pub mod head;

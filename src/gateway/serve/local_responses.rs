@@ -5,12 +5,13 @@ use std::time::Duration;
 use http::Method;
 use pingora_core::protocols::http::ServerSession;
 
-use super::request::{Gateway, Outcome, authority, is_tls};
+use super::request::{Gateway, Outcome};
 use crate::config::Api;
 use crate::domain::decision::DenyReason;
 use crate::gateway::forward::respond;
 use crate::gateway::forward::respond::Answer;
 use crate::gateway::forward::respond::METADATA_PATH;
+use crate::gateway::read::client_facts::ClientFacts;
 
 /// How much of a denied request's body is read away so that the client gets to see the answer.
 const DRAINED_BYTES_MAX: usize = 2 << 20;
@@ -22,22 +23,20 @@ impl Gateway {
     pub(crate) async fn deny(
         &self,
         session: &mut ServerSession,
-        request_id: &str,
+        client: &ClientFacts,
         api: Option<usize>,
         reason: DenyReason,
         detail: Option<String>,
     ) -> Outcome {
         self.metrics.denied(api, reason);
-        let authority = authority(session.req_header());
-        let scheme = if is_tls(session) { "https" } else { "http" };
         let answer = Answer {
             reason,
             api: api.and_then(|at| self.apis.get(at)),
-            request_id,
-            metadata_url: (reason.challenges()
-                && !authority.is_empty()
-                && reason != DenyReason::RequestMalformed)
-                .then(|| format!("{scheme}://{authority}{}", METADATA_PATH)),
+            request_id: &client.request_id,
+            metadata_url: self
+                .resource(client)
+                .filter(|_| reason.challenges())
+                .map(|url| url + METADATA_PATH),
             detail,
         };
         let status = answer.status();
@@ -71,7 +70,8 @@ impl Gateway {
         let _ = answer.send(session, false).await;
     }
 
-    pub(crate) async fn not_found(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
+    pub(crate) async fn not_found(&self, session: &mut ServerSession, client: &ClientFacts) -> Outcome {
+        let request_id = &client.request_id;
         self.metrics.denied(None, DenyReason::PathInvalid);
         let body = serde_json::json!({
             "error": "not_found",
@@ -96,9 +96,23 @@ impl Gateway {
         }
     }
 
+    /// The protected resource's identifier (RFC 9728 section 1.2): `public_url`, or the scheme and host that the client
+    /// asked for. None where it asked for none.
+    fn resource(&self, client: &ClientFacts) -> Option<String> {
+        if let Some(url) = &self.public_url {
+            return Some(url.clone());
+        }
+        let host = client.host.to_str().ok().filter(|host| !host.is_empty())?;
+        Some(format!("{}://{host}", client.scheme()))
+    }
+
     /// RFC 9728: what a client needs to get a token for this host.
-    pub(crate) async fn metadata(&self, session: &mut ServerSession, requested: &str) -> Outcome {
-        let scheme = if is_tls(session) { "https" } else { "http" };
+    pub(crate) async fn metadata(
+        &self,
+        session: &mut ServerSession,
+        client: &ClientFacts,
+        requested: &str,
+    ) -> Outcome {
         let servers: Vec<String> = self.policy.load().as_ref().map_or_else(Vec::new, |policy| {
             policy
                 .issuers()
@@ -116,12 +130,12 @@ impl Gateway {
         scopes.sort_unstable();
         scopes.dedup();
         let body = serde_json::json!({
-            "resource": format!("{scheme}://{}", authority(session.req_header())),
+            "resource": self.resource(client),
             "authorization_servers": servers,
             "scopes_supported": scopes,
             "bearer_methods_supported": ["header"],
         });
-        let sent = respond::send_json(session, 200, &body, "").await;
+        let sent = respond::send_json(session, 200, &body, &client.request_id).await;
         Outcome {
             api: None,
             status: 200,

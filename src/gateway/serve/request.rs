@@ -1,14 +1,12 @@
 //! The life of one request: head, body, decision, answer. Each step is a few lines that call the files
 //! around this one; the branches are here, the work is there.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use pingora_core::protocols::http::ServerSession;
-use pingora_http::RequestHeader;
 
 use crate::clock::guard::ClockWatch;
 use crate::clock::{Clock, instant};
@@ -28,6 +26,7 @@ use crate::gateway::observe::access_log::{AccessLog, AccessRecord, shown_path};
 use crate::gateway::observe::metrics::Metrics;
 use crate::gateway::read::body;
 use crate::gateway::read::body::{Held, HeldBytes};
+use crate::gateway::read::client_facts::ClientFacts;
 use crate::gateway::read::credential::{self, Credential};
 use crate::gateway::read::stray_keys::{Named, StrayKeys};
 use crate::gateway::read::{head, route, source};
@@ -43,8 +42,10 @@ pub struct Gateway {
     /// By the index of the API.
     pub pools: Vec<Arc<Pool>>,
     pub limits: Limits,
-    /// Load balancers: peers without a connection limit of their own.
+    /// Load balancers: peers whose forwarding headers are believed, and which have no connection limit of their own.
     pub trusted_proxies: Arc<[Network]>,
+    /// Scheme and authority under which clients reach the gateway, where the config names them.
+    pub public_url: Option<String>,
     pub policy: Arc<PolicyCell>,
     pub tokens: Arc<TokenCache>,
     pub fetchers: Vec<Arc<KeyFetcher>>,
@@ -117,41 +118,41 @@ impl Gateway {
     /// Leads one request through, whose head was read. Returns whether its connection may serve another.
     pub(crate) async fn handle(&self, session: &mut ServerSession) -> bool {
         let began = instant();
-        let request_id = self.request_ids.next();
-        let outcome = self.serve(session, &request_id).await;
-        self.record(session, &request_id, &outcome, began);
+        let client = ClientFacts::of(session, &self.trusted_proxies, || self.request_ids.next());
+        let outcome = self.serve(session, &client).await;
+        self.record(session, &client, &outcome, began);
         outcome.reusable
     }
 
-    async fn serve(&self, session: &mut ServerSession, request_id: &str) -> Outcome {
+    async fn serve(&self, session: &mut ServerSession, client: &ClientFacts) -> Outcome {
         let (at, api) = match self.route(session) {
             Ok(Route::Api(at, api)) => (at, api),
-            Ok(Route::Metadata { host }) => return self.metadata(session, &host).await,
-            Ok(Route::Nowhere) => return self.not_found(session, request_id).await,
-            Err(reason) => return self.deny(session, request_id, None, reason, None).await,
+            Ok(Route::Metadata { host }) => return self.metadata(session, client, &host).await,
+            Ok(Route::Nowhere) => return self.not_found(session, client).await,
+            Err(reason) => return self.deny(session, client, None, reason, None).await,
         };
-        let cleared = match self.clear(session, api).await {
+        let cleared = match self.clear(session, client, api).await {
             Ok(cleared) => cleared,
-            Err((reason, detail)) => return self.deny(session, request_id, Some(at), reason, detail).await,
+            Err((reason, detail)) => return self.deny(session, client, Some(at), reason, detail).await,
         };
         let began = instant();
         let Some(pool) = self.pools.get(at) else {
             let reason = DenyReason::UpstreamUnavailable;
-            return self.deny(session, request_id, Some(at), reason, None).await;
+            return self.deny(session, client, Some(at), reason, None).await;
         };
-        let answered = match self.send(session, request_id, &cleared, pool).await {
+        let answered = match self.send(session, client, &cleared, pool).await {
             Ok(answered) => answered,
             Err(Failed::Upstream(reason)) => {
-                return self.deny(session, request_id, Some(at), reason, None).await;
+                return self.deny(session, client, Some(at), reason, None).await;
             }
             Err(Failed::ClientGone) => return self.given_up(at, cleared.permit),
         };
         let would_deny = cleared.permit.would_deny();
         // Counted before the client sees the answer, so that whoever reads the metrics after it finds it.
         self.metrics.allowed(Some(at), would_deny);
-        self.tally_allowed(session, &cleared.permit);
+        self.tally_allowed(session, client, &cleared.permit);
         let status = answered.status();
-        let relayed = exchange::relay(answered, session, pool).await;
+        let relayed = exchange::relay(answered, session, &client.request_id, pool).await;
         let relayed = relayed.map_err(|cut| self.metrics.cut(at, cut)).is_ok();
         Outcome {
             api: Some(at),
@@ -192,6 +193,7 @@ impl Gateway {
     async fn clear(
         &self,
         session: &mut ServerSession,
+        client: &ClientFacts,
         api: &Api,
     ) -> Result<AdmittedRequest, (DenyReason, Option<String>)> {
         let plain = |reason: DenyReason| (reason, None);
@@ -209,12 +211,11 @@ impl Gateway {
                     }
                     source => Named::Source(source),
                 };
-                let judged = self.judge(session, api, &named, &credential).await?;
+                let judged = self.judge(session, client, api, &named, &credential).await?;
                 Some((named, judged))
             }
         };
-        let client = client_ip(session);
-        let body = body::hold(session, &self.limits, &self.held, client)
+        let body = body::hold(session, &self.limits, &self.held, client.address)
             .await
             .map_err(plain)?;
         let headers = &session.req_header().headers;
@@ -229,7 +230,7 @@ impl Gateway {
             Some((mut named, _)) => {
                 let headers = &session.req_header().headers;
                 named.add_body(headers, &body, &self.limits).await;
-                self.judge(session, api, &named, &credential).await?
+                self.judge(session, client, api, &named, &credential).await?
             }
             None => {
                 let request = session.req_header();
@@ -237,7 +238,7 @@ impl Gateway {
                     Ok(keys) => source::source(api, request, &credential, keys.as_ref()),
                     Err(reason) => SourceFact::Unreadable(reason),
                 };
-                self.judge(session, api, &Named::Source(source), &credential)
+                self.judge(session, client, api, &Named::Source(source), &credential)
                     .await?
             }
         };
@@ -255,15 +256,12 @@ impl Gateway {
     async fn send(
         &self,
         session: &mut ServerSession,
-        request_id: &str,
+        client: &ClientFacts,
         cleared: &AdmittedRequest,
         pool: &Pool,
     ) -> Result<Answered, Failed> {
         let origin = Origin {
-            request_id,
-            client: client_ip(session),
-            tls: is_tls(session),
-            authority: authority_value(session.req_header()),
+            client,
             scopes: cleared.token.as_ref().map(|token| token.scopes()),
             forward_authorization: cleared.forward_authorization,
         };
@@ -273,6 +271,7 @@ impl Gateway {
     async fn judge(
         &self,
         session: &ServerSession,
+        client: &ClientFacts,
         api: &Api,
         named: &Named,
         credential: &Credential,
@@ -323,7 +322,7 @@ impl Gateway {
                     && let Some(source) = policy.source(key)
                 {
                     self.tally
-                        .refused(source, Verdict::Deny, reason, counted(session));
+                        .refused(source, Verdict::Deny, reason, counted(session, client));
                 }
                 let of_key = matches!(
                     (facts.source, reason),
@@ -335,12 +334,12 @@ impl Gateway {
         }
     }
 
-    fn tally_allowed(&self, session: &ServerSession, permit: &Permit) {
+    fn tally_allowed(&self, session: &ServerSession, client: &ClientFacts, permit: &Permit) {
         match (permit.source(), permit.would_deny()) {
             (Some(source), None) => self.tally.allowed(source),
             (Some(source), Some(reason)) => {
                 self.tally
-                    .refused(source, Verdict::WouldDeny, reason, counted(session));
+                    .refused(source, Verdict::WouldDeny, reason, counted(session, client));
             }
             (None, _) => {}
         }
@@ -353,7 +352,7 @@ impl Gateway {
         Some(looked.token)
     }
 
-    fn record(&self, session: &ServerSession, request_id: &str, outcome: &Outcome, began: Instant) {
+    fn record(&self, session: &ServerSession, client: &ClientFacts, outcome: &Outcome, began: Instant) {
         let took = began.elapsed();
         self.metrics.finished(outcome.api, took, outcome.upstream);
         if let Some(log) = &self.access_log {
@@ -362,8 +361,8 @@ impl Gateway {
             log.write(
                 &AccessRecord {
                     at: self.clock.now().0,
-                    request_id,
-                    client: client_ip(session),
+                    request_id: &client.request_id,
+                    client: client.address,
                     method: request.method.as_str(),
                     path: &shown_path(&String::from_utf8_lossy(request.raw_path())),
                     status: outcome.status,
@@ -392,30 +391,11 @@ fn decision_word(would_deny: Option<DenyReason>) -> &'static str {
     }
 }
 
-/// `Host`, or what HTTP/2 has in its place. The head was checked to have one of them.
-fn authority_value(request: &RequestHeader) -> HeaderValue {
-    let header = request.headers.get(http::header::HOST).cloned();
-    let named = || HeaderValue::from_str(request.uri.authority()?.as_str()).ok();
-    header.or_else(named).unwrap_or(HeaderValue::from_static(""))
-}
-
-pub(crate) fn authority(request: &RequestHeader) -> String {
-    authority_value(request).to_str().unwrap_or_default().to_owned()
-}
-
 /// The client as it is counted for its source.
-fn counted(session: &ServerSession) -> Client<'_> {
+fn counted<'a>(session: &'a ServerSession, client: &ClientFacts) -> Client<'a> {
     let named = session.req_header().headers.get(http::header::USER_AGENT);
     Client {
         agent: report::agent(named.map(HeaderValue::as_bytes)),
-        address: client_ip(session),
+        address: client.address,
     }
-}
-
-fn client_ip(session: &ServerSession) -> Option<IpAddr> {
-    Some(session.client_addr()?.as_inet()?.ip())
-}
-
-pub(crate) fn is_tls(session: &ServerSession) -> bool {
-    session.digest().is_some_and(|digest| digest.ssl_digest.is_some())
 }

@@ -40,6 +40,18 @@ impl Buffered {
         }
     }
 
+    /// A connection of which some bytes have been read already: they are read again first.
+    pub(crate) fn with_read(stream: TcpStream, read: Bytes) -> Self {
+        let mut buffered = Self::new(stream);
+        buffered.ahead = read;
+        buffered
+    }
+
+    /// The connection, and what was read from it and not asked for yet.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream, self.ahead)
+    }
+
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }

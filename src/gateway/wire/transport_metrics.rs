@@ -1,9 +1,18 @@
 //! What is counted below requests: connections, handshakes, certificates.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::clock::instant;
+use crate::connections::LogThrottle;
 use crate::domain::time::UnixSeconds;
+
+const PROXY_HEADER_REJECTED: &str =
+    "connection closed: no valid PROXY header from a peer in `gateway.trusted_proxies`";
 
 /// The metrics of the listeners.
 #[derive(Clone)]
@@ -11,6 +20,9 @@ pub struct Transport {
     connections: IntGauge,
     not_accepted: IntCounter,
     handshakes: IntCounterVec,
+    proxy_headers: IntCounterVec,
+    proxy_throttle: Arc<LogThrottle>,
+    began: Instant,
     tls_reload: IntCounterVec,
     certificate_expiry: IntGaugeVec,
 }
@@ -21,6 +33,30 @@ pub enum Handshake {
     Done,
     Failed,
     TimedOut,
+}
+
+/// What came of the PROXY header of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    Read,
+    /// The peer is not a trusted proxy.
+    Untrusted,
+    Malformed,
+    /// It did not arrive in time.
+    Incomplete,
+}
+
+impl ProxyHeader {
+    const ALL: [Self; 4] = [Self::Read, Self::Untrusted, Self::Malformed, Self::Incomplete];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "ok",
+            Self::Untrusted => "untrusted",
+            Self::Malformed => "malformed",
+            Self::Incomplete => "incomplete",
+        }
+    }
 }
 
 impl Transport {
@@ -40,6 +76,12 @@ impl Transport {
                 "Connections that could not be accepted, for want of descriptors above all.",
             )?,
             handshakes: by_result("portcullis_tls_handshakes_total", "TLS handshakes by result.")?,
+            proxy_headers: by_result(
+                "portcullis_proxy_headers_total",
+                "Connections to listeners that require the PROXY protocol, by what came of its header.",
+            )?,
+            proxy_throttle: Arc::default(),
+            began: instant(),
             tls_reload: by_result(
                 "portcullis_tls_reload_total",
                 "Times that changed certificate files were read, by result.",
@@ -53,10 +95,14 @@ impl Transport {
         for result in ["ok", "error", "timeout"] {
             metrics.handshakes.with_label_values(&[result]);
         }
+        for result in ProxyHeader::ALL {
+            metrics.proxy_headers.with_label_values(&[result.as_str()]);
+        }
         for collector in [
             Box::new(metrics.connections.clone()) as Box<dyn Collector>,
             Box::new(metrics.not_accepted.clone()),
             Box::new(metrics.handshakes.clone()),
+            Box::new(metrics.proxy_headers.clone()),
             Box::new(metrics.tls_reload.clone()),
             Box::new(metrics.certificate_expiry.clone()),
         ] {
@@ -78,6 +124,18 @@ impl Transport {
             Handshake::TimedOut => "timeout",
         };
         self.handshakes.with_label_values(&[result]).inc();
+    }
+
+    /// Counts what came of one PROXY header, and logs failures at most once in ten seconds.
+    pub fn proxy_header(&self, result: ProxyHeader, peer: IpAddr) {
+        self.proxy_headers.with_label_values(&[result.as_str()]).inc();
+        if result == ProxyHeader::Read {
+            return;
+        }
+        let now_ms = u64::try_from((instant() - self.began).as_millis()).unwrap_or(u64::MAX);
+        if let Some(connections) = self.proxy_throttle.count(now_ms) {
+            tracing::warn!(connections, %peer, problem = result.as_str(), PROXY_HEADER_REJECTED);
+        }
     }
 
     /// Counts one time that changed certificate files were read.

@@ -1,0 +1,131 @@
+//! What is known about the client of one request: its address, and the scheme, host and request id that it or a
+//! trusted proxy names. Computed once; limits, log, tally and upstream headers all use it.
+
+use std::net::IpAddr;
+
+use http::header::{AsHeaderName, HOST, HeaderMap, HeaderValue};
+use http::uri::Authority;
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::RequestHeader;
+
+use crate::connections::{X_FORWARDED_FOR, client_address, is_trusted};
+use crate::domain::network::Network;
+
+/// The longest request id that is taken over from a trusted proxy, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// The longest host that is taken over from a trusted proxy, in bytes.
+const HOST_BYTES_MAX: usize = 261;
+
+/// The client of one request.
+pub struct ClientFacts {
+    /// The resolved address, IPv4 inside IPv6 as IPv4.
+    pub address: Option<IpAddr>,
+    /// Whether the client uses TLS: on this connection, or on the one to the trusted proxy before it.
+    pub is_https: bool,
+    /// `Host` or `:authority` of this request.
+    pub authority: HeaderValue,
+    /// The host that the client asked for: `authority`, or what a trusted proxy says.
+    pub host: HeaderValue,
+    /// `X-Forwarded-For` for the upstream: the peer, after what a trusted proxy sent.
+    pub forwarded_for: Option<HeaderValue>,
+    pub request_id: String,
+}
+
+impl ClientFacts {
+    /// Reads them from a request. `new_id` makes a request id where no trusted proxy sent one.
+    pub fn of(session: &ServerSession, trusted: &[Network], new_id: impl FnOnce() -> String) -> Self {
+        let request = session.req_header();
+        let authority = authority_of(request);
+        let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let peer = session.client_addr().and_then(|address| address.as_inet());
+        let peer = peer.map(|address| address.ip().to_canonical());
+        let own = |peer: IpAddr| HeaderValue::from_str(&peer.to_string()).ok();
+        match peer {
+            Some(peer) if is_trusted(peer, trusted) => {
+                let headers = &request.headers;
+                Self {
+                    address: Some(client_address(peer, headers, trusted)),
+                    is_https: forwarded_https(headers).unwrap_or(is_tls),
+                    host: forwarded_host(headers).unwrap_or_else(|| authority.clone()),
+                    authority,
+                    forwarded_for: extended(headers, peer).or_else(|| own(peer)),
+                    request_id: forwarded_id(headers).map_or_else(new_id, str::to_owned),
+                }
+            }
+            peer => Self {
+                address: peer,
+                is_https: is_tls,
+                host: authority.clone(),
+                authority,
+                forwarded_for: peer.and_then(own),
+                request_id: new_id(),
+            },
+        }
+    }
+
+    /// The scheme by which the client reaches the gateway.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        if self.is_https { "https" } else { "http" }
+    }
+}
+
+/// `Host`, or what HTTP/2 has in its place; empty where there is neither.
+fn authority_of(request: &RequestHeader) -> HeaderValue {
+    let header = request.headers.get(HOST).cloned();
+    let named = || HeaderValue::from_str(request.uri.authority()?.as_str()).ok();
+    header.or_else(named).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// The entry that the nearest proxy wrote: the last one of the last header.
+fn last_entry(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    let last = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+    Some(last.rsplit(',').next().unwrap_or(last).trim())
+}
+
+fn forwarded_https(headers: &HeaderMap) -> Option<bool> {
+    let scheme = last_entry(headers, "x-forwarded-proto")?;
+    [("https", true), ("http", false)]
+        .into_iter()
+        .find_map(|(word, is_https)| scheme.eq_ignore_ascii_case(word).then_some(is_https))
+}
+
+fn forwarded_host(headers: &HeaderMap) -> Option<HeaderValue> {
+    let host = last_entry(headers, "x-forwarded-host")?;
+    let is_host = host.len() <= HOST_BYTES_MAX
+        && !host.contains('@')
+        && host
+            .parse::<Authority>()
+            .is_ok_and(|host| !host.host().is_empty());
+    is_host.then(|| HeaderValue::from_str(host).ok()).flatten()
+}
+
+/// An id of visible characters, sent once. Anything else would end up in logs and in other services' headers.
+fn forwarded_id(headers: &HeaderMap) -> Option<&str> {
+    let mut ids = headers.get_all("x-request-id").iter();
+    let (id, None) = (ids.next()?, ids.next()) else {
+        return None;
+    };
+    let id = id.to_str().ok()?;
+    let is_id =
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    is_id.then_some(id)
+}
+
+/// All of `X-Forwarded-For` in one value, with the peer behind it. None where nothing came.
+fn extended(headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
+    let mut chain = Vec::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        let value = value.as_bytes().trim_ascii();
+        if !value.is_empty() {
+            chain.extend_from_slice(value);
+            chain.extend_from_slice(b", ");
+        }
+    }
+    if chain.is_empty() {
+        return None;
+    }
+    chain.extend_from_slice(peer.to_string().as_bytes());
+    HeaderValue::from_bytes(&chain).ok()
+}
