@@ -1,4 +1,4 @@
-//! Where a control plane keeps its data: a `SQLite` file or a `PostgreSQL` database. Never prints a password.
+//! The location of the store: a `SQLite` file or a `PostgreSQL` database. Never prints a password.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// The parameters that a database URL may carry.
+/// The parameters that a database URL may have.
 const PARAMETERS: [&str; 14] = [
     "sslmode",
     "sslrootcert",
@@ -25,37 +25,37 @@ const PARAMETERS: [&str; 14] = [
     "ssl-mode",
 ];
 
-/// A store, wherever it is.
+/// The location of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreLocation {
     /// A file on this machine, for one process at a time.
     Sqlite(PathBuf),
-    /// A database of `PostgreSQL` 15 or later, for one or several processes.
+    /// A `PostgreSQL` database (15 or later), for one or several processes.
     Postgres(DatabaseUrl),
 }
 
-/// Why a text is no store. The sentences are shown to people and quote nothing of the text.
+/// Why a text is no store location. The messages contain nothing of the text.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InvalidLocation {
-    #[error("is not a store; write sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE")]
+    #[error("is not a store location; write sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE")]
     Kind,
     #[error("names no file; write sqlite:PATH, such as sqlite:data/portcullis.db")]
     Path,
     #[error("names no database; write postgres://USER:PASSWORD@HOST/DATABASE")]
     Database,
-    #[error("has a character that a URL cannot have; percent-encode it, in the password, too")]
+    #[error("has a character that is not allowed in a URL; percent-encode it, also in the password")]
     Character,
     #[error(
-        "has the parameter `{0}`, which is not known; known are sslmode, sslrootcert, sslcert, sslkey, host, port, user, password, dbname, application_name and options"
+        "has the unknown parameter `{0}`; known are sslmode, sslrootcert, sslcert, sslkey, host, port, user, password, dbname, application_name and options"
     )]
     Parameter(String),
 }
 
 impl StoreLocation {
-    /// Reads `sqlite:PATH`, with a relative path taken from `folder`, or a `postgres://` URL.
+    /// Parses `sqlite:PATH`, a relative path being relative to `folder`, or a `postgres://` URL.
     ///
     /// # Errors
-    /// [`InvalidLocation`] in a sentence that says what to write.
+    /// [`InvalidLocation`], which says what to write.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, InvalidLocation> {
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -77,7 +77,7 @@ impl fmt::Display for StoreLocation {
     }
 }
 
-/// The URL of a database. What it shows of itself has no password and no parameters.
+/// The URL of a database. Its `Display` and `Debug` show neither password nor parameters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(Arc<Zeroizing<String>>);
 
@@ -87,7 +87,8 @@ impl DatabaseUrl {
             .strip_prefix("postgres://")
             .or_else(|| text.strip_prefix("postgresql://"))
             .ok_or(InvalidLocation::Kind)?;
-        // A `#`, `/` or `?` in a password would end it early and make the rest of it a host, which is shown.
+        // A `#`, `/` or `?` in a password would end the password early and make the rest of it a host, which is
+        // shown.
         if !rest
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"#\"<>\\^`{|}".contains(&byte))
@@ -117,13 +118,13 @@ impl DatabaseUrl {
         }
     }
 
-    /// The whole URL, password included. For the database driver alone.
+    /// The whole URL with its password, for the database driver only.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether the database is reached without leaving this machine.
+    /// Whether the database is on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         let parts = self.parts();
@@ -136,7 +137,7 @@ impl DatabaseUrl {
         socket || matches!(host, "localhost" | "127.0.0.1" | "[::1]" | "::1")
     }
 
-    /// Whether the URL itself says how TLS is used.
+    /// Whether the URL sets a TLS mode.
     #[must_use]
     pub fn has_ssl_mode(&self) -> bool {
         self.parts()
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn file_is_taken_from_the_folder() {
+    fn relative_path_is_relative_to_the_folder() {
         for (text, path) in [
             ("sqlite:data/p.db", "/etc/portcullis/data/p.db"),
             ("sqlite://data/p.db", "/etc/portcullis/data/p.db"),
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_store_is_said_to_be_none() {
+    fn invalid_locations_are_rejected() {
         for (text, problem) in [
             ("", InvalidLocation::Kind),
             ("data/p.db", InvalidLocation::Kind),
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn password_is_never_shown() {
+    fn password_is_never_printed() {
         for text in [
             "postgres://me:hunter2@db.example:5432/portcullis",
             "postgres://me:hunter2@db.example:5432/portcullis?password=hunter2",
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn own_machine_is_told_from_others() {
+    fn local_hosts_are_recognised() {
         for (text, local) in [
             ("postgres:///p", true),
             ("postgres://me@localhost/p", true),

@@ -1,4 +1,4 @@
-//! Who asks: every function of [`Control`](super::plane::Control) that reads or changes something is told.
+//! The actor of a request: a member, an app or the server. Every rule that reads or changes something takes one.
 
 use std::net::IpAddr;
 
@@ -9,52 +9,52 @@ use crate::domain::source_kind::SourceKind;
 use crate::model::credential::Credential;
 use crate::model::member::Member;
 
-/// Who asks for something, from where, and on which conditions.
+/// Who makes a request, from where, and on which conditions.
 #[derive(Clone, Debug)]
 pub struct Actor {
     pub who: Who,
-    /// What let a member's request in. Where it is there, a change asks again whether it stands.
+    /// The credential of a member's request. A change checks again that it is still valid.
     pub by: Option<Credential>,
-    /// The address that the request came from, where there was one.
+    /// The client address of the request, if there is one.
     pub from: Option<IpAddr>,
-    /// Which revision of what is to be changed the actor has seen, where they say so (`If-Match`).
+    /// The revision that the actor has seen of the resource to be changed (`If-Match`).
     pub if_match: IfMatch,
-    /// What makes a repeated request known, where it carries something (`Idempotency-Key`).
+    /// Recognises a repeated request (`Idempotency-Key`).
     pub idempotency_key: Option<IdempotencyKey>,
 }
 
-/// The revisions of a thing that a change is meant for (RFC 9110 section 13.1.1).
+/// The revisions of a resource that a change accepts (RFC 9110 section 13.1.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum IfMatch {
-    /// Whatever there is.
+    /// Any revision.
     #[default]
     Any,
     /// One of these.
     Revisions(Vec<u64>),
 }
 
-/// A request that may be sent again and still makes one thing only.
+/// An idempotency key: a repeated request with the same key makes one resource only.
 #[derive(Clone, Debug)]
 pub struct IdempotencyKey {
-    /// Digest of who asks, for what, and the key they chose.
+    /// Digest of the actor, the operation and the key they chose.
     pub digest: String,
-    /// Digest of the body.
+    /// Digest of the request body.
     pub body_digest: String,
 }
 
-/// Who asks.
+/// The kind of actor.
 #[derive(Clone, Debug)]
 pub enum Who {
-    /// A member, with what they are granted in their workspace.
+    /// A member, with their grants in their workspace.
     Member(Box<Member>),
-    /// An OAuth app that proved itself. It may do what concerns its own tokens, nothing else.
+    /// An OAuth app that authenticated. It may only do what concerns its own tokens.
     App(AppId),
-    /// The server itself or its operator, for a reason in one word. It may do everything.
+    /// The server or its operator, with the reason in one word. It may do everything.
     System(&'static str),
 }
 
 impl Actor {
-    /// The server itself, for a reason in one word, such as `quickstart`.
+    /// The server, with the reason in one word, such as `quickstart`.
     #[must_use]
     pub const fn system(word: &'static str) -> Self {
         Self {
@@ -66,7 +66,7 @@ impl Actor {
         }
     }
 
-    /// A member who sent a request from this address.
+    /// A member whose request came from this address.
     #[must_use]
     pub fn member(member: Member, from: Option<IpAddr>) -> Self {
         Self {
@@ -78,16 +78,16 @@ impl Actor {
         }
     }
 
-    /// The actor, let in by this.
+    /// The actor, authenticated by this credential.
     #[must_use]
-    pub fn let_in_by(self, credential: Credential) -> Self {
+    pub fn with_credential(self, credential: Credential) -> Self {
         Self {
             by: Some(credential),
             ..self
         }
     }
 
-    /// The member, unless an app or the server itself asks.
+    /// The member, unless the actor is an app or the server.
     pub(super) fn as_member(&self) -> Option<&Member> {
         match &self.who {
             Who::Member(member) => Some(member),
@@ -95,12 +95,12 @@ impl Actor {
         }
     }
 
-    /// Refuses what the actor may not do to a workspace as a whole.
+    /// Rejects what the actor may not do to a workspace as a whole.
     pub(super) fn require(&self, workspace: &WorkspaceId, action: Action) -> Result<(), ControlError> {
         self.check(workspace, action, Resource::Workspace)
     }
 
-    /// Refuses what the actor may not do to one source.
+    /// Rejects what the actor may not do to one source.
     pub(super) fn require_on_source(
         &self,
         workspace: &WorkspaceId,
@@ -111,7 +111,7 @@ impl Actor {
         self.check(workspace, action, Resource::Source { id, kind })
     }
 
-    /// Refuses a change of something that has changed since the actor saw it.
+    /// Rejects a change of a resource that has changed since the actor saw it.
     pub(super) fn check_if_match(&self, revision: u64) -> Result<(), ControlError> {
         match &self.if_match {
             IfMatch::Revisions(seen) if !seen.contains(&revision) => Err(ControlError::Changed { revision }),
@@ -119,17 +119,17 @@ impl Actor {
         }
     }
 
-    /// Refuses everybody but the server itself and its operator.
-    pub(super) fn must_be_system(&self) -> Result<(), ControlError> {
+    /// Rejects everybody but the server and its operator.
+    pub(super) fn require_system(&self) -> Result<(), ControlError> {
         match self.who {
             Who::System(_) => Ok(()),
             Who::Member(_) | Who::App(_) => Err(ControlError::OperatorOnly),
         }
     }
 
-    /// Refuses an API token what only its person may do: a token is for the workspace of its membership, and makes
-    /// nothing that outlives it.
-    pub(super) fn must_be_in_person(&self) -> Result<(), ControlError> {
+    /// Rejects API tokens, for actions that need a session: an API token acts in the workspace of its membership
+    /// only, and creates nothing that outlives it.
+    pub(super) fn require_session(&self) -> Result<(), ControlError> {
         match &self.by {
             Some(Credential::ApiToken(_)) => Err(ControlError::SessionRequired),
             Some(Credential::Session(_)) | None => Ok(()),
@@ -150,7 +150,7 @@ impl Actor {
     ) -> Result<(), ControlError> {
         match &self.who {
             Who::System(_) => Ok(()),
-            // A workspace of others is answered like one that does not exist.
+            // The answer for a workspace of others is the same as for one that does not exist.
             Who::Member(member) if member.workspace != *workspace || member.joined_at.is_none() => {
                 Err(ControlError::NotFound("workspace"))
             }

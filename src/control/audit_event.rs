@@ -1,4 +1,4 @@
-//! What the audit trail says of a change: one event in the transaction of each.
+//! Audit events: what a change writes to the audit trail, in its transaction.
 
 use crate::model::member::Member;
 use serde_json::Value;
@@ -9,10 +9,10 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 use crate::model::audit::AuditRow;
 
-/// The longest name kept with an event, in characters.
+/// The longest name stored with an event, in characters.
 const NAME_CHARS_MAX: usize = 256;
 
-/// The action of the event that tells of older events dropped for their age.
+/// The action of the event that records dropped events.
 pub(crate) const EVENTS_DROPPED: &str = "audit.events_dropped";
 
 /// What was done. The words are part of the interface: people filter by them.
@@ -107,73 +107,73 @@ impl AuditAction {
     }
 }
 
-/// One event: what was done to what. Who did it is the [`Actor`]'s to say.
+/// An event: what was done to which resource. The [`Actor`] who did it is added by [`Event::into_row`].
 pub(crate) struct Event {
-    deed: AuditAction,
+    action: AuditAction,
     workspace: Option<WorkspaceId>,
     resource_type: &'static str,
     resource_id: String,
     resource_name: String,
     before: Option<Value>,
     after: Option<Value>,
-    /// What the change made, where that is not the resource itself.
-    made_id: Option<String>,
+    /// The id of what the change creates, if that is not the resource itself.
+    created_id: Option<String>,
 }
 
 impl Event {
-    /// Something done in a workspace to the resource of this type, id and name.
+    /// An action in a workspace on the resource of this type, id and name.
     pub(crate) fn new(
-        deed: AuditAction,
+        action: AuditAction,
         workspace: &WorkspaceId,
         resource_type: &'static str,
         resource_id: &impl ToString,
         resource_name: &impl ToString,
     ) -> Self {
         Self {
-            deed,
+            action,
             workspace: Some(workspace.clone()),
             resource_type,
             resource_id: resource_id.to_string(),
             resource_name: resource_name.to_string(),
             before: None,
             after: None,
-            made_id: None,
+            created_id: None,
         }
     }
 
-    /// Something that concerns the whole server, which no workspace's owner is shown.
+    /// An action that concerns the whole server. Owners of workspaces do not see it.
     pub(crate) fn of_server(
-        deed: AuditAction,
+        action: AuditAction,
         resource_type: &'static str,
         resource_id: &impl ToString,
         resource_name: &impl ToString,
     ) -> Self {
         Self {
-            deed,
+            action,
             workspace: None,
             resource_type,
             resource_id: resource_id.to_string(),
             resource_name: resource_name.to_string(),
             before: None,
             after: None,
-            made_id: None,
+            created_id: None,
         }
     }
 
-    /// Says what the change makes, where that is a part of the resource.
-    pub(crate) fn making(self, id: &impl ToString) -> Self {
+    /// Sets the id of what the change creates, if that is part of the resource.
+    pub(crate) fn creating(self, id: &impl ToString) -> Self {
         Self {
-            made_id: Some(id.to_string()),
+            created_id: Some(id.to_string()),
             ..self
         }
     }
 
-    /// The id of what the change makes.
-    pub(crate) fn made_id(&self) -> &str {
-        self.made_id.as_deref().unwrap_or(&self.resource_id)
+    /// The id of what the change creates.
+    pub(crate) fn created_id(&self) -> &str {
+        self.created_id.as_deref().unwrap_or(&self.resource_id)
     }
 
-    /// What there is now and was not before.
+    /// The state after a creation.
     pub(crate) fn made(self, after: Value) -> Self {
         Self {
             after: Some(after),
@@ -181,7 +181,7 @@ impl Event {
         }
     }
 
-    /// What was there before and is gone.
+    /// The state before a deletion.
     pub(crate) fn removed(self, before: Value) -> Self {
         Self {
             before: Some(before),
@@ -189,7 +189,7 @@ impl Event {
         }
     }
 
-    /// What changed: of two objects, the members that differ.
+    /// The state before and after a change: of two objects, only the members that differ.
     pub(crate) fn changed(self, before: Value, after: Value) -> Self {
         let (before, after) = differing(before, after);
         Self {
@@ -200,7 +200,7 @@ impl Event {
     }
 }
 
-/// The members in which two objects differ. Anything else is kept whole.
+/// The members in which two objects differ; other values are kept whole.
 fn differing(before: Value, after: Value) -> (Value, Value) {
     let (Value::Object(mut before), Value::Object(mut after)) = (before.clone(), after.clone()) else {
         return (before, after);
@@ -218,7 +218,7 @@ fn differing(before: Value, after: Value) -> (Value, Value) {
 }
 
 impl Event {
-    /// The row that the event is in the trail.
+    /// The event as a row of the trail.
     pub(crate) fn into_row(self, ids: &Ids, now: UnixSeconds, actor: &Actor) -> AuditRow {
         let event = self;
         let (actor_type, actor_id, actor_name) = match &actor.who {
@@ -231,7 +231,7 @@ impl Event {
             id: ids.text("evt", now),
             workspace: event.workspace.map(|workspace| workspace.to_string()),
             at: now,
-            action: event.deed.as_str().to_owned(),
+            action: event.action.as_str().to_owned(),
             actor_type: actor_type.to_owned(),
             actor_id,
             actor_name,
@@ -245,9 +245,9 @@ impl Event {
     }
 }
 
-/// Something done to a membership.
-pub(crate) fn member_event(deed: AuditAction, member: &Member) -> Event {
-    Event::new(deed, &member.workspace, "member", &member.id, &member.email)
+/// An action on a membership.
+pub(crate) fn member_event(action: AuditAction, member: &Member) -> Event {
+    Event::new(action, &member.workspace, "member", &member.id, &member.email)
 }
 
 #[cfg(test)]
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_changed_is_kept() {
+    fn event_contains_only_changed_members() {
         let (before, after) = differing(
             json!({"name": "a", "kind": "python", "app_id": null}),
             json!({"name": "b", "kind": "python", "app_id": "app_1"}),

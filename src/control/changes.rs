@@ -1,5 +1,5 @@
 //! The one way to write: a change begins for an actor whose credential is checked again, or for the server with a
-//! reason; it ends with its audit event, and when it is in force at the bundled gateway.
+//! reason. It commits together with its audit event, and returns when it is in force at the bundled gateway.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,24 +24,26 @@ use crate::model::audit::AuditRow;
 use crate::snapshot::Change;
 use crate::store::{AuditTx, ReadTx, Store, StoreError, WriteTx};
 
-/// How long a change may take to be in force at the bundled gateway before its caller is answered without waiting on.
+/// How long a change waits to be in force at the bundled gateway before the caller gets an error.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Changes that wait for their turn: in all, then of one workspace, then of one person.
+/// The most changes that wait for their turn: in all, of one workspace, of one person.
 const CHANGES_WAITING: &[usize] = &[512, 256, 128];
 
-/// A change in the making, and who makes it. Dropped without [`Changes::commit`], it never happened.
+const NOT_IN_FORCE: &str = "change committed but not in force at the gateway in time";
+
+/// A change that is not committed yet, with its author. Dropping it without [`Changes::commit`] rolls it back.
 pub(crate) struct ChangeTx {
     tx: WriteTx,
     author: Actor,
 }
 
-/// A write by a request that proves who sends it while it is handled: a sign-on, an invitation, a new password. It
-/// becomes a change when [`UnprovedTx::proved`] names its author.
+/// A write by a request that authenticates while it is handled: a sign-on, an invitation, a new password. It becomes
+/// a change when [`UnprovedTx::proved`] sets its author.
 pub(crate) struct UnprovedTx(WriteTx);
 
 impl UnprovedTx {
-    /// The change, once its author is proved.
+    /// The change, once its author is authenticated.
     pub(crate) fn proved(self, author: Actor) -> ChangeTx {
         ChangeTx { tx: self.0, author }
     }
@@ -75,9 +77,10 @@ impl DerefMut for ChangeTx {
     }
 }
 
-/// The one way to write: begins a change for an actor, adds its audit event, commits, and waits until it is in force.
+/// The one way to write: begins a change for an actor, appends its audit event, commits, and waits until it is in
+/// force.
 pub struct Changes {
-    /// How much time has certainly passed.
+    /// The trusted time.
     pub(crate) watch: ClockWatch,
     pub(crate) changing: Turns,
     pub(crate) clock: Clock,
@@ -121,8 +124,7 @@ impl Changes {
         })
     }
 
-    /// Makes a change durable, together with the event that tells of it, and waits until the bundled gateway,
-    /// if there is one, has it in force.
+    /// Commits a change with its audit event, and waits until it is in force at the bundled gateway, if there is one.
     pub(crate) async fn commit(
         &self,
         change: ChangeTx,
@@ -130,7 +132,7 @@ impl Changes {
         event: Event,
     ) -> Result<(), ControlError> {
         let ChangeTx { mut tx, author } = change;
-        self.note_retry(&mut tx, &author, event.made_id()).await?;
+        self.note_retry(&mut tx, &author, event.created_id()).await?;
         self.append_audit(&mut tx, &author, event).await?;
         let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
         let version = tx.commit(&body, self.now()).await?;
@@ -138,7 +140,7 @@ impl Changes {
         self.in_force(version).await
     }
 
-    /// Waits until the newest version is in force, whoever made it.
+    /// Waits until the newest version is in force.
     pub(crate) async fn newest_in_force(&self) -> Result<(), ControlError> {
         let version = *self.versions.borrow();
         self.in_force(version).await
@@ -152,17 +154,14 @@ impl Changes {
             .clone();
         match publisher {
             Some(publisher) if !publisher.is_installed(version, IN_FORCE_WITHIN).await => {
-                tracing::warn!(
-                    policy.version = version,
-                    "the gateway did not install a change in time"
-                );
+                tracing::warn!(policy.version = version, "{NOT_IN_FORCE}");
                 Err(ControlError::NotYetInForce { version })
             }
             _ => Ok(()),
         }
     }
 
-    /// Wakes whoever feeds gateways, where `version` is news.
+    /// Wakes the tasks that feed gateways if `version` is new.
     pub(crate) fn announce(&self, version: u64) {
         self.versions.send_if_modified(|newest| {
             let news = version > *newest;
@@ -179,7 +178,7 @@ impl Changes {
         self.store_failures.with_label_values(&[kind]).inc();
     }
 
-    /// Logs that background work failed for the store, and counts it.
+    /// Logs and counts a store failure of a background task.
     pub(crate) fn background_failure(&self, error: &StoreError, what: &'static str) {
         tracing::warn!(%error, "{what}");
         if let Some(kind) = error.failure() {
@@ -191,7 +190,7 @@ impl Changes {
         self.clock.now()
     }
 
-    /// Writes the event into the transaction of its change.
+    /// Appends the event to the trail in the transaction of its change.
     pub(crate) async fn append_audit(
         &self,
         tx: &mut WriteTx,
@@ -202,19 +201,19 @@ impl Changes {
         Ok(tx.append_audit(&row).await?)
     }
 
-    /// The row of an event, of this moment.
+    /// The event as a row of the trail, with the current time.
     pub(crate) fn audit_row(&self, actor: &Actor, event: Event) -> AuditRow {
         event.into_row(&self.ids, self.now(), actor)
     }
 
-    /// Begins a change for somebody, when it is their turn: members and apps have one each, workspace by workspace, so
-    /// that nobody's changes wait for all that somebody else asks for. A request's body may take half a minute to arrive, and what it was let in by
-    /// was read before that: whatever ended meanwhile counts.
+    /// Begins a change for an actor, when it is their turn. Members and apps wait in fair queues by workspace and
+    /// person, so that nobody's changes wait for all the changes of another. The credential is checked again: a
+    /// request's body may take half a minute to arrive, and the credential may have been revoked since it was read.
     ///
     /// # Errors
-    /// [`ControlError::Unauthenticated`] where the membership or the credential has ended,
-    /// [`ControlError::RolesChanged`] where the member is granted something else than was judged,
-    /// [`ControlError::TooMany`] where they changed too much of late.
+    /// [`ControlError::Unauthenticated`] if the membership or the credential is no longer valid,
+    /// [`ControlError::RolesChanged`] if the member's grants differ from those that were checked,
+    /// [`ControlError::TooMany`] if the actor is over the rate limit of changes.
     pub(crate) async fn begin(&self, actor: &Actor) -> Result<ChangeTx, ControlError> {
         let path = match &actor.who {
             Who::Member(member) => {
@@ -240,14 +239,14 @@ impl Changes {
         let mut tx = self.store.write().await?;
         // The next in turn waits for this change, and nobody else for the two of them.
         drop(turn);
-        self.require_still_valid(&mut tx, actor).await?;
+        self.check_credential(&mut tx, actor).await?;
         Ok(ChangeTx {
             tx,
             author: actor.clone(),
         })
     }
 
-    /// Begins an audit event that is no change of the policy: it takes no policy version.
+    /// Begins audit events that are no change of the policy: they take no policy version.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
@@ -255,7 +254,7 @@ impl Changes {
         self.store.begin_audit().await
     }
 
-    /// Begins a write by a request that is still to prove who sends it.
+    /// Begins a write by a request that has yet to authenticate.
     ///
     /// # Errors
     /// [`ControlError::Store`].
@@ -263,16 +262,16 @@ impl Changes {
         Ok(UnprovedTx(self.store.write().await?))
     }
 
-    /// Refuses somebody who is not any more what they were let in as, for what goes on for longer than a request.
-    pub(crate) async fn must_still_stand(&self, actor: &Actor) -> Result<(), ControlError> {
+    /// Re-checks that the actor's membership and credential are still valid; for work that outlives one request, such
+    /// as exports.
+    pub(crate) async fn require_still_valid(&self, actor: &Actor) -> Result<(), ControlError> {
         if actor.by.is_none() {
             return Ok(());
         }
-        self.require_still_valid(&mut self.store.read().await?, actor)
-            .await
+        self.check_credential(&mut self.store.read().await?, actor).await
     }
 
-    async fn require_still_valid(&self, tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
+    async fn check_credential(&self, tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
         let (Some(member), Some(credential)) = (actor.as_member(), &actor.by) else {
             return Ok(());
         };

@@ -114,7 +114,7 @@ impl From<Wait> for ControlError {
 #[derive(Debug, Error)]
 pub enum UnreadableKey {
     #[error("the store is damaged: a row of signing_keys does not make sense")]
-    Damaged,
+    Corrupted,
     #[error(
         "the signing keys in the store are encrypted with the key `{0}`, and none is configured; set control_plane.signing.key_encryption_key to it"
     )]

@@ -1,7 +1,7 @@
-//! Strict reading of `application/x-www-form-urlencoded` (RFC 6749 appendix B), for bodies and queries.
+//! Strict parser of `application/x-www-form-urlencoded` (RFC 6749 appendix B), for bodies and queries.
 //!
-//! Released SDKs send raw `:` and raw spaces, shell samples percent-encode; both are read. What is refused is
-//! what two parsers could disagree about: a parameter given twice, and a broken escape.
+//! Released SDKs send raw `:` and raw spaces, shell samples percent-encode; both are accepted. What two parsers could
+//! read differently is rejected: a repeated parameter, and a malformed escape.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::domain::cost;
 
-/// The most parameters of a form, unless whoever reads it says otherwise.
+/// The most parameters of a form, unless the caller sets another limit.
 const PARAMETERS_MAX: usize = 64;
 
 /// Why a text is not a form.
@@ -17,11 +17,11 @@ const PARAMETERS_MAX: usize = 64;
 pub enum InvalidForm {
     #[error("the parameter `{0}` is repeated")]
     Repeated(String),
-    #[error("a percent-escape in the parameters is broken")]
+    #[error("a percent-escape in the parameters is malformed")]
     Escape,
     #[error("the parameters are not UTF-8")]
     Encoding,
-    #[error("the parameters hold a NUL character")]
+    #[error("the parameters contain a NUL character")]
     Nul,
     #[error("there are more than {0} parameters")]
     TooMany(usize),
@@ -32,7 +32,7 @@ pub enum InvalidForm {
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// Reads a form.
+    /// Parses a form.
     ///
     /// # Errors
     /// [`InvalidForm`] names the first problem.
@@ -40,7 +40,7 @@ impl Form {
         Self::parse_up_to(PARAMETERS_MAX, text)
     }
 
-    /// Reads a form of at most so many parameters.
+    /// Parses a form of at most `most` parameters.
     ///
     /// # Errors
     /// [`InvalidForm`] names the first problem.
@@ -64,7 +64,7 @@ impl Form {
         Ok(Self(parameters))
     }
 
-    /// A parameter's value. One without a value counts as absent (RFC 6749 section 3.2).
+    /// A parameter's value. An empty value counts as absent (RFC 6749 section 3.2).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(held, _)| held == name)?;
@@ -77,14 +77,14 @@ impl Form {
         self.0
     }
 
-    /// The first parameter that is there and has no value.
+    /// The first parameter with an empty value.
     #[must_use]
     pub fn without_value(&self) -> Option<&str> {
         let empty = self.0.iter().find(|(_, value)| value.is_empty());
         empty.map(|(name, _)| name.as_str())
     }
 
-    /// The first parameter that is none of `known`.
+    /// The first parameter that is not in `known`.
     #[must_use]
     pub fn unknown(&self, known: &[&str]) -> Option<&str> {
         self.0
@@ -94,7 +94,7 @@ impl Form {
     }
 }
 
-/// Writes parameters as a form. What a value holds is escaped unless it is plain everywhere.
+/// Encodes parameters as a form. Escapes every character of a value that is not unreserved.
 #[must_use]
 pub fn encode(parameters: &[(&str, &str)]) -> String {
     let mut form = String::new();
@@ -109,7 +109,7 @@ pub fn encode(parameters: &[(&str, &str)]) -> String {
     form
 }
 
-/// A text as it stands in a form or a query.
+/// A text encoded for a form or a query.
 #[must_use]
 pub fn escape(text: &str) -> String {
     const DIGITS: [char; 16] = [
@@ -145,7 +145,7 @@ fn decode(text: &[u8]) -> Result<String, InvalidForm> {
             other => *other,
         });
     }
-    // No text here has one, and not every store can hold one.
+    // No parameter needs NUL, and PostgreSQL cannot store it.
     if bytes.contains(&0) {
         return Err(InvalidForm::Nul);
     }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_and_escaped_values_are_the_same() {
+    fn raw_and_escaped_values_are_equal() {
         for text in [
             "s=a:write b:write",
             "s=a%3Awrite%20b%3awrite",
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn encoded_form_is_parsed_back() {
         let value = "a b&c=d+e%f\u{e4}/:?";
         let form = encode(&[("one", value), ("two", "")]);
         assert_eq!(form, "one=a%20b%26c%3Dd%2Be%25f%C3%A4%2F%3A%3F&two=");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_parsers_disagree_about_is_refused() {
+    fn ambiguous_forms_are_rejected() {
         for text in ["a=1&a=1", "a=1&%61=2", "a&a=1"] {
             assert_eq!(
                 Form::parse(text.as_bytes()).err(),

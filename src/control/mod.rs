@@ -1,10 +1,10 @@
-//! The control plane: issues tokens, manages apps, keys and sources, and publishes what gateways must know.
+//! The control plane: issues tokens, manages apps, keys and sources, and publishes the policy.
 //!
-//! A folder is a noun: `workspaces`, `accounts`, `apps`, `sources`, `tokens`, `signing_keys`, `audit`, `fleet`.
-//! Each holds the rules of that noun, once. `http` is their HTTP form: the OAuth endpoints, the management API and
-//! the console. The files beside the folders are what all rules share: who asks (`actor`), what a change leaves in
-//! the audit trail (`audit_event`), limits and errors. SQL is in [`crate::store`]; what a token may contain and what
-//! proves an app is in [`crate::domain`].
+//! Each folder is a noun and holds its rules: `workspaces`, `accounts`, `apps`, `sources`, `tokens`, `signing_keys`,
+//! `audit`, `fleet`. `http` is their HTTP form: the OAuth endpoints, the management API and the console. The files
+//! next to the folders are shared by all rules: the one way to write (`changes`), who makes a request (`actor`),
+//! audit events, limits and errors. SQL is in [`crate::store`]; what a token may contain and how an app authenticates
+//! is in [`crate::domain`].
 
 pub mod accounts;
 pub mod actor;
@@ -40,7 +40,7 @@ pub use crate::control::accounts::invitations::{Invited, NewMember};
 pub use crate::control::actor::{Actor, Who};
 pub use crate::control::apps::app::{AppChange, NewApp, NewAppKey};
 pub use crate::control::apps::details::AppDetails;
-pub use crate::control::audit::trail::{NotedEvent, NotedTrail, TrailAge, TrailReport, verify_trail};
+pub use crate::control::audit::trail::{ExpectedEvent, ExpectedTrail, TrailAge, TrailReport, verify_trail};
 #[cfg(feature = "test-util")]
 pub use crate::control::audit_event::AuditAction;
 pub use crate::control::bad_request::BadRequest;
@@ -60,13 +60,13 @@ pub use crate::control::tokens::error::TokenError;
 pub use crate::control::tokens::revoke::Revoked;
 pub use crate::control::workspaces::roles::{NewGrant, NewResources};
 
-pub use crate::model::search::{AppSummary, Found, LOOKED_AT, SourceFilter, SourceSummary};
+pub use crate::model::search::{AppSummary, Found, SEARCHED_AT_ONCE, SourceFilter, SourceSummary};
 
-/// Parsers that only a request reaches, for tests of what they cost.
+/// Parsers that only requests reach, for tests of their cost.
 #[cfg(feature = "test-util")]
 pub mod parsers {
     pub use super::http::body::has_nul_escape;
     pub use super::http::console::parse_multipart;
     pub use super::http::cookies::{Cookie, Cookies};
-    pub use crate::store::rows::folded;
+    pub use crate::store::rows::search_text;
 }

@@ -11,21 +11,21 @@ pub enum OpenError {
     #[error("{0}")]
     Store(#[from] StoreError),
     #[error(
-        "the public URL `{0}` cannot be an issuer; write it as https://host[:port][/path], without a slash at the end, query or fragment"
+        "the public URL `{0}` cannot be an issuer; write it as https://host[:port][/path], without trailing slash, query or fragment"
     )]
     PublicUrl(String),
     #[error("the audience of access tokens is empty")]
     Audience,
-    #[error("no signing key could be made")]
+    #[error("no signing key could be generated")]
     SigningKey,
     #[error(
-        "the signing keys in the store are not kept as this config says; restart `portcullis serve` with it, and run this again"
+        "the signing keys in the store are not encrypted as this config says; restart `portcullis serve` with this config, then run this command again"
     )]
     UnsettledKeys,
     #[error("{0}")]
     UnreadableKey(#[from] UnreadableKey),
     #[error("{0}")]
     Control(#[from] ControlError),
-    #[error("a metric cannot be made: {0}")]
+    #[error("a metric could not be created: {0}")]
     Metric(#[from] prometheus::Error),
 }

@@ -1,4 +1,4 @@
-//! The services of people and workspaces, composed.
+//! The services of accounts and workspaces, composed.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::domain::issue::IssuerIdentity;
 use crate::domain::time::UnixSeconds;
 use crate::store::Store;
 
-/// What several services hold.
+/// Dependencies that several services share.
 pub(super) struct Shared {
     pub(super) store: Arc<Store>,
     pub(super) ids: Arc<Ids>,
@@ -36,11 +36,11 @@ pub(super) struct Shared {
     pub(super) refusals: Arc<Refusals>,
     pub(super) identity: Arc<IssuerIdentity>,
     pub(super) changes: Arc<Changes>,
-    /// The clock mark that the store held at the start.
+    /// The trusted time in the store at the start.
     pub(super) mark: UnixSeconds,
 }
 
-/// The services of people and workspaces.
+/// The services of accounts and workspaces.
 pub(super) struct People {
     pub(super) accounts: Arc<Accounts>,
     pub(super) members: Arc<Members>,
@@ -54,7 +54,7 @@ pub(super) struct People {
 }
 
 impl People {
-    /// Makes the services, each with what it needs and no more.
+    /// Composes the services, each with only what it needs.
     #[expect(clippy::too_many_lines, reason = "a table: one entry for each service")]
     pub(super) fn new(shared: &Shared, login: &Login, public_url: &str) -> Self {
         let Shared {

@@ -1,9 +1,6 @@
-//! The control plane: issues tokens, manages apps, keys and sources, and tells the gateways.
+//! [`Control`]: opens the store and the signing keys, composes the services, and runs background upkeep.
 //!
-//! [`Control`] is what the API, the console, quickstart and the command line all call: every rule is in its
-//! functions, once. `api` has the routes at a glance and
-//! nothing but the HTTP form of those functions. SQL is in [`crate::store`]; what a token may contain and
-//! what proves an app is in [`crate::domain`].
+//! The API, the console, quickstart and the command line all call the services of one [`Control`].
 
 use super::open_error::OpenError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,30 +52,35 @@ use crate::domain::time::UnixSeconds;
 use crate::store::{Store, StoreError};
 use crate::store_location::StoreLocation;
 
-/// How often uses of keys and tokens are written down.
+/// How often uses of keys and tokens are written to the store.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 
-/// How often the trusted time is written down, in seconds. A process that is killed loses as much of it, which only
-/// keeps expired rows a little longer.
+/// How often the trusted time is written to the store, in seconds. A killed process loses up to this much of it,
+/// which only keeps expired rows a little longer.
 const MARK_EVERY_S: u64 = 60;
 
-/// What a control plane is told at its start.
+const KEYS_NOT_ENCRYPTED: &str =
+    "signing keys are stored without encryption; set control_plane.signing.key_encryption_key";
+const ROTATION_FAILED: &str = "signing key rotation failed; retrying";
+const EVENTS_NOT_DROPPED: &str = "old audit events could not be dropped; retrying";
+
+/// Settings of a control plane.
 #[derive(Clone, Debug)]
 pub struct ControlSettings {
     pub store: StoreLocation,
-    /// Where clients reach this server, without a slash at the end. It is the issuer, exactly.
+    /// Where clients reach this server, without a trailing slash. It is the issuer (`iss`), exactly.
     pub public_url: String,
-    /// `aud` of the access tokens.
+    /// `aud` of access tokens.
     pub audience: String,
-    /// How our signing keys are rotated and kept.
+    /// Rotation and encryption of signing keys.
     pub signing: Signing,
     /// Who may report leaked tokens.
     pub leaked_tokens: LeakedTokens,
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// Peers whose `X-Forwarded-For` is trusted.
     pub trusted_proxies: Vec<Network>,
-    /// How often it may be asked.
+    /// Rate limits.
     pub limits: ControlLimits,
-    /// How long events stay in the audit trail.
+    /// How long audit events are kept.
     pub audit_retention: Duration,
     /// How people sign in.
     pub login: Login,
@@ -94,7 +96,7 @@ impl ControlSettings {
     }
 }
 
-/// The control plane: one service for each noun, and what their HTTP form needs besides.
+/// The control plane: one service for each noun, and what the HTTP layer needs besides.
 pub struct Control {
     pub changes: Arc<Changes>,
     pub workspaces: Arc<Workspaces>,
@@ -126,30 +128,28 @@ pub struct Control {
     pub(crate) identity: Arc<IssuerIdentity>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) memory: Arc<MemoryBudget>,
-    /// Counts refused and evicted connections.
+    /// Counts rejected and evicted connections.
     pub(crate) connections: ConnectionMetrics,
     pub(crate) cookies: Cookies,
-    /// Verifies GitHub's reports of leaked tokens, where they are enabled.
+    /// Verifies GitHub's reports of leaked tokens, if they are enabled.
     pub(crate) github: Option<Github>,
     tokens_issued: IntCounterVec,
-    /// The clock mark that the store holds, in Unix seconds.
+    /// The stored trusted time, in Unix seconds.
     kept_mark: AtomicU64,
 }
 
 impl Control {
-    /// Opens the store and the signing keys, making them on first start.
+    /// Opens the store and the signing keys; creates them on first start.
     ///
     /// # Errors
-    /// [`OpenError`] in a sentence that says what to do.
+    /// [`OpenError`], which says what to do.
     pub async fn open(settings: ControlSettings, clock: Clock) -> Result<Self, OpenError> {
         settings.check()?;
         let store = Store::open(&settings.store).await?;
         let (issuer, audience) = (&settings.public_url, &settings.audience);
         let keys = KeyRing::open(&store, &settings.signing, issuer, audience, clock.now()).await?;
         if settings.signing.key_encryption_key.is_none() {
-            tracing::warn!(
-                "the signing keys stand in the store in the clear; set control_plane.signing.key_encryption_key"
-            );
+            tracing::warn!("{KEYS_NOT_ENCRYPTED}");
         }
         let control = Self::over(store, keys, settings, clock).await?;
         control.audit.record_earlier_drops().await?;
@@ -158,11 +158,11 @@ impl Control {
         Ok(control)
     }
 
-    /// Opens the store beside the process that serves from it, to make a change that the process takes over. No
-    /// key is made or encrypted anew.
+    /// Opens the store next to the process that serves from it, to make a change which that process then applies.
+    /// Neither creates nor re-encrypts a signing key.
     ///
     /// # Errors
-    /// [`OpenError`] in a sentence that says what to do.
+    /// [`OpenError`], which says what to do.
     pub async fn open_for_admin(settings: ControlSettings, clock: Clock) -> Result<Self, OpenError> {
         settings.check()?;
         let store = Store::open_for_admin(&settings.store).await?;
@@ -200,23 +200,23 @@ impl Control {
         shared.compose(settings)
     }
 
-    /// Writes down what is only in memory and closes the store.
+    /// Writes buffered state to the store and closes it.
     pub async fn close(&self) {
         self.usage.flush_uses().await;
         self.refused_sign_ins.flush_refusals().await;
         self.store.close().await;
     }
 
-    /// The issuer: `iss` of every token, and the URL that clients know this server by.
+    /// The issuer: `iss` of every token.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.identity.issuer
     }
 
-    /// Adds the control plane's metrics to a registry.
+    /// Registers the control plane's metrics.
     ///
     /// # Errors
-    /// A name is taken there.
+    /// A metric of that name is registered already.
     pub fn register_metrics(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         for kind in StoreError::FAILURES {
             self.changes.store_failures.with_label_values(&[kind]);
@@ -235,7 +235,7 @@ impl Control {
         self.tokens_issued.with_label_values(&[result]).inc();
     }
 
-    /// Does what has to be done now and then, and never ends.
+    /// Periodic upkeep. Never returns.
     pub(crate) async fn maintain(&self) {
         let mut ticks = tokio::time::interval(FLUSH_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -246,27 +246,27 @@ impl Control {
             self.purge().await;
             self.sessions.purge_sessions().await;
             if let Err(error) = self.signing_keys.keep().await {
-                tracing::error!(%error, "the signing keys could not be looked after");
+                tracing::error!(%error, "{ROTATION_FAILED}");
             }
         }
     }
 
-    /// What operators are told of the system's clock; nothing where all is in order.
+    /// A warning about the system clock for operators, if there is one.
     #[must_use]
     pub fn clock_warning(&self) -> Option<&'static str> {
         self.changes.watch.warning()
     }
 
-    /// Until when a row counts that ends something which expires at `expires_at`: for tests of what becomes of rows.
+    /// Until when a row that revokes something expiring at `expires_at` is kept. For tests.
     #[cfg(feature = "test-util")]
     #[must_use]
     pub fn end_of_row(&self, expires_at: UnixSeconds) -> UnixSeconds {
         self.changes.watch.end_of_row(expires_at)
     }
 
-    /// Looks at the clocks, the database's among them, and writes down how much time has certainly passed.
+    /// Compares the system clock with the monotonic clock and the database's clock, and stores the trusted time.
     async fn look_at_clock(&self) -> Result<ClockLook, StoreError> {
-        // Only the system's clock has anything to do with other machines' clocks.
+        // Only the system clock can differ from other machines' clocks.
         let database = match self.changes.clock.is_system() {
             true => self.store.database_time().await?,
             false => None,
@@ -282,18 +282,18 @@ impl Control {
         Ok(look)
     }
 
-    /// Removes what has certainly expired, a bounded number of rows at a time, so that no writer waits for long.
+    /// Deletes expired rows, a bounded number at a time, so that no writer waits for long.
     pub async fn purge(&self) {
         let look = match self.look_at_clock().await {
             Ok(look) => look,
             Err(error) => {
                 self.changes
-                    .background_failure(&error, "the time that has passed could not be written down");
+                    .background_failure(&error, "trusted time could not be stored");
                 return;
             }
         };
         if let Err(error) = self.audit.drop_old_events(look.passed).await {
-            tracing::warn!(%error, "old events could not be dropped from the audit trail");
+            tracing::warn!(%error, "{EVENTS_NOT_DROPPED}");
         }
         let retention_s = self.audit_retention.as_secs();
         loop {
@@ -308,7 +308,7 @@ impl Control {
                 Ok(false) => return,
                 Err::<_, StoreError>(error) => {
                     self.changes
-                        .background_failure(&error, "expired rows could not be removed");
+                        .background_failure(&error, "expired rows could not be deleted");
                     return;
                 }
             }
@@ -317,7 +317,7 @@ impl Control {
 }
 
 impl Shared {
-    /// Makes the services, each with what it needs and no more.
+    /// Composes the services, each with only what it needs.
     #[expect(clippy::too_many_lines, reason = "a table: one entry for each service")]
     fn compose(self, settings: ControlSettings) -> Result<Control, OpenError> {
         let people = People::new(&self, &settings.login, &settings.public_url);

@@ -35,7 +35,7 @@ impl Uses {
     }
 
     /// Counts a token that was issued.
-    pub fn note_issued(&self, key: IssuedKey) {
+    pub fn record_issued(&self, key: IssuedKey) {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = issued.get_mut(&key) {
             *count += 1;
@@ -83,7 +83,7 @@ impl Usage {
         if !issued.is_empty()
             && let Err(error) = self
                 .store
-                .note_issued(&issued, self.changes.watch.look(None).ended_before())
+                .record_issued(&issued, self.changes.watch.look(None).ended_before())
                 .await
         {
             self.changes
@@ -93,7 +93,7 @@ impl Usage {
         if app_keys.is_empty() && api_tokens.is_empty() {
             return;
         }
-        if let Err(error) = self.store.note_uses(&app_keys, &api_tokens).await {
+        if let Err(error) = self.store.record_uses(&app_keys, &api_tokens).await {
             self.changes
                 .background_failure(&error, "when keys were last used could not be written down");
         }

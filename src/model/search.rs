@@ -26,17 +26,17 @@ pub struct SourceSummary {
     pub app_name: Option<String>,
 }
 
-/// Names that one search looks at in a workspace that has more than [`GONE_THROUGH`]. It is some thirty milliseconds of
+/// Names that one search looks at in a workspace that has more than [`FULL_SEARCH_MAX`]. It is some thirty milliseconds of
 /// the database's work; whoever wants more searches on from where it stopped.
-pub const LOOKED_AT: u32 = 50_000;
+pub const SEARCHED_AT_ONCE: u32 = 50_000;
 
 /// What a search found.
 #[derive(Clone, Debug)]
 pub struct Found<T> {
     pub items: Vec<T>,
-    /// The id that the search came to and did not go beyond, where it has looked at [`LOOKED_AT`] names. To search
+    /// The id that the search came to and did not go beyond, where it has looked at [`SEARCHED_AT_ONCE`] names. To search
     /// on is to ask for the page after it.
-    pub looked_to: Option<String>,
+    pub searched_to: Option<String>,
 }
 
 /// An app in a list.

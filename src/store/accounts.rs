@@ -1,7 +1,7 @@
-//! Accounts: people as this server tells them apart, and the passwords they sign in with.
+//! Accounts: people and their password hashes.
 //!
-//! An address has at most one account that is verified, and any number that are not. Each of the latter has one
-//! membership, goes away with it, and has a password of its own.
+//! An email address has at most one verified account and any number of unverified ones. An unverified account has one
+//! membership and its own password, and is deleted with the membership.
 
 use crate::model::account::Account;
 use sqlx::FromRow;
@@ -13,17 +13,17 @@ use super::rows::{moment, seconds};
 use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::model::member::Member;
 
-/// Characters at the end of a password's hash that follow from the password: 32 bytes in base64. What stands before
-/// them is its form: algorithm, parameters and salt.
+/// Characters at the end of a password hash that depend on the password: 32 bytes in base64. The characters before
+/// them are its prefix: algorithm, parameters and salt.
 pub(crate) const HASH_CHARS: usize = 43;
 
-/// Forms that the passwords of one address have at most. They are written with one salt, so there is a second one
-/// only while a password from before a change of the parameters has not been used.
-pub(crate) const FORMS_MAX: usize = 2;
+/// The most prefixes among the passwords of one address. They share one salt, so there is a second prefix only while
+/// a password hashed with earlier parameters has not been used again.
+pub(crate) const PREFIXES_MAX: usize = 2;
 
-/// A password that fits: whose it is, and the hash that is kept of it.
+/// The account whose password matches, and the stored hash.
 #[derive(Debug)]
-pub(crate) struct Fitting {
+pub(crate) struct PasswordMatch {
     pub account: AccountId,
     pub hash: String,
 }
@@ -31,9 +31,9 @@ pub(crate) struct Fitting {
 /// Which accounts of an address a password may open.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Candidates<'a> {
-    /// This one alone, where it is named.
+    /// Only this account, if set.
     pub only: Option<&'a AccountId>,
-    /// Of several that the password fits, the one with a membership of this workspace.
+    /// If the password matches several accounts, prefer the one with a membership in this workspace.
     pub preferred: Option<&'a WorkspaceId>,
 }
 
@@ -59,32 +59,32 @@ impl TryFrom<AccountRow> for Account {
 }
 
 pub(super) fn account_id(id: &str) -> Result<AccountId, StoreError> {
-    AccountId::parse(id).map_err(|_| StoreError::Damaged("accounts"))
+    AccountId::parse(id).map_err(|_| StoreError::Corrupted("accounts"))
 }
 
-/// The first and the last hash of an address, without that of one account: where there are two forms, each is of
-/// another one. It is one look at an index for each, however many accounts the address has.
+/// The first and the last hash of an address in sort order, without those of one account. If there are two prefixes,
+/// these two hashes have different ones. Each is one index lookup, however many accounts the address has.
 const FIRST_AND_LAST: &str = "SELECT \
      (SELECT password_hash FROM accounts WHERE email = $1 AND id <> $2 AND password_hash IS NOT NULL \
      ORDER BY password_hash LIMIT 1), \
      (SELECT password_hash FROM accounts WHERE email = $1 AND id <> $2 AND password_hash IS NOT NULL \
      ORDER BY password_hash DESC LIMIT 1)";
 
-/// The forms of these hashes, each once.
-fn forms((first, last): (Option<String>, Option<String>)) -> Vec<String> {
-    let mut forms: Vec<String> = first
+/// The distinct prefixes of these hashes.
+fn prefixes((first, last): (Option<String>, Option<String>)) -> Vec<String> {
+    let mut prefixes: Vec<String> = first
         .iter()
         .chain(&last)
         .filter_map(|hash| hash.get(..hash.len().checked_sub(HASH_CHARS)?))
         .map(str::to_owned)
         .collect();
-    forms.dedup();
-    forms
+    prefixes.dedup();
+    prefixes
 }
 
 impl Store {
-    /// The forms that the passwords of an address have, `but` that of one account.
-    pub(crate) async fn password_forms(
+    /// The prefixes of the password hashes of an address, without those of the account `but`.
+    pub(crate) async fn password_prefixes(
         &self,
         email: &str,
         but: Option<&AccountId>,
@@ -94,21 +94,21 @@ impl Store {
             .bind(but.map(AccountId::as_str).unwrap_or_default())
             .fetch_one(&self.readers)
             .await?;
-        Ok(forms(found))
+        Ok(prefixes(found))
     }
 
-    /// The account of the address that has one of these hashes and a membership that it has joined. A verified one
-    /// comes first, then the oldest.
+    /// The account of the address that has one of these hashes and a joined membership. A verified account comes
+    /// first, then the oldest.
     ///
-    /// The database compares the hashes: nobody chooses what a password hashes to, so that the time it takes tells
-    /// nothing, and any number of accounts costs one look at an index.
+    /// The database compares the hashes. Nobody can choose what a password hashes to, so the time that the comparison
+    /// takes reveals nothing. The cost is one index lookup for any number of accounts.
     pub(crate) async fn account_with_password(
         &self,
         email: &str,
         hashes: &[String],
         among: Candidates<'_>,
-    ) -> Result<Option<Fitting>, StoreError> {
-        // As many parameters whatever there is: the statement is always the same one.
+    ) -> Result<Option<PasswordMatch>, StoreError> {
+        // Always the same number of parameters, so that the statement is prepared once.
         let mut hashes = hashes.iter().map(String::as_str).chain(std::iter::repeat(""));
         let mut next = || hashes.next().unwrap_or_default();
         let row: Option<(String, String)> = sqlx::query_as(
@@ -127,7 +127,7 @@ impl Store {
         .fetch_optional(&self.readers)
         .await?;
         row.map(|(id, hash)| {
-            Ok(Fitting {
+            Ok(PasswordMatch {
                 account: account_id(&id)?,
                 hash,
             })
@@ -135,7 +135,8 @@ impl Store {
         .transpose()
     }
 
-    /// The account of an address that the trail names for a sign-in that was refused: the verified one, or else any.
+    /// The account that the audit trail names for a rejected sign-in: the verified account of the address, otherwise
+    /// any.
     pub(crate) async fn account_for_trail(&self, email: &str) -> Result<Option<AccountId>, StoreError> {
         let found: Option<String> = sqlx::query_scalar(
             "SELECT COALESCE((SELECT a.id FROM accounts a WHERE a.email = $1 AND a.verified_at IS NOT NULL \
@@ -148,7 +149,7 @@ impl Store {
         found.map(|id| account_id(&id)).transpose()
     }
 
-    /// Whether the address has a further account.
+    /// Whether the address has another account.
     pub(crate) async fn has_other_account(&self, email: &str, but: &AccountId) -> Result<bool, StoreError> {
         let found: Option<String> =
             sqlx::query_scalar("SELECT id FROM accounts WHERE email = $1 AND id <> $2 LIMIT 1")
@@ -159,7 +160,7 @@ impl Store {
         Ok(found.is_some())
     }
 
-    /// Replaces a password's hash by another one of the same password, unless the password was changed since.
+    /// Replaces a password hash by another hash of the same password, unless the password has changed since.
     pub(crate) async fn upgrade_password_hash(
         &self,
         account: &AccountId,
@@ -178,7 +179,7 @@ impl Store {
 }
 
 impl ReadTx {
-    /// The account whose person proved that this address, which is normalised, is theirs.
+    /// The verified account of this normalised address.
     pub(crate) async fn verified_account(&mut self, email: &str) -> Result<Option<Account>, StoreError> {
         let row: Option<AccountRow> = sqlx::query_as(
             "SELECT id, email, created_at, verified_at FROM accounts \
@@ -200,7 +201,7 @@ impl ReadTx {
         row.map(Account::try_from).transpose()
     }
 
-    /// What the person's password hashes to, if they have one.
+    /// The account's password hash, if it has a password.
     pub(crate) async fn password_hash(&mut self, account: &AccountId) -> Result<Option<String>, StoreError> {
         let found: Option<Option<String>> =
             sqlx::query_scalar("SELECT password_hash FROM accounts WHERE id = $1")
@@ -210,8 +211,8 @@ impl ReadTx {
         Ok(found.flatten())
     }
 
-    /// The forms that passwords of an address have, `but` that of one account.
-    pub(crate) async fn password_forms_but(
+    /// The prefixes of the password hashes of an address, without those of the account `but`.
+    pub(crate) async fn other_password_prefixes(
         &mut self,
         email: &str,
         but: &AccountId,
@@ -221,11 +222,11 @@ impl ReadTx {
             .bind(but.as_str())
             .fetch_one(self.connection())
             .await?;
-        Ok(forms(found))
+        Ok(prefixes(found))
     }
 
-    /// Memberships that accounts of the address which are not verified have joined, the oldest first.
-    pub(crate) async fn joined_unverified(
+    /// Joined memberships of the unverified accounts of an address, oldest first.
+    pub(crate) async fn unverified_memberships(
         &mut self,
         email: &str,
         limit: u32,
@@ -246,8 +247,8 @@ impl ReadTx {
         Ok(members)
     }
 
-    /// The membership of a workspace that an account of the address which is not verified has joined.
-    pub(crate) async fn joined_unverified_in(
+    /// The joined membership of this workspace that an unverified account of the address has.
+    pub(crate) async fn unverified_membership_in(
         &mut self,
         workspace: &WorkspaceId,
         email: &str,
@@ -267,7 +268,7 @@ impl ReadTx {
         }
     }
 
-    /// Whether somebody with this address is a member of the workspace, joined or only invited.
+    /// Whether the workspace has a member with this address, joined or invited.
     pub(crate) async fn has_member(
         &mut self,
         workspace: &WorkspaceId,
@@ -297,7 +298,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Gives a membership to another account. What it was reached with before does not reach it any more.
+    /// Moves a membership to another account. The credentials of the former account no longer reach it.
     pub(crate) async fn move_member(&mut self, member: &MemberId, to: &AccountId) -> Result<(), StoreError> {
         sqlx::query("UPDATE members SET account = $1, revision = revision + 1 WHERE id = $2")
             .bind(to.as_str())
@@ -307,8 +308,8 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Removes an account that is not verified and has no membership left, with its sessions and browsers. Others
-    /// stay.
+    /// Deletes an unverified account without memberships, with its sessions and browsers. Does nothing for other
+    /// accounts.
     pub(crate) async fn delete_unverified(&mut self, account: &AccountId) -> Result<(), StoreError> {
         sqlx::query(
             "DELETE FROM accounts WHERE id = $1 AND verified_at IS NULL AND NOT EXISTS \
@@ -320,7 +321,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Replaces a person's password. Answers whether there is such a person.
+    /// Sets an account's password hash. Returns whether the account exists.
     pub(crate) async fn set_password_hash(
         &mut self,
         account: &AccountId,
@@ -334,7 +335,7 @@ impl WriteTx {
         Ok(set.rows_affected() == 1)
     }
 
-    /// Replaces a person's password by a new one, unless it was replaced already. Answers whether it was.
+    /// Replaces an account's password hash `old` by `new`. Returns whether it was still `old`.
     pub(crate) async fn replace_password_hash(
         &mut self,
         account: &AccountId,

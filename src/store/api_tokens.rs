@@ -1,4 +1,4 @@
-//! API tokens of members, by their hashes.
+//! API tokens of members, stored as hashes.
 
 use crate::model::api_token::ApiTokenDetails;
 use sqlx::FromRow;
@@ -14,7 +14,7 @@ use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
 use crate::model::page::Page;
 
-/// An API token as the store takes it: by its hash.
+/// A new API token, with its hash.
 #[derive(Debug)]
 pub struct ApiTokenRecord {
     pub member: MemberId,
@@ -39,7 +39,7 @@ impl TryFrom<ApiTokenRow> for ApiTokenDetails {
         let at = |column: Option<i64>| column.map(|at| moment(at, "api_tokens")).transpose();
         Ok(Self {
             id: row.id,
-            name: Name::kept(&row.name).map_err(|_| StoreError::Damaged("api_tokens"))?,
+            name: Name::kept(&row.name).map_err(|_| StoreError::Corrupted("api_tokens"))?,
             prefix: row.prefix,
             created_at: moment(row.created_at, "api_tokens")?,
             last_used_at: at(row.last_used_at)?,
@@ -49,7 +49,7 @@ impl TryFrom<ApiTokenRow> for ApiTokenDetails {
 }
 
 impl ReadTx {
-    /// The token's id and the member it speaks for, if it has not expired at `now`.
+    /// The token's id and its member, if the token has not expired at `now`.
     pub(crate) async fn api_token(
         &mut self,
         hash: &str,
@@ -120,7 +120,7 @@ impl ReadTx {
         number(count, "api_tokens")
     }
 
-    /// Memberships of a person that have API tokens, up to a bound.
+    /// Memberships of an account that have API tokens, up to `limit`.
     pub(crate) async fn members_with_api_tokens(
         &mut self,
         account: &AccountId,
@@ -134,7 +134,7 @@ impl ReadTx {
         .bind(i64::from(limit))
         .fetch_all(self.connection())
         .await?;
-        let damaged = |_| StoreError::Damaged("members");
+        let damaged = |_| StoreError::Corrupted("members");
         rows.into_iter()
             .map(|(workspace, id)| {
                 let workspace = WorkspaceId::parse(&workspace).map_err(damaged)?;
@@ -143,14 +143,14 @@ impl ReadTx {
             .collect()
     }
 
-    /// The workspace of a member, wherever it is.
+    /// The workspace of a member.
     pub(crate) async fn workspace_of(&mut self, id: &MemberId) -> Result<Option<WorkspaceId>, StoreError> {
         let found: Option<String> = sqlx::query_scalar("SELECT workspace FROM members WHERE id = $1")
             .bind(id.as_str())
             .fetch_optional(self.connection())
             .await?;
         found
-            .map(|id| WorkspaceId::parse(&id).map_err(|_| StoreError::Damaged("members")))
+            .map(|id| WorkspaceId::parse(&id).map_err(|_| StoreError::Corrupted("members")))
             .transpose()
     }
 }
@@ -181,7 +181,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Ends all API tokens of a membership. Answers their ids.
+    /// Deletes all API tokens of a membership. Returns their ids.
     pub(crate) async fn delete_api_tokens_of(
         &mut self,
         member: &MemberId,

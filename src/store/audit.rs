@@ -1,6 +1,6 @@
-//! The audit trail: one row for each change, each chained to the one before it.
+//! The audit trail: one row for each event, chained by hashes.
 //!
-//! The oldest rows may be dropped; then the chain begins with the hash of the last one dropped.
+//! The oldest rows may be dropped. The chain then begins with the hash of the last dropped row.
 
 use crate::model::audit::{AuditFilter, AuditRow};
 
@@ -13,23 +13,23 @@ use super::rows::{moment, seconds};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 
-/// All that a row says, in the order of the table.
+/// Every column of an event, in the order of the table.
 const COLUMNS: &str = "position, id, workspace, at, action, actor_type, actor_id, actor_name, address, \
      resource_type, resource_id, resource_name, changed_from, changed_to, hash";
 
-/// Events are read until they take this many bytes. The change of a member's roles has a hundred kilobytes.
+/// Stop reading events after this many bytes. One change of a member's roles may have a hundred kilobytes.
 const BYTES_AT_ONCE: usize = 128 << 10;
 
-/// A place in the chain: how many events there were up to it, and the hash of the last.
+/// A position in the chain: the number of events up to it, and the hash of the last one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainEnd {
     pub position: i64,
     pub hash: String,
 }
 
-/// A row as it lies in the store, with its place and hash.
+/// A stored event, with its position and hash.
 #[derive(Debug)]
-pub struct KeptRow {
+pub struct AuditRecord {
     pub position: i64,
     pub hash: String,
     pub row: AuditRow,
@@ -54,7 +54,7 @@ struct Row {
     hash: String,
 }
 
-impl TryFrom<Row> for KeptRow {
+impl TryFrom<Row> for AuditRecord {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
@@ -64,7 +64,7 @@ impl TryFrom<Row> for KeptRow {
             row: AuditRow {
                 id: row.id,
                 workspace: row.workspace,
-                // A moment before 1970 was never written: its hash will not fit either.
+                // Times before 1970 are never written; their hash does not match either.
                 at: moment(row.at.max(0), "audit_events")?,
                 action: row.action,
                 actor_type: row.actor_type,
@@ -81,24 +81,24 @@ impl TryFrom<Row> for KeptRow {
     }
 }
 
-impl KeptRow {
-    /// Whether the row's hash is that of what it says, after a row with the hash `before`.
+impl AuditRecord {
+    /// Whether the stored hash matches the event's content and `before`, the hash of the preceding event.
     pub fn follows(&self, before: &str) -> bool {
         self.row.hash(self.position, before) == self.hash
     }
 }
 
-/// Whether there may be more events behind these, of which up to `limit` were asked for.
-pub fn may_go_on(found: &[AuditRow], limit: u32) -> bool {
+/// Whether there may be more events after these, the result of a query for up to `limit`.
+pub fn may_have_more(found: &[AuditRow], limit: u32) -> bool {
     let is_full = found.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
     is_full || found.iter().map(AuditRow::bytes).sum::<usize>() >= BYTES_AT_ONCE
 }
 
 impl WriteTx {
-    /// Adds a row to the trail. It is kept if, and only if, the change it speaks of is.
+    /// Appends an event to the trail, in the transaction of the change it describes.
     pub(crate) async fn append_audit(&mut self, row: &AuditRow) -> Result<(), StoreError> {
-        // INVARIANT: one change is made at a time, by whichever process, so nobody else extends the chain
-        // between these statements.
+        // INVARIANT: only one process makes a change at a time, so no other process extends the chain between these
+        // statements.
         let (newest, before): (i64, String) =
             sqlx::query_as("SELECT newest_position, newest_hash FROM audit_chain WHERE only_row = 1")
                 .fetch_one(self.connection())
@@ -137,8 +137,8 @@ impl WriteTx {
 }
 
 impl ReadTx {
-    /// Up to `limit` events of a workspace, the newest first, older than the event `after` where it is not empty. Fewer
-    /// where they are large: [`may_go_on`] tells whether there may be more.
+    /// Up to `limit` events of a workspace, newest first, older than the event `after` unless that is empty. Returns
+    /// fewer if they are large: see [`may_have_more`].
     pub(crate) async fn audit_events(
         &mut self,
         workspace: &WorkspaceId,
@@ -179,7 +179,7 @@ impl ReadTx {
             " ORDER BY at DESC, position DESC LIMIT ${}",
             texts.len() + numbers.len()
         ));
-        // Only names of columns and numbers of parameters were put together.
+        // Only column names and parameter numbers are concatenated.
         let mut query = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(text));
         for text in texts {
             query = query.bind(text);
@@ -192,19 +192,19 @@ impl ReadTx {
         while bytes < BYTES_AT_ONCE
             && let Some(row) = rows.try_next().await?
         {
-            let row = KeptRow::try_from(row)?.row;
+            let row = AuditRecord::try_from(row)?.row;
             bytes += row.bytes();
             found.push(row);
         }
         Ok(found)
     }
 
-    /// Up to `limit` rows after a position, in the order of the chain.
-    pub(crate) async fn audit_after(
+    /// Up to `limit` events after a position, in the order of the chain.
+    pub(crate) async fn audit_events_after(
         &mut self,
         position: i64,
         limit: u32,
-    ) -> Result<Vec<KeptRow>, StoreError> {
+    ) -> Result<Vec<AuditRecord>, StoreError> {
         let text =
             format!("SELECT {COLUMNS} FROM audit_events WHERE position > $1 ORDER BY position LIMIT $2");
         let rows: Vec<Row> = sqlx::query_as(sqlx::AssertSqlSafe(text))
@@ -212,10 +212,10 @@ impl ReadTx {
             .bind(i64::from(limit))
             .fetch_all(self.connection())
             .await?;
-        rows.into_iter().map(KeptRow::try_from).collect()
+        rows.into_iter().map(AuditRecord::try_from).collect()
     }
 
-    /// Where the chain begins, which is the last event dropped, and where it ends.
+    /// The beginning of the chain (the last dropped event) and its end.
     pub(crate) async fn audit_chain(&mut self) -> Result<(ChainEnd, ChainEnd), StoreError> {
         let row: Option<(i64, String, i64, String)> = sqlx::query_as(
             "SELECT dropped_position, dropped_hash, newest_position, newest_hash FROM audit_chain \
@@ -223,27 +223,27 @@ impl ReadTx {
         )
         .fetch_optional(self.connection())
         .await?;
-        let (from, first, to, last) = row.ok_or(StoreError::Damaged("audit_chain"))?;
+        let (from, first, to, last) = row.ok_or(StoreError::Corrupted("audit_chain"))?;
         let end = |position, hash| ChainEnd { position, hash };
         Ok((end(from, first), end(to, last)))
     }
 }
 
-/// Events that were dropped for their age.
+/// Events that were dropped because of their age.
 #[derive(Debug)]
 pub struct DroppedEvents {
     /// How many.
     pub events: usize,
     /// The last of them.
     pub last: ChainEnd,
-    /// Whether there may be more.
+    /// Whether there may be more to drop.
     pub more: bool,
 }
 
 impl AuditTx {
-    /// Drops up to `limit` of the oldest events that are from before `until`, and keeps the hash of the last of them.
-    /// Where the oldest is not from before `unless_since`, nothing is dropped.
-    pub(crate) async fn drop_audit(
+    /// Drops up to `limit` of the oldest events from before `until`, and stores the hash of the last one. Drops
+    /// nothing unless the oldest event is from before `unless_since`.
+    pub(crate) async fn drop_old_audit_events(
         &mut self,
         unless_since: UnixSeconds,
         until: UnixSeconds,
@@ -283,9 +283,9 @@ impl AuditTx {
         }))
     }
 
-    /// Notes that the trail tells of every drop from now on. Answers the last event that was dropped before, where the
-    /// trail does not tell of it.
-    pub(crate) async fn begin_recording_drops(&mut self) -> Result<Option<ChainEnd>, StoreError> {
+    /// Marks the trail as recording every drop from now on. Returns the last event that was dropped before without a
+    /// record.
+    pub(crate) async fn start_recording_drops(&mut self) -> Result<Option<ChainEnd>, StoreError> {
         let noted = sqlx::query(
             "UPDATE audit_chain SET drops_recorded = 1 WHERE only_row = 1 AND drops_recorded = 0",
         )
@@ -297,16 +297,16 @@ impl AuditTx {
 }
 
 impl Store {
-    /// The moment of the oldest event; none where there is no event.
-    pub(crate) async fn oldest_audit(&self) -> Result<Option<UnixSeconds>, StoreError> {
+    /// The time of the oldest event, if there is one.
+    pub(crate) async fn oldest_audit_event(&self) -> Result<Option<UnixSeconds>, StoreError> {
         let at: Option<i64> = sqlx::query_scalar("SELECT at FROM audit_events ORDER BY position LIMIT 1")
             .fetch_optional(&self.readers)
             .await?;
         at.map(|at| moment(at.max(0), "audit_events")).transpose()
     }
 
-    /// Whether the trail tells of every drop.
-    pub(crate) async fn records_audit_drops(&self) -> Result<bool, StoreError> {
+    /// Whether the trail records every drop.
+    pub(crate) async fn is_recording_drops(&self) -> Result<bool, StoreError> {
         let recorded: i64 = sqlx::query_scalar("SELECT drops_recorded FROM audit_chain WHERE only_row = 1")
             .fetch_one(&self.readers)
             .await?;

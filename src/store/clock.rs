@@ -1,4 +1,4 @@
-//! The time that has certainly passed, kept over restarts, and the clock of the database.
+//! The trusted time that survives restarts, and the clock of the database.
 
 use super::database::{Kind, Store};
 use super::error::StoreError;
@@ -6,7 +6,7 @@ use super::rows::{moment, seconds};
 use crate::domain::time::UnixSeconds;
 
 impl Store {
-    /// The trusted time that was kept last; 1970 where none was.
+    /// The stored trusted time; 1970 if none is stored.
     pub(crate) async fn clock_mark(&self) -> Result<UnixSeconds, StoreError> {
         let trusted: i64 = sqlx::query_scalar("SELECT trusted FROM clock_mark WHERE only_row = 1")
             .fetch_one(&self.readers)
@@ -14,7 +14,7 @@ impl Store {
         moment(trusted, "clock_mark")
     }
 
-    /// Keeps the trusted time. One that is earlier than the one kept takes its place where it is to be `lowered`.
+    /// Stores the trusted time. An earlier time replaces a later one only with `lowered`.
     pub(crate) async fn keep_clock_mark(
         &self,
         trusted: UnixSeconds,
@@ -29,7 +29,7 @@ impl Store {
         Ok(())
     }
 
-    /// What the database's clock shows, where several processes share the database; none for a file.
+    /// The database's clock if several processes share the database; `None` for a file.
     pub(crate) async fn database_time(&self) -> Result<Option<UnixSeconds>, StoreError> {
         match self.kind {
             Kind::Sqlite { .. } => Ok(None),

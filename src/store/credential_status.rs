@@ -1,4 +1,4 @@
-//! Whether what a request was let in by still stands, as a change reads it in its own transaction.
+//! Whether the credential of a request is still valid, read in the transaction of the change.
 
 use super::database::ReadTx;
 use super::error::StoreError;
@@ -8,8 +8,8 @@ use crate::domain::time::UnixSeconds;
 use crate::model::credential::Credential;
 
 impl ReadTx {
-    /// The revision of a membership that has been joined, if the credential still lets its person in at `now`: an
-    /// API token of this membership, or a session of its account.
+    /// The revision of a joined membership, if the credential is still valid at `now`: an API token of this
+    /// membership, or a session of its account.
     pub(crate) async fn credential_status(
         &mut self,
         member: &MemberId,

@@ -1,4 +1,4 @@
-//! The store itself: its connections, and transactions that read or change.
+//! The store's connections, and transactions that read or write.
 
 use super::error::StoreError;
 use super::replay::{AssertionUse, Replays};
@@ -21,7 +21,7 @@ use tokio::sync::OwnedMutexGuard;
 /// How long a statement waits for another connection's write, and a caller for a connection.
 pub(crate) const WAIT: Duration = Duration::from_secs(5);
 
-/// Changes kept for gateways that resume. One that was away for longer gets a snapshot.
+/// Changes kept in the feed. A gateway that missed more gets a snapshot.
 pub const CHANGES_KEPT: u64 = 10_000;
 
 /// The store of one control plane.
@@ -29,11 +29,10 @@ pub const CHANGES_KEPT: u64 = 10_000;
 pub struct Store {
     /// One connection: changes are made one after the other.
     pub(super) writer: AnyPool,
-    /// For the rows beside the policy: assertions used, last uses.
+    /// For ledger rows.
     pub(super) ledger: AnyPool,
     pub(super) readers: AnyPool,
-    /// Whose turn it is to write. A queue is fair, and nobody polls for a lock of the database or holds a
-    /// connection while waiting for one.
+    /// The turn to write. A mutex is fair, so nobody polls for a database lock or holds a connection while waiting.
     pub(super) turn: Arc<Mutex<()>>,
     pub(super) replays: Replays,
     pub(super) kind: Kind,
@@ -42,35 +41,34 @@ pub struct Store {
 #[derive(Debug)]
 pub(super) enum Kind {
     Sqlite {
-        /// Held while the store is open. The operating system lets go of it however the process ends.
+        /// Held while the store is open. The operating system releases it however the process ends.
         lock: File,
     },
     Postgres(DatabaseUrl),
 }
 
-/// A consistent view: everything read in it is as of one moment.
+/// A consistent view: everything read in it is as of one point in time.
 pub struct ReadTx(pub(super) Transaction<'static, Any>);
 
-/// A change in the making. Dropped without [`WriteTx::commit`], it never happened.
+/// A change that is not committed yet. Dropping it without [`WriteTx::commit`] rolls it back.
 pub struct WriteTx {
     read: ReadTx,
-    /// The version that the change will be.
+    /// The policy version that the change will have.
     version: i64,
-    /// Whether other processes are to be told.
+    /// Whether to notify other processes.
     shared: bool,
     _turn: OwnedMutexGuard<()>,
 }
 
-/// Something in the making that the trail tells of and that is no change of the policy. Dropped without
-/// [`AuditTx::commit`], it never happened.
+/// Audit events without a change of the policy. Dropping it without [`AuditTx::commit`] rolls it back.
 pub struct AuditTx(pub(super) WriteTx);
 
 impl Store {
-    /// Records the use of a client assertion. Of several callers with one digest, in all processes, exactly one is
-    /// first.
+    /// Records the use of a client assertion. Of several callers with one digest, in all processes, exactly one gets
+    /// [`AssertionUse::Fresh`].
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; the assertion may count as used then.
+    /// [`StoreError::Unavailable`]; the assertion may then count as used.
     pub(crate) async fn use_assertion(
         &self,
         digest: String,
@@ -79,16 +77,16 @@ impl Store {
         self.replays.record(digest, expires_at).await
     }
 
-    /// Begins a change. One change is made at a time, by whichever process; others wait here.
+    /// Begins a change. Only one change is in progress at a time, in all processes; further callers wait.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn write(&self) -> Result<WriteTx, StoreError> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let mut read = ReadTx(self.begin_change().await?);
-        // INVARIANT: the counter is a row of this transaction, not a sequence: versions have no gaps, and
-        // nobody sees a version before all the versions below it. It is raised first: its row is the lock
-        // that keeps the changes of all processes one after the other.
+        // INVARIANT: the version is a row of this transaction, not a sequence. So versions have no gaps, and nobody
+        // sees a version before all lower ones. The update comes first: its row lock serialises the changes of all
+        // processes.
         let version = sqlx::query_scalar(
             "UPDATE policy_version SET version = version + 1 WHERE only_row = 1 RETURNING version",
         )
@@ -102,12 +100,12 @@ impl Store {
         })
     }
 
-    /// Begins what the trail tells of and no gateway hears of: it has its turn among the changes, since the trail
-    /// is one chain, and makes no version.
+    /// Begins writing audit events that are no change of the policy. It takes its turn among the changes, since the
+    /// trail is one chain, and takes no policy version.
     pub(crate) async fn begin_audit(&self) -> Result<AuditTx, StoreError> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let mut read = ReadTx(self.begin_change().await?);
-        // The row that keeps the changes of all processes apart is taken, and left as it is.
+        // Locks the row that serialises the changes of all processes, without changing it.
         let version = sqlx::query_scalar(
             "UPDATE policy_version SET version = version WHERE only_row = 1 RETURNING version",
         )
@@ -128,7 +126,7 @@ impl Store {
         }
     }
 
-    /// Begins a transaction beside the policy: no version, and nobody is told.
+    /// Begins a transaction on the ledger: no policy version, no notification.
     pub(super) async fn begin_ledger(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
         match self.kind {
             Kind::Sqlite { .. } => self.ledger.begin_with("BEGIN IMMEDIATE").await,
@@ -136,7 +134,7 @@ impl Store {
         }
     }
 
-    /// Waits for the turn to write a row beside the policy. `PostgreSQL` orders such writes by itself.
+    /// Waits for the turn to write a ledger row. `PostgreSQL` needs no such turn.
     pub(super) async fn ledger_turn(&self) -> Option<OwnedMutexGuard<()>> {
         match self.kind {
             Kind::Sqlite { .. } => Some(Arc::clone(&self.turn).lock_owned().await),
@@ -149,7 +147,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn read(&self) -> Result<ReadTx, StoreError> {
-        // Readers' connections read only, and in PostgreSQL as of one moment: their openers have set them so.
+        // Readers' connections are read-only and, in PostgreSQL, `REPEATABLE READ`: set when they are opened.
         Ok(ReadTx(self.readers.begin().await?))
     }
 
@@ -159,13 +157,13 @@ impl Store {
         matches!(self.kind, Kind::Postgres(_))
     }
 
-    /// Closes the connections, which folds a write-ahead log into its file, and gives up the lock.
+    /// Closes the connections, which checkpoints a write-ahead log, and releases the lock.
     pub async fn close(&self) {
         self.readers.close().await;
         self.ledger.close().await;
         self.writer.close().await;
         if let Kind::Sqlite { lock } = &self.kind {
-            // Whoever still holds this store can do nothing with it; the next one need not wait for them.
+            // Callers that still hold this store cannot use it any more; the next process need not wait for them.
             let _ = lock.unlock();
         }
     }
@@ -192,12 +190,12 @@ impl DerefMut for WriteTx {
 }
 
 impl WriteTx {
-    /// Makes the change durable as the next policy version, with `body` as what gateways are told of it.
-    /// Answers the version.
+    /// Commits the change as the next policy version, with `body` as its entry in the change feed. Returns the
+    /// version.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] or [`StoreError::Full`]: nothing of the change is kept.
-    /// [`StoreError::Unconfirmed`]: the database was lost between the commit and its answer.
+    /// [`StoreError::Unavailable`] or [`StoreError::Full`]: the change is rolled back.
+    /// [`StoreError::Unconfirmed`]: the connection was lost between the commit and its confirmation.
     pub async fn commit(mut self, body: &str, at: UnixSeconds) -> Result<u64, StoreError> {
         let version = self.version;
         sqlx::query("INSERT INTO policy_changes (version, body, at) VALUES ($1, $2, $3)")
@@ -215,7 +213,7 @@ impl WriteTx {
         }
         let committed = self.read.0.commit().await;
         committed.map_err(|error| {
-            // A file that does not take a commit does not have it; a server may, and its word was lost.
+            // A failed commit to a file is rolled back. A server may have committed before the connection was lost.
             if self.shared && error.as_database_error().is_none() {
                 StoreError::Unconfirmed(error)
             } else {
@@ -231,12 +229,12 @@ impl AuditTx {
         self.0.connection()
     }
 
-    /// The same as a change, for what may be written in either.
+    /// The transaction as a change, for rows that may be written in either.
     pub(crate) const fn as_change(&mut self) -> &mut WriteTx {
         &mut self.0
     }
 
-    /// Adds a row to the trail, as [`WriteTx::append_audit`] does.
+    /// Appends an event to the trail, like [`WriteTx::append_audit`].
     pub(crate) async fn append_audit(
         &mut self,
         row: &crate::model::audit::AuditRow,
@@ -244,16 +242,16 @@ impl AuditTx {
         self.0.append_audit(row).await
     }
 
-    /// Makes it durable.
+    /// Commits.
     pub(crate) async fn commit(self) -> Result<(), StoreError> {
         Ok(self.0.read.0.commit().await?)
     }
 }
 
-/// Where processes tell each other of changes.
+/// The notification channel between processes.
 pub(super) const CHANNEL: &str = "portcullis_policy";
 
-/// Tells the other processes of a version, once the transaction that this is part of commits.
+/// Notifies other processes of a version when this transaction commits.
 pub(super) async fn notify(connection: &mut AnyConnection, version: i64) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, $2)")
         .bind(CHANNEL)

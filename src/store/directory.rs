@@ -10,7 +10,7 @@ use sqlx::{AnyConnection, FromRow};
 
 use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
-use super::rows::folded;
+use super::rows::search_text;
 use super::rows::{moment, number, seconds};
 use crate::domain::ids::{AppId, KeyId, WorkspaceId};
 use crate::domain::key::{Algorithm, pem_block};
@@ -30,7 +30,7 @@ impl TryFrom<WorkspaceRow> for Workspace {
     type Error = StoreError;
 
     fn try_from(row: WorkspaceRow) -> Result<Self, StoreError> {
-        let damaged = || StoreError::Damaged("workspaces");
+        let damaged = || StoreError::Corrupted("workspaces");
         Ok(Self {
             id: WorkspaceId::parse(&row.id).map_err(|_| damaged())?,
             name: Name::kept(&row.name).map_err(|_| damaged())?,
@@ -56,7 +56,7 @@ impl TryFrom<AppRow> for App {
     type Error = StoreError;
 
     fn try_from(row: AppRow) -> Result<Self, StoreError> {
-        let damaged = || StoreError::Damaged("apps");
+        let damaged = || StoreError::Corrupted("apps");
         Ok(Self {
             id: AppId::parse(&row.id).map_err(|_| damaged())?,
             workspace: WorkspaceId::parse(&row.workspace).map_err(|_| damaged())?,
@@ -87,7 +87,7 @@ impl TryFrom<AppKeyRow> for AppKey {
     type Error = StoreError;
 
     fn try_from(row: AppKeyRow) -> Result<Self, StoreError> {
-        let damaged = || StoreError::Damaged("app_keys");
+        let damaged = || StoreError::Corrupted("app_keys");
         Ok(Self {
             id: KeyId::parse(&row.id).map_err(|_| damaged())?,
             app: AppId::parse(&row.app).map_err(|_| damaged())?,
@@ -244,7 +244,7 @@ impl WriteTx {
         .bind(seconds(app.not_issued_before))
         .bind(i64::try_from(app.revision).unwrap_or(i64::MAX))
         .bind(seconds(app.created_at))
-        .bind(folded(app.name.as_str()))
+        .bind(search_text(app.name.as_str()))
         .execute(self.connection())
         .await?;
         Ok(())
@@ -261,7 +261,7 @@ impl WriteTx {
         .bind(app.scopes.to_string())
         .bind(app.token_lifetime.as_str())
         .bind(seconds(app.not_issued_before))
-        .bind(folded(app.name.as_str()))
+        .bind(search_text(app.name.as_str()))
         .execute(self.connection())
         .await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Why the store cannot be used.
+//! Errors of the store.
 
 use super::schema::MIGRATOR;
 use crate::store_location::StoreLocation;
@@ -7,33 +7,33 @@ use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Why the store cannot be used. The sentences are shown to people. A store is named without its password.
+/// Why an operation of the store failed. The messages name a store without its password.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    #[error("the store `{}` cannot be written: {problem}; choose another path or change its permissions", path.display())]
+    #[error("cannot write to the store `{}`: {problem}; choose another path or change its permissions", path.display())]
     NotWritable { path: PathBuf, problem: io::Error },
-    #[error("the store `{}` cannot be read: {problem}", path.display())]
+    #[error("cannot read the store `{}`: {problem}", path.display())]
     NotReadable { path: PathBuf, problem: io::Error },
     #[error(
-        "the store `{store}` has schema step {found}, and this build knows {known}; use the build that serves from it"
+        "the store `{store}` has schema version {found}, this build needs {known}; use the build that serves from it"
     )]
     OtherSchema {
         store: StoreLocation,
         found: i64,
         known: i64,
     },
-    #[error("the store `{}` is in use by another portcullis process; stop that one or choose another path", .0.display())]
+    #[error("the store `{}` is in use by another portcullis process; stop that process or choose another path", .0.display())]
     Locked(PathBuf),
-    #[error("the store `{store}` cannot be reached: {problem}; {hint}")]
+    #[error("cannot connect to the store `{store}`: {problem}; {hint}")]
     NotReached {
         store: StoreLocation,
         problem: sqlx::Error,
         hint: &'static str,
     },
-    #[error("the store `{store}` cannot be used: {problem}")]
+    #[error("cannot use the store `{store}`: {problem}")]
     Unsuitable { store: StoreLocation, problem: String },
     #[error(
-        "the store `{store}` was written by a newer portcullis: it has schema step {found}, and this build knows {known}; run the newer build"
+        "the store `{store}` was written by a newer portcullis: it has schema version {found}, this build knows {known}; run the newer build"
     )]
     NewerSchema {
         store: StoreLocation,
@@ -45,22 +45,21 @@ pub enum StoreError {
         store: StoreLocation,
         problem: MigrateError,
     },
-    #[error("the store `{}` cannot be copied: {problem}", .path.display())]
+    #[error("cannot copy the store `{}`: {problem}", .path.display())]
     NotCopied { path: PathBuf, problem: sqlx::Error },
-    #[error("the store is damaged: a row of {0} does not make sense")]
-    Damaged(&'static str),
-    #[error("the store is not available: {0}")]
+    #[error("store corrupted: invalid row in `{0}`")]
+    Corrupted(&'static str),
+    #[error("store unavailable: {0}")]
     Unavailable(sqlx::Error),
-    #[error("the store has no room left: {0}; make room on its disk")]
+    #[error("no space left for the store: {0}; free disk space")]
     Full(sqlx::Error),
-    /// The database was lost between a commit and its answer.
-    #[error("the store was lost while it confirmed a change, which may be kept or not: {0}")]
+    #[error("connection to the store lost during a commit; the change may have been committed: {0}")]
     Unconfirmed(sqlx::Error),
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if is_about_room(&error) {
+        if is_out_of_space(&error) {
             Self::Full(error)
         } else {
             Self::Unavailable(error)
@@ -69,10 +68,10 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
-    /// Every word of [`Self::failure`].
+    /// Every value of [`Self::failure`].
     pub const FAILURES: [&'static str; 3] = ["full", "unavailable", "unconfirmed"];
 
-    /// What kind of failure it is, in one word, where it is not about what the store holds.
+    /// The kind of failure as a metric label, for failures that are not about the content of the store.
     #[must_use]
     pub const fn failure(&self) -> Option<&'static str> {
         match self {
@@ -84,26 +83,26 @@ impl StoreError {
     }
 }
 
-/// What went wrong while the schema was brought up to date.
+/// The error of a failed migration.
 pub(crate) fn migration_error(store: StoreLocation, error: MigrateError) -> StoreError {
     let known = MIGRATOR.iter().map(|step| step.version).max().unwrap_or_default();
     match error {
         MigrateError::VersionMissing(found) if found > known => {
             StoreError::NewerSchema { store, found, known }
         }
-        // Not about what the store holds: the disk is full, memory ran out, the network is down.
-        MigrateError::Execute(error) if !is_about_the_file(&error) => error.into(),
+        // Not about the content of the store: the disk is full, memory ran out, the network is down.
+        MigrateError::Execute(error) if !is_not_a_database(&error) => error.into(),
         problem => StoreError::NotAStore { store, problem },
     }
 }
 
-/// Whether the file is no database at all (`SQLITE_NOTADB`).
-pub(crate) fn is_about_the_file(error: &sqlx::Error) -> bool {
+/// Whether the file is no database (`SQLITE_NOTADB`).
+pub(crate) fn is_not_a_database(error: &sqlx::Error) -> bool {
     has_code(error, &["26"])
 }
 
-/// Whether there is no room: `SQLITE_FULL`, and `disk_full` of `PostgreSQL`.
-pub(crate) fn is_about_room(error: &sqlx::Error) -> bool {
+/// Whether there is no space left: `SQLITE_FULL`, and `disk_full` of `PostgreSQL`.
+pub(crate) fn is_out_of_space(error: &sqlx::Error) -> bool {
     has_code(error, &["13", "53100"])
 }
 

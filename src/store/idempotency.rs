@@ -1,4 +1,4 @@
-//! Idempotency keys, and what the requests that carried them made.
+//! Idempotency keys, and which resource the first request with each of them made.
 
 use super::database::{ReadTx, Store, WriteTx};
 use super::error::StoreError;
@@ -6,10 +6,10 @@ use super::rows::{number, seconds};
 use crate::domain::ids::MemberId;
 use crate::domain::time::UnixSeconds;
 
-/// Rows that one purge removes at most, so that it never holds up a writer for long.
+/// The most rows that one purge deletes, so that it does not block writers for long.
 const PURGE_ROWS: i64 = 1_000;
 
-/// A key to be remembered.
+/// An idempotency key to store.
 pub struct IdempotencyRecord<'a> {
     pub digest: &'a str,
     pub member: &'a MemberId,
@@ -19,7 +19,7 @@ pub struct IdempotencyRecord<'a> {
 }
 
 impl Store {
-    /// Deletes keys that expired before a moment, up to a bound. Answers whether there may be more.
+    /// Deletes keys that expired before `ended_before`, up to a bound. Returns whether there may be more.
     pub(crate) async fn purge_idempotency_keys(&self, ended_before: UnixSeconds) -> Result<bool, StoreError> {
         let _turn = self.ledger_turn().await;
         let mut tx = self.begin_ledger().await?;
@@ -37,7 +37,7 @@ impl Store {
 }
 
 impl ReadTx {
-    /// The digest of the body that came with a key, and what the request made.
+    /// The digest of the request body that came with a key, and the resource that the request made.
     pub(crate) async fn idempotency_key(
         &mut self,
         digest: &str,
@@ -52,7 +52,7 @@ impl ReadTx {
         .await?)
     }
 
-    /// How many keys are remembered for a member.
+    /// How many keys are stored for a member.
     pub(crate) async fn idempotency_keys_of(&mut self, member: &MemberId) -> Result<u64, StoreError> {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM idempotency_keys WHERE member = $1")
             .bind(member.as_str())
@@ -63,7 +63,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Remembers a key. Answers whether it was new.
+    /// Stores a key. Returns whether it was new.
     pub(crate) async fn insert_idempotency_key(
         &mut self,
         row: &IdempotencyRecord<'_>,

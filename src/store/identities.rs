@@ -1,11 +1,11 @@
-//! Whom an outside provider knows a person as.
+//! Identities: which account belongs to a subject of an OpenID provider.
 
 use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
 use crate::domain::ids::AccountId;
 
 impl ReadTx {
-    /// The person whom a provider knows by this subject.
+    /// The account of a provider's subject.
     pub(crate) async fn account_of_identity(
         &mut self,
         issuer: &str,
@@ -18,11 +18,11 @@ impl ReadTx {
                 .fetch_optional(self.connection())
                 .await?;
         found
-            .map(|id| AccountId::parse(&id).map_err(|_| StoreError::Damaged("identities")))
+            .map(|id| AccountId::parse(&id).map_err(|_| StoreError::Corrupted("identities")))
             .transpose()
     }
 
-    /// Whether the person is known to this provider by another subject.
+    /// Whether the account has another subject at this provider.
     pub(crate) async fn has_identity(
         &mut self,
         issuer: &str,
@@ -39,7 +39,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Lets a provider's subject open the person's account.
+    /// Links a provider's subject to an account.
     pub(crate) async fn insert_identity(
         &mut self,
         issuer: &str,

@@ -1,5 +1,4 @@
-//! How many tokens were issued, by app key, signing key and hour: enough to say how many of them clients may still
-//! hold.
+//! How many tokens were issued, by app key, signing key and hour. The sums tell how many live tokens there are.
 
 use super::database::{ReadTx, Store};
 use super::error::StoreError;
@@ -11,15 +10,15 @@ use crate::model::app::App;
 /// Seconds that are counted together.
 const HOUR: u64 = 3_600;
 
-/// Rows that one purge removes at most.
+/// The most rows that one purge deletes.
 const PURGE_ROWS: u32 = 1_000;
 
-/// Tokens that are counted together: proved with one key and signed with one, issued within one hour and expiring
-/// within one.
+/// A group of tokens that are counted together: proved with one app key, signed with one signing key, issued within
+/// one hour and expiring within one hour.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IssuedKey {
     pub app: AppId,
-    /// The app's key that proved the request.
+    /// The app key that proved the token requests.
     pub key: KeyId,
     pub signing_key: KeyId,
     issued_hour: u64,
@@ -44,7 +43,7 @@ impl IssuedKey {
     }
 }
 
-/// The hour that a moment is in.
+/// The hour of a time.
 pub(super) fn hour(at: UnixSeconds) -> i64 {
     counted(at.0 / HOUR)
 }
@@ -53,8 +52,8 @@ fn counted(hour: u64) -> i64 {
     i64::try_from(hour).unwrap_or(i64::MAX)
 }
 
-/// Joins a table of tokens to their app's key, app and workspace, and keeps those that were not ended with others of
-/// one of these. A deleted key has taken its tokens with it.
+/// Joins a table of tokens with their app key, app and workspace, and keeps those that no cutoff of these revokes.
+/// Tokens of a deleted key are deleted with it.
 macro_rules! not_ended {
     ($tokens:literal) => {
         concat!(
@@ -76,13 +75,13 @@ macro_rules! not_ended {
 }
 
 impl Store {
-    /// Adds to the counts, and drops those of tokens that all expired before a moment.
-    pub(crate) async fn note_issued(
+    /// Adds to the counts, and deletes counts of tokens that all expired before `ended_before`.
+    pub(crate) async fn record_issued(
         &self,
         issued: &[(IssuedKey, u64)],
         ended_before: UnixSeconds,
     ) -> Result<(), StoreError> {
-        // In one order whoever writes: two processes would wait for each other otherwise.
+        // Always in the same order, so that two processes cannot deadlock.
         let mut issued: Vec<_> = issued.iter().collect();
         issued.sort_unstable_by_key(|(key, _)| {
             (
@@ -125,8 +124,7 @@ impl Store {
 }
 
 impl ReadTx {
-    /// Tokens that an app was issued and that have not expired, revoked or not. Some of the last few seconds are
-    /// missing.
+    /// Tokens issued to an app that have not expired, revoked or not. Tokens of the last few seconds may be missing.
     pub(crate) async fn issued_tokens(&mut self, app: &AppId, now: UnixSeconds) -> Result<u64, StoreError> {
         let issued: Option<i64> = sqlx::query_scalar(
             "SELECT CAST(SUM(issued) AS BIGINT) FROM issued_tokens WHERE app = $1 AND expires_hour >= $2",
@@ -138,9 +136,9 @@ impl ReadTx {
         number(issued.unwrap_or_default(), "issued_tokens")
     }
 
-    /// Tokens of the app, proved by `key` or any key it still has, that have neither expired nor been revoked. A few
-    /// too many, never too few: hours are counted, and a token that was revoked by its id alone stays in the count.
-    /// A revoked token is on the list for `leeway_s` longer than it says of itself.
+    /// Tokens of the app, proved by `key` or by any of its keys, that have neither expired nor been revoked. The
+    /// result may be a few too high, never too low: counts are per hour, and a token revoked by its id alone stays in
+    /// the count. A revoked token is listed for `leeway_s` longer than its lifetime.
     pub(crate) async fn live_tokens(
         &mut self,
         app: &App,
@@ -158,7 +156,7 @@ impl ReadTx {
         .bind(hour(now))
         .fetch_one(self.connection())
         .await?;
-        // Those alone that are among the issued: whatever else is on the list would hide tokens that live.
+        // Only revoked tokens that are in the counts; others would hide live tokens.
         let revoked: i64 = sqlx::query_scalar(concat!(
             "SELECT COUNT(*) FROM revocations r",
             not_ended!("r"),
@@ -173,8 +171,8 @@ impl ReadTx {
         Ok(issued.saturating_sub(number(revoked, "revocations")?))
     }
 
-    /// Of each signing key, the tokens that have not expired and were not ended with others of their app, its key
-    /// or their workspace. Those revoked one by one are among them.
+    /// For each signing key, the tokens that have not expired and were not revoked by a cutoff of their app, key or
+    /// workspace. Tokens revoked one by one are included.
     pub(crate) async fn live_tokens_by_signing_key(
         &mut self,
         now: UnixSeconds,

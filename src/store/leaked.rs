@@ -10,7 +10,7 @@ use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 use crate::model::page::Page;
 
-/// Rows that one purge removes at most, so that it never holds up a writer for long.
+/// The most rows that one purge deletes, so that it does not block writers for long.
 const PURGE_ROWS: i64 = 1_000;
 
 /// An API token that was found in public.
@@ -43,7 +43,7 @@ impl TryFrom<Row> for LeakNotice {
         Ok(Self {
             id: row.id,
             workspace: WorkspaceId::parse(&row.workspace)
-                .map_err(|_| StoreError::Damaged("leaked_tokens"))?,
+                .map_err(|_| StoreError::Corrupted("leaked_tokens"))?,
             kind: row.kind,
             token_hash: row.token_hash,
             token_id: row.token_id,
@@ -114,7 +114,7 @@ impl ReadTx {
         .fetch_optional(self.connection())
         .await?;
         row.map(|(id, name, member, workspace)| {
-            let damaged = |_| StoreError::Damaged("api_tokens");
+            let damaged = |_| StoreError::Corrupted("api_tokens");
             Ok(LeakedApiToken {
                 id,
                 name,
@@ -127,7 +127,8 @@ impl ReadTx {
 }
 
 impl Store {
-    /// Drops notices that were dismissed before a moment, up to a bound. Answers whether there may be more.
+    /// Deletes notices that were dismissed before `dismissed_before`, up to a bound. Returns whether there may be
+    /// more.
     pub(crate) async fn purge_leaks(&self, dismissed_before: UnixSeconds) -> Result<bool, StoreError> {
         let _turn = self.ledger_turn().await;
         let removed = sqlx::query(
@@ -143,7 +144,7 @@ impl Store {
 }
 
 impl WriteTx {
-    /// Keeps a notice. Answers whether the token had not been reported before.
+    /// Stores a notice. Returns whether the token had not been reported before.
     pub(crate) async fn insert_leak(&mut self, notice: &LeakNotice) -> Result<bool, StoreError> {
         let inserted = sqlx::query(
             "INSERT INTO leaked_tokens (id, workspace, kind, token_hash, token_id, owner, url, source, reporter, \
@@ -164,7 +165,7 @@ impl WriteTx {
         Ok(inserted.rows_affected() == 1)
     }
 
-    /// Hides a notice. It stays known for as long as the trail does, so that the same report changes nothing.
+    /// Dismisses a notice. The row is kept as long as the trail, so that a repeated report changes nothing.
     pub(crate) async fn dismiss_leak(&mut self, id: &str, at: UnixSeconds) -> Result<bool, StoreError> {
         let hidden =
             sqlx::query("UPDATE leaked_tokens SET dismissed_at = $2 WHERE id = $1 AND dismissed_at IS NULL")

@@ -1,4 +1,4 @@
-//! What happened: assertions used, and the change feed.
+//! The change feed, replay protection, and when keys were last used.
 
 use super::database::{ReadTx, Store};
 use super::error::StoreError;
@@ -6,7 +6,7 @@ use super::rows::{moment, number, seconds};
 use crate::domain::ids::KeyId;
 use crate::domain::time::UnixSeconds;
 
-/// Rows that one purge removes at most, so that it never holds up a writer for long.
+/// The most rows that one purge deletes, so that it does not block writers for long.
 const PURGE_ROWS: u32 = 1_000;
 
 /// One version of the change feed.
@@ -18,8 +18,8 @@ pub struct FeedEntry {
 }
 
 impl Store {
-    /// Deletes used assertions and revocations that expired before a moment, up to a bound. Answers whether there may
-    /// be more.
+    /// Deletes used assertions and revocations that expired before `ended_before`, up to a bound. Returns whether
+    /// there may be more.
     pub(crate) async fn purge(&self, ended_before: UnixSeconds) -> Result<bool, StoreError> {
         let before = seconds(ended_before);
         let _turn = self.ledger_turn().await;
@@ -42,13 +42,13 @@ impl Store {
         Ok(assertions.rows_affected().max(revocations.rows_affected()) >= u64::from(PURGE_ROWS))
     }
 
-    /// Notes when app keys and API tokens were last used, all in one transaction.
-    pub(crate) async fn note_uses(
+    /// Records when app keys and API tokens were last used, in one transaction.
+    pub(crate) async fn record_uses(
         &self,
         app_keys: &[(KeyId, UnixSeconds)],
         api_tokens: &[(String, UnixSeconds)],
     ) -> Result<(), StoreError> {
-        // In one order whoever writes: two processes would wait for each other otherwise.
+        // Always in the same order, so that two processes cannot deadlock.
         let mut app_keys: Vec<_> = app_keys.iter().collect();
         app_keys.sort_by_key(|(key, _)| key.as_str());
         let mut api_tokens: Vec<_> = api_tokens.iter().collect();
@@ -72,9 +72,9 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// Up to `limit` versions after `version`, in order. The first is a later one than the next where the
-    /// feed no longer reaches back so far.
-    pub(crate) async fn feed_after(&self, version: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
+    /// Up to `limit` versions after `version`, in order. If the feed no longer has the next version, the first entry
+    /// has a later one.
+    pub(crate) async fn changes_after(&self, version: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
         let rows: Vec<(i64, String, i64)> = sqlx::query_as(
             "SELECT version, body, at FROM policy_changes WHERE version > $1 ORDER BY version LIMIT $2",
         )

@@ -1,4 +1,4 @@
-//! Who may come in: people, and their memberships of workspaces with what they were granted.
+//! Memberships of workspaces, with their roles and invitations.
 
 use crate::model::member::Member;
 use std::collections::HashMap;
@@ -17,13 +17,13 @@ use crate::domain::time::UnixSeconds;
 use crate::model::page::Page;
 use crate::model::workspace::Workspace;
 
-/// `resource` of a grant for everything that its role reaches.
+/// The `resource` of a grant for every resource of its role.
 const ALL: &str = "*";
 
-/// Grants that one statement inserts.
+/// Grants inserted by one statement.
 const GRANTS_AT_ONCE: usize = 500;
 
-/// An invitation that somebody holds the secret of.
+/// An invitation, found by its secret.
 #[derive(Debug)]
 pub struct Invitation {
     pub workspace: WorkspaceId,
@@ -43,7 +43,7 @@ pub(super) struct MemberRow {
 
 impl MemberRow {
     fn with(self, grants: Grants) -> Result<Member, StoreError> {
-        let damaged = || StoreError::Damaged("members");
+        let damaged = || StoreError::Corrupted("members");
         Ok(Member {
             id: MemberId::parse(&self.id).map_err(|_| damaged())?,
             workspace: WorkspaceId::parse(&self.workspace).map_err(|_| damaged())?,
@@ -58,7 +58,7 @@ impl MemberRow {
 }
 
 impl ReadTx {
-    /// The person's membership of a workspace, once they have joined it.
+    /// The account's joined membership of a workspace.
     pub(crate) async fn membership(
         &mut self,
         workspace: &WorkspaceId,
@@ -76,7 +76,7 @@ impl ReadTx {
         self.with_grants_if_any(row).await
     }
 
-    /// A member of a workspace, joined or only invited.
+    /// A member of a workspace, joined or invited.
     pub(crate) async fn member(
         &mut self,
         workspace: &WorkspaceId,
@@ -93,7 +93,7 @@ impl ReadTx {
         self.with_grants_if_any(row).await
     }
 
-    /// One page of a workspace's members, joined or only invited.
+    /// One page of a workspace's members, joined or invited.
     pub(crate) async fn members(
         &mut self,
         workspace: &WorkspaceId,
@@ -118,13 +118,13 @@ impl ReadTx {
             .collect()
     }
 
-    /// What each member of a page is granted: roles with their resources, in order.
+    /// The grants of each member of a page: roles with their resources, in order.
     async fn grants_of_members(
         &mut self,
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<HashMap<String, Vec<(String, String)>>, StoreError> {
-        // One text for each role: a member may have a thousand resources in it.
+        // One text for each role, since a member may have a thousand resources in it.
         let rows: Vec<(String, String, String)> = sqlx::query_as(
             "SELECT member, role, string_agg(resource, $1) FROM grants WHERE member IN \
              (SELECT id FROM members WHERE workspace = $2 AND id > $3 ORDER BY id LIMIT $4) \
@@ -146,8 +146,8 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// How many have joined a workspace as its owners, `but` one of them.
-    pub(crate) async fn owners_but(
+    /// How many owners have joined a workspace, without the member `but`.
+    pub(crate) async fn count_other_owners(
         &mut self,
         workspace: &WorkspaceId,
         but: &MemberId,
@@ -164,7 +164,7 @@ impl ReadTx {
         number(owners, "members")
     }
 
-    /// Whether the person has joined every workspace of the store as its owner.
+    /// Whether the account has joined every workspace of the store as an owner.
     pub(crate) async fn owns_every_workspace(&mut self, account: &AccountId) -> Result<bool, StoreError> {
         let anothers: Option<String> = sqlx::query_scalar(
             "SELECT w.id FROM workspaces w WHERE NOT EXISTS (SELECT m.id FROM members m \
@@ -178,7 +178,7 @@ impl ReadTx {
         Ok(anothers.is_none())
     }
 
-    /// Whether nobody has joined any workspace yet.
+    /// Whether no member has joined any workspace yet.
     pub(crate) async fn is_without_members(&mut self) -> Result<bool, StoreError> {
         let found: Option<String> =
             sqlx::query_scalar("SELECT id FROM members WHERE joined_at IS NOT NULL LIMIT 1")
@@ -187,7 +187,7 @@ impl ReadTx {
         Ok(found.is_none())
     }
 
-    /// The invitation whose secret has this hash, if it has not expired at `now`.
+    /// The invitation with the hash of this secret, if it has not expired at `now`.
     pub(crate) async fn invitation(
         &mut self,
         hash: &str,
@@ -201,7 +201,7 @@ impl ReadTx {
         .bind(seconds(now))
         .fetch_optional(self.connection())
         .await?;
-        let damaged = |_| StoreError::Damaged("members");
+        let damaged = |_| StoreError::Corrupted("members");
         row.map(|(workspace, member)| {
             Ok(Invitation {
                 workspace: WorkspaceId::parse(&workspace).map_err(damaged)?,
@@ -227,7 +227,7 @@ impl ReadTx {
         row.with(grants_of(&grants)?)
     }
 
-    /// The workspaces that the person has joined.
+    /// The workspaces that the account has joined.
     pub(crate) async fn workspaces_of(
         &mut self,
         account: &AccountId,
@@ -246,9 +246,9 @@ impl ReadTx {
     }
 }
 
-/// Rows of one member, ordered by role, into what they grant.
+/// The grants in one member's rows, which are ordered by role.
 fn grants_of(rows: &[(String, String)]) -> Result<Grants, StoreError> {
-    let damaged = || StoreError::Damaged("grants");
+    let damaged = || StoreError::Corrupted("grants");
     rows.chunk_by(|(one, _), (other, _)| one == other)
         .map(|rows| {
             let role = rows.first().and_then(|(role, _)| Role::parse(role));
@@ -267,7 +267,7 @@ fn grants_of(rows: &[(String, String)]) -> Result<Grants, StoreError> {
 }
 
 impl WriteTx {
-    /// Adds a member with what they are granted. Their account is there already.
+    /// Inserts a member with its grants. The account exists already.
     pub(crate) async fn insert_member(&mut self, member: &Member) -> Result<(), StoreError> {
         sqlx::query(
             "INSERT INTO members (id, workspace, account, revision, created_at, joined_at) \
@@ -281,11 +281,15 @@ impl WriteTx {
         .bind(member.joined_at.map(seconds))
         .execute(self.connection())
         .await?;
-        self.put_grants(&member.id, &member.grants).await
+        self.replace_grants(&member.id, &member.grants).await
     }
 
-    /// Replaces what a member is granted.
-    pub(crate) async fn put_grants(&mut self, member: &MemberId, grants: &Grants) -> Result<(), StoreError> {
+    /// Replaces a member's grants.
+    pub(crate) async fn replace_grants(
+        &mut self,
+        member: &MemberId,
+        grants: &Grants,
+    ) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM grants WHERE member = $1")
             .bind(member.as_str())
             .execute(self.connection())
@@ -315,13 +319,13 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Replaces what a member is granted, and raises the membership's revision.
+    /// Replaces a member's grants, and raises the membership's revision.
     pub(crate) async fn update_grants(
         &mut self,
         member: &MemberId,
         grants: &Grants,
     ) -> Result<(), StoreError> {
-        self.put_grants(member, grants).await?;
+        self.replace_grants(member, grants).await?;
         sqlx::query("UPDATE members SET revision = revision + 1 WHERE id = $1")
             .bind(member.as_str())
             .execute(self.connection())
@@ -329,8 +333,8 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Takes what lists a source out of all grants.
-    pub(crate) async fn forget_resource(&mut self, source: &SourceId) -> Result<(), StoreError> {
+    /// Deletes a source from all grants that list it.
+    pub(crate) async fn delete_resource_grants(&mut self, source: &SourceId) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM grants WHERE resource = $1")
             .bind(source.as_str())
             .execute(self.connection())
@@ -338,7 +342,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Removes a member, and with them their grants, API tokens and invitation.
+    /// Deletes a member with its grants, API tokens and invitation.
     pub(crate) async fn delete_member(&mut self, id: &MemberId) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM members WHERE id = $1")
             .bind(id.as_str())
@@ -362,7 +366,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Makes an invited person a member. Their invitation is used up.
+    /// Marks an invited member as joined, and deletes the invitation.
     pub(crate) async fn join(&mut self, member: &MemberId, at: UnixSeconds) -> Result<(), StoreError> {
         sqlx::query("UPDATE members SET joined_at = $2, revision = revision + 1 WHERE id = $1")
             .bind(member.as_str())

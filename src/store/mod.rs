@@ -1,19 +1,21 @@
-//! Storage. SQL appears in this folder and nowhere else.
+//! The store: SQL is in this folder and nowhere else.
 //!
-//! A change is one [`WriteTx`]: it takes the next policy version, reads, decides nothing, writes, and
-//! [`WriteTx::commit`] adds a row of the change feed in the same transaction. What must be read together is
-//! read in one [`ReadTx`]. What exists now is in `directory` and `members`; what happened is in `ledger`.
+//! A change is one [`WriteTx`]. It takes the next policy version, reads and writes rows; [`WriteTx::commit`] adds a
+//! row of the change feed in the same transaction. A [`ReadTx`] is a consistent view: everything read in it has one
+//! policy version. No rule is here: the callers in [`crate::control`] decide.
 //!
-//! The same SQL runs on `SQLite` and on `PostgreSQL`, through sqlx's `Any` driver: parameters are `$1`, columns
-//! are BIGINT or TEXT (a truth value is 0 or 1), a cast, a function or a keyword that only one of the two knows
-//! is not used. What differs between them is in `sqlite` and `postgres`: how to open, and how other processes
-//! hear of a change.
+//! The same SQL runs on `SQLite` and on `PostgreSQL`, through sqlx's `Any` driver. Parameters are `$1`, columns are
+//! BIGINT or TEXT (booleans are 0 or 1), and no statement uses a cast, a function or a keyword that only one of the
+//! two has. The differences are in `sqlite` and `postgres`: how to open a store, and how processes notify each other
+//! of changes.
 //!
-//! Several processes may share one `PostgreSQL`. Then nothing that a process remembers is the truth: read it in
-//! the transaction that acts on it. Whatever must happen once among them happens in a [`WriteTx`], which only
-//! one process has at a time: look whether it is still to be done, do it, commit. Rows that must be unique
-//! without a change of the policy are claimed by `INSERT ... ON CONFLICT DO NOTHING` and the number of rows it
-//! says, as [`ledger`] does with assertions.
+//! Several processes may share one `PostgreSQL` database. State that a process caches may then be out of date: read
+//! it again in the transaction that depends on it. What must happen once among all processes happens in a
+//! [`WriteTx`], which only one process has at a time: check, act, commit. Rows that must be unique but are not part
+//! of the policy use `INSERT ... ON CONFLICT DO NOTHING` and the number of affected rows, as [`replay`] does.
+//!
+//! The *ledger* is everything that is not policy and needs no policy version: used assertions, last uses, counts,
+//! sessions. It has connections of its own, so that it does not wait for changes.
 
 pub mod accounts;
 pub mod api_tokens;
@@ -45,5 +47,5 @@ pub mod traffic;
 
 pub use crate::store::database::{AuditTx, CHANGES_KEPT, ReadTx, Store, WriteTx};
 pub use crate::store::error::StoreError;
-pub use crate::store::postgres::Notices;
+pub use crate::store::postgres::Notifications;
 pub use crate::store::sqlite::backup;

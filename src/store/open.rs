@@ -5,16 +5,16 @@ use sqlx::migrate::MigrateError;
 use super::database::{Kind, Store};
 use super::error::{StoreError, migration_error};
 use super::postgres;
-use super::postgres::Notices;
+use super::postgres::Notifications;
 use super::schema::MIGRATOR;
 use super::sqlite;
 use crate::store_location::StoreLocation;
 
 impl Store {
-    /// Opens a store, making it where there is none and bringing its schema up to date.
+    /// Opens a store to serve from it. Creates it if it does not exist, and migrates its schema.
     ///
     /// # Errors
-    /// [`StoreError`] in a sentence that says what to do.
+    /// [`StoreError`], which says what to do.
     pub async fn open(location: &StoreLocation) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         match location {
@@ -23,10 +23,10 @@ impl Store {
         }
     }
 
-    /// Opens a store to read it beside the processes that serve from it. Its schema is left as it is.
+    /// Opens a store to read it next to the processes that serve from it. Does not migrate.
     ///
     /// # Errors
-    /// [`StoreError::OtherSchema`] where another build made it; [`StoreError`] where it cannot be opened.
+    /// [`StoreError::OtherSchema`] if another build migrated it; [`StoreError`] if it cannot be opened.
     pub async fn open_to_read(location: &StoreLocation) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let store = match location {
@@ -36,11 +36,11 @@ impl Store {
         store.of_this_schema(location).await
     }
 
-    /// Opens a store to change it beside the processes that serve from it: they take over what is changed as
-    /// soon as they look. Its schema is left as it is, and nothing is made where there is no store.
+    /// Opens a store to change it next to the processes that serve from it. They apply the change when they next
+    /// poll. Neither migrates nor creates a store.
     ///
     /// # Errors
-    /// [`StoreError::OtherSchema`] where another build made it; [`StoreError`] where it cannot be opened.
+    /// [`StoreError::OtherSchema`] if another build migrated it; [`StoreError`] if it cannot be opened.
     pub async fn open_for_admin(location: &StoreLocation) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let store = match location {
@@ -50,7 +50,7 @@ impl Store {
         store.of_this_schema(location).await
     }
 
-    /// The store, if this build made its schema.
+    /// The store, if its schema is the one of this build.
     async fn of_this_schema(self, location: &StoreLocation) -> Result<Self, StoreError> {
         let found: Result<Option<i64>, _> = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations")
             .fetch_one(&self.readers)
@@ -67,12 +67,12 @@ impl Store {
         })
     }
 
-    /// Versions that other processes commit.
+    /// Policy versions that other processes commit.
     #[must_use]
-    pub fn notices(&self) -> Notices {
+    pub fn notifications(&self) -> Notifications {
         match &self.kind {
-            Kind::Sqlite { .. } => Notices::silent(),
-            Kind::Postgres(url) => Notices::of(url.clone()),
+            Kind::Sqlite { .. } => Notifications::silent(),
+            Kind::Postgres(url) => Notifications::of(url.clone()),
         }
     }
 }

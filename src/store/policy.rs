@@ -1,8 +1,8 @@
-//! What gateways must know, read whole: a million rows in large pieces.
+//! The rows of a snapshot: everything that gateways must know, read in large pieces.
 //!
-//! A row of its own costs the driver many times what the database needs for it, so the database joins the rows of a
-//! piece to one text: a line for each, its fields apart. No field has a control character in it: identifiers,
-//! digests and numbers are all there is. Each piece begins where the one before it ended.
+//! A million rows cost the driver many times what they cost the database. So the database joins the rows of a piece
+//! into one text: one line for each row, its fields separated by tabs. Identifiers, digests and numbers contain no
+//! control characters. Each piece begins after the last row of the piece before.
 
 use super::rows::{FIELD, LINE, fields};
 use std::collections::HashMap;
@@ -13,10 +13,10 @@ use super::database::ReadTx;
 use super::error::StoreError;
 use crate::model::app::{App, AppKey};
 
-/// Rows read at once: some 300 KiB of text.
+/// Rows in one piece: about 300 KiB of text.
 const PIECE_ROWS: i64 = 2_000;
 
-/// An app as gateways are told of it.
+/// An app, as it appears in a snapshot.
 #[derive(Debug)]
 pub struct PolicyApp {
     pub id: String,
@@ -26,7 +26,7 @@ pub struct PolicyApp {
     pub keys: Vec<PolicyKey>,
 }
 
-/// A key of an app as gateways are told of it.
+/// An app's key, as it appears in a snapshot.
 #[derive(Debug)]
 pub struct PolicyKey {
     pub id: String,
@@ -50,7 +50,7 @@ impl PolicyApp {
     }
 }
 
-/// A source as gateways are told of it.
+/// A source, as it appears in a snapshot.
 #[derive(Debug)]
 pub struct PolicySource {
     pub id: String,
@@ -60,7 +60,7 @@ pub struct PolicySource {
     pub app: Option<String>,
 }
 
-/// A revocation as gateways are told of it.
+/// A revocation, as it appears in a snapshot.
 #[derive(Debug)]
 pub struct PolicyRevocation {
     pub issuer: String,
@@ -69,7 +69,7 @@ pub struct PolicyRevocation {
 }
 
 fn moment_in(text: &str, table: &'static str) -> Result<u64, StoreError> {
-    text.parse().map_err(|_| StoreError::Damaged(table))
+    text.parse().map_err(|_| StoreError::Corrupted(table))
 }
 
 /// The lines of the next piece of a table that is read in the order of its ids, and the last id in it.
@@ -128,7 +128,7 @@ impl ReadTx {
             }
             after = last;
         }
-        // The order of the lines in a piece is the database's own.
+        // The order of lines within a piece depends on the database.
         for keys in found.values_mut() {
             keys.sort_by(|one, other| one.id.cmp(&other.id));
         }
@@ -158,12 +158,12 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// Every revocation, for a snapshot. Those whose tokens have expired are among them until they are deleted: a clock
-    /// that is ahead for a while must not leave out what is still to be refused when it is set back.
+    /// Every revocation, for a snapshot. Includes those whose tokens have expired until they are deleted: if a clock
+    /// runs ahead for a while and is set back, the tokens must still be denied.
     pub(crate) async fn policy_revocations(&mut self) -> Result<Vec<PolicyRevocation>, StoreError> {
         const TABLE: &str = "revocations";
         let mut found = Vec::new();
-        // In the order of an index that holds all that is asked for.
+        // In the order of an index that covers the query.
         let mut after = (0_i64, String::new(), String::new());
         loop {
             let last: Option<(i64, String, String)> = sqlx::query_as(
@@ -178,7 +178,7 @@ impl ReadTx {
             .fetch_optional(self.connection())
             .await?;
             let is_end = last.is_none();
-            // No entry expires so late.
+            // No revocation expires this late.
             let last = last.unwrap_or_else(|| (i64::MAX, String::new(), String::new()));
             let lines: Option<String> = sqlx::query_scalar(
                 "SELECT string_agg(CAST(expires_at AS TEXT) || $1 || issuer || $1 || token_id, $2) \

@@ -1,8 +1,7 @@
 //! The store in a `PostgreSQL` database, which several processes may share.
 //!
-//! TLS is the driver's: rustls with aws-lc-rs, and the roots that Mozilla trusts, with those of `sslrootcert` added.
-//! Where the URL does not say otherwise with `sslmode`, a database on another machine is only talked to over TLS
-//! with its certificate verified (`verify-full`).
+//! TLS is the driver's: rustls with aws-lc-rs, Mozilla's root certificates, and those of `sslrootcert`. Unless the
+//! URL sets `sslmode`, a connection to another machine requires TLS with a verified certificate (`verify-full`).
 
 use super::database::CHANNEL;
 use std::time::Duration;
@@ -21,38 +20,41 @@ use super::schema::MIGRATOR;
 use crate::domain::time::UnixSeconds;
 use crate::store_location::{DatabaseUrl, StoreLocation};
 
-/// Connections for the rows beside the policy.
+/// Connections for ledger rows.
 const LEDGER: u32 = 6;
 
 /// Connections that only read.
 const READERS: u32 = 6;
 
-/// The oldest server that is tested, as `server_version_num` has it.
+/// The oldest server version that is tested, as `server_version_num`.
 const OLDEST: i64 = 150_000;
 
-/// How long one attempt to connect may take.
+/// Timeout of one connection attempt.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
-/// A connection that is dead without anybody having said so is found out after this long.
+/// A connection that was cut silently is detected after this time.
 const ALIVE_WITHIN: Duration = Duration::from_secs(30);
 
-/// The wait before a lost connection is tried again, at first and at most.
+/// The first and the longest backoff before a lost connection is retried.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-// A statement ends by itself, whatever it waits for; a transaction whose process hangs gives the counter's row back.
+// Every statement has a timeout; a transaction of a process that hangs is rolled back, which releases the version's
+// row lock.
 const WRITER: &str = "SET statement_timeout = '5s'; SET idle_in_transaction_session_timeout = '15s'; \
      SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on";
 const READER: &str = "SET statement_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'; \
      SET default_transaction_isolation = 'repeatable read'; SET default_transaction_read_only = on";
-// A step may rewrite a large table; waiting for somebody else's lock is bounded.
+// A migration may rewrite a large table; waiting for a lock is bounded.
 const MIGRATION: &str = "SET statement_timeout = 0; SET lock_timeout = '60s'; SET synchronous_commit = on";
+
+const NOTIFICATIONS_LOST: &str = "change notifications unavailable; polling the store every second";
 
 pub(super) async fn open(url: &DatabaseUrl) -> Result<Store, StoreError> {
     let store = || StoreLocation::Postgres(url.clone());
     let options = options(url)?;
     let mut connection = connect(&options, url).await?;
     check_server(&mut connection, url).await?;
-    // The driver takes a lock of the database while it migrates, so that of several processes one does.
+    // The driver takes a lock in the database while it migrates, so that only one of several processes does.
     migrate(&mut connection)
         .await
         .map_err(|error| migration_error(store(), error))?;
@@ -100,10 +102,10 @@ async fn connect(options: &AnyConnectOptions, url: &DatabaseUrl) -> Result<AnyCo
     };
     let hint = match &problem {
         problem if is_about_tls(problem) => {
-            "TLS is asked for unless the URL ends in ?sslmode=disable; ?sslrootcert=FILE names a CA of your own"
+            "add ?sslrootcert=FILE to the URL for a private CA, or ?sslmode=disable to connect without TLS"
         }
-        sqlx::Error::Database(_) => "check the user, the password and the database's name in the URL",
-        _ => "check that the database runs, and the host and port in the URL",
+        sqlx::Error::Database(_) => "check the user, the password and the database name in the URL",
+        _ => "check that the database is running, and the host and port in the URL",
     };
     Err(StoreError::NotReached {
         store: StoreLocation::Postgres(url.clone()),
@@ -112,7 +114,7 @@ async fn connect(options: &AnyConnectOptions, url: &DatabaseUrl) -> Result<AnyCo
     })
 }
 
-/// Whether there is no TLS with the server, or not with the right one, which comes as an error of its connection.
+/// Whether the server has no TLS or the wrong certificate, which the driver reports as a connection error.
 fn is_about_tls(problem: &sqlx::Error) -> bool {
     match problem {
         sqlx::Error::Tls(_) => true,
@@ -133,7 +135,7 @@ async fn check_server(connection: &mut AnyConnection, url: &DatabaseUrl) -> Resu
         .await?;
     if version.parse::<i64>().is_ok_and(|version| version < OLDEST) {
         return Err(unsuitable(
-            "it is older than PostgreSQL 15; run it on 15 or later".to_owned(),
+            "its version is older than PostgreSQL 15; upgrade it to 15 or later".to_owned(),
         ));
     }
     let encoding: String = sqlx::query_scalar(setting)
@@ -142,7 +144,7 @@ async fn check_server(connection: &mut AnyConnection, url: &DatabaseUrl) -> Resu
         .await?;
     if encoding != "UTF8" {
         return Err(unsuitable(format!(
-            "its encoding is {encoding}; make the database with ENCODING 'UTF8'"
+            "its encoding is {encoding}; create the database with ENCODING 'UTF8'"
         )));
     }
     Ok(())
@@ -153,12 +155,12 @@ async fn migrate(connection: &mut AnyConnection) -> Result<(), MigrateError> {
     MIGRATOR.run(connection).await
 }
 
-/// What the driver connects with.
+/// Connection options for the driver.
 fn options(url: &DatabaseUrl) -> Result<AnyConnectOptions, StoreError> {
     Ok(safe_url(url).parse()?)
 }
 
-/// The URL, with TLS asked for where it leaves the machine and does not say.
+/// The URL, with `sslmode=verify-full` unless it sets another mode or stays on this machine.
 fn safe_url(url: &DatabaseUrl) -> zeroize::Zeroizing<String> {
     let mut text = zeroize::Zeroizing::new(url.expose().to_owned());
     if !url.is_local() && !url.has_ssl_mode() {
@@ -186,7 +188,7 @@ async fn pool(
                 Ok(())
             })
         })
-        // Without a bound, a connection that is cut off silently would never give its place back.
+        // Without a bound, a connection that was cut silently would never free its place.
         .after_release(|connection: &mut AnyConnection, _| {
             Box::pin(async move { Ok(matches!(timeout(WAIT, connection.ping()).await, Ok(Ok(())))) })
         })
@@ -194,7 +196,7 @@ async fn pool(
         .await
 }
 
-/// What the server's clock shows, not as of the transaction's beginning.
+/// The server's current time, not that of the transaction's start.
 pub(super) async fn time(pool: &AnyPool) -> Result<UnixSeconds, StoreError> {
     let seconds: i64 =
         sqlx::query_scalar("SELECT CAST(floor(extract(epoch FROM clock_timestamp())) AS BIGINT)")
@@ -203,15 +205,15 @@ pub(super) async fn time(pool: &AnyPool) -> Result<UnixSeconds, StoreError> {
     super::rows::moment(seconds, "clock_timestamp")
 }
 
-/// Word of changes. It may be lost, with its connection; whoever waits for changes looks for them, too.
-pub struct Notices {
+/// Notifications of changes. They can be lost with their connection, so receivers also poll.
+pub struct Notifications {
     url: Option<DatabaseUrl>,
     listener: Option<PgListener>,
     backoff: Duration,
 }
 
-impl Notices {
-    /// Of a store that nobody else changes.
+impl Notifications {
+    /// For a store that no other process changes.
     pub(super) const fn silent() -> Self {
         Self {
             url: None,
@@ -228,8 +230,8 @@ impl Notices {
         }
     }
 
-    /// The next version that was announced, or `None` when announcements may have been missed, as they have
-    /// when a connection is new. Never resolves where nobody else changes the store.
+    /// The next version that another process committed, or `None` if notifications may have been missed, such as
+    /// after a new connection. Never resolves for a store that no other process changes.
     pub async fn next(&mut self) -> Option<u64> {
         let Some(url) = &self.url else {
             return std::future::pending().await;
@@ -243,7 +245,7 @@ impl Notices {
                         return None;
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "changes by other processes are not announced; looking for them every second");
+                        tracing::warn!(%error, "{NOTIFICATIONS_LOST}");
                         tokio::time::sleep(self.backoff).await;
                         self.backoff = (self.backoff * 2).min(BACKOFF.1);
                     }
@@ -251,8 +253,8 @@ impl Notices {
                 continue;
             };
             match timeout(ALIVE_WITHIN, listener.try_recv()).await {
-                Ok(Ok(Some(notice))) => {
-                    let version = notice.payload().parse().ok();
+                Ok(Ok(Some(notification))) => {
+                    let version = notification.payload().parse().ok();
                     return version.and_then(|version| number(version, "policy_version").ok());
                 }
                 Ok(Ok(None) | Err(_)) => self.listener = None,

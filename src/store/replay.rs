@@ -1,7 +1,7 @@
-//! Client assertions used: each once, whoever presents it where.
+//! Replay protection: each client assertion is accepted once, by any control plane.
 //!
-//! Requests that arrive while a write is under way are written together in the next one, so that a burst costs
-//! a few commits and not one each. Nobody is answered before the commit that holds their entry.
+//! Entries that arrive while a write is in progress are written together by the next one, so that a burst costs a few
+//! commits, not one for each. A caller gets its result only after the commit that contains its entry.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -16,45 +16,48 @@ use super::error::StoreError;
 use super::rows::{number, seconds};
 use crate::domain::time::UnixSeconds;
 
-/// Entries written in one statement.
+/// Entries written by one statement.
 const TOGETHER_MAX: usize = 64;
 
-/// Entries that wait to be written; further requests wait for a place.
+/// Entries waiting to be written; further requests wait.
 const WAITING_MAX: usize = 1_024;
+
+const ASSERTIONS_NOT_RECORDED: &str = "used client assertions could not be recorded; their requests fail";
 
 /// Whether an assertion was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AssertionUse {
-    /// It was not. With it, the policy version at the moment that its use was noted.
+    /// First use, with the policy version at the time it was recorded.
     Fresh {
         version: u64,
     },
     Replayed,
 }
 
-/// An entry on its way into the store.
+/// An entry to be written.
 struct Entry {
     digest: String,
     expires_at: UnixSeconds,
     answer: oneshot::Sender<Result<AssertionUse, StoreError>>,
 }
 
-/// The way to the task that writes entries.
+/// Sends entries to the task that writes them.
 #[derive(Clone, Debug)]
 pub(super) struct Replays(mpsc::Sender<Entry>);
 
 impl Replays {
-    /// Starts the task. It ends when the last of the store's handles is dropped.
+    /// Starts the task. It ends when the last handle of the store is dropped.
     pub(super) fn start(ledger: AnyPool, turn: Option<Arc<Mutex<()>>>) -> Self {
         let (sender, entries) = mpsc::channel(WAITING_MAX);
         tokio::spawn(write_all(ledger, turn, entries));
         Self(sender)
     }
 
-    /// Records the use of an assertion. Of several callers with one digest, in all processes, exactly one is first.
+    /// Records the use of an assertion. Of several callers with one digest, in all processes, exactly one gets
+    /// `Fresh`.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]; the assertion may count as used then.
+    /// [`StoreError::Unavailable`]; the assertion may then count as used.
     pub(super) async fn record(
         &self,
         digest: String,
@@ -80,7 +83,7 @@ async fn write_all(ledger: AnyPool, turn: Option<Arc<Mutex<()>>>, mut entries: m
                 Some(turn) => Some(turn.lock().await),
                 None => None,
             };
-            // Whoever asks would wait for ever, or be refused, if this task went.
+            // Callers would wait forever, or be rejected, if this task panicked.
             let writing = AssertUnwindSafe(write(&ledger, &batch)).catch_unwind();
             writing
                 .await
@@ -90,10 +93,10 @@ async fn write_all(ledger: AnyPool, turn: Option<Arc<Mutex<()>>>, mut entries: m
     }
 }
 
-/// Writes a batch in one statement. Answers which digests are new, and the policy version of that moment.
+/// Writes a batch in one statement. Returns the new digests, and the policy version at that time.
 async fn write(ledger: &AnyPool, batch: &[Entry]) -> Result<(HashSet<String>, u64), StoreError> {
     let mut sorted: Vec<&Entry> = batch.iter().collect();
-    // In one order everywhere, so that two processes never wait for each other.
+    // Always in the same order, so that two processes cannot deadlock.
     sorted.sort_unstable_by(|a, b| a.digest.cmp(&b.digest));
     sorted.dedup_by(|a, b| a.digest == b.digest);
     let mut sql = "INSERT INTO used_assertions (digest, expires_at) VALUES ".to_owned();
@@ -118,7 +121,7 @@ async fn write(ledger: &AnyPool, batch: &[Entry]) -> Result<(HashSet<String>, u6
 
 fn answer(batch: impl Iterator<Item = Entry>, written: Result<(HashSet<String>, u64), StoreError>) {
     match written {
-        // Of several with one digest, the one that came first takes it out.
+        // Of several entries with one digest, the first one gets `Fresh`.
         Ok((mut new, version)) => {
             for entry in batch {
                 let use_ = if new.remove(&entry.digest) {
@@ -130,7 +133,7 @@ fn answer(batch: impl Iterator<Item = Entry>, written: Result<(HashSet<String>, 
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "assertions used could not be noted");
+            tracing::warn!(%error, "{ASSERTIONS_NOT_RECORDED}");
             let kind = if matches!(error, StoreError::Full(_)) {
                 StoreError::Full
             } else {

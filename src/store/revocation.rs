@@ -1,4 +1,4 @@
-//! What ended tokens before their time: entries for single tokens, moments for all of a key, an app or a workspace.
+//! Revoked tokens, and the cutoffs of keys, apps and workspaces.
 
 use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
@@ -14,7 +14,7 @@ pub struct Revocation {
     pub token_id: String,
     pub expires_at: UnixSeconds,
     pub app: AppId,
-    /// Unknown where the id alone was said.
+    /// Unknown if only the token id was given.
     pub proof: Option<Proof>,
     pub at: UnixSeconds,
     pub reason: &'static str,
@@ -23,7 +23,7 @@ pub struct Revocation {
 /// What a token was issued for.
 #[derive(Clone, Debug)]
 pub struct Proof {
-    /// The app's key that proved the request.
+    /// The app key that proved the token request.
     pub key: KeyId,
     pub issued_at: UnixSeconds,
 }
@@ -39,7 +39,7 @@ impl ReadTx {
         Ok(found.is_some())
     }
 
-    /// Whether an app has so many revoked tokens that have not expired at `now`.
+    /// Whether an app has at least `count` revoked tokens that have not expired at `now`.
     pub(crate) async fn has_revocations(
         &mut self,
         app: &AppId,
@@ -58,8 +58,8 @@ impl ReadTx {
         Ok(held >= count)
     }
 
-    /// The workspaces whose tokens were ended all together, with the moments.
-    pub(crate) async fn ended_workspaces(&mut self) -> Result<Vec<(String, u64)>, StoreError> {
+    /// The workspaces with a cutoff, and their cutoffs.
+    pub(crate) async fn workspace_cutoffs(&mut self) -> Result<Vec<(String, u64)>, StoreError> {
         let rows: Vec<(String, i64)> =
             sqlx::query_as("SELECT id, not_issued_before FROM workspaces WHERE not_issued_before > 0")
                 .fetch_all(self.connection())
@@ -69,7 +69,7 @@ impl ReadTx {
             .collect()
     }
 
-    /// The latest moment at which tokens of one of a workspace's apps or keys were ended.
+    /// The latest cutoff of any app or key of a workspace.
     pub(crate) async fn latest_cutoff_in(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
         let at: Option<i64> = sqlx::query_scalar("SELECT latest_cutoff FROM workspaces WHERE id = $1")
             .bind(id.as_str())
@@ -78,8 +78,8 @@ impl ReadTx {
         moment(at.unwrap_or(0), "workspaces")
     }
 
-    /// The end of the latest hour after that of `now` in which a workspace's tokens say they were issued, of one of its
-    /// apps or keys alone where it is named: a clock was ahead then. 1970 where there are none.
+    /// The end of the latest hour after that of `now` in which a workspace's tokens were issued, which happens if a
+    /// clock ran ahead. Restricted to one app or key if named; 1970 if there are none.
     pub(crate) async fn issued_ahead(
         &mut self,
         workspace: &WorkspaceId,
@@ -103,7 +103,7 @@ impl ReadTx {
         }
     }
 
-    /// The moment before which a workspace's tokens were ended.
+    /// The workspace's cutoff: tokens issued before it are revoked.
     pub(crate) async fn workspace_cutoff(&mut self, id: &WorkspaceId) -> Result<UnixSeconds, StoreError> {
         let at: Option<i64> = sqlx::query_scalar("SELECT not_issued_before FROM workspaces WHERE id = $1")
             .bind(id.as_str())
@@ -114,7 +114,7 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Puts a token on the list. Answers whether it was not there before.
+    /// Adds a revoked token. Returns whether it was new.
     pub(crate) async fn insert_revocation(&mut self, revocation: &Revocation) -> Result<bool, StoreError> {
         let proof = revocation.proof.as_ref();
         let inserted = sqlx::query(
@@ -134,8 +134,8 @@ impl WriteTx {
         Ok(inserted.rows_affected() == 1)
     }
 
-    /// Notes that tokens of an app or a key of the workspace were ended at the moment.
-    pub(crate) async fn note_cutoff(
+    /// Raises the workspace's record of the latest cutoff of its apps and keys.
+    pub(crate) async fn raise_latest_cutoff(
         &mut self,
         workspace: &WorkspaceId,
         moment: UnixSeconds,
@@ -148,8 +148,8 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Ends the tokens that a key proved before the moment.
-    pub(crate) async fn end_tokens_of_key(
+    /// Sets a key's cutoff: tokens that it proved before are revoked.
+    pub(crate) async fn revoke_tokens_of_key(
         &mut self,
         key: &KeyId,
         before: UnixSeconds,
@@ -162,8 +162,8 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Ends the tokens that any app of a workspace got before the moment.
-    pub(crate) async fn end_tokens_of_workspace(
+    /// Sets a workspace's cutoff: tokens issued to any of its apps before are revoked.
+    pub(crate) async fn revoke_tokens_of_workspace(
         &mut self,
         workspace: &WorkspaceId,
         before: UnixSeconds,

@@ -1,6 +1,6 @@
-//! The schema, in numbered steps.
+//! The schema migrations.
 
 use sqlx::migrate::Migrator;
 
-/// The steps that bring a store to the schema of this build.
+/// The migrations that bring a store to the schema of this build.
 pub(crate) static MIGRATOR: Migrator = sqlx::migrate!("src/store/migrations");

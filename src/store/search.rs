@@ -1,7 +1,7 @@
-//! Lists that people search: by a part of the name, by kind, enforcement and app, with what a list shows beside.
+//! Search by part of a name, kind, enforcement and app, for lists.
 
-use super::rows::folded;
-use crate::model::search::{Found, LOOKED_AT, SourceFilter, SourceSummary};
+use super::rows::search_text;
+use crate::model::search::{Found, SEARCHED_AT_ONCE, SourceFilter, SourceSummary};
 use sqlx::FromRow;
 
 use super::database::ReadTx;
@@ -24,31 +24,31 @@ struct SummaryRow {
     app_name: Option<String>,
 }
 
-/// Sources that are gone through in one search: a workspace has to be large before anybody is asked to search on.
-const GONE_THROUGH: u64 = 120_000;
+/// The most sources that one search reads one by one. Larger workspaces are searched in parts.
+const FULL_SEARCH_MAX: u64 = 120_000;
 
-/// The ids among which one search looks.
+/// The range of ids that one search covers.
 pub(crate) struct Range {
-    /// The last of them.
+    /// The last id.
     pub to: String,
-    /// Whether there may be names after it.
+    /// Whether there may be matches after it.
     is_cut: bool,
 }
 
 impl Range {
-    /// What was found in it for a page.
+    /// The result for a page.
     pub(crate) fn found<T>(self, items: Vec<T>, page: Page<'_>) -> Found<T> {
         let has_room = u32::try_from(items.len()).is_ok_and(|held| held < page.limit);
         Found {
             items,
-            looked_to: (self.is_cut && has_room).then_some(self.to),
+            searched_to: (self.is_cut && has_room).then_some(self.to),
         }
     }
 }
 
-/// How the end of a search is found.
+/// The queries that find the end of a range.
 struct Ends {
-    /// The id that is so many after another.
+    /// The id that is `$3` rows after another.
     stop: &'static str,
     /// The last id of all.
     last: &'static str,
@@ -64,9 +64,8 @@ const OF_APPS: Ends = Ends {
     last: "SELECT MAX(id) FROM apps WHERE workspace = $1",
 };
 
-// INVARIANT: a text is found by what is left of a name without it, and not by `LIKE`. That tries every place of a name
-// anew, letter by letter: a name of one letter and a text of the same with another one behind it took eighty times as
-// long. Both databases have `REPLACE`, which compares whole texts.
+// INVARIANT: a text is found with `REPLACE`, not `LIKE`. `LIKE` compares letter by letter at every position: a name
+// and a text of one repeated letter took eighty times as long. `REPLACE` in both databases compares whole texts.
 macro_rules! find {
     ($driver:literal) => {
         concat!(
@@ -81,50 +80,50 @@ macro_rules! find {
     };
 }
 
-/// Finds sources by the index that holds all that they are filtered by; the rows of one page alone are read.
+/// Uses the index that covers every filter; only the rows of one page are read.
 const FIND: &str = find!("f.workspace = $1 AND f.id > $2 AND f.id <= $9");
 
-/// The same by the index of an app's sources, which may be few among many.
+/// Uses the index of an app's sources, which may be few among many.
 const FIND_OF_APP: &str = find!("f.app = $5 AND f.id > $2 AND f.id <= $9");
 
-/// The same by the index of a kind, which few sources may have. Every revision is above 0: that it is asked for keeps
-/// `SQLite` from going through the index that holds everything else, from its beginning to its end.
+/// Uses the index of a kind, which may have few sources. Every revision is above 0; the condition keeps `SQLite` from
+/// scanning the covering index from beginning to end.
 const FIND_OF_KIND: &str =
     find!("f.workspace = $1 AND f.kind = $4 AND f.id > $2 AND f.id <= $9 AND f.revision > 0");
 
-/// The same by the index of an enforcement.
+/// Uses the index of an enforcement.
 const FIND_OF_ENFORCEMENT: &str =
     find!("f.workspace = $1 AND f.enforcement = $6 AND f.id > $2 AND f.id <= $9 AND f.revision > 0");
 
-/// The same among those that a member's grants list one by one. The range is asked of the grants: asked of the
-/// sources, all of them would be gone through.
+/// Only sources that a member's grants list one by one. The range is applied to the grants; applied to the sources,
+/// it would scan all of them.
 const FIND_LISTED: &str = find!(
     "f.workspace = $1 AND f.id IN (SELECT resource FROM grants \
      WHERE member = $10 AND role IN ($11, $12) AND resource > $2 AND resource <= $9)"
 );
 
 impl ReadTx {
-    /// Where a search of the workspace's sources for what the filter says ends, if it begins after an id.
+    /// The end of a search that begins after an id.
     ///
-    /// It is the last source, but for a search that has to look at more than [`GONE_THROUGH`] of them one by one. With
-    /// `by_kind`, the kinds are searched one after the other.
-    pub(crate) async fn sources_looked_to(
+    /// It is the last source, unless the search would read more than [`FULL_SEARCH_MAX`] sources one by one. With
+    /// `by_kind`, each kind is searched in turn.
+    pub(crate) async fn end_of_source_search(
         &mut self,
         workspace: &WorkspaceId,
         filter: &SourceFilter<'_>,
         after: &str,
         by_kind: bool,
     ) -> Result<Range, StoreError> {
-        // What an app is connected to is few enough to be looked at for its kind.
+        // An app has few enough sources to check the kind of each.
         let of_kind = filter.kind.is_some() || (by_kind && filter.app.is_none());
         let chosen = [of_kind, filter.enforcement.is_some(), filter.app.is_some()];
         let has_index =
             filter.text.is_empty() && chosen.into_iter().filter(|is_chosen| *is_chosen).count() < 2;
-        let is_long = !has_index && self.count_of_sources(workspace).await? > GONE_THROUGH;
-        self.looked_to(&OF_SOURCES, workspace, after, is_long).await
+        let is_long = !has_index && self.count_of_sources(workspace).await? > FULL_SEARCH_MAX;
+        self.searched_to(&OF_SOURCES, workspace, after, is_long).await
     }
 
-    async fn looked_to(
+    async fn searched_to(
         &mut self,
         ends: &Ends,
         workspace: &WorkspaceId,
@@ -135,7 +134,7 @@ impl ReadTx {
             let stop: Option<String> = sqlx::query_scalar(ends.stop)
                 .bind(workspace.as_str())
                 .bind(after)
-                .bind(i64::from(LOOKED_AT) - 1)
+                .bind(i64::from(SEARCHED_AT_ONCE) - 1)
                 .fetch_optional(self.connection())
                 .await?;
             if let Some(to) = stop {
@@ -157,8 +156,8 @@ impl ReadTx {
         Ok(counts.into_iter().map(|(_, count)| count).sum())
     }
 
-    /// One page of the sources that the filter finds, up to the end of the search. With `listed`, of those alone that
-    /// the member's grants list one by one; the filter names one kind then.
+    /// One page of the sources that match the filter, up to the end of the search. With `listed`, only sources that
+    /// the member's grants list one by one; the filter then names one kind.
     pub(crate) async fn find_sources(
         &mut self,
         workspace: &WorkspaceId,
@@ -167,7 +166,7 @@ impl ReadTx {
         page: Page<'_>,
         to: &str,
     ) -> Result<Vec<SourceSummary>, StoreError> {
-        // A text may be in no name at all: the index that holds the names is the quickest to go through.
+        // A text may match no name at all: the index that contains the names is the fastest to scan.
         let of_any_name = filter.text.is_empty();
         let statement = match (listed, &filter.app, filter.enforcement, filter.kind) {
             (Some(_), _, _, _) => FIND_LISTED,
@@ -179,7 +178,7 @@ impl ReadTx {
         let mut query = sqlx::query_as::<_, SummaryRow>(statement)
             .bind(workspace.as_str())
             .bind(page.after)
-            .bind(folded(filter.text))
+            .bind(search_text(filter.text))
             .bind(filter.kind.map_or("", SourceKind::as_str))
             .bind(filter.app.as_ref().map_or("", AppId::as_str))
             .bind(filter.enforcement.map_or("", Enforcement::as_str))
@@ -216,7 +215,7 @@ impl ReadTx {
         page: Page<'_>,
     ) -> Result<Found<App>, StoreError> {
         let range = self
-            .looked_to(&OF_APPS, workspace, page.after, !text.is_empty())
+            .searched_to(&OF_APPS, workspace, page.after, !text.is_empty())
             .await?;
         let rows = sqlx::query_as::<_, AppRow>(
             "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
@@ -225,7 +224,7 @@ impl ReadTx {
         )
         .bind(workspace.as_str())
         .bind(page.after)
-        .bind(folded(text))
+        .bind(search_text(text))
         .bind(i64::from(page.limit))
         .bind(range.to.as_str())
         .fetch_all(self.connection())
@@ -233,7 +232,7 @@ impl ReadTx {
         Ok(range.found(all(rows)?, page))
     }
 
-    /// How many sources are connected to the app, whoever may view them.
+    /// How many sources are connected to the app, visible to the actor or not.
     pub(crate) async fn sources_connected(&mut self, app: &AppId) -> Result<u64, StoreError> {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sources WHERE app = $1")
             .bind(app.as_str())
@@ -254,7 +253,7 @@ impl ReadTx {
                 .await?;
         rows.into_iter()
             .map(|(word, count)| {
-                let mode = Enforcement::parse(&word).ok_or(StoreError::Damaged("sources"))?;
+                let mode = Enforcement::parse(&word).ok_or(StoreError::Corrupted("sources"))?;
                 Ok((mode, number(count, "sources")?))
             })
             .collect()

@@ -1,8 +1,7 @@
-//! Who is signed in: sessions, the browsers people signed in from, and their identities at outside providers.
-//! Secrets are kept as their SHA-256.
+//! Sessions, known browsers and sign-ons in progress. Secrets are stored as their SHA-256.
 //!
-//! None of this is policy: what no gateway hears of is written beside it, and what must happen together with a
-//! change is written in that change.
+//! These are ledger rows: no gateway needs them. What must happen together with a change is written in its
+//! transaction.
 
 use crate::model::session::SessionRecord;
 use sqlx::FromRow;
@@ -15,16 +14,16 @@ use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 use crate::model::audit::AuditRow;
 
-/// Sessions that one person has at most. One more ends the oldest.
+/// The most sessions of one account. A further one deletes the oldest.
 const SESSIONS_MAX: i64 = 50;
 
-/// Browsers remembered for one person at most.
+/// The most known browsers of one account.
 const BROWSERS_MAX: i64 = 20;
 
-/// Rows that one purge removes at most.
+/// The most rows that one purge deletes.
 const PURGE_ROWS: i64 = 1_000;
 
-/// Invitations that one sign-on accepts at most; the next one accepts the rest.
+/// The most invitations that one sign-on accepts; the next one accepts the rest.
 const INVITATIONS_AT_ONCE: i64 = 100;
 
 #[derive(FromRow)]
@@ -61,8 +60,8 @@ impl TryFrom<SessionRow> for SessionRecord {
 }
 
 impl Store {
-    /// Begins a session, unless the password that opened it (`proved_by`) is not the person's any more. Answers
-    /// whether it was begun. The trail tells of it if it was.
+    /// Opens a session, unless the account's password has changed from `proved_by`. Returns whether it was opened;
+    /// the audit event is written only then.
     pub(crate) async fn insert_session(
         &self,
         hash: &str,
@@ -71,7 +70,7 @@ impl Store {
         event: &AuditRow,
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin_audit().await?;
-        // A statement that writes: it waits for a change of the password that is under way, and then sees it.
+        // An UPDATE waits for a concurrent password change and then sees it.
         let still = sqlx::query(
             "UPDATE accounts SET password_hash = password_hash WHERE id = $1 AND ($2 = '' OR password_hash = $2)",
         )
@@ -110,8 +109,8 @@ impl Store {
         Ok(true)
     }
 
-    /// The session with this hash, if it has not ended at `now`, was seen after `seen_after`, and its person is
-    /// a member of anything.
+    /// The session with this hash, if it has not expired at `now`, was used after `seen_after`, and its account has a
+    /// membership.
     pub(crate) async fn session(
         &self,
         hash: &str,
@@ -132,7 +131,7 @@ impl Store {
         row.map(SessionRecord::try_from).transpose()
     }
 
-    /// The person's sessions that have not ended, newest first.
+    /// The account's sessions that have not expired, newest first.
     pub(crate) async fn sessions_of(
         &self,
         account: &AccountId,
@@ -154,7 +153,7 @@ impl Store {
         rows.into_iter().map(SessionRecord::try_from).collect()
     }
 
-    /// Notes that a session was used.
+    /// Records that a session was used.
     pub(crate) async fn touch_session(&self, hash: &str, now: UnixSeconds) -> Result<(), StoreError> {
         let _turn = self.ledger_turn().await;
         sqlx::query("UPDATE sessions SET last_seen_at = $2 WHERE hash = $1 AND last_seen_at < $2")
@@ -165,7 +164,7 @@ impl Store {
         Ok(())
     }
 
-    /// Ends one of a person's sessions. Answers whether there was one, which the trail tells of then.
+    /// Deletes one of an account's sessions. Returns whether there was one; the audit event is written only then.
     pub(crate) async fn delete_session(
         &self,
         account: &AccountId,
@@ -186,7 +185,7 @@ impl Store {
         Ok(true)
     }
 
-    /// The account that has signed in from the browser with this secret, with its address.
+    /// The account that has signed in from the browser with this secret, and its email address.
     pub(crate) async fn known_browser(
         &self,
         hash: &str,
@@ -203,7 +202,7 @@ impl Store {
         found.map(|(id, email)| Ok((account_id(&id)?, email))).transpose()
     }
 
-    /// Remembers a browser that a person signed in from.
+    /// Stores a browser that an account signed in from.
     pub(crate) async fn insert_known_browser(
         &self,
         hash: &str,
@@ -229,7 +228,7 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// Notes a sign-on that was sent to a provider, under the hash of its state.
+    /// Stores a sign-on in progress, under the hash of its `state`.
     pub(crate) async fn insert_sign_on(
         &self,
         state_hash: &str,
@@ -244,7 +243,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes a sign-on out. Of several callers, exactly one gets it.
+    /// Deletes a sign-on in progress. Of several callers, exactly one gets `true`.
     pub(crate) async fn take_sign_on(&self, state_hash: &str, now: UnixSeconds) -> Result<bool, StoreError> {
         let _turn = self.ledger_turn().await;
         let taken = sqlx::query("DELETE FROM sign_ons WHERE state_hash = $1 AND expires_at > $2")
@@ -255,8 +254,8 @@ impl Store {
         Ok(taken.rows_affected() == 1)
     }
 
-    /// Drops what expired before `passed` or was last used before `seen_after`, up to a bound. Answers whether there may
-    /// be more. These rows permit something: one that is gone is refused, whatever the clock does next.
+    /// Deletes what expired before `passed` or was last used before `seen_after`, up to a bound. Returns whether
+    /// there may be more. These rows grant access: once deleted, they are rejected even if the clock is set back.
     pub(crate) async fn purge_sessions(
         &self,
         passed: UnixSeconds,
@@ -291,7 +290,7 @@ impl Store {
 }
 
 impl ReadTx {
-    /// Any one membership that the person has joined.
+    /// Any one membership that the account has joined.
     pub(crate) async fn any_membership(
         &mut self,
         account: &AccountId,
@@ -304,11 +303,11 @@ impl ReadTx {
         .fetch_optional(self.connection())
         .await?;
         found
-            .map(|id| WorkspaceId::parse(&id).map_err(|_| StoreError::Damaged("members")))
+            .map(|id| WorkspaceId::parse(&id).map_err(|_| StoreError::Corrupted("members")))
             .transpose()
     }
 
-    /// Where the address has been invited and nobody has joined yet, by invitations that are good at `now`.
+    /// Open invitations of the address that are valid at `now`.
     pub(crate) async fn invited_to(
         &mut self,
         email: &str,
@@ -324,7 +323,7 @@ impl ReadTx {
         .bind(INVITATIONS_AT_ONCE)
         .fetch_all(self.connection())
         .await?;
-        let damaged = |_| StoreError::Damaged("members");
+        let damaged = |_| StoreError::Corrupted("members");
         rows.into_iter()
             .map(|(workspace, id)| {
                 let workspace = WorkspaceId::parse(&workspace).map_err(damaged)?;
@@ -333,7 +332,7 @@ impl ReadTx {
             .collect()
     }
 
-    /// Whether a person's session has not ended at `now`.
+    /// Whether an account's session has not expired at `now`.
     pub(crate) async fn has_session(
         &mut self,
         account: &AccountId,
@@ -350,7 +349,7 @@ impl ReadTx {
         Ok(found.is_some())
     }
 
-    /// The person's address.
+    /// The account's email address.
     pub(crate) async fn email_of(&mut self, account: &AccountId) -> Result<Option<String>, StoreError> {
         Ok(sqlx::query_scalar("SELECT email FROM accounts WHERE id = $1")
             .bind(account.as_str())
@@ -360,8 +359,8 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Ends all of a person's sessions together with the change, and forgets the browsers they used. Answers how many
-    /// sessions there were.
+    /// Deletes all sessions and known browsers of an account, in the change's transaction. Returns how many sessions
+    /// there were.
     pub(crate) async fn end_sessions(&mut self, account: &AccountId) -> Result<u64, StoreError> {
         let ended = sqlx::query("DELETE FROM sessions WHERE account = $1")
             .bind(account.as_str())

@@ -1,4 +1,4 @@
-//! Our signing keys at rest, each with the moments that say what it is for.
+//! Signing keys in the store, with the times that define their use.
 
 use sqlx::FromRow;
 use zeroize::Zeroizing;
@@ -10,23 +10,23 @@ use crate::domain::ids::KeyId;
 use crate::domain::key::Algorithm;
 use crate::domain::time::UnixSeconds;
 
-/// A signing key at rest. It has no `Debug`.
+/// A stored signing key. It has no `Debug`.
 #[derive(Clone)]
 pub struct SigningKeyRecord {
     pub id: KeyId,
     pub algorithm: Algorithm,
-    /// PKCS#8, DER in base64; sealed where `sealed_with` says so.
+    /// PKCS#8, DER in base64; encrypted if `sealed_with` is set.
     pub secret: Zeroizing<String>,
-    /// The id of the encryption key that the secret is sealed with; `None` for one in the clear.
+    /// The id of the key encryption key; `None` if the secret is not encrypted.
     pub sealed_with: Option<String>,
-    /// The public half, a JWK in JSON; empty in a store of before, until the key is read once.
+    /// The public half, a JWK in JSON. May be empty until the key is first loaded.
     pub public: String,
     pub created_at: UnixSeconds,
-    /// New tokens are signed with it from this moment on. Until then it is published only.
+    /// The time from which it signs new tokens. Before, it is only published.
     pub signs_from: UnixSeconds,
-    /// And until this one, if there is a key to follow it.
+    /// The time until which it signs, if a next key exists.
     pub signs_until: Option<UnixSeconds>,
-    /// When its last token has expired.
+    /// When its last token expires.
     pub ends_at: Option<UnixSeconds>,
 }
 
@@ -51,8 +51,8 @@ impl TryFrom<Row> for SigningKeyRecord {
         let secret = Zeroizing::new(row.secret);
         let optional = |at: Option<i64>| at.map(|at| moment(at, TABLE)).transpose();
         Ok(Self {
-            id: KeyId::parse(&row.id).map_err(|_| StoreError::Damaged(TABLE))?,
-            algorithm: Algorithm::parse(&row.algorithm).ok_or(StoreError::Damaged(TABLE))?,
+            id: KeyId::parse(&row.id).map_err(|_| StoreError::Corrupted(TABLE))?,
+            algorithm: Algorithm::parse(&row.algorithm).ok_or(StoreError::Corrupted(TABLE))?,
             secret,
             sealed_with: row.sealed_with,
             public: row.public,
@@ -76,8 +76,8 @@ impl ReadTx {
         rows.into_iter().map(SigningKeyRecord::try_from).collect()
     }
 
-    /// The public half of every signing key. One is published until it is deleted, whatever the clock shows: a key that
-    /// was left out for a while would take its tokens with it.
+    /// The public half of every signing key. A key is published until it is deleted, regardless of the clock:
+    /// leaving it out for a while would make its tokens invalid.
     pub(crate) async fn published_keys(&mut self) -> Result<Vec<String>, StoreError> {
         Ok(
             sqlx::query_scalar("SELECT public FROM signing_keys ORDER BY signs_from, created_at, id")
@@ -107,7 +107,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// Stores what may change of a signing key: how its secret is kept, and its moments.
+    /// Stores what can change: the encryption of the secret, and the times.
     pub(crate) async fn update_signing_key(&mut self, key: &SigningKeyRecord) -> Result<(), StoreError> {
         sqlx::query(
             "UPDATE signing_keys SET secret = $2, sealed_with = $3, public = $4, signs_from = $5, \

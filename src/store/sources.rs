@@ -1,4 +1,4 @@
-//! Sources: what exists now, by id, by app, by kind, and by who may view it.
+//! Sources, by id, app, kind and grants.
 
 use super::rows::parameters;
 use crate::model::source::Source;
@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
 use super::rows::all;
-use super::rows::folded;
+use super::rows::search_text;
 use super::rows::{FIELD, LINE, fields};
 use super::rows::{moment, number, seconds};
 use crate::domain::ids::{AppId, MemberId, SourceId, WorkspaceId, WriteKey};
@@ -36,7 +36,7 @@ impl TryFrom<SourceRow> for Source {
     type Error = StoreError;
 
     fn try_from(row: SourceRow) -> Result<Self, StoreError> {
-        let damaged = || StoreError::Damaged("sources");
+        let damaged = || StoreError::Corrupted("sources");
         Ok(Self {
             id: SourceId::parse(&row.id).map_err(|_| damaged())?,
             workspace: WorkspaceId::parse(&row.workspace).map_err(|_| damaged())?,
@@ -56,11 +56,11 @@ impl TryFrom<SourceRow> for Source {
     }
 }
 
-/// Ids that one statement asks for.
+/// Ids in one statement.
 const IDS_AT_ONCE: usize = 500;
 
 fn ids_and_kinds(rows: &[(String, String)]) -> Result<Vec<(SourceId, SourceKind)>, StoreError> {
-    let damaged = || StoreError::Damaged("sources");
+    let damaged = || StoreError::Corrupted("sources");
     rows.iter()
         .map(|(id, kind)| {
             let id = SourceId::parse(id).map_err(|_| damaged())?;
@@ -70,8 +70,7 @@ fn ids_and_kinds(rows: &[(String, String)]) -> Result<Vec<(SourceId, SourceKind)
 }
 
 impl ReadTx {
-    /// The ids and kinds of up to `limit` sources that the app is connected to: of sources alone, of functions alone,
-    /// or of both.
+    /// The ids and kinds of up to `limit` sources connected to the app: functions only, other sources only, or both.
     pub(crate) async fn sources_of_kinds(
         &mut self,
         app: &AppId,
@@ -101,7 +100,7 @@ impl ReadTx {
         (sources, functions): (bool, bool),
         limit: u32,
     ) -> Result<HashMap<String, Vec<(SourceId, SourceKind)>>, StoreError> {
-        // One text for each app: a page may have 200 apps, and each of them a thousand sources.
+        // One text for each app: a page may have 200 apps with a thousand sources each.
         let rows: Vec<(String, Option<String>)> = sqlx::query_as(
             "SELECT a.id, (SELECT string_agg(f.kind || $1 || f.id, $2) FROM \
              (SELECT s.id, s.kind FROM sources s WHERE s.app = a.id \
@@ -157,7 +156,7 @@ impl ReadTx {
         Ok(found)
     }
 
-    /// The same, of those that a member's grants list.
+    /// The same, only those that a member's grants list.
     pub(crate) async fn listed_sources_of(
         &mut self,
         app: &AppId,
@@ -318,14 +317,14 @@ impl WriteTx {
         .bind(source.enforcement.as_str())
         .bind(source.app.as_ref().map(AppId::as_str))
         .bind(seconds(source.created_at))
-        .bind(folded(source.name.as_str()))
+        .bind(search_text(source.name.as_str()))
         .execute(self.connection())
         .await?;
         self.count_sources(source.workspace.as_str(), source.enforcement.as_str(), 1)
             .await
     }
 
-    /// Stores what may change of a source.
+    /// Stores what can change of a source.
     pub(crate) async fn update_source(&mut self, source: &Source) -> Result<(), StoreError> {
         if let Some((workspace, before)) = self.counted_under(&source.id).await?
             && before != source.enforcement.as_str()
@@ -342,7 +341,7 @@ impl WriteTx {
         .bind(source.name.as_str())
         .bind(source.enforcement.as_str())
         .bind(source.app.as_ref().map(AppId::as_str))
-        .bind(folded(source.name.as_str()))
+        .bind(search_text(source.name.as_str()))
         .execute(self.connection())
         .await?;
         Ok(())
@@ -359,7 +358,7 @@ impl WriteTx {
         Ok(())
     }
 
-    /// The workspace and the enforcement under which a source is counted now.
+    /// The workspace and enforcement that a source is counted under.
     async fn counted_under(&mut self, id: &SourceId) -> Result<Option<(String, String)>, StoreError> {
         Ok(
             sqlx::query_as("SELECT workspace, enforcement FROM sources WHERE id = $1")
@@ -369,7 +368,7 @@ impl WriteTx {
         )
     }
 
-    /// Counts so many more sources, or fewer, under an enforcement.
+    /// Adds to the count of an enforcement; negative numbers subtract.
     async fn count_sources(
         &mut self,
         workspace: &str,

@@ -1,8 +1,8 @@
 //! The store in a file: `SQLite` in WAL mode, for one process at a time.
 //!
-//! Three sets of connections: one writer whose commits are on disk before they are acknowledged
-//! (`synchronous = FULL`), one for the ledger rows that may be lost with the machine's power but not with the
-//! process (`NORMAL`), and readers that never wait for either.
+//! Three sets of connections: one writer whose commits are on disk before they are confirmed (`synchronous = FULL`);
+//! one for ledger rows, which survive a crash of the process but perhaps not of the machine (`NORMAL`); and readers,
+//! which never wait for either.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -33,12 +33,13 @@ pub(super) async fn open(path: &Path) -> Result<Store, StoreError> {
     let lock = prepare_files(path)?;
     let options = options(path)?;
     let failed = |error| migration_error(StoreLocation::Sqlite(path.to_owned()), error);
-    // A pool would try again and again to open what is no database.
+    // A pool would retry opening a file that is no database.
     migrate(&options).await.map_err(failed)?;
     connected(&options, lock).await
 }
 
-/// Without the lock: `SQLite` keeps the writes of two processes apart, each a transaction that begins with its lock.
+/// Without the lock: `SQLite` serialises the writes of two processes, since each transaction begins with a write
+/// lock.
 pub(super) async fn open_for_admin(path: &Path) -> Result<Store, StoreError> {
     let file = existing(path)?;
     connected(&options(path)?, file).await
@@ -57,7 +58,7 @@ async fn connected(options: &AnyConnectOptions, lock: File) -> Result<Store, Sto
     })
 }
 
-/// The file of a store, which must be there: `SQLite` would make an empty one.
+/// The file of a store that must exist: `SQLite` would create an empty one.
 fn existing(path: &Path) -> Result<File, StoreError> {
     File::open(path).map_err(|problem| StoreError::NotReadable {
         path: path.to_owned(),
@@ -86,8 +87,8 @@ async fn migrate(options: &AnyConnectOptions) -> Result<(), MigrateError> {
     Ok(connection.close().await?)
 }
 
-/// The driver takes a URL, where `%2F` and the like stand for a path's bytes. Its defaults wait five seconds for
-/// another connection's write and hold foreign keys.
+/// The driver takes a URL with percent-encoded paths. By default it waits five seconds for another connection's write
+/// and enforces foreign keys.
 fn options(path: &Path) -> Result<AnyConnectOptions, StoreError> {
     let mut url = "sqlite:".to_owned();
     for byte in path.as_os_str().as_bytes() {
@@ -110,7 +111,7 @@ async fn pool(
         .max_connections(connections)
         .min_connections(1)
         .acquire_timeout(WAIT)
-        // The connections are in this process: there is no network that could have cut them.
+        // The connections are in this process: no network can cut them.
         .test_before_acquire(false)
         .max_lifetime(None)
         .idle_timeout(None)
@@ -125,22 +126,22 @@ async fn pool(
         .await
 }
 
-/// Whether a connection that is given back can be used again. Where the disk is full, `SQLite` rolls a transaction
-/// back by itself; the driver's own rollback fails then, and it would count the connection as in that transaction
-/// for ever, and begin no other.
+/// Whether a returned connection can be reused. If the disk is full, `SQLite` rolls back a transaction without being
+/// asked. The driver's own rollback then fails, and the driver would consider the connection in that transaction
+/// forever.
 async fn is_out_of_transactions(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {
-        // A rollback may be under way: it is done when the next command is.
+        // A rollback may be in progress: it has finished when the next command has.
         connection.ping().await?;
     }
     Ok(!connection.is_in_transaction())
 }
 
-/// Copies the store at `from`, which may be in use, into the new file `to`, readable by its owner alone. The copy
-/// is of one moment. Answers its policy version.
+/// Copies the store at `from`, which may be in use, to the new file `to`, readable only by its owner. The copy is
+/// consistent. Returns its policy version.
 ///
 /// # Errors
-/// [`StoreError`] in a sentence; nothing is left at `to` then, and a file that was there is as it was.
+/// [`StoreError`]; nothing is left at `to` then, and an existing file is unchanged.
 pub async fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
     sqlx::any::install_default_drivers();
     let not_written = |problem| StoreError::NotWritable {
@@ -155,7 +156,7 @@ pub async fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
     let file = file.map_err(not_written)?;
     let copied = async {
         let mut store = options(from)?.connect().await?;
-        // An empty file would pass for a store; ours always has this row.
+        // An empty file would pass as a store; a real one always has this row.
         sqlx::query("SELECT version FROM policy_version")
             .fetch_one(&mut store)
             .await?;
@@ -189,7 +190,7 @@ pub async fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
     done
 }
 
-/// Makes the folder and the file where they are missing, readable by their owner alone, and takes the lock.
+/// Creates the folder and the file if they do not exist, readable only by their owner, and takes the lock.
 fn prepare_files(path: &Path) -> Result<File, StoreError> {
     let not_writable = |problem| StoreError::NotWritable {
         path: path.to_owned(),

@@ -1,4 +1,4 @@
-//! What gateways counted: how many requests of each source were let through, refused, or would have been.
+//! What gateways counted: allowed, denied and would-deny requests of each source.
 
 use crate::model::traffic::{SpanTraffic, Traffic};
 use std::collections::{BTreeMap, HashMap};
@@ -13,19 +13,19 @@ use crate::domain::ids::{SourceId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 use crate::report::{Count, Verdict};
 
-/// Seconds that are counted together.
+/// Seconds that are counted together: one span.
 pub const SPAN_S: u64 = 300;
 
-/// How long counts are kept, in seconds: a day, and the span that it begins in.
+/// How long counts are kept, in seconds: a day and one span.
 const KEPT_S: u64 = 24 * 3_600 + SPAN_S;
 
-/// Kinds of client that are kept apart for one source in one span. Further ones are counted together.
+/// The most clients counted separately for one source in one span. Further ones are counted together.
 const CLIENTS_MAX: i64 = 64;
 
 /// Counts written in one transaction, so that no change waits for long.
 const ROWS_AT_ONCE: usize = 256;
 
-/// Rows that one purge removes at most.
+/// The most rows that one purge deletes.
 const PURGE_ROWS: i64 = 1_000;
 
 #[derive(FromRow)]
@@ -38,16 +38,16 @@ struct TrafficRow {
     last: i64,
 }
 
-/// The start of the span that a moment is in.
+/// The start of the span that contains a time.
 const fn span_of(at: UnixSeconds) -> UnixSeconds {
     UnixSeconds(at.0 - at.0 % SPAN_S)
 }
 
 pub(crate) fn verdict(word: &str) -> Result<Verdict, StoreError> {
-    Verdict::parse(word).ok_or(StoreError::Damaged("traffic"))
+    Verdict::parse(word).ok_or(StoreError::Corrupted("traffic"))
 }
 
-/// The workspaces of the sources that were counted, by the source's id.
+/// The workspaces of the counted sources, by the source's id.
 async fn workspaces_of(
     connection: &mut AnyConnection,
     counts: &[&Count],
@@ -66,10 +66,10 @@ async fn workspaces_of(
 }
 
 impl Store {
-    /// Adds what a gateway counted up to `now`. Counts of sources that are gone are left out.
+    /// Adds what a gateway counted up to `now`. Skips sources that no longer exist.
     pub(crate) async fn add_traffic(&self, counts: &[Count], now: UnixSeconds) -> Result<(), StoreError> {
         let span = seconds(span_of(now));
-        // In one order whoever writes: two processes would wait for each other otherwise.
+        // Always in the same order, so that two processes cannot deadlock.
         let mut counts: Vec<&Count> = counts.iter().collect();
         counts.sort_by_key(|count| {
             (
@@ -91,7 +91,7 @@ impl Store {
                     let sum = sums.entry((workspace, count.verdict)).or_default();
                     *sum = sum.saturating_add(requests);
                 }
-                // A new kind of client has a row of its own while there is room.
+                // A new client gets its own row while there is room.
                 let mut client = (count.agent.as_str(), count.address.as_str());
                 for _ in 0..2 {
                     let added = sqlx::query(
@@ -137,7 +137,7 @@ impl Store {
         Ok(())
     }
 
-    /// Drops counts that are older than a day at `passed`, up to a bound. Answers whether there may be more.
+    /// Deletes counts older than a day at `passed`, up to a bound. Returns whether there may be more.
     pub(crate) async fn purge_traffic(&self, passed: UnixSeconds) -> Result<bool, StoreError> {
         let _turn = self.ledger_turn().await;
         let mut tx = self.begin_ledger().await?;
@@ -165,7 +165,7 @@ impl Store {
 }
 
 impl ReadTx {
-    /// A source's requests in the `seconds_back` before `now`, to the span, the most frequent first.
+    /// A source's requests in the `seconds_back` before `now`, rounded to spans, most frequent first.
     pub(crate) async fn source_traffic(
         &mut self,
         source: &SourceId,
@@ -196,8 +196,7 @@ impl ReadTx {
             .collect()
     }
 
-    /// A workspace's requests span by span since a day before `now`, oldest first. A span in which nothing was
-    /// counted is absent.
+    /// A workspace's requests by span since a day before `now`, oldest first. Spans without requests are absent.
     pub(crate) async fn workspace_traffic(
         &mut self,
         workspace: &WorkspaceId,

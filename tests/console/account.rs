@@ -147,7 +147,7 @@ fn who_is_signed_in_joins_as_who_they_are() {
         &[("secret", &secret), ("as", "own"), ("csrf", &csrf)],
     );
     assert_eq!(answer.status(), 422);
-    assert!(text(&answer).contains("another e-mail address"));
+    assert!(text(&answer).contains("another email address"));
     let answer = owner.post(
         "/console/join",
         &[("secret", &secret), ("as", "own"), ("csrf", "x")],

@@ -13,7 +13,7 @@ const SOURCES: u32 = 100_000;
 /// Requests of each page.
 const REQUESTS: usize = 300;
 
-/// Notices of leaked tokens, a few pages of them.
+/// Notifications of leaked tokens, a few pages of them.
 const NOTICES: u32 = 200;
 
 /// What is added to a store that nobody has open: the sources, all connected to one app, somebody whose role lists

@@ -1,6 +1,6 @@
 //! The audit trail: one event for each change, in the change's own transaction.
 
-use portcullis::control::{AppChange, NotedTrail, TrailAge, TrailReport, verify_trail};
+use portcullis::control::{AppChange, ExpectedTrail, TrailAge, TrailReport, verify_trail};
 use portcullis::domain::policy::Enforcement;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::store::Store;
@@ -260,7 +260,7 @@ async fn verified(dir: &TempDir) -> TrailReport {
 }
 
 /// What a check at this moment says, given what was noted down earlier.
-async fn expecting(dir: &TempDir, noted: Option<&NotedTrail>, now: u64) -> TrailReport {
+async fn expecting(dir: &TempDir, noted: Option<&ExpectedTrail>, now: u64) -> TrailReport {
     let store = Store::open_to_read(&dir.store()).await.unwrap();
     let age = TrailAge {
         now: UnixSeconds(now),
@@ -327,13 +327,13 @@ fn tamperings() -> Vec<(String, &'static str)> {
             "INSERT INTO audit_events SELECT 8, 'evt_new', workspace, at, action, actor_type, actor_id, actor_name, \
              address, resource_type, resource_id, resource_name, changed_from, changed_to, hash \
              FROM audit_events WHERE position = 7",
-            "what follows, up to event 8, was added",
+            "the events after it, up to event 8, were added",
         ),
         (
             "INSERT INTO audit_events SELECT 0, 'evt_new', workspace, at, action, actor_type, actor_id, actor_name, \
              address, resource_type, resource_id, resource_name, changed_from, changed_to, hash \
              FROM audit_events WHERE position = 7",
-            "event 0 lies before the beginning of the trail",
+            "event 0 is before the beginning of the trail",
         ),
     ];
     let others = others.map(|(text, said)| (text.to_owned(), said));
@@ -396,14 +396,14 @@ const DELETIONS: [(&str, &str, &str, &str); 6] = [
         "from the front, up to the last",
         "UPDATE audit_chain SET dropped_position = 6, dropped_hash = \
          (SELECT hash FROM audit_events WHERE position = 6); DELETE FROM audit_events WHERE position < 7",
-        "event 1 is gone, and is younger than the retention of 90 days",
+        "event 1 is missing, and is younger than the retention of 90 days",
         "the events up to 6 are gone, and no event tells",
     ),
     (
         "from the front",
         "UPDATE audit_chain SET dropped_position = 1, dropped_hash = \
          (SELECT hash FROM audit_events WHERE position = 1); DELETE FROM audit_events WHERE position = 1",
-        "event 1 is gone, and is younger than the retention of 90 days",
+        "event 1 is missing, and is younger than the retention of 90 days",
         "the events up to 1 are gone, and no event tells",
     ),
     (
@@ -423,7 +423,7 @@ const DELETIONS: [(&str, &str, &str, &str); 6] = [
         "all, as if they had been dropped",
         "UPDATE audit_chain SET dropped_position = newest_position, dropped_hash = newest_hash; \
          DELETE FROM audit_events",
-        "event 7 is gone, and is younger than the retention of 90 days",
+        "event 7 is missing, and is younger than the retention of 90 days",
         "the events up to 7 are gone, and no event tells",
     ),
     (
@@ -443,7 +443,7 @@ async fn deleted_events_are_found_by_what_was_noted_down() {
     let text = noted.to_string();
     assert!(text.starts_with("1:") && text.ends_with("/7"), "{text}");
     assert_eq!(text.parse(), Ok(noted.clone()));
-    let older: NotedTrail = format!("7:{}", noted.last.place.hash).parse().unwrap();
+    let older: ExpectedTrail = format!("7:{}", noted.last.place.hash).parse().unwrap();
     let mut store = dir.sql().await;
     let keep = "CREATE TABLE kept AS SELECT * FROM audit_events; CREATE TABLE kept_chain AS SELECT * FROM audit_chain";
     sqlx::raw_sql(keep).execute(&mut store).await.unwrap();
@@ -471,7 +471,7 @@ async fn deleted_events_are_found_by_what_was_noted_down() {
         "7:a@1..1:b@2/-5",
         "1:a@x..7:b@2/7",
     ] {
-        bad.parse::<NotedTrail>().unwrap_err();
+        bad.parse::<ExpectedTrail>().unwrap_err();
     }
 }
 
@@ -486,7 +486,7 @@ async fn rewritten_trail_is_found_by_what_was_noted_down() {
     assert!(verified(&other).await.faults.is_empty());
     let faults = expecting(&other, Some(&noted), NOW).await.faults;
     assert!(
-        faults[0].contains("was noted as the first, and is another one now")
+        faults[0].contains("is not the expected first event")
             && faults[1].contains("event 7 is not the one with the hash"),
         "{faults:?}"
     );
@@ -549,7 +549,10 @@ async fn old_events_are_dropped_and_the_chain_still_holds() {
     assert_eq!(told.4["hash"], report.begin.hash);
     // The same to somebody whose clock or config says that they were too young for it.
     let early = expecting(&dir, Some(&noted), NOW + 80 * 86_400).await.faults;
-    assert!(early[0].contains("event 1 is gone, and is younger"), "{early:?}");
+    assert!(
+        early[0].contains("event 1 is missing, and is younger"),
+        "{early:?}"
+    );
     // What comes next goes on from there, and dropping more than was due is found.
     server
         .control

@@ -39,7 +39,7 @@ async fn names_for(
         .find_sources(actor, &tenant.id, &filter, page)
         .await
         .unwrap();
-    assert_eq!(found.looked_to, None, "few names are all looked at");
+    assert_eq!(found.searched_to, None, "few names are all looked at");
     found
         .items
         .into_iter()
@@ -147,7 +147,7 @@ async fn sources_are_found_by_kind_enforcement_and_app_page_by_page() {
         .find_apps(&OPERATOR, &tenant.id, "nothing like it", FIRST_PAGE)
         .await
         .unwrap();
-    assert!(none.items.is_empty() && none.looked_to.is_none());
+    assert!(none.items.is_empty() && none.searched_to.is_none());
 }
 
 #[tokio::test]
@@ -391,7 +391,13 @@ async fn nobody_counts_or_searches_in_a_workspace_of_others() {
             .is_err()
     );
     assert!(control.search.source_counts(&stranger, &tenant.id).await.is_err());
-    assert!(control.search.owners_to_ask(&stranger, &tenant.id).await.is_err());
+    assert!(
+        control
+            .search
+            .owner_addresses(&stranger, &tenant.id)
+            .await
+            .is_err()
+    );
     assert!(
         control
             .search
@@ -416,7 +422,7 @@ async fn nobody_counts_or_searches_in_a_workspace_of_others() {
     assert_eq!(
         control
             .search
-            .owners_to_ask(&OPERATOR, &tenant.id)
+            .owner_addresses(&OPERATOR, &tenant.id)
             .await
             .unwrap()
             .len(),

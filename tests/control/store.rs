@@ -171,7 +171,7 @@ async fn path_that_cannot_be_written_is_said_to_be() {
     ] {
         let said = sentence(file(path)).await;
         assert!(
-            said.contains("cannot be written") && said.contains(&path.display().to_string()),
+            said.contains("cannot write to the store") && said.contains(&path.display().to_string()),
             "{said}"
         );
     }

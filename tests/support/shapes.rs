@@ -22,7 +22,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValu
 use pingora_http::RequestHeader;
 use portcullis::config::{Api, ErrorForm, Identify, Limits, PathPattern};
 use portcullis::control::Form;
-use portcullis::control::parsers::{Cookie, Cookies, folded, has_nul_escape, parse_multipart};
+use portcullis::control::parsers::{Cookie, Cookies, has_nul_escape, parse_multipart, search_text};
 use portcullis::domain::facts::{UnknownSources, WithoutToken};
 use portcullis::domain::json::Object;
 use portcullis::domain::jws::{CompactJws, looks_like_jws};
@@ -250,7 +250,7 @@ pub const PARSERS: [Parser; 18] = [
         frames: &[["", ""]],
         pieces: &["%", "_", "\\", "a", "\u{e9}", "\u{130}", "\u{1e9e}", "%_", "a%"],
         sent: itself,
-        run: |text| drop(std::str::from_utf8(text).map(folded)),
+        run: |text| drop(std::str::from_utf8(text).map(search_text)),
     },
     Parser {
         name: "path",

@@ -12,7 +12,7 @@ use crate::cli::failure::Failure;
 use crate::cli::planes;
 use crate::cli::secret_input::{Secret, secret};
 use crate::clock::Clock;
-use crate::control::{Control, NotedTrail, OpenError, TrailAge, verify_trail};
+use crate::control::{Control, ExpectedTrail, OpenError, TrailAge, verify_trail};
 use crate::domain::ids::WorkspaceId;
 use crate::store::{Store, StoreError};
 
@@ -87,7 +87,7 @@ struct VerifyArgs {
     config: ConfigArgs,
     /// What an earlier check printed to be kept: says whether that past is still the past
     #[arg(long, value_name = "FIRST..LAST/COUNT")]
-    expect: Option<NotedTrail>,
+    expect: Option<ExpectedTrail>,
 }
 
 /// Does what the command line says, and ends.

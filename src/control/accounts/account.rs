@@ -1,36 +1,38 @@
-//! Whose an address is: accounts that are verified, accounts that are not, and what ends with each.
+//! Accounts: verified and unverified ones, and how a membership passes from one to the other.
 //!
-//! An invitation names an address, and its secret is seen by whoever invited, by whoever carried it, and by whoever
-//! reads the mailbox. Who accepts it has proved to hold the secret, and not to own the address. So there are two kinds
-//! of accounts:
+//! An invitation names an email address. Its secret is seen by the person who invites, by everybody who forwards it,
+//! and by everybody who reads the mailbox. Accepting it proves possession of the secret, not ownership of the
+//! address. So there are two kinds of accounts:
 //!
-//! - **Unverified.** Every invitation has an account of its own. Who accepts it with its secret chooses a password for
-//!   that account. It has that one membership and never another one, makes no workspace, and is deleted together with
-//!   the membership. Any number of unverified accounts may have one address: none of them knows of another, and none
-//!   of them stands in the way of another.
-//! - **Verified.** At most one for each address. It comes about by a proof that the address is the person's: a
-//!   provider (`login.oidc`) says that it has verified it, or the operator makes the person a member or gives them a
-//!   password with `portcullis admin`. It may have a membership in any number of workspaces.
+//! - **Unverified.** Every invitation has an account of its own. The person who accepts it with its secret chooses a
+//!   password for that account. The account has this one membership and no other, creates no workspace, and is
+//!   deleted together with the membership. Any number of unverified accounts may have one address. They are
+//!   independent of each other.
+//! - **Verified.** At most one for each address. The person has proved that the address is theirs: a provider
+//!   (`login.oidc`) reports it as verified, or the operator makes the person a member or sets a password with
+//!   `portcullis admin`. It may have memberships in any number of workspaces.
 //!
-//! A membership passes to a verified account only by what its person does: they sign on at the provider while an
-//! invitation of their address is open; they accept an invitation by its secret while they are signed in; they sign on
-//! at the provider in the browser in which they are signed in as the unverified account; or the operator names the
-//! workspace to `admin reset-password`. Nothing that was set before the proof comes along: the password, the sessions,
-//! the known browsers and the API tokens of the unverified account end.
+//! A membership passes to a verified account only by an action of its person: they sign on at the provider while an
+//! invitation of their address is open; they accept an invitation by its secret while signed in; they sign on at the
+//! provider in the browser in which they are signed in as the unverified account; or the operator names the workspace
+//! to `admin reset-password`. Every credential that was set before the proof is revoked: the password, the sessions,
+//! the known browsers and the API tokens of the unverified account.
 //!
-//! What that means for somebody who uses an address that is not theirs:
+//! What a person gains by using another person's address:
 //!
-//! - *First.* They accept an invitation of the address to a workspace of their own. The owner of the address is invited
-//!   elsewhere later: that invitation has an account of its own, takes any password, and opens to the first one's
-//!   password nothing. Once the owner has proved the address, the first one's account stays what it was.
-//! - *Later.* The owner of the address is verified, or a member elsewhere. An invitation to a workspace of one's own
-//!   makes another account. It sets no password of the owner's, and its sessions and tokens reach nothing of theirs.
-//! - *Guessing.* A browser that is known to one account is known to that one alone: guesses at the passwords of the
-//!   address's other accounts are counted as from any browser.
-//! - *Asking.* Inviting an address, and accepting an invitation of it, is answered alike whatever else the address has.
+//! - *First.* They accept an invitation of the address to their own workspace. Later the owner of the address is
+//!   invited elsewhere: that invitation has an account of its own and accepts any password, and the first password
+//!   does not open it. When the owner proves the address, the first account stays as it was.
+//! - *Later.* The owner of the address is verified, or a member elsewhere. An invitation to the attacker's own
+//!   workspace makes another account. It sets no password of the owner's, and its sessions and tokens reach nothing
+//!   of the owner's.
+//! - *Guessing.* A browser known to one account is known to that account only: guesses at the passwords of the
+//!   address's other accounts count as from an unknown browser.
+//! - *Probing.* Inviting an address, and accepting an invitation, has the same response for
+//!   every address.
 //!
-//! A sign-in names an address and a password, and the account is the one whose password it is. The passwords of one
-//! address are hashed with one salt, so that a sign-in computes one hash however many accounts there are.
+//! A sign-in names an address and a password; the account is the one whose password matches. The passwords of one
+//! address share one salt, so a sign-in computes one hash for any number of accounts.
 
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
@@ -46,24 +48,24 @@ use crate::model::account::Account;
 use crate::model::member::Member;
 use crate::store::WriteTx;
 
-/// Memberships whose API tokens are looked for at once.
+/// Memberships whose API tokens are looked up at once.
 const MEMBERS_AT_ONCE: u32 = 100;
 
-/// How many credentials of a person ended.
+/// How many credentials of a person were revoked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ended {
     pub sessions: u64,
     pub api_tokens: u64,
 }
 
-/// Accounts: what ends with their credentials, and whose an address is.
+/// Accounts: verification of addresses, and revocation of credentials.
 pub struct Accounts {
     pub(crate) ids: Arc<Ids>,
     pub(crate) changes: Arc<Changes>,
 }
 
 impl Accounts {
-    /// A new account, which the caller's transaction has inserted.
+    /// A new account. The caller's transaction inserts it.
     pub(crate) async fn new_account(
         &self,
         tx: &mut WriteTx,
@@ -81,7 +83,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// The verified account of an address, for who has just proved that the address is theirs. It may be new.
+    /// The verified account of an address whose ownership has just been proved. It may be new.
     pub(crate) async fn verified_account(
         &self,
         tx: &mut WriteTx,
@@ -93,8 +95,8 @@ impl Accounts {
         }
     }
 
-    /// Gives a verified account a membership of the same address, and ends every credential that was set for the
-    /// account which had it. Answers what the trail says of it, and what ended.
+    /// Moves a membership of the same address to a verified account, and revokes every credential of the account that
+    /// had it. Returns the audit events, and what was revoked.
     pub(crate) async fn take_over(
         &self,
         tx: &mut WriteTx,
@@ -115,8 +117,8 @@ impl Accounts {
         ))
     }
 
-    /// Ends all sessions of a person, forgets the browsers they used, and ends their API tokens in all workspaces where
-    /// `with_api_tokens` says so. The trails of those workspaces tell of it.
+    /// Deletes all sessions and known browsers of an account, and with `with_api_tokens` its API tokens in all
+    /// workspaces, with audit events in those workspaces.
     pub(crate) async fn end_credentials(
         &self,
         tx: &mut WriteTx,
@@ -151,7 +153,7 @@ impl Accounts {
 }
 
 impl Ended {
-    /// As the trail shows it.
+    /// The form in the audit trail.
     pub(crate) fn value(self) -> serde_json::Value {
         json!({"sessions": self.sessions, "api_tokens": self.api_tokens})
     }

@@ -1,4 +1,4 @@
-//! API tokens: what scripts sign in with. Each speaks for one member and is shown once.
+//! API tokens: credentials of scripts. Each acts for one member and is shown once.
 
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
@@ -28,29 +28,28 @@ use crate::model::member::Member;
 use crate::model::page::Page;
 use crate::store::api_tokens::ApiTokenRecord;
 
-/// What every API token begins with, so that scanners find leaked ones.
+/// The prefix of every API token, so that scanners find leaked ones.
 const API_TOKEN_PREFIX: &str = "pcl_";
 
 /// Random letters and digits after the prefix: 202 bits.
 const RANDOM_CHARS: usize = 34;
 
-/// Letters and digits after those: a checksum of them, by which a scanner tells a token from a text that only
-/// begins like one.
+/// Letters and digits of the checksum at the end, by which a scanner recognises a token.
 const CHECKSUM_CHARS: usize = 6;
 
-/// Characters of a token that are kept readable.
+/// Characters of a token that are stored readable.
 const SHOWN_CHARS: usize = 8;
 
-/// API tokens that one member may have.
+/// The most API tokens of one member.
 const TOKENS_MAX: u64 = 100;
 
-/// How far ahead the end of an API token may lie, in seconds: a year and a day.
+/// The longest lifetime of an API token, in seconds: a year and a day.
 const LIFETIME_MAX_S: u64 = 366 * 86_400;
 
-/// When an API token ends where nobody says: after 90 days, in seconds.
+/// The default lifetime of an API token, in seconds: 90 days.
 const LIFETIME_S: u64 = 90 * 86_400;
 
-/// A new API token. It is shown once, by [`ApiToken::expose`], and kept as a hash.
+/// A new API token. [`ApiToken::expose`] shows it once; the store has its hash.
 pub struct ApiToken {
     secret: Zeroizing<String>,
     pub details: ApiTokenDetails,
@@ -79,13 +78,13 @@ pub struct ApiTokens {
 }
 
 impl ApiTokens {
-    /// Makes an API token for the member who asks. It ends after 90 days where `expires_at` says nothing else. An API
-    /// token makes none, so that whoever got hold of one has nothing once it has ended.
+    /// Creates an API token for the actor. It expires after 90 days unless `expires_at` says otherwise. An API token
+    /// cannot create another one, so that a stolen token grants nothing after it expires.
     ///
     /// # Errors
     /// [`ControlError::SessionRequired`] for an API token,
-    /// [`ControlError::Invalid`] for a name that cannot be taken and an end that has passed or is more than 366
-    /// days away, [`Conflict::ApiTokens`] where there are 100 already.
+    /// [`ControlError::Invalid`] for an invalid name, or an expiry in the past or more than 366 days away;
+    /// [`Conflict::ApiTokens`] if there are 100 already.
     pub async fn create_own_api_token(
         &self,
         actor: &Actor,
@@ -94,22 +93,21 @@ impl ApiTokens {
         expires_at: Option<UnixSeconds>,
     ) -> Result<ApiToken, ControlError> {
         let member = own(actor, workspace)?;
-        actor.must_be_in_person()?;
+        actor.require_session()?;
         let now = self.changes.now();
         let expires_at = expires_at.unwrap_or(now.plus(LIFETIME_S));
         if expires_at <= now || expires_at > now.plus(LIFETIME_MAX_S) {
-            let problem = "an API token ends in the future, at most 366 days from now";
+            let problem = "choose an expiry in the future, at most 366 days from now";
             return Err(ControlError::invalid("expires_at", problem));
         }
         self.create_api_token(actor, &member.id, token_name, Some(expires_at))
             .await
     }
 
-    /// Makes an API token that speaks for a member: for whoever asks, or, where the server itself asks, for
-    /// anybody.
+    /// Creates an API token that acts for a member: the actor, or any member if the actor is the server.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::NotFound`] for the member,
+    /// [`ControlError::Invalid`] for an invalid name, [`ControlError::NotFound`] for the member,
     /// [`Conflict::ApiTokens`].
     pub async fn create_api_token(
         &self,
@@ -121,7 +119,7 @@ impl ApiTokens {
         match &actor.who {
             Who::Member(own) if own.id == *member => {
                 actor.require(&own.workspace, Action::ManageOwnTokens)?;
-                actor.must_be_in_person()?;
+                actor.require_session()?;
             }
             Who::System(_) => {}
             Who::Member(_) | Who::App(_) => return Err(ControlError::NotFound("member")),
@@ -154,10 +152,10 @@ impl ApiTokens {
         Ok(ApiToken { secret, details })
     }
 
-    /// One page of the API tokens of the member who asks.
+    /// One page of the actor's API tokens.
     ///
     /// # Errors
-    /// [`ControlError::Forbidden`] for who is no member.
+    /// [`ControlError::Forbidden`] if the actor is no member.
     pub async fn api_tokens(
         &self,
         actor: &Actor,
@@ -168,10 +166,10 @@ impl ApiTokens {
         Ok(self.store.read().await?.api_tokens(&member.id, page).await?)
     }
 
-    /// One API token of the member who asks.
+    /// One of the actor's API tokens.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`], also for a token of somebody else.
+    /// [`ControlError::NotFound`], also for another member's token.
     pub async fn api_token(
         &self,
         actor: &Actor,
@@ -183,10 +181,10 @@ impl ApiTokens {
         found.ok_or(ControlError::NotFound("API token"))
     }
 
-    /// Ends an API token of the member who asks.
+    /// Revokes one of the actor's API tokens.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`], also for a token of somebody else.
+    /// [`ControlError::NotFound`], also for another member's token.
     pub async fn delete_api_token(
         &self,
         actor: &Actor,
@@ -203,17 +201,17 @@ impl ApiTokens {
         self.changes.commit(tx, &[], event).await
     }
 
-    /// The member that an API token speaks for.
+    /// The member that an API token acts for.
     ///
     /// # Errors
-    /// [`ControlError::Unauthenticated`] for anything but a live token.
+    /// [`ControlError::Unauthenticated`] for an invalid or expired token.
     pub async fn authenticate(&self, token: &str) -> Result<Member, ControlError> {
         Ok(self.authenticate_by(token).await?.0)
     }
 
-    /// The same, with what lets the member in.
+    /// The same, with the credential.
     pub(crate) async fn authenticate_by(&self, token: &str) -> Result<(Member, Credential), ControlError> {
-        // The checksum is not asked for: tokens of earlier builds have the same length and none.
+        // The checksum is not verified here: tokens of earlier builds have the same length and none.
         if !is_api_token(token) {
             return Err(ControlError::Unauthenticated);
         }
@@ -225,7 +223,7 @@ impl ApiTokens {
     }
 }
 
-/// The member who asks about their own tokens.
+/// The actor as the member who manages their own tokens.
 fn own<'a>(actor: &'a Actor, workspace: &WorkspaceId) -> Result<&'a Member, ControlError> {
     actor.require(workspace, Action::ManageOwnTokens)?;
     actor
@@ -233,8 +231,8 @@ fn own<'a>(actor: &'a Actor, workspace: &WorkspaceId) -> Result<&'a Member, Cont
         .ok_or(ControlError::Forbidden(Action::ManageOwnTokens))
 }
 
-fn token_event(deed: AuditAction, workspace: &WorkspaceId, token: &ApiTokenDetails) -> Event {
-    Event::new(deed, workspace, "api_token", &token.id, &token.name)
+fn token_event(action: AuditAction, workspace: &WorkspaceId, token: &ApiTokenDetails) -> Event {
+    Event::new(action, workspace, "api_token", &token.id, &token.name)
 }
 
 fn value(member: &MemberId, token: &ApiTokenDetails) -> Value {
@@ -257,7 +255,7 @@ fn new_token() -> Result<Zeroizing<String>, ControlError> {
     Ok(token)
 }
 
-/// CRC-32 (the one of zip and Ethernet) as six letters and digits, the most significant first.
+/// CRC-32 (as in zip and Ethernet) as six letters and digits, the most significant first.
 fn checksum(text: &str) -> String {
     let mut crc = u32::MAX;
     for byte in text.bytes() {
@@ -279,7 +277,7 @@ pub(crate) fn is_api_token(token: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// A token has 202 random bits: nothing is gained by a slow hash.
+/// A token has 202 random bits, so a slow hash gains nothing.
 pub(crate) fn hash(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(sha256(token.as_bytes()))
 }
@@ -289,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_end_with_a_checksum_of_what_is_random_in_them() {
+    fn tokens_end_with_a_checksum_of_their_random_part() {
         // CRC-32 of "123456789" is cbf43926, a published check value.
         assert_eq!(checksum("123456789"), ids::in_alphanumerics(0xcbf4_3926, 6));
         let token = new_token().unwrap();

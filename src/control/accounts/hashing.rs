@@ -1,4 +1,4 @@
-//! Password hashing: Argon2id, a bounded number of hashes at a time.
+//! Password hashing: Argon2id, with a bounded number of concurrent hashes.
 
 use crate::control::error::ControlError;
 use crate::control::fair_queue;
@@ -9,8 +9,8 @@ use crate::control::limiter::Wait;
 use crate::domain::ids::AccountId;
 use crate::domain::name::composed;
 use crate::store::WriteTx;
-use crate::store::accounts::FORMS_MAX;
 use crate::store::accounts::HASH_CHARS;
+use crate::store::accounts::PREFIXES_MAX;
 use argon2::Algorithm;
 use argon2::Argon2;
 use argon2::Params;
@@ -29,25 +29,25 @@ pub(crate) const MEMORY_KIB: u32 = 19 * 1024;
 /// Passes over that memory.
 pub(crate) const PASSES: u32 = 2;
 
-/// Hashes computed at one moment.
+/// The most hashes computed at once.
 pub(crate) const AT_ONCE: usize = 2;
 
-/// The shortest password taken, in characters.
+/// The shortest password, in characters.
 pub const PASSWORD_CHARS_MIN: usize = 12;
 
-/// The longest password taken, in bytes.
+/// The longest password, in bytes.
 pub(crate) const PASSWORD_BYTES_MAX: usize = 1_024;
 
 /// Bytes of a salt.
 pub(crate) const SALT_BYTES: usize = 16;
 
-/// The form that is computed where there is no hash, since that takes as long as any other.
-pub(crate) const NOBODYS: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$";
+/// The prefix that is hashed with if the account has no password, so that it takes the same time.
+pub(crate) const DUMMY_PREFIX: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$";
 
 /// Computes hashes, a bounded number at a time.
 pub struct Hashing {
     turns: Turns,
-    /// Hashes computed so far, each some tens of milliseconds of a core.
+    /// Hashes computed so far, each tens of milliseconds of CPU.
     computed: IntCounter,
 }
 
@@ -66,10 +66,10 @@ impl Hashing {
         &self.computed
     }
 
-    /// Waits for a turn at computing a hash.
+    /// Waits for a turn to compute a hash.
     ///
     /// # Errors
-    /// [`ControlError::TooMany`] where too many wait already. No hash was computed then.
+    /// [`ControlError::TooMany`] if too many are waiting. No hash was computed.
     pub async fn turn(&self, asker: Asker<'_>) -> Result<Turn, ControlError> {
         let turn = match asker {
             Asker::Operator => self.turns.take(Lane::Known, vec![0]).await,
@@ -86,17 +86,17 @@ impl Hashing {
         turn.map_err(|_| ControlError::TooMany(Wait::SHORTEST))
     }
 
-    /// The hash that is kept of a password, with a salt of its own, or with that of one of `forms`, which the other
-    /// passwords of the same address have.
+    /// Hashes a password to store it: with a new salt, or with the salt of one of `prefixes`, those of the other
+    /// passwords of the same address.
     pub async fn hash(
         &self,
         turn: Turn,
         password: Zeroizing<String>,
-        forms: Vec<String>,
+        prefixes: Vec<String>,
     ) -> Result<String, ControlError> {
         self.run(turn, move || {
-            let shared = forms.iter().find(|form| is_of_today(form));
-            match shared.and_then(|form| hash_in(form, &password)) {
+            let shared = prefixes.iter().find(|prefix| has_current_parameters(prefix));
+            match shared.and_then(|prefix| hash_with_prefix(prefix, &password)) {
                 Some(hash) => Ok(hash),
                 None => hash(&password),
             }
@@ -104,18 +104,21 @@ impl Hashing {
         .await
     }
 
-    /// What a password would hash to in each of these forms. Where there is none, it takes as long as for one.
-    pub async fn hash_in_forms(
+    /// What a password hashes to with each of these prefixes. Without any, it takes as long as with one.
+    pub async fn hash_with_prefixes(
         &self,
         turn: Turn,
         password: Zeroizing<String>,
-        forms: Vec<String>,
+        prefixes: Vec<String>,
     ) -> Result<Vec<String>, ControlError> {
         self.run(turn, move || {
-            let known = forms.iter().take(FORMS_MAX);
-            let hashes: Vec<String> = known.filter_map(|form| hash_in(form, &password)).collect();
+            let known = prefixes.iter().take(PREFIXES_MAX);
+            let hashes: Vec<String> = known
+                .filter_map(|prefix| hash_with_prefix(prefix, &password))
+                .collect();
             if hashes.is_empty() {
-                hash_in(NOBODYS, &password).ok_or(ControlError::Crypto("hashing a password"))?;
+                hash_with_prefix(DUMMY_PREFIX, &password)
+                    .ok_or(ControlError::Crypto("hashing a password"))?;
             }
             Ok(hashes)
         })
@@ -129,7 +132,7 @@ impl Hashing {
     ) -> Result<T, ControlError> {
         self.computed.inc();
         let task = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, even if nobody waits for it any more.
+            // Held until the work is done, even if the caller has gone.
             let _held = turn;
             work()
         });
@@ -153,63 +156,64 @@ pub(crate) fn hash(password: &str) -> Result<String, ControlError> {
     Ok(hash.map_err(failed)?.to_string())
 }
 
-/// A password as it is hashed: whatever keyboard wrote it, the same characters are the same bytes (RFC 8265
-/// section 4.2).
+/// Normalises a password: the same characters are the same bytes on every keyboard (RFC 8265 section 4.2).
 ///
 /// # Errors
-/// `None` for one that nobody can have.
-pub fn typed(password: &str) -> Option<Zeroizing<String>> {
+/// `None` if no stored password can match.
+pub fn normalize(password: &str) -> Option<Zeroizing<String>> {
     if password.len() > PASSWORD_BYTES_MAX {
         return None;
     }
     Some(Zeroizing::new(composed(password)))
 }
 
-/// A password that somebody chose.
+/// Validates a password that a person chose.
 ///
 /// # Errors
-/// [`ControlError::Invalid`] says what is wrong with it, and nothing of it.
-pub fn chosen(password: &str, email: &str) -> Result<Zeroizing<String>, ControlError> {
+/// [`ControlError::Invalid`] says what is wrong with it, without quoting it.
+pub fn validate_new(password: &str, email: &str) -> Result<Zeroizing<String>, ControlError> {
     let refused = |problem: String| Err(ControlError::invalid("password", problem));
-    let Some(typed) = typed(password) else {
-        return refused(format!("a password has at most {PASSWORD_BYTES_MAX} bytes"));
+    let Some(typed) = normalize(password) else {
+        return refused(format!("choose a password of at most {PASSWORD_BYTES_MAX} bytes"));
     };
     if typed.chars().any(char::is_control) {
-        return refused("a password has no control characters".to_owned());
+        return refused("choose a password without control characters".to_owned());
     }
     if typed.chars().count() < PASSWORD_CHARS_MIN {
-        return refused(format!("a password has at least {PASSWORD_CHARS_MIN} characters"));
+        return refused(format!(
+            "choose a password of at least {PASSWORD_CHARS_MIN} characters"
+        ));
     }
     if typed.to_lowercase() == email {
-        return refused("a password is not the e-mail address".to_owned());
+        return refused("choose a password that is not the email address".to_owned());
     }
     Ok(typed)
 }
 
-/// Places to wait at for people who are known: in all, then in one /32, /48, /56 and /64 (/8, /16, /24 and address of
-/// IPv4), then for one person. Who finds no place there waits with everybody else.
+/// Queue places for people who are known: in all, then in one /32, /48, /56 and /64 (/8, /16, /24 and address of
+/// IPv4), then for one person. Who finds no place waits in the open queue.
 pub(crate) const KNOWN_PLACES: &[usize] = &[32, 32, 24, 16, 12, 4];
 
-/// The same for everybody else. Each waits at most for the others before it, about two seconds.
+/// The same for everybody else. Each waits for the others before it, at most about two seconds.
 pub(crate) const OPEN_PLACES: &[usize] = &[64, 48, 32, 24, 16];
 
-/// For whom a hash is computed. It says nothing of whether there is such an account: neither does how long they wait.
+/// For whom a hash is computed. It does not depend on whether the account exists, and neither does the wait.
 pub enum Asker<'a> {
-    /// The operator, with the command line.
+    /// The operator, on the command line.
     Operator,
-    /// A person, by their e-mail address, who has proved that they were here before: with a session that lives, or
-    /// with the secret of a browser that they have signed in from. To name a person proves nothing.
+    /// A person, by their email address, who has proved that they were here before: with a live session, or with the
+    /// secret of a known browser. Naming a person proves nothing.
     Known { email: &'a str, from: IpAddr },
     /// Anybody else.
     Stranger(IpAddr),
 }
 
-/// What the forms of today's hashes begin with.
-pub(crate) const TODAY: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+/// The beginning of every prefix with the current parameters.
+pub(crate) const CURRENT_PARAMETERS: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 
-/// What a password hashes to with the algorithm, the parameters and the salt of a form; none where they make no sense.
-pub(crate) fn hash_in(form: &str, password: &str) -> Option<String> {
-    let whole = format!("{form}{}", "A".repeat(HASH_CHARS));
+/// What a password hashes to with a prefix; `None` if the prefix is invalid.
+pub(crate) fn hash_with_prefix(prefix: &str, password: &str) -> Option<String> {
+    let whole = format!("{prefix}{}", "A".repeat(HASH_CHARS));
     let parsed = PasswordHash::new(&whole).ok()?;
     let params = Params::try_from(&parsed).ok()?;
     let hash = argon2().ok()?.hash_password_customized(
@@ -219,36 +223,38 @@ pub(crate) fn hash_in(form: &str, password: &str) -> Option<String> {
         params,
         parsed.salt?,
     );
-    Some(format!("{form}{}", hash.ok()?.hash?))
+    Some(format!("{prefix}{}", hash.ok()?.hash?))
 }
 
-/// Whether a hash or its form has today's parameters.
-pub fn is_of_today(hash: &str) -> bool {
-    hash.starts_with(TODAY)
+/// Whether a hash or a prefix has the current parameters.
+pub fn has_current_parameters(hash: &str) -> bool {
+    hash.starts_with(CURRENT_PARAMETERS)
 }
 
-/// The form of a hash: what does not follow from the password.
-pub(crate) fn form_of(hash: &str) -> &str {
+/// The prefix of a hash: algorithm, parameters and salt.
+pub(crate) fn prefix_of(hash: &str) -> &str {
     let end = hash.len().saturating_sub(HASH_CHARS);
     hash.get(..end).unwrap_or_default()
 }
 
-/// Whether a hash has the salt that the passwords of the same address with these forms have, if any has today's.
-pub fn shares_salt(hash: &str, forms: &[String]) -> bool {
-    let mut today = forms.iter().filter(|form| is_of_today(form)).peekable();
-    today.peek().is_none() || today.any(|form| form == form_of(hash))
+/// Whether a hash has the same salt as the current ones among these prefixes of the same address, if any.
+pub fn shares_salt(hash: &str, prefixes: &[String]) -> bool {
+    let mut today = prefixes
+        .iter()
+        .filter(|prefix| has_current_parameters(prefix))
+        .peekable();
+    today.peek().is_none() || today.any(|prefix| prefix == prefix_of(hash))
 }
 
-/// Refuses a hash that was computed while the first password of the address was set: it does not have that one's
-/// salt.
+/// Rejects a hash that was computed while the first password of the address was being set: its salt differs.
 pub async fn check_salt(
     tx: &mut WriteTx,
     account: &AccountId,
     email: &str,
     hash: &str,
 ) -> Result<(), ControlError> {
-    let forms = tx.password_forms_but(email, account).await?;
-    if shares_salt(hash, &forms) {
+    let prefixes = tx.other_password_prefixes(email, account).await?;
+    if shares_salt(hash, &prefixes) {
         Ok(())
     } else {
         Err(ControlError::Busy)
@@ -260,31 +266,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn password_hashes_to_itself_in_its_own_form_only() {
+    fn password_matches_its_own_hash_only() {
         let kept = hash("correct horse battery").unwrap();
-        assert!(is_of_today(&kept), "{kept}");
+        assert!(has_current_parameters(&kept), "{kept}");
         assert_eq!(
-            hash_in(form_of(&kept), "correct horse battery"),
+            hash_with_prefix(prefix_of(&kept), "correct horse battery"),
             Some(kept.clone())
         );
         assert_ne!(
-            hash_in(form_of(&kept), "correct horse batter"),
+            hash_with_prefix(prefix_of(&kept), "correct horse batter"),
             Some(kept.clone())
         );
         let other = hash("correct horse battery").unwrap();
-        assert_ne!(form_of(&kept), form_of(&other), "each has a salt of its own");
-        assert!(shares_salt(&kept, &[form_of(&kept).to_owned()]) && shares_salt(&kept, &[]));
-        assert!(!shares_salt(&kept, &[form_of(&other).to_owned()]));
-        let nobodys = hash_in(NOBODYS, "").unwrap();
-        assert_eq!(form_of(&nobodys), NOBODYS);
-        assert_eq!(TODAY, format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1$"));
+        assert_ne!(prefix_of(&kept), prefix_of(&other), "each has a salt of its own");
+        assert!(shares_salt(&kept, &[prefix_of(&kept).to_owned()]) && shares_salt(&kept, &[]));
+        assert!(!shares_salt(&kept, &[prefix_of(&other).to_owned()]));
+        let nobodys = hash_with_prefix(DUMMY_PREFIX, "").unwrap();
+        assert_eq!(prefix_of(&nobodys), DUMMY_PREFIX);
+        assert_eq!(
+            CURRENT_PARAMETERS,
+            format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p=1$")
+        );
         for damaged in ["", "hash", "$", "argon2id$v=19$"] {
-            assert_eq!(hash_in(damaged, "correct horse battery"), None, "{damaged}");
+            assert_eq!(
+                hash_with_prefix(damaged, "correct horse battery"),
+                None,
+                "{damaged}"
+            );
         }
     }
 
     #[test]
-    fn hash_with_weaker_parameters_is_still_checked() {
+    fn hash_with_earlier_parameters_is_still_accepted() {
         let weak = Argon2::new(
             Algorithm::Argon2id,
             Version::V0x13,
@@ -296,28 +309,28 @@ mod tests {
             .unwrap()
             .to_string();
         assert_eq!(
-            hash_in(form_of(&kept), "correct horse battery"),
+            hash_with_prefix(prefix_of(&kept), "correct horse battery"),
             Some(kept.clone())
         );
-        assert!(!is_of_today(&kept));
+        assert!(!has_current_parameters(&kept));
         // Another password of the address does not take over its parameters.
         assert!(shares_salt(
             &hash("another one").unwrap(),
-            &[form_of(&kept).to_owned()]
+            &[prefix_of(&kept).to_owned()]
         ));
     }
 
     #[test]
-    fn chosen_passwords_are_long_enough_and_the_same_from_every_keyboard() {
-        let composed = chosen("caf\u{e9} au lait!", "a@b.c").unwrap();
-        assert_eq!(composed, chosen("cafe\u{301} au lait!", "a@b.c").unwrap());
+    fn passwords_are_validated_and_normalised() {
+        let composed = validate_new("caf\u{e9} au lait!", "a@b.c").unwrap();
+        assert_eq!(composed, validate_new("cafe\u{301} au lait!", "a@b.c").unwrap());
         for (password, email) in [
             ("elevenchars", "a@b.c"),
             ("twelve\u{0}chars", "a@b.c"),
             ("Owner@Example.com", "owner@example.com"),
             (&"x".repeat(1_025), "a@b.c"),
         ] {
-            assert!(chosen(password, email).is_err());
+            assert!(validate_new(password, email).is_err());
         }
     }
 }

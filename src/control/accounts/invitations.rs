@@ -1,8 +1,8 @@
-//! How a person becomes a member: an owner invites them, and they accept.
+//! Invitations: an owner invites a person, who accepts and becomes a member.
 //!
-//! An invitation's secret is seen by the owner who invites, too. So it opens the membership that it names and nothing
-//! else: for a password that whoever accepts it chooses, or for an account whose address is verified and which is
-//! signed in. Nobody is told whether the address has an account elsewhere (see [`accounts`](super::account)).
+//! The owner who invites sees the invitation's secret, too. So it grants the membership that it names and nothing
+//! else: with a password that the accepting person chooses, or for a signed-in account whose address is verified.
+//! Nobody learns whether the address has an account elsewhere (see [`accounts`](super::account)).
 
 use super::hashing;
 use super::hashing::Hashing;
@@ -37,24 +37,24 @@ use crate::model::member::Member;
 use crate::model::session::SessionRecord;
 use crate::store::{ReadTx, WriteTx};
 
-/// What the secret of every invitation begins with.
+/// The prefix of every invitation's secret.
 const PREFIX: &str = "pci_";
 
 /// Random letters and digits after the prefix: 238 bits.
 const RANDOM_CHARS: usize = 40;
 
-/// How long an invitation is good for, in seconds: seven days.
+/// The lifetime of an invitation, in seconds: seven days.
 const LIFETIME_S: u64 = 7 * 86_400;
 
-/// How somebody accepts an invitation.
+/// How an invitation is accepted.
 pub enum AcceptBy<'a> {
-    /// With a password that they choose for the workspace.
+    /// With a new password for the workspace.
     Password(&'a str),
-    /// As the person who is signed in, whose address is the one that was invited.
+    /// As the signed-in person, whose address is the invited one.
     Session(&'a SessionRecord),
 }
 
-/// A person to be invited.
+/// A person to invite.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewMember {
@@ -62,7 +62,7 @@ pub struct NewMember {
     pub roles: Vec<NewGrant>,
 }
 
-/// A member who was invited, with what lets them join. It is shown once and kept as a hash.
+/// An invited member, with the invitation's secret. It is shown once; the store has its hash.
 pub struct Invited {
     pub member: Member,
     secret: Zeroizing<String>,
@@ -70,7 +70,7 @@ pub struct Invited {
 }
 
 impl Invited {
-    /// The invitation's secret, for the person who was invited.
+    /// The invitation's secret, for the invited person.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.secret
@@ -83,7 +83,7 @@ impl fmt::Debug for Invited {
     }
 }
 
-/// Invitations into workspaces.
+/// Invitations to workspaces.
 pub struct Invitations {
     pub(crate) hashing: Arc<Hashing>,
     pub(crate) store: Arc<Store>,
@@ -92,10 +92,10 @@ pub struct Invitations {
 }
 
 impl Invitations {
-    /// Invites a person into a workspace, to be what `new` says from the moment they join.
+    /// Invites a person to a workspace, with the roles in `new` from the time they join.
     ///
     /// # Errors
-    /// A conflict where the person is a member, or [`ControlError::Invalid`] for an address or roles that cannot be taken.
+    /// A conflict if the person is a member, or [`ControlError::Invalid`] for an invalid address or roles.
     pub async fn invite_member(
         &self,
         actor: &Actor,
@@ -124,11 +124,11 @@ impl Invitations {
         })
     }
 
-    /// Lets whoever holds an invitation's secret join.
+    /// Accepts an invitation with its secret.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for `secret`, the same for every secret that is not valid, or for `password`;
-    /// [`ControlError::AddressUnverified`] for a session whose person did not prove that the address is theirs.
+    /// [`ControlError::Invalid`] for `secret`, the same for every invalid secret, or for `password`;
+    /// [`ControlError::AddressUnverified`] for a session whose address is not verified.
     pub async fn accept_invitation(
         &self,
         from: IpAddr,
@@ -152,11 +152,11 @@ impl Invitations {
         member: &Member,
         password: &str,
     ) -> Result<Member, ControlError> {
-        let chosen = hashing::chosen(password, &member.email)?;
-        let forms = self.store.password_forms(&member.email, None).await?;
+        let chosen = hashing::validate_new(password, &member.email)?;
+        let prefixes = self.store.password_prefixes(&member.email, None).await?;
         let turn = self.hashing.turn(Asker::Stranger(from)).await?;
-        // Hashing takes its time: no transaction is open meanwhile, and whatever happened then counts.
-        let password = self.hashing.hash(turn, chosen, forms).await?;
+        // Hashing takes time: no transaction is open meanwhile, and the state is read again afterwards.
+        let password = self.hashing.hash(turn, chosen, prefixes).await?;
         let mut tx = self.changes.begin_unproved().await?;
         let member = invited(&mut tx, secret, self.changes.now()).await?;
         hashing::check_salt(&mut tx, &member.account, &member.email, &password).await?;
@@ -175,7 +175,7 @@ impl Invitations {
     ) -> Result<Member, ControlError> {
         let mut tx = self.changes.begin_unproved().await?;
         let member = invited(&mut tx, secret, self.changes.now()).await?;
-        // The body may have taken its time: the session has to hold when the change is made.
+        // The body may have taken time to arrive: the session must still be valid when the change is made.
         if !tx
             .has_session(&session.account, &session.id, self.changes.now())
             .await?
@@ -189,7 +189,7 @@ impl Invitations {
         }
         if account.email != member.email {
             let problem =
-                "this invitation is for another e-mail address than the one that you are signed in with";
+                "this invitation is for another email address; sign out, or sign in with the invited address";
             return Err(ControlError::invalid("secret", problem));
         }
         tx.move_member(&member.id, &account.id).await?;
@@ -205,7 +205,7 @@ impl Invitations {
         Ok(member)
     }
 
-    /// Lets a membership begin. Answers it as it is then, and what the trail says.
+    /// Marks a membership as joined. Returns the new state and the audit event.
     pub(crate) async fn joined(
         &self,
         tx: &mut WriteTx,
@@ -220,7 +220,7 @@ impl Invitations {
     }
 }
 
-/// The membership that an invitation names, by the hash of its secret.
+/// The membership of an invitation, by the hash of its secret.
 async fn invited(tx: &mut ReadTx, secret: &str, now: UnixSeconds) -> Result<Member, ControlError> {
     let found = tx.invitation(secret, now).await?;
     let found = found.ok_or_else(|| {
@@ -230,7 +230,7 @@ async fn invited(tx: &mut ReadTx, secret: &str, now: UnixSeconds) -> Result<Memb
     member_in(tx, &found.workspace, &found.member).await
 }
 
-/// A secret has 238 random bits: nothing is gained by a slow hash.
+/// A secret has 238 random bits, so a slow hash gains nothing.
 fn hash(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(sha256(secret.as_bytes()))
 }

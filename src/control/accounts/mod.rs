@@ -1,4 +1,4 @@
-//! How people prove who they are: passwords, sign-on at a provider, invitations, sessions, API tokens.
+//! Accounts and how people authenticate: passwords, sign-on, invitations, sessions, API tokens.
 
 pub mod account;
 pub(crate) mod api_tokens;

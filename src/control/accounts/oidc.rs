@@ -1,7 +1,7 @@
-//! An outside provider that people sign on at: OpenID Connect, authorization code with PKCE.
+//! OpenID Connect sign-on at a provider: authorization code flow with PKCE.
 //!
-//! The browser is sent to the provider with a state that its cookie holds, too, and that counts once; it comes
-//! back with a code, which this server takes to the provider itself. What comes of it says who somebody is.
+//! The browser goes to the provider with a `state` that its cookie also holds and that is valid once. It returns with
+//! a code, which this server exchanges at the provider for the person's identity.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::pending_sign_on::Pending;
+use super::pending_sign_on::PendingSignOn;
 use crate::config::Oidc as OidcSettings;
 use crate::control::error::ControlError;
 use crate::control::form::{encode, escape};
@@ -39,30 +39,32 @@ const BOUNDS: Bounds = Bounds {
     bytes_max: 256 * 1024,
 };
 
-/// Why a sign-on came to nothing. The sentences are shown to the person.
+const CODE_REJECTED: &str = "sign-on provider rejected the authorization code";
+
+/// Why a sign-on failed. The messages are shown to the person.
 #[derive(Debug, Error)]
 pub enum SignOnError {
-    #[error("sign-on at a provider is not set up on this server; sign in with your password")]
+    #[error("sign-on is not configured on this server; sign in with your password")]
     NotSetUp,
-    #[error("this sign-on was not begun in this browser, has been used, or took too long; begin again")]
+    #[error("this sign-on was started in another browser, has been used, or has expired; start again")]
     State,
-    #[error("the provider did not sign you on ({0}); begin again")]
+    #[error("the provider rejected the sign-on ({0}); start again")]
     Refused(&'static str),
-    #[error("the provider does not say that it has verified your e-mail address; ask whoever runs it")]
+    #[error("the provider has not verified your email address; ask the administrator of the provider")]
     Unverified,
     #[error(
-        "nobody has made you a member here yet; ask an owner of your workspace to invite the address that you use at the provider"
+        "your address has not been invited; ask a workspace owner to invite the address that you use at the provider"
     )]
     NotInvited,
     #[error(
-        "this address belongs to an account that signs on as somebody else at the provider; ask an owner of your workspace"
+        "this address belongs to an account with another identity at the provider; ask a workspace owner"
     )]
     OtherSubject,
     #[error(
-        "this address has a password here, and a provider's word does not replace it; sign in with the password, and then open /login/oidc in the same browser"
+        "sign in with the password of this address first, then open /login/oidc in the same browser to link the provider"
     )]
     PasswordFirst,
-    #[error("the provider could not be asked; try again shortly")]
+    #[error("the provider is unavailable; try again shortly")]
     Provider(#[from] ProviderError),
     #[error("{0}")]
     Control(#[from] ControlError),
@@ -73,7 +75,7 @@ pub enum SignOnError {
 pub enum ProviderError {
     #[error("{0}: {1}")]
     Fetch(&'static str, FetchError),
-    #[error("{0} is not what it should be: {1}")]
+    #[error("{0} is invalid: {1}")]
     Content(&'static str, String),
     #[error("{0}")]
     IdToken(#[from] IdTokenError),
@@ -147,7 +149,7 @@ impl Provider {
         let uri = self.endpoint(&format!("{issuer}/.well-known/openid-configuration"), WHAT)?;
         let metadata: Metadata = self.get(&uri, HeaderMap::new(), WHAT).await?;
         if metadata.issuer != self.settings.issuer {
-            let problem = "its issuer is not the one in the config, to the letter";
+            let problem = "its issuer differs from the one in the config";
             return Err(ProviderError::Content(WHAT, problem.to_owned()));
         }
         for endpoint in [
@@ -209,7 +211,9 @@ impl Provider {
         uri.filter(|uri| {
             uri.scheme_str() == Some("https") || plain_issuer && uri.scheme_str() == Some("http")
         })
-        .ok_or_else(|| ProviderError::Content(what, "it names an endpoint that is no https URL".to_owned()))
+        .ok_or_else(|| {
+            ProviderError::Content(what, "it names an endpoint that is not an https URL".to_owned())
+        })
     }
 
     async fn get<T: DeserializeOwned>(
@@ -224,7 +228,7 @@ impl Provider {
     }
 
     /// Where the browser is sent (OpenID Connect Core section 3.1.2.1, RFC 7636 section 4.3).
-    pub(crate) fn authorization_url(&self, metadata: &Metadata, pending: &Pending) -> String {
+    pub(crate) fn authorization_url(&self, metadata: &Metadata, pending: &PendingSignOn) -> String {
         let challenge = URL_SAFE_NO_PAD.encode(sha256(pending.verifier.expose().as_bytes()));
         let parameters = [
             ("response_type", "code"),
@@ -246,7 +250,7 @@ impl Provider {
         &self,
         metadata: &Metadata,
         code: &str,
-        pending: &Pending,
+        pending: &PendingSignOn,
         now: UnixSeconds,
     ) -> Result<Identity, SignOnError> {
         let tokens = self.tokens(metadata, code, pending).await?;
@@ -269,7 +273,7 @@ impl Provider {
         &self,
         metadata: &Metadata,
         code: &str,
-        pending: &Pending,
+        pending: &PendingSignOn,
     ) -> Result<Tokens, SignOnError> {
         const WHAT: &str = "the provider's token endpoint";
         let uri = self.endpoint(&metadata.token_endpoint, WHAT)?;
@@ -284,14 +288,18 @@ impl Provider {
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
         headers.insert(header::CONTENT_TYPE, form);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        // RFC 8414 section 2: where nothing is said, it is Basic.
+        // RFC 8414 section 2: the default is Basic.
         let methods = metadata.token_endpoint_auth_methods_supported.as_deref();
         if methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic")) {
             // RFC 6749 section 2.3.1: both are form-encoded before they are joined.
             let pair = Zeroizing::new(format!("{}:{}", escape(id), escape(secret)));
             let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-            let mut value = HeaderValue::from_str(&value)
-                .map_err(|_| ProviderError::Content(WHAT, "the client secret fits no header".to_owned()))?;
+            let mut value = HeaderValue::from_str(&value).map_err(|_| {
+                ProviderError::Content(
+                    WHAT,
+                    "the client secret has characters that a header cannot have".to_owned(),
+                )
+            })?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         } else {
@@ -301,8 +309,8 @@ impl Provider {
         let (status, body) = answer.map_err(|error| ProviderError::Fetch(WHAT, error))?;
         if status.is_client_error() {
             // The code was not good, or our registration there is not.
-            tracing::warn!(%status, "the sign-on provider did not take a code");
-            return Err(SignOnError::Refused("it did not take its own code back"));
+            tracing::warn!(%status, "{CODE_REJECTED}");
+            return Err(SignOnError::Refused("it rejected the authorization code"));
         }
         if status != http::StatusCode::OK {
             return Err(ProviderError::Fetch(WHAT, FetchError::Status(status.as_u16())).into());
@@ -315,8 +323,12 @@ impl Provider {
         let uri = self.endpoint(endpoint, WHAT)?;
         let mut headers = HeaderMap::new();
         let value = Zeroizing::new(format!("Bearer {token}"));
-        let mut value = HeaderValue::from_str(&value)
-            .map_err(|_| ProviderError::Content(WHAT, "the access token fits no header".to_owned()))?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| {
+            ProviderError::Content(
+                WHAT,
+                "the access token has characters that a header cannot have".to_owned(),
+            )
+        })?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
         let body = self.client.get(&uri, headers, BOUNDS).await;
@@ -328,5 +340,5 @@ impl Provider {
 /// What a provider's answer says. What it holds stays out of the error: it may be a token.
 fn parsed<T: DeserializeOwned>(body: &[u8], what: &'static str) -> Result<T, ProviderError> {
     serde_json::from_slice(body)
-        .map_err(|_| ProviderError::Content(what, "it is not the JSON that belongs here".to_owned()))
+        .map_err(|_| ProviderError::Content(what, "it is not the expected JSON".to_owned()))
 }

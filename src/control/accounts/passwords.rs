@@ -1,14 +1,14 @@
-//! Passwords of people: how they are kept, and how one is checked without telling who has one.
+//! Passwords: changes by their owners, and resets by the operator.
 //!
-//! Argon2id with 19 MiB, two passes, one lane. A check takes tens of milliseconds of CPU and those 19 MiB, so
-//! checks run beside the async threads and a few at a time. The queue for them is fair by network, and people who
-//! are known have one of their own: who floods it waits for their own requests.
+//! Argon2id with 19 MiB, two passes, one lane. A check takes tens of milliseconds of CPU and 19 MiB, so a few run at
+//! a time, outside the async threads. Their queue is fair by network, and known people have a queue of their own: a
+//! flood delays only its sender.
 
 use super::account::Accounts;
 use super::hashing::Asker;
 use super::hashing::Hashing;
 use super::hashing::check_salt;
-use super::hashing::chosen;
+use super::hashing::validate_new;
 use super::sessions::Sessions;
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
@@ -33,10 +33,10 @@ use crate::store::{Store, WriteTx};
 /// Letters and digits of a generated password: 142 bits.
 const GENERATED_CHARS: usize = 24;
 
-/// Workspaces that a refusal of a reset lists.
+/// The most workspaces that the error of a reset lists.
 const LISTED_MAX: u32 = 20;
 
-/// A password that was reset by the operator.
+/// A password that the operator reset.
 #[derive(Debug)]
 pub struct Reset {
     /// Workspaces whose memberships passed to the account, since the operator vouched for its address.
@@ -44,7 +44,7 @@ pub struct Reset {
     pub ended: Ended,
 }
 
-/// A password that was changed: the session that follows, and what ended.
+/// A changed password: the new session, and what was revoked.
 pub struct PasswordChanged {
     pub signed_in: SignedIn,
     pub ended: Ended,
@@ -61,33 +61,33 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// Gives the person of a membership a new password, made here, and ends their sessions and API tokens. It is
-    /// shown once, to whoever calls.
+    /// Sets a generated password for a member's account, and revokes its sessions and API tokens. Returns the
+    /// password, which is shown once.
     ///
     /// # Errors
-    /// As [`Control::reset_password`], or the random source failed.
+    /// See [`Passwords::reset_password`]; or the random source failed.
     pub async fn set_new_password(
         &self,
         actor: &Actor,
         person: &Member,
     ) -> Result<Zeroizing<String>, ControlError> {
-        actor.must_be_system()?;
+        actor.require_system()?;
         let password = ids::alphanumerics(GENERATED_CHARS)?;
         self.reset_password(actor, &person.email, &password, &[]).await?;
         Ok(password)
     }
 
-    /// Gives the person with this address the password that the operator chose for them, and ends their sessions
-    /// and their API tokens in all workspaces.
+    /// Sets the password that the operator chose for the account of this address, and revokes its sessions and its
+    /// API tokens in all workspaces.
     ///
-    /// With that the operator vouches for the address: its account is verified afterwards, and takes over what the
-    /// address has joined, unverified, in `workspaces`. Where it has no verified account, none is named, and it has
-    /// joined one workspace only, that one is meant.
+    /// The operator thereby vouches for the address: the account is verified afterwards, and takes over the address's
+    /// unverified memberships of `workspaces`. If there is no verified account, no workspace is named and the address
+    /// has joined only one, that one is taken.
     ///
     /// # Errors
-    /// [`ControlError::OperatorOnly`] for anybody else, [`ControlError::NotFound`] for the person or a membership that
-    /// is named, [`ControlError::Invalid`] for a password that cannot be taken, [`Conflict::SeveralMemberships`] where
-    /// it is not clear which are meant.
+    /// [`ControlError::OperatorOnly`] for others, [`ControlError::NotFound`] for the person or a named membership,
+    /// [`ControlError::Invalid`] for an invalid password, [`Conflict::SeveralMemberships`] if workspaces must be
+    /// named.
     pub async fn reset_password(
         &self,
         actor: &Actor,
@@ -95,14 +95,14 @@ impl Passwords {
         password: &str,
         workspaces: &[WorkspaceId],
     ) -> Result<Reset, ControlError> {
-        actor.must_be_system()?;
+        actor.require_system()?;
         let email = email_address(email)?;
-        let password = chosen(password, &email)?;
+        let password = validate_new(password, &email)?;
         let held = self.store.read().await?.verified_account(&email).await?;
         let but = held.as_ref().map(|account| &account.id);
-        let forms = self.store.password_forms(&email, but).await?;
+        let prefixes = self.store.password_prefixes(&email, but).await?;
         let turn = self.hashing.turn(Asker::Operator).await?;
-        let hash = self.hashing.hash(turn, password, forms).await?;
+        let hash = self.hashing.hash(turn, password, prefixes).await?;
         let mut tx = self.changes.begin(actor).await?;
         let verified = tx.verified_account(&email).await?;
         let members = vouched_for(&mut tx, &email, verified.is_some(), workspaces).await?;
@@ -135,12 +135,12 @@ impl Passwords {
         Ok(Reset { taken_over, ended })
     }
 
-    /// Replaces a person's own password, for whoever knows the old one. All their sessions end, and all their API
-    /// tokens in all workspaces unless they are kept; a new session comes back.
+    /// Changes a person's own password, with the old one. Revokes all their sessions, and all their API tokens in all
+    /// workspaces unless they are to be kept; returns a new session.
     ///
     /// # Errors
-    /// [`ControlError::SignInRefused`] where the old one is not theirs, [`ControlError::Invalid`] for a new one
-    /// that nobody should have, [`ControlError::TooMany`] where it was tried too often.
+    /// [`ControlError::SignInRefused`] if the old password is wrong, [`ControlError::Invalid`] for an invalid new
+    /// one, [`ControlError::TooMany`] after too many attempts.
     pub async fn change_password(
         &self,
         session: &SessionRecord,
@@ -149,7 +149,7 @@ impl Passwords {
         keep_api_tokens: bool,
         browser: &Browser,
     ) -> Result<PasswordChanged, ControlError> {
-        let new = chosen(new, &session.email)?;
+        let new = validate_new(new, &session.email)?;
         let whose = Candidates {
             only: Some(&session.account),
             preferred: None,
@@ -159,17 +159,17 @@ impl Passwords {
             .prove_password(&session.email, current, browser, Some(&session.id), whose)
             .await?
             .hash;
-        // Counted before the sessions end, so that nobody is left without one.
+        // Counted before sessions are revoked, so that nobody is left without one.
         self.limits.session_opened(&session.account)?;
-        let forms = self
+        let prefixes = self
             .store
-            .password_forms(&session.email, Some(&session.account))
+            .password_prefixes(&session.email, Some(&session.account))
             .await?;
         let turn = self
             .hashing
             .turn(self.sessions.asker(&session.email, browser, true))
             .await?;
-        let hash = self.hashing.hash(turn, new, forms).await?;
+        let hash = self.hashing.hash(turn, new, prefixes).await?;
         let mut tx = self.changes.begin_unproved().await?;
         check_salt(&mut tx, &session.account, &session.email, &hash).await?;
         if !tx.replace_password_hash(&session.account, &kept, &hash).await? {
@@ -206,7 +206,7 @@ impl Passwords {
     }
 }
 
-/// The memberships of an address, joined and not verified, that a reset by the operator vouches for.
+/// The joined, unverified memberships of an address that a reset by the operator vouches for.
 async fn vouched_for(
     tx: &mut WriteTx,
     email: &str,
@@ -217,7 +217,7 @@ async fn vouched_for(
         return Ok(Vec::new());
     }
     if workspaces.is_empty() {
-        let members = tx.joined_unverified(email, LISTED_MAX).await?;
+        let members = tx.unverified_memberships(email, LISTED_MAX).await?;
         return match members.len() {
             0 => Err(ControlError::NotFound("person")),
             1 => Ok(members),
@@ -229,7 +229,7 @@ async fn vouched_for(
     }
     let mut members = Vec::with_capacity(workspaces.len());
     for workspace in workspaces {
-        let found = tx.joined_unverified_in(workspace, email).await?;
+        let found = tx.unverified_membership_in(workspace, email).await?;
         let found = found.ok_or(ControlError::NotFound("membership"))?;
         if members.iter().all(|member: &Member| member.id != found.id) {
             members.push(found);

@@ -1,4 +1,4 @@
-//! A sign-on under way: what the browser keeps in a cookie while it is at the provider.
+//! A sign-on in progress: what the browser keeps in a cookie while it is at the provider.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,16 +6,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::secret::Secret;
 use crate::control::error::ControlError;
 
-/// What the browser keeps while it is at the provider.
-pub struct Pending {
+/// A sign-on in progress, as the browser keeps it.
+pub struct PendingSignOn {
     pub(crate) state: Secret,
     pub(crate) nonce: Secret,
     pub(crate) verifier: Secret,
-    /// The page of ours to show afterwards.
+    /// The page of this server to show afterwards.
     pub(crate) next: String,
 }
 
-impl Pending {
+impl PendingSignOn {
     pub(crate) fn new(next: &str) -> Result<Self, ControlError> {
         Ok(Self {
             state: Secret::new()?,
@@ -48,8 +48,8 @@ impl Pending {
     }
 }
 
-/// A path on this server, as nothing else can be understood: another server's URL has two slashes in front, to
-/// browsers also where the second one is written otherwise.
+/// A path on this server that cannot be read as anything else. Another server's URL begins with two slashes, for
+/// browsers also if the second one is a backslash.
 fn local_path(path: &str) -> Option<&str> {
     let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
     (plain && path.len() <= 1_024 && path.starts_with('/') && !path.starts_with("//")).then_some(path)
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_paths_of_this_server_are_gone_to_afterwards() {
+    fn redirect_stays_on_this_server() {
         for good in ["/", "/workspaces/1?tab=keys", "/a//b"] {
             assert_eq!(local_path(good), Some(good));
         }
@@ -80,12 +80,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_browser_keeps_comes_back_whole_or_not_at_all() {
-        let pending = Pending::new("/workspaces").unwrap();
+    fn cookie_is_parsed_back_or_rejected() {
+        let pending = PendingSignOn::new("/workspaces").unwrap();
         let cookie = pending.to_cookie();
-        let back = Pending::from_cookie(&cookie).unwrap();
+        let back = PendingSignOn::from_cookie(&cookie).unwrap();
         assert_eq!(back.to_cookie(), cookie);
-        assert_eq!(Pending::new("//evil.test").unwrap().next, "/");
+        assert_eq!(PendingSignOn::new("//evil.test").unwrap().next, "/");
         let evil = URL_SAFE_NO_PAD.encode("//evil.test");
         let (kept, _) = cookie.rsplit_once('.').unwrap();
         for bad in [
@@ -95,7 +95,7 @@ mod tests {
             &format!("{kept}.{evil}"),
             kept,
         ] {
-            assert!(Pending::from_cookie(bad).is_none(), "{bad}");
+            assert!(PendingSignOn::from_cookie(bad).is_none(), "{bad}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Refused sign-ins on their way into the audit trail: gathered in memory, so that a refusal costs no write and takes
-//! the same time whoever it was for, and written a bounded number at a time, so that nobody fills the store by guessing.
+//! Rejected sign-ins for the audit trail. They are collected in memory, so that a rejection costs no write and takes
+//! the same time for every account, and are written at a bounded rate, so that guessing cannot fill the store.
 
 use crate::control::changes::Changes;
 use crate::control::rate_limits::Limits;
@@ -20,14 +20,14 @@ use crate::domain::ids::AccountId;
 use crate::domain::time::UnixSeconds;
 use crate::store::StoreError;
 
-/// Accounts held. Refusals of further ones count as nobody's.
+/// The most accounts held. Rejections of further ones are counted without an account.
 const ACCOUNTS_MAX: usize = 1_000;
 
-/// Events written in a burst, and then one each [`EVENT_EVERY`]: in the 90 days of a trail fewer than 130,000.
+/// Events written in a burst; after that one each [`EVENT_EVERY`], fewer than 130,000 in the 90 days of a trail.
 const EVENTS_AT_ONCE: u32 = 60;
 const EVENT_EVERY: Duration = Duration::from_secs(60);
 
-/// Refusals for one account, or for nobody's, since the last event of them.
+/// Rejections for one account, or without account, since their last event.
 #[derive(Clone, Copy)]
 struct Refused {
     attempts: u64,
@@ -35,7 +35,7 @@ struct Refused {
     last_from: IpAddr,
 }
 
-/// The refusals not yet in the trail.
+/// Rejections that are not yet in the trail.
 pub struct Refusals {
     held: Mutex<HashMap<Option<AccountId>, Refused>>,
     events: Limiter<()>,
@@ -51,8 +51,8 @@ impl Default for Refusals {
 }
 
 impl Refusals {
-    /// Counts a sign-in that was refused to whoever asked for this account, or for one that is not there. What they
-    /// called it is not kept: people type passwords there.
+    /// Counts a rejected sign-in for this account, or for an unknown one. The text that was entered is not kept:
+    /// people type passwords there.
     pub fn note(&self, account: Option<AccountId>, from: IpAddr, now: UnixSeconds) {
         self.put(
             account,
@@ -65,7 +65,7 @@ impl Refusals {
     }
 
     fn put(&self, account: Option<AccountId>, refused: Refused) {
-        // A map of counts is whole whatever panicked beside it.
+        // A map of counts is consistent after a panic elsewhere.
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = held.len() >= ACCOUNTS_MAX && !held.contains_key(&account);
         let account = account.filter(|_| !is_full);
@@ -84,7 +84,7 @@ impl Refusals {
     }
 }
 
-/// Writes refused sign-ins to the audit trail.
+/// Writes rejected sign-ins to the audit trail.
 pub struct RefusedSignIns {
     pub(crate) limits: Arc<Limits>,
     pub(crate) refusals: Arc<Refusals>,
@@ -93,7 +93,7 @@ pub struct RefusedSignIns {
 }
 
 impl RefusedSignIns {
-    /// Counts a sign-on that proved somebody who has no account here, or nobody.
+    /// Counts a sign-on whose identity has no account here.
     pub(crate) fn sign_on_refused(&self, error: &SignOnError, from: IpAddr) {
         match error {
             SignOnError::Refused(_)
@@ -101,7 +101,7 @@ impl RefusedSignIns {
             | SignOnError::NotInvited
             | SignOnError::OtherSubject
             | SignOnError::PasswordFirst => self.refusals.note(None, from, self.changes.now()),
-            // Nobody got as far as to be refused.
+            // Nobody was rejected.
             SignOnError::NotSetUp
             | SignOnError::State
             | SignOnError::Provider(_)
@@ -109,14 +109,14 @@ impl RefusedSignIns {
         }
     }
 
-    /// Writes down the sign-ins that were refused, as many events as are due; the others are counted on.
+    /// Writes as many events as are due; the other rejections stay counted.
     pub async fn flush_refusals(&self) {
         for (account, refused) in self.refusals.take() {
             if self.refusals.events.take(&(), self.limits.elapsed()).is_err() {
                 self.refusals.put(account, refused);
             } else if let Err(error) = self.write_refused(account.as_ref(), refused).await {
                 self.changes
-                    .background_failure(&error, "refused sign-ins could not be written down");
+                    .background_failure(&error, "rejected sign-ins could not be stored");
                 self.refusals.put(account, refused);
             }
         }

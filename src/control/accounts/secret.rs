@@ -1,4 +1,4 @@
-//! Secrets of sessions, browsers and sign-ons: random, never printed, kept as a hash.
+//! Secrets of sessions, browsers and sign-ons: random, never printed, stored as hashes.
 
 use crate::control::error::ControlError;
 use crate::control::ids;
@@ -11,17 +11,17 @@ use zeroize::Zeroizing;
 /// Letters and digits of a session's secret: 256 bits.
 pub(crate) const SECRET_CHARS: usize = 43;
 
-/// What a browser holds: of a session, or of itself. It has no `Debug` of its content.
+/// The secret of a session or of a known browser. `Debug` does not show it.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// A new one.
+    /// A new random secret.
     pub(crate) fn new() -> Result<Self, ControlError> {
         Ok(Self(ids::alphanumerics(SECRET_CHARS)?))
     }
 
-    /// What a browser sent, if it can be one at all.
+    /// A secret that a browser sent, if it has the right form.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let well_formed = text.len() == SECRET_CHARS && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
@@ -34,20 +34,20 @@ impl Secret {
         &self.0
     }
 
-    /// What the store keeps of it. It has 256 random bits: nothing is gained by a slow hash.
+    /// The hash in the store. A secret has 256 random bits, so a slow hash gains nothing.
     pub(crate) fn hash(&self) -> String {
         URL_SAFE_NO_PAD.encode(sha256(self.0.as_bytes()))
     }
 
-    /// What proves that a form came from a page of ours that this session was shown. It follows from the
-    /// secret, and the secret does not follow from it.
+    /// The CSRF token of this session: it proves that a form came from one of our pages. It is derived from the
+    /// secret and does not reveal it.
     #[must_use]
     pub fn csrf_token(&self) -> String {
         let text = Zeroizing::new(format!("csrf {}", self.0.as_str()));
         URL_SAFE_NO_PAD.encode(sha256(text.as_bytes()))
     }
 
-    /// Whether `token` is this session's.
+    /// Whether `token` is this session's CSRF token.
     #[must_use]
     pub fn owns_csrf_token(&self, token: &str) -> bool {
         aws_lc_rs::constant_time::verify_slices_are_equal(self.csrf_token().as_bytes(), token.as_bytes())

@@ -1,15 +1,15 @@
-//! Sign-in with a password, and the sessions that it and the provider's sign-on open.
+//! Sessions, and sign-in with a password.
 //!
-//! What a guesser is up against, and what nobody can do to others with it:
+//! These rules limit guessing without locking out others:
 //!
-//! - Every answer to a sign-in that fails is the same and takes the same time, whether the account exists, has a
+//! - Every failed sign-in has the same response and takes the same time, whether the account does not exist, has no
 //!   password, or has another one.
-//! - Attempts are counted per account and address, per address, and per account for all addresses together. The
-//!   first two hold up whoever guesses; the third holds up guessers who have many addresses.
-//! - A browser that the person has signed in from has a secret of its own, and with it a count of its own, so
-//!   that nobody is locked out by what others try. One address alone cannot exhaust an account's count.
-//! - Hashes are computed in turn: for known browsers and sessions apart from everybody else, and in either lane for
-//!   each network in turn. A flood of attempts makes those wait who send it.
+//! - Attempts are counted per account and address, per address, and per account for all addresses together. The first
+//!   two limit one guesser; the third limits guessers with many addresses.
+//! - A known browser has a secret of its own and with it a count of its own, so attempts of others do not lock it
+//!   out. One address cannot exhaust an account's count.
+//! - Hashes are computed in fair queues: one for known browsers and sessions, one for everybody else, each by
+//!   network. A flood of attempts delays only its sender.
 
 use super::account::Accounts;
 use super::hashing;
@@ -35,21 +35,25 @@ use crate::domain::ids::{AccountId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
 use crate::model::session::SessionRecord;
-use crate::store::accounts::{Candidates, Fitting};
+use crate::store::accounts::{Candidates, PasswordMatch};
 
-/// How often a session's last use is written down, in seconds.
+/// How often a session's last use is stored, in seconds.
 const SEEN_EVERY_S: u64 = 60;
 
-/// How long a browser is remembered after a sign-in, in seconds.
+/// How long a browser stays known after a sign-in, in seconds.
 pub const BROWSER_KEPT_S: u64 = 180 * 86_400;
 
-/// Characters of an e-mail address that are looked at. None that is here has so many.
+/// Characters of an email address that are read. No account's address has as many.
 const EMAIL_CHARS: usize = 320;
 
-/// Characters of a `User-Agent` that are kept.
+/// Characters of a `User-Agent` that are stored.
 const USER_AGENT_CHARS: usize = 200;
 
-/// Where somebody signs in from.
+const SIGN_IN_REJECTED: &str = "sign-in rejected";
+const SIGNED_IN: &str = "signed in";
+const SESSIONS_NOT_PURGED: &str = "expired sessions could not be deleted; retrying";
+
+/// The browser of a sign-in.
 #[derive(Clone, Debug)]
 pub struct Browser {
     pub address: IpAddr,
@@ -58,13 +62,13 @@ pub struct Browser {
     pub known_by: Option<Secret>,
 }
 
-/// A browser that an account has signed in from, by the hash of its secret.
+/// A known browser, by the hash of its secret.
 struct KnownBrowser {
     account: AccountId,
     hash: String,
 }
 
-/// How somebody proved who they are.
+/// How a person authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Password,
@@ -80,16 +84,16 @@ impl Method {
     }
 }
 
-/// A session that was just opened.
+/// A new session.
 #[derive(Debug)]
 pub struct SignedIn {
     pub secret: Secret,
     pub session: SessionRecord,
-    /// What the browser is to be known by from now on, where it was not known before.
+    /// The secret of a browser that is known from now on, if it was not before.
     pub browser: Option<Secret>,
 }
 
-/// Sign-in with a password, and sessions.
+/// Sessions, and sign-in with a password.
 pub struct Sessions {
     pub(crate) hashing: Arc<Hashing>,
     pub(crate) ids: Arc<Ids>,
@@ -106,7 +110,7 @@ impl Sessions {
     /// Signs a person in with their password.
     ///
     /// # Errors
-    /// [`ControlError::SignInRefused`] whatever is wrong, [`ControlError::TooMany`] where it was tried too often.
+    /// [`ControlError::SignInRefused`] for any wrong input, [`ControlError::TooMany`] after too many attempts.
     pub async fn sign_in(
         &self,
         email: &str,
@@ -116,11 +120,11 @@ impl Sessions {
         self.sign_in_to(None, email, password, browser).await
     }
 
-    /// Signs a person in with their password. Of several accounts of the address that it fits, the one with a
-    /// membership of `workspace` is meant.
+    /// Signs a person in with their password. If it matches several accounts of the address, the one with a
+    /// membership in `workspace` is used.
     ///
     /// # Errors
-    /// As [`Control::sign_in`].
+    /// See [`Sessions::sign_in`].
     pub async fn sign_in_to(
         &self,
         workspace: Option<&WorkspaceId>,
@@ -147,10 +151,10 @@ impl Sessions {
         .await
     }
 
-    /// Checks a password of an address. Answers whose it is, and the hash that it fits. `session` is the id of a session of
-    /// theirs that the request came with.
+    /// Checks a password of an address. Returns the matching account and hash. `session` is the id of the account's
+    /// session that the request came with, if any.
     ///
-    /// One hash is computed, whether the address has no account, one, or many.
+    /// It computes one hash, whether the address has no account, one, or many.
     pub(crate) async fn prove_password(
         &self,
         email: &str,
@@ -158,16 +162,16 @@ impl Sessions {
         browser: &Browser,
         session: Option<&str>,
         whose: Candidates<'_>,
-    ) -> Result<Fitting, ControlError> {
+    ) -> Result<PasswordMatch, ControlError> {
         let known = self.known(browser, email).await?;
-        // A browser that one account knows says nothing for the others of its address.
+        // A browser known to one account is unknown to the other accounts of its address.
         let known = known.filter(|known| whose.only.is_none_or(|only| *only == known.account));
         let asker = self.asker(email, browser, known.is_some() || session.is_some());
         let (attempts, whose) = self
             .count_attempt(email, browser, known.as_ref(), session, whose)
             .await?;
-        let forms = self.store.password_forms(email, None).await?;
-        let password = hashing::typed(password).unwrap_or_default();
+        let prefixes = self.store.password_prefixes(email, None).await?;
+        let password = hashing::normalize(password).unwrap_or_default();
         let turn = match self.hashing.turn(asker).await {
             Ok(turn) => turn,
             Err(error) => {
@@ -177,11 +181,11 @@ impl Sessions {
         };
         let hashes = self
             .hashing
-            .hash_in_forms(turn, password.clone(), forms.clone())
+            .hash_with_prefixes(turn, password.clone(), prefixes.clone())
             .await?;
         let found = self.store.account_with_password(email, &hashes, whose).await?;
         let Some(found) = found else {
-            tracing::info!(address = %browser.address, "a sign-in was refused");
+            tracing::info!(address = %browser.address, "{SIGN_IN_REJECTED}");
             let account = self.store.account_for_trail(email).await?;
             self.refusals.note(account, browser.address, self.changes.now());
             return Err(ControlError::SignInRefused);
@@ -189,22 +193,22 @@ impl Sessions {
         for attempt in attempts {
             attempt.succeeded();
         }
-        if hashing::is_of_today(&found.hash) {
+        if hashing::has_current_parameters(&found.hash) {
             return Ok(found);
         }
         let turn = self.hashing.turn(self.asker(email, browser, true)).await?;
-        let upgraded = self.hashing.hash(turn, password, forms).await?;
+        let upgraded = self.hashing.hash(turn, password, prefixes).await?;
         self.store
             .upgrade_password_hash(&found.account, &found.hash, &upgraded)
             .await?;
-        Ok(Fitting {
+        Ok(PasswordMatch {
             hash: upgraded,
             ..found
         })
     }
 
-    /// Whose turn it is to have a password hashed. `is_known` says that the request proved it: by a browser that this
-    /// person has signed in from, or a session of theirs.
+    /// The queue in which a password is hashed. `is_known` means that the request proved it, with a known browser or
+    /// a session.
     pub(crate) fn asker<'a>(&self, email: &'a str, browser: &Browser, is_known: bool) -> Asker<'a> {
         let from = browser.address;
         if is_known && self.limits.has_known_place(email) {
@@ -214,9 +218,8 @@ impl Sessions {
         }
     }
 
-    /// Counts an attempt to sign in. From a browser that an account of the address knows, that account can be
-    /// signed in to whatever others have tried; the address's further accounts, if there are any, only where an
-    /// attempt from any browser could.
+    /// Counts a sign-in attempt. From a known browser, its account can be signed in to regardless of others' attempts;
+    /// the address's other accounts only as from any browser.
     async fn count_attempt<'c>(
         &self,
         email: &str,
@@ -245,7 +248,7 @@ impl Sessions {
         })
     }
 
-    /// What the browser is known by to an account of this address, if it is.
+    /// The known browser of an account of this address.
     async fn known(&self, browser: &Browser, email: &str) -> Result<Option<KnownBrowser>, ControlError> {
         let Some(secret) = &browser.known_by else {
             return Ok(None);
@@ -256,8 +259,8 @@ impl Sessions {
         Ok(of_address.map(|(account, _)| KnownBrowser { account, hash }))
     }
 
-    /// Opens a session for a person who proved who they are. Its secret is new: nothing that the browser held
-    /// before is worth anything afterwards.
+    /// Opens a session for an authenticated person. Its secret is new: nothing that the browser held before remains
+    /// valid.
     pub(crate) async fn open_session(
         &self,
         account: &AccountId,
@@ -301,7 +304,7 @@ impl Sessions {
                 .await?;
             Some(secret)
         };
-        tracing::info!(account.id = %account, method = method.as_str(), "signed in");
+        tracing::info!(account.id = %account, method = method.as_str(), "{SIGNED_IN}");
         Ok(SignedIn {
             secret,
             session,
@@ -309,10 +312,10 @@ impl Sessions {
         })
     }
 
-    /// The session that a secret belongs to.
+    /// The session of a secret.
     ///
     /// # Errors
-    /// [`ControlError::Unauthenticated`] for one that has ended or never was.
+    /// [`ControlError::Unauthenticated`] for an expired or unknown session.
     pub async fn authenticate_session(&self, secret: &Secret) -> Result<SessionRecord, ControlError> {
         let (now, hash) = (self.changes.now(), secret.hash());
         let found = self.store.session(&hash, now, self.seen_after(now)).await?;
@@ -323,12 +326,12 @@ impl Sessions {
         Ok(session)
     }
 
-    /// A session that was not used since this moment has ended.
+    /// Sessions not used since this time have expired.
     fn seen_after(&self, now: UnixSeconds) -> UnixSeconds {
         now.minus(self.session_idle_s)
     }
 
-    /// One of the memberships of a signed-in person: whom they speak as where no workspace is named.
+    /// One of the memberships of a signed-in person, for requests that name no workspace.
     pub async fn default_membership(&self, account: &AccountId) -> Result<Member, ControlError> {
         let mut tx = self.store.read().await?;
         let workspace = tx.any_membership(account).await?;
@@ -347,11 +350,10 @@ impl Sessions {
         Ok(self.store.sessions_of(&session.account, now, seen_after).await?)
     }
 
-    /// Ends one of the person's sessions, their own or another one. Looked up first: an id that names none costs no
-    /// turn among the changes.
+    /// Deletes one of the person's sessions. It is looked up first: an unknown id takes no turn among the changes.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`] where the person has no such session.
+    /// [`ControlError::NotFound`] if the person has no such session.
     pub async fn sign_out(
         &self,
         session: &SessionRecord,
@@ -365,7 +367,7 @@ impl Sessions {
         };
         let event = account_event(AuditAction::SignedOut, session).removed(json!({"session": which}));
         let event = self.changes.audit_row(&person(from), event);
-        // No id is one that nobody has, and a session that is not there takes nobody's turn to write.
+        // An empty id names no session.
         let has_ended = !id.is_empty()
             && self.sessions(session).await?.iter().any(|held| held.id == id)
             && self.store.delete_session(&session.account, id, &event).await?;
@@ -376,8 +378,8 @@ impl Sessions {
         }
     }
 
-    /// Ends all of the person's sessions, forgets the browsers that they signed in from, and ends their API tokens in
-    /// all workspaces where `with_api_tokens` says so.
+    /// Deletes all of the person's sessions and known browsers, and with `with_api_tokens` their API tokens in all
+    /// workspaces.
     ///
     /// # Errors
     /// [`ControlError::Store`].
@@ -409,7 +411,7 @@ impl Sessions {
         Ok(ended)
     }
 
-    /// Removes sessions and what belongs to them once they have ended.
+    /// Deletes expired sessions, known browsers and sign-ons.
     pub(crate) async fn purge_sessions(&self) {
         loop {
             let passed = self.changes.watch.passed();
@@ -417,7 +419,7 @@ impl Sessions {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "ended sessions could not be removed");
+                    tracing::warn!(%error, "{SESSIONS_NOT_PURGED}");
                     return;
                 }
             }
@@ -425,7 +427,7 @@ impl Sessions {
     }
 }
 
-/// Whoever signs in or out, before it is clear in which workspace they act.
+/// The actor of a sign-in or sign-out, before a workspace is known.
 fn person(from: Option<IpAddr>) -> Actor {
     Actor {
         from,
@@ -433,11 +435,11 @@ fn person(from: Option<IpAddr>) -> Actor {
     }
 }
 
-fn account_event(deed: AuditAction, session: &SessionRecord) -> Event {
-    Event::of_server(deed, "account", &session.account, &session.email)
+fn account_event(action: AuditAction, session: &SessionRecord) -> Event {
+    Event::of_server(action, "account", &session.account, &session.email)
 }
 
-/// A `User-Agent` that can be shown in a list: short, and on one line.
+/// A `User-Agent` for display: short, and on one line.
 fn plain(user_agent: &str) -> String {
     user_agent
         .chars()

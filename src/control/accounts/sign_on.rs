@@ -1,7 +1,7 @@
-//! Sign-on at a provider: out, back, and whose account it opens.
+//! Sign-on at a provider: redirect, callback, and which account it opens.
 //!
-//! What they may do, only a membership says: a sign-on makes an account only for an address that is invited. What it
-//! proves, and what comes along, is in [`accounts`](super::account).
+//! A membership alone grants rights: a sign-on creates an account only for an invited address. What it proves, and
+//! which memberships it takes over, is in [`accounts`](super::account).
 
 use super::account::Accounts;
 use super::invitations::Invitations;
@@ -13,7 +13,7 @@ use serde_json::json;
 use std::sync::Arc;
 
 use super::oidc::{Provider, SignOnError};
-use super::pending_sign_on::Pending;
+use super::pending_sign_on::PendingSignOn;
 use super::secret::Secret;
 use super::sessions::{Browser, Method, SignedIn};
 use crate::control::actor::Actor;
@@ -26,19 +26,19 @@ use crate::domain::time::UnixSeconds;
 use crate::model::account::Account;
 use crate::store::WriteTx;
 
-/// How long a sign-on may take, in seconds.
+/// The longest duration of a sign-on, in seconds.
 pub const SIGN_ON_S: u64 = 600;
 
-/// What the provider sent the browser back with.
+/// The parameters of the provider's redirect back to this server.
 #[derive(Debug, Default)]
-pub struct Returned<'r> {
+pub struct Callback<'r> {
     pub state: Option<&'r str>,
     pub code: Option<&'r str>,
     pub issuer: Option<&'r str>,
     pub error: Option<&'r str>,
 }
 
-/// A sign-on that succeeded: the session, and the page to show.
+/// A successful sign-on: the session, and the page to show.
 pub struct SignedOn {
     pub signed_in: SignedIn,
     pub next: String,
@@ -56,13 +56,13 @@ pub struct SignOn {
 }
 
 impl SignOn {
-    /// Whether people can sign on at a provider.
+    /// Whether sign-on at a provider is configured.
     #[must_use]
     pub fn has_sign_on(&self) -> bool {
         self.provider.is_some()
     }
 
-    /// Begins a sign-on: what the browser is to keep, and where it goes.
+    /// Begins a sign-on: what the browser keeps, and where it goes.
     ///
     /// # Errors
     /// [`SignOnError`].
@@ -70,12 +70,12 @@ impl SignOn {
         &self,
         browser: &Browser,
         next: &str,
-    ) -> Result<(Pending, String), SignOnError> {
+    ) -> Result<(PendingSignOn, String), SignOnError> {
         let provider = self.provider.as_ref().ok_or(SignOnError::NotSetUp)?;
         self.limits.sign_on(browser.address).map_err(ControlError::from)?;
         let now = self.changes.now();
         let metadata = provider.metadata(now).await?;
-        let pending = Pending::new(next)?;
+        let pending = PendingSignOn::new(next)?;
         self.store
             .insert_sign_on(&pending.state.hash(), now.plus(SIGN_ON_S))
             .await?;
@@ -83,34 +83,35 @@ impl SignOn {
         Ok((pending, url))
     }
 
-    /// Ends a sign-on with what the provider sent the browser back with. `signed_in` is whom the browser has a
-    /// session of already.
+    /// Completes a sign-on with the provider's callback. `signed_in` is the session that the browser already has.
     ///
     /// # Errors
     /// [`SignOnError`].
-    pub async fn end_sign_on(
+    pub async fn complete_sign_on(
         &self,
         cookie: Option<&str>,
-        returned: Returned<'_>,
+        returned: Callback<'_>,
         browser: &Browser,
         signed_in: Option<&AccountId>,
     ) -> Result<SignedOn, SignOnError> {
         let provider = self.provider.as_ref().ok_or(SignOnError::NotSetUp)?;
-        let pending = cookie.and_then(Pending::from_cookie).ok_or(SignOnError::State)?;
+        let pending = cookie
+            .and_then(PendingSignOn::from_cookie)
+            .ok_or(SignOnError::State)?;
         let state = returned.state.and_then(Secret::parse).ok_or(SignOnError::State)?;
         let now = self.changes.now();
-        // Its own browser's, and not used before.
+        // It must be this browser's sign-on, and not used before.
         if state.hash() != pending.state.hash() || !self.store.take_sign_on(&state.hash(), now).await? {
             return Err(SignOnError::State);
         }
         let metadata = provider.metadata(now).await?;
-        // RFC 9207: the answer is of the provider that was asked.
+        // RFC 9207: the response must come from the provider that was asked.
         let is_theirs = match returned.issuer {
             Some(issuer) => issuer == provider.settings.issuer,
             None => !metadata.authorization_response_iss_parameter_supported,
         };
         if !is_theirs {
-            return Err(SignOnError::Refused("the answer came from another provider"));
+            return Err(SignOnError::Refused("the response came from another provider"));
         }
         let code = match (returned.error, returned.code) {
             (Some("access_denied"), _) => return Err(SignOnError::Refused("access was denied")),
@@ -134,14 +135,14 @@ impl SignOn {
         })
     }
 
-    /// The account that an identity opens, and its address. The first time, it is the verified account of the address
-    /// that the provider has verified, or a new one if the address is invited anywhere; afterwards the subject decides,
-    /// whatever the address. A verified account that has a password is opened to a provider only by who is signed in to
-    /// it.
+    /// The account of an identity, and its address. On the first sign-on it is the verified account of the address
+    /// that the provider has verified, or a new one if the address is invited anywhere. After that, the subject
+    /// decides, not the address. A verified account with a password is linked only by a person who is signed in
+    /// to it.
     ///
-    /// With that the address is proved: its open invitations are accepted, and the membership of an account of it which
-    /// is not verified is taken over if the browser is signed in to that account. What others have joined under the
-    /// address stays theirs.
+    /// This proves the address: its open invitations are accepted, and the membership of an unverified account of the
+    /// address is taken over if the browser is signed in to that account. Memberships that others have joined with
+    /// the address are not.
     async fn account_of(
         &self,
         provider: &Provider,
@@ -165,7 +166,7 @@ impl SignOn {
         if let Some(account) = known {
             let address = tx.email_of(&account).await?.unwrap_or_default();
             let is_own = signed_in.is_none_or(|signed_in| *signed_in == account);
-            // Those who signed on before may have been invited somewhere else since.
+            // They may have been invited to other workspaces since.
             if address != email || (is_own && tx.invited_to(&email, now).await?.is_empty()) {
                 return Ok((account, address));
             }
@@ -184,7 +185,7 @@ impl SignOn {
             events.extend(event);
         }
         if tx.any_membership(&account.id).await?.is_none() {
-            let joined = tx.joined_unverified(&email, 1).await?;
+            let joined = tx.unverified_memberships(&email, 1).await?;
             return Err(if joined.is_empty() {
                 SignOnError::NotInvited
             } else {
@@ -200,7 +201,7 @@ impl SignOn {
         Ok((account.id, account.email))
     }
 
-    /// The verified account of an address, for the identity that has just proved it. It is linked with the identity.
+    /// The verified account of an address whose identity has just been proved, linked with the identity.
     async fn proved(
         &self,
         tx: &mut WriteTx,
@@ -247,8 +248,8 @@ impl SignOn {
         Ok(Proved { account, events })
     }
 
-    /// Takes over the membership of the account that the browser is signed in to, if that is an account of the same
-    /// address which is not verified. Both were proved in one browser.
+    /// Takes over the membership of the unverified account of the same address that the browser is signed in to. Both
+    /// were proved in one browser.
     async fn take_over_own(
         &self,
         tx: &mut WriteTx,
@@ -272,8 +273,7 @@ impl SignOn {
         Ok(Some(event))
     }
 
-    /// Lets the memberships begin that the address was invited to, as the verified account's. Answers what the trails
-    /// of their workspaces say.
+    /// Joins the verified account to the workspaces that the address was invited to. Returns the audit events.
     async fn join_where_invited(
         &self,
         tx: &mut WriteTx,
@@ -292,7 +292,7 @@ impl SignOn {
     }
 }
 
-/// The account of an address that was just proved, and what the trail says of that.
+/// The account of a proved address, and the audit events of the proof.
 struct Proved {
     account: Account,
     events: Vec<Event>,

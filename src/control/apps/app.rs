@@ -30,16 +30,16 @@ use crate::snapshot::{AppRecord, Change};
 use crate::store::ReadTx;
 use crate::store::policy::PolicyApp;
 
-/// Keys that one app may have: the one in use, and the next one while clients move over.
+/// The most keys of one app: the current one, and the next one during a rotation.
 pub const APP_KEYS_MAX: usize = 2;
 
-/// Connected sources that are listed with an app.
+/// The most connected sources that are listed with an app.
 const SOURCES_SHOWN: u32 = 1_000;
 
-/// Connected sources that the refusal to delete an app names.
+/// The most connected sources that the error of deleting an app names.
 const CONNECTED_NAMED: usize = 20;
 
-/// An app to be made.
+/// An app to create.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApp {
@@ -57,7 +57,7 @@ fn shortest_lifetime() -> String {
     TokenLifetime::OneDay.as_str().to_owned()
 }
 
-/// A public key to be added. It has no `Debug`: people paste private keys by mistake.
+/// A public key to add. It has no `Debug`: people paste private keys by mistake.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAppKey {
@@ -65,12 +65,12 @@ pub struct NewAppKey {
     pub name: String,
     /// As `openssl rsa -in private.pem -pubout -outform PEM` writes it.
     pub pem: String,
-    /// The one algorithm that assertions are signed with; the usual one of the key's kind unless given.
+    /// The algorithm that signs the assertions; by default the usual one of the key's type.
     #[serde(default)]
     pub algorithm: Option<String>,
 }
 
-/// What to change of an app. What is absent stays.
+/// Changes of an app. Absent members stay as they are.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppChange {
@@ -91,10 +91,10 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// Makes an app with its first key.
+    /// Creates an app with its first key.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] names the field that cannot be taken.
+    /// [`ControlError::Invalid`] names the invalid field.
     pub async fn create(
         &self,
         actor: &Actor,
@@ -172,8 +172,8 @@ impl Apps {
         Ok(found.collect())
     }
 
-    /// Changes an app's name, scopes or token lifetime. Tokens issued already keep their lifetime; a scope
-    /// taken away is gone from them at once.
+    /// Changes an app's name, scopes or token lifetime. Issued tokens keep their lifetime; a removed scope is removed
+    /// from them at once.
     ///
     /// # Errors
     /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
@@ -207,8 +207,8 @@ impl Apps {
         Ok(found)
     }
 
-    /// Deletes an app, its keys and so all its tokens, if `confirm_name` is its name and no source is
-    /// connected to it.
+    /// Deletes an app, its keys and thereby all its tokens, if `confirm_name` is its name and no source is connected
+    /// to it.
     ///
     /// # Errors
     /// [`Conflict::AppConnected`] names the sources that the actor may view, and counts the others.
@@ -230,7 +230,7 @@ impl Apps {
         if found.app.name.as_str() != composed(confirm_name) {
             return Err(ControlError::invalid(
                 "confirm_name",
-                "this is not the name of the OAuth app",
+                "enter the name of the OAuth app exactly",
             ));
         }
         tx.delete_app(id).await?;
@@ -244,8 +244,7 @@ impl Apps {
     /// Adds a public key to an app, which has at most two.
     ///
     /// # Errors
-    /// [`Conflict::TwoKeys`], [`Conflict::KeyRepeated`], or [`ControlError::Invalid`] for a key that cannot
-    /// be taken.
+    /// [`Conflict::TwoKeys`], [`Conflict::KeyRepeated`], or [`ControlError::Invalid`] for an invalid key.
     pub async fn add_key(
         &self,
         actor: &Actor,
@@ -268,13 +267,13 @@ impl Apps {
         found.keys.push(key.clone());
         let event = app_event(AuditAction::AppKeyAdded, &found.app)
             .made(key_value(&key))
-            .making(&key.id);
+            .creating(&key.id);
         self.put_app(tx, actor, &mut found, event).await?;
         Ok(key)
     }
 
-    /// Deletes a public key of an app. The tokens that it proved end with it. `allow_last_key` says that the app may be
-    /// left without a key, and so without a way to get tokens.
+    /// Deletes a public key of an app, and thereby revokes the tokens that it proved. With `allow_last_key`, the app
+    /// may be left without a key; it can then get no tokens.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], or [`Conflict::LastKey`] without `allow_last_key`.
@@ -332,7 +331,7 @@ impl Apps {
             id: self.ids.make("key", KeyId::parse, now)?,
             app: app.clone(),
             name: name(&new.name, &format!("{field}name"))?,
-            // The key, and nothing that was pasted around it.
+            // Only the key, without text around it.
             pem: public
                 .to_pem()
                 .map_err(|error| ControlError::invalid(format!("{field}pem"), error.to_string()))?,
@@ -344,12 +343,12 @@ impl Apps {
         })
     }
 
-    /// What gateways are told of an app.
+    /// An app as it appears in a change or snapshot.
     pub(crate) fn app_record(&self, app: &App, keys: &[AppKey]) -> AppRecord {
         self.policy_app(PolicyApp::new(app, keys))
     }
 
-    /// The same of an app as the store gives it for a snapshot.
+    /// An app of the snapshot query as it appears in a snapshot.
     pub(crate) fn policy_app(&self, app: PolicyApp) -> AppRecord {
         let ended = app.keys.iter().filter(|key| key.not_issued_before > 0);
         let keys_not_issued_before = ended.map(|key| (key.id.clone(), key.not_issued_before)).collect();
@@ -365,7 +364,7 @@ impl Apps {
     }
 }
 
-/// The sources that an app is connected to, in words: ids of those that may be named, and the number of the rest.
+/// The connected sources in words: the ids of those that may be named, and the number of the others.
 fn connected_words(connected: u64, visible: &[SourceId]) -> String {
     let named: Vec<&str> = visible
         .iter()
@@ -393,14 +392,14 @@ pub(crate) async fn details(
     with_keys_and_sources(tx, actor, app).await
 }
 
-/// The app with its keys, and the sources it is connected to as far as the actor may view them.
+/// The app with its keys, and its connected sources that the actor may view.
 async fn with_keys_and_sources(tx: &mut ReadTx, actor: &Actor, app: App) -> Result<AppDetails, ControlError> {
     let keys = tx.app_keys(&app.id).await?;
     let sources = visible_sources(tx, actor, &app).await?;
     Ok(AppDetails { app, keys, sources })
 }
 
-/// The sources that an app is connected to, of those that the actor may view, up to a bound.
+/// The app's connected sources that the actor may view, up to a bound.
 async fn visible_sources(tx: &mut ReadTx, actor: &Actor, app: &App) -> Result<Vec<SourceId>, ControlError> {
     let (sources, functions) = views_all(actor);
     let mut found = Vec::new();
@@ -415,7 +414,8 @@ async fn visible_sources(tx: &mut ReadTx, actor: &Actor, app: &App) -> Result<Ve
     Ok(visible(actor, &app.workspace, found))
 }
 
-/// What may be the sources of each app of a page, by the app's id: some may be there twice, or not for the actor.
+/// Candidates for the connected sources of each app of a page, by the app's id: with repeats, and not yet filtered by
+/// what the actor may view.
 async fn connected_to(
     tx: &mut ReadTx,
     actor: &Actor,
@@ -440,7 +440,7 @@ async fn connected_to(
 /// Whether the actor may view every source that is no function, and every function.
 fn views_all(actor: &Actor) -> (bool, bool) {
     match actor.as_member() {
-        // All the kinds that are no functions are viewed alike.
+        // All kinds but functions have the same permission.
         Some(member) if !member.grants.is_owner() => (
             member.grants.view_of(SourceKind::HttpApi) == View::All,
             member.grants.view_of(SourceKind::SourceFunction) == View::All,
@@ -449,7 +449,7 @@ fn views_all(actor: &Actor) -> (bool, bool) {
     }
 }
 
-/// Of an app's sources those that the actor may view, each once, up to a bound.
+/// The sources that the actor may view, each once, up to a bound.
 fn visible(actor: &Actor, workspace: &WorkspaceId, mut found: Vec<(SourceId, SourceKind)>) -> Vec<SourceId> {
     found.retain(|(id, kind)| actor.can_view(workspace, id, *kind));
     let mut ids: Vec<SourceId> = found.into_iter().map(|(id, _)| id).collect();
@@ -464,14 +464,15 @@ pub(crate) fn scopes(texts: &[String]) -> Result<ScopeSet, ControlError> {
     if texts.is_empty() {
         return Err(ControlError::invalid(
             "scopes",
-            format!("name at least one scope of {supported}"),
+            format!("choose at least one scope of {supported}"),
         ));
     }
     let one = |text: &String| {
         let scope = Scope::parse(text)
             .ok()
             .filter(|scope| SUPPORTED_SCOPES.contains(&scope.as_str()));
-        scope.ok_or_else(|| ControlError::invalid("scopes", format!("the scopes here are {supported}")))
+        scope
+            .ok_or_else(|| ControlError::invalid("scopes", format!("unknown scope; choose from {supported}")))
     };
     texts.iter().map(one).collect()
 }
@@ -479,6 +480,9 @@ pub(crate) fn scopes(texts: &[String]) -> Result<ScopeSet, ControlError> {
 fn lifetime(text: &str) -> Result<TokenLifetime, ControlError> {
     TokenLifetime::parse(text).ok_or_else(|| {
         let names = TokenLifetime::ALL.map(TokenLifetime::as_str).join(", ");
-        ControlError::invalid("token_lifetime", format!("a token lifetime is one of {names}"))
+        ControlError::invalid(
+            "token_lifetime",
+            format!("unknown token lifetime; choose one of {names}"),
+        )
     })
 }

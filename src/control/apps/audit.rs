@@ -1,4 +1,4 @@
-//! Apps and their keys as the audit trail shows them.
+//! Apps and keys as they appear in the audit trail.
 
 use super::details::AppDetails;
 use crate::control::audit_event::AuditAction;
@@ -8,12 +8,12 @@ use crate::model::app::AppKey;
 use serde_json::Value;
 use serde_json::json;
 
-/// Something done to an app.
-pub(crate) fn app_event(deed: AuditAction, app: &App) -> Event {
-    Event::new(deed, &app.workspace, "app", &app.id, &app.name)
+/// An action on an app.
+pub(crate) fn app_event(action: AuditAction, app: &App) -> Event {
+    Event::new(action, &app.workspace, "app", &app.id, &app.name)
 }
 
-/// An app as the trail shows it.
+/// An app as it appears in the trail.
 pub(crate) fn app_value(found: &AppDetails) -> Value {
     let scopes: Vec<&str> = found.app.scopes.iter().map(|scope| scope.as_str()).collect();
     json!({
@@ -24,7 +24,7 @@ pub(crate) fn app_value(found: &AppDetails) -> Value {
     })
 }
 
-/// A public key as the trail shows it: by its thumbprint.
+/// A public key as it appears in the trail: by its thumbprint.
 pub(crate) fn key_value(key: &AppKey) -> Value {
     json!({
         "id": key.id.as_str(),

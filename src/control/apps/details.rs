@@ -4,7 +4,7 @@ use crate::domain::ids::SourceId;
 use crate::model::app::App;
 use crate::model::app::AppKey;
 
-/// An app with its keys and the sources it is connected to.
+/// An app with its keys and its connected sources.
 #[derive(Clone, Debug)]
 pub struct AppDetails {
     pub app: App,

@@ -1,3 +1,3 @@
-//! The audit trail as it is read and verified.
+//! The audit trail: reading and verification.
 
 pub(crate) mod trail;

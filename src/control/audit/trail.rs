@@ -1,4 +1,4 @@
-//! Reading the audit trail: by page, whole, and to see whether anybody has been at it.
+//! The audit trail: pages of events, retention, and verification of the hash chain.
 
 use crate::control::changes::Changes;
 use std::fmt;
@@ -17,51 +17,52 @@ use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::model::audit::{AuditFilter, AuditRow};
 use crate::model::page::Page;
-use crate::store::audit::{ChainEnd, KeptRow};
+use crate::store::audit::{AuditRecord, ChainEnd};
 use crate::store::{Store, StoreError};
 
 /// Events dropped at once, so that no writer waits for long.
 const DROPPED_AT_ONCE: u32 = 1_000;
 
-/// How long events stay beyond the retention, in seconds, so that they are dropped, and an event tells of it, once a day.
+/// How long events are kept beyond the retention, in seconds, so that events are dropped, and a drop is recorded,
+/// once a day.
 const DROP_EVERY_S: u64 = 86_400;
 
-/// Events read at once by a check.
+/// Events read at once by a verification.
 const CHECKED_AT_ONCE: u32 = 1_000;
 
-/// Faults that a check lists; it counts further ones.
+/// The most faults that a verification lists; further ones are counted.
 const FAULTS_LISTED: usize = 100;
 
-/// Who drops old events.
+/// The actor that drops old events.
 static RETENTION: Actor = Actor::system("retention");
 
-/// An event of the trail as it is noted down elsewhere.
+/// An event of the trail, as `--expect` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotedEvent {
-    /// Its place in the chain, and its hash.
+pub struct ExpectedEvent {
+    /// Its position in the chain, and its hash.
     pub place: ChainEnd,
-    /// When it happened; unknown in notes of an older form.
+    /// When it happened; unknown in the older form.
     pub at: Option<UnixSeconds>,
 }
 
-/// What somebody noted down of the trail, to tell later whether that past is still the past: its first and last event.
+/// The expected trail (`--expect`), recorded earlier to detect a rewritten past: its first and last event.
 ///
-/// Its text is `FIRST:HASH@TIME..LAST:HASH@TIME/COUNT`. The older form `LAST:HASH` says nothing of the beginning.
+/// Its text is `FIRST:HASH@TIME..LAST:HASH@TIME/COUNT`. The older form `LAST:HASH` does not cover the beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotedTrail {
-    /// Unknown in notes of an older form.
-    pub first: Option<NotedEvent>,
-    pub last: NotedEvent,
+pub struct ExpectedTrail {
+    /// Unknown in the older form.
+    pub first: Option<ExpectedEvent>,
+    pub last: ExpectedEvent,
 }
 
-impl fmt::Display for NotedEvent {
+impl fmt::Display for ExpectedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.place.position, self.place.hash)?;
         self.at.map_or(Ok(()), |at| write!(f, "@{at}"))
     }
 }
 
-impl fmt::Display for NotedTrail {
+impl fmt::Display for ExpectedTrail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = &self.first else {
             return self.last.fmt(f);
@@ -71,7 +72,7 @@ impl fmt::Display for NotedTrail {
     }
 }
 
-impl FromStr for NotedEvent {
+impl FromStr for ExpectedEvent {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
@@ -80,12 +81,12 @@ impl FromStr for NotedEvent {
             .ok_or("write each event as POSITION:HASH@TIME")?;
         let position = position
             .parse()
-            .map_err(|_| "the position before the colon is a number")?;
+            .map_err(|_| "write the position before the colon as a number")?;
         let (hash, at) = match rest.split_once('@') {
             Some((hash, at)) => {
                 let at = at
                     .parse()
-                    .map_err(|_| "the time after the @ is in Unix seconds")?;
+                    .map_err(|_| "write the time after the @ in Unix seconds")?;
                 (hash, Some(UnixSeconds(at)))
             }
             None => (rest, None),
@@ -100,7 +101,7 @@ impl FromStr for NotedEvent {
     }
 }
 
-impl FromStr for NotedTrail {
+impl FromStr for ExpectedTrail {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
@@ -111,13 +112,11 @@ impl FromStr for NotedTrail {
             });
         };
         let (last, count) = rest.split_once('/').ok_or("write it as FIRST..LAST/COUNT")?;
-        let (first, last): (NotedEvent, NotedEvent) = (first.parse()?, last.parse()?);
+        let (first, last): (ExpectedEvent, ExpectedEvent) = (first.parse()?, last.parse()?);
         let between = last.place.position.checked_sub(first.place.position);
         let counted = count.parse::<i64>().ok().and_then(|count| count.checked_sub(1));
         if counted.is_none() || counted != between || counted < Some(0) {
-            return Err(
-                "the count is not that of the events from the first to the last; copy the whole text",
-            );
+            return Err("the count does not match the first and last position; copy the whole text");
         }
         Ok(Self {
             first: Some(first),
@@ -134,37 +133,37 @@ pub struct TrailAge {
 }
 
 impl TrailAge {
-    /// Whether an event may have been dropped for its age by now. Of one whose time is unknown nothing is known.
-    fn may_be_dropped(&self, event: &NotedEvent) -> bool {
+    /// Whether an event may have been dropped for its age by now. Unknown times may have been.
+    fn may_be_dropped(&self, event: &ExpectedEvent) -> bool {
         let retention = self.retention.as_secs();
         event.at.is_none_or(|at| at.plus(retention) <= self.now)
     }
 }
 
-/// What an event says that tells of dropped ones.
+/// The content of an event that records dropped events.
 #[derive(Deserialize)]
 struct DropRecord {
-    /// The last of them.
+    /// The last dropped event.
     position: i64,
     hash: String,
-    /// They were all from before this moment, and had to be this old, in seconds; absent where they were dropped by a
-    /// version that did not tell of it.
+    /// All dropped events were from before this time, and at least this old, in seconds; absent if an earlier version
+    /// dropped them without a record.
     until: Option<u64>,
     retention_s: Option<u64>,
 }
 
-/// What a check of the trail found.
+/// The result of a verification.
 #[derive(Debug)]
 pub struct TrailReport {
-    /// Events looked at.
+    /// Events verified.
     pub events: u64,
     /// The last event that was dropped for its age.
     pub begin: ChainEnd,
-    /// The last event there is.
+    /// The newest event.
     pub end: ChainEnd,
-    /// What to note down elsewhere, to tell later whether this past was rewritten; none of an empty trail.
-    pub noted: Option<NotedTrail>,
-    /// What is wrong, in sentences; the first hundred.
+    /// What to pass to `--expect` later, to detect a rewritten past; `None` for an empty trail.
+    pub noted: Option<ExpectedTrail>,
+    /// The first hundred faults, in sentences.
     pub faults: Vec<String>,
     /// Faults beyond those listed.
     pub more_faults: u64,
@@ -180,7 +179,7 @@ impl TrailReport {
     }
 }
 
-/// The audit trail, as it is read.
+/// The audit trail, for reading.
 pub struct AuditTrail {
     pub(crate) audit_retention: Duration,
     pub(crate) store: Arc<Store>,
@@ -188,10 +187,10 @@ pub struct AuditTrail {
 }
 
 impl AuditTrail {
-    /// One page of a workspace's events, the newest first.
+    /// One page of a workspace's events, newest first.
     ///
     /// # Errors
-    /// [`ControlError::Forbidden`] for who is no owner.
+    /// [`ControlError::Forbidden`] unless the actor is an owner.
     pub async fn audit_events(
         &self,
         actor: &Actor,
@@ -204,19 +203,21 @@ impl AuditTrail {
         Ok(tx.audit_events(workspace, filter, page.after, page.limit).await?)
     }
 
-    /// Drops events that were older than the retention at `passed`, once a day and a bounded number at a time. An event
-    /// of the trail tells of each time.
+    /// Drops events older than the retention at `passed`, once a day and a bounded number at a time. An event records
+    /// each drop.
     pub(crate) async fn drop_old_events(&self, passed: UnixSeconds) -> Result<(), StoreError> {
         let retention_s = self.audit_retention.as_secs();
         let until = passed.minus(retention_s);
         let mut unless_since = until.minus(DROP_EVERY_S);
-        let oldest = self.store.oldest_audit().await?;
+        let oldest = self.store.oldest_audit_event().await?;
         if oldest.is_none_or(|oldest| oldest >= unless_since) {
             return Ok(());
         }
         loop {
             let mut tx = self.changes.begin_audit().await?;
-            let dropped = tx.drop_audit(unless_since, until, DROPPED_AT_ONCE).await?;
+            let dropped = tx
+                .drop_old_audit_events(unless_since, until, DROPPED_AT_ONCE)
+                .await?;
             let Some(dropped) = dropped else { return Ok(()) };
             let event = drop_event(&dropped.last).made(json!({
                 "position": dropped.last.position,
@@ -235,13 +236,13 @@ impl AuditTrail {
         }
     }
 
-    /// Makes the trail tell of what a version dropped from it that did not tell of it. Once in a store.
+    /// Records drops of an earlier version that were not recorded. Once for a store.
     pub(crate) async fn record_earlier_drops(&self) -> Result<(), StoreError> {
-        if self.store.records_audit_drops().await? {
+        if self.store.is_recording_drops().await? {
             return Ok(());
         }
         let mut tx = self.changes.begin_audit().await?;
-        if let Some(last) = tx.begin_recording_drops().await? {
+        if let Some(last) = tx.start_recording_drops().await? {
             let event = drop_event(&last).made(json!({"position": last.position, "hash": last.hash}));
             tx.append_audit(&self.changes.audit_row(&RETENTION, event))
                 .await?;
@@ -250,23 +251,23 @@ impl AuditTrail {
     }
 }
 
-/// The event that tells of others that were dropped, of which this was the last.
+/// The event that records a drop; `last` is the last dropped event.
 fn drop_event(last: &ChainEnd) -> Event {
     Event::of_server(AuditAction::EventsDropped, "audit_trail", &last.position, &"")
 }
 
-/// Goes through the whole trail and says what does not fit: events that were edited, removed, moved or added
-/// by anybody but this program. Given what was noted down of it earlier, it says whether the past up to there is still
-/// that past.
+/// Verifies the whole trail: finds events that were edited, removed, moved or inserted outside this program. With
+/// `expected`, it also finds a rewritten past.
 ///
 /// # Errors
+/// [`StoreError`] if the trail cannot be read.
 /// [`StoreError`] when it cannot be read.
 pub async fn verify_trail(
     store: &Store,
-    noted: Option<&NotedTrail>,
+    noted: Option<&ExpectedTrail>,
     age: &TrailAge,
 ) -> Result<TrailReport, StoreError> {
-    // One view, so that what is appended meanwhile does not look like a fault.
+    // One view, so that events appended meanwhile do not look like faults.
     let mut tx = store.read().await?;
     let (begin, end) = tx.audit_chain().await?;
     let mut check = Check {
@@ -287,7 +288,7 @@ pub async fn verify_trail(
     check.found_noted = noted.is_some_and(|noted| noted.last.place == check.at);
     let mut after = i64::MIN;
     loop {
-        let rows = tx.audit_after(after, CHECKED_AT_ONCE).await?;
+        let rows = tx.audit_events_after(after, CHECKED_AT_ONCE).await?;
         let Some(last) = rows.last() else { break };
         after = last.position;
         for row in rows {
@@ -298,34 +299,34 @@ pub async fn verify_trail(
     Ok(check.finish(noted, age))
 }
 
-/// A check under way.
+/// A verification in progress.
 struct Check {
     report: TrailReport,
-    /// Where it has come to.
+    /// The event verified last.
     at: ChainEnd,
-    /// Whether an event tells of what was dropped before the beginning.
+    /// Whether an event records the drop of everything before the beginning.
     tells_of_begin: bool,
-    first: Option<NotedEvent>,
+    first: Option<ExpectedEvent>,
     last_at: Option<UnixSeconds>,
-    /// Whether the last of the noted events was met.
+    /// Whether the last expected event was found.
     found_noted: bool,
 }
 
 impl Check {
-    fn take(&mut self, row: KeptRow, noted: Option<&NotedTrail>) {
+    fn take(&mut self, row: AuditRecord, noted: Option<&ExpectedTrail>) {
         self.report.events += 1;
         check_place(&mut self.report, &self.at, row.position);
-        // After a gap the hash before is gone: only what the row says of itself is lost with it.
+        // After a gap, the preceding hash is unknown; the event's own content is not.
         if row.position == self.at.position + 1 && !row.follows(&self.at.hash) {
             self.report.fault(format!(
-                "event {} ({}) does not fit: it was edited, or the one before it was replaced",
+                "event {} ({}) has a wrong hash: it was edited, or the event before it was replaced",
                 row.position, row.row.id
             ));
         }
         if row.row.action == EVENTS_DROPPED {
             self.take_drop(&row);
         }
-        let event = NotedEvent {
+        let event = ExpectedEvent {
             place: ChainEnd {
                 position: row.position,
                 hash: row.hash,
@@ -337,7 +338,7 @@ impl Check {
             && first.place.hash != event.place.hash
         {
             self.report.fault(format!(
-                "event {first} was noted as the first, and is another one now"
+                "event {first} is not the expected first event: it was replaced"
             ));
         }
         self.found_noted |= noted.is_some_and(|noted| noted.last.place == event.place);
@@ -346,14 +347,14 @@ impl Check {
         self.first.get_or_insert(event);
     }
 
-    /// Looks at an event that tells of dropped ones.
-    fn take_drop(&mut self, row: &KeptRow) {
+    /// Verifies an event that records a drop.
+    fn take_drop(&mut self, row: &AuditRecord) {
         let told = row.row.changed_to.as_deref();
         let told: Option<DropRecord> = told.and_then(|told| serde_json::from_str(told).ok());
         let Some(told) = told else {
             let position = row.position;
             self.report.fault(format!(
-                "event {position} tells of dropped events, and not of which"
+                "event {position} records dropped events without naming them"
             ));
             return;
         };
@@ -365,26 +366,26 @@ impl Check {
         );
         if until.saturating_add(retention) > row.row.at.0 {
             self.report.fault(format!(
-                "event {} tells of events that were dropped before their age of {retention} s",
+                "event {} records events that were dropped before they were {retention} s old",
                 row.position
             ));
         }
     }
 
-    fn finish(mut self, noted: Option<&NotedTrail>, age: &TrailAge) -> TrailReport {
+    fn finish(mut self, noted: Option<&ExpectedTrail>, age: &TrailAge) -> TrailReport {
         let begin = self.report.begin.clone();
         if begin.position > 0 && !self.tells_of_begin {
             self.report.fault(format!(
-                "the events up to {} are gone, and no event tells that they were dropped for their age: they were removed",
+                "the events up to {} are missing, and no event records that they were dropped: they were removed",
                 begin.position
             ));
         }
         if let Some(noted) = noted {
             self.check_noted(noted, age);
         }
-        self.report.noted = self.first.map(|first| NotedTrail {
+        self.report.noted = self.first.map(|first| ExpectedTrail {
             first: Some(first),
-            last: NotedEvent {
+            last: ExpectedEvent {
                 place: self.at,
                 at: self.last_at,
             },
@@ -392,13 +393,13 @@ impl Check {
         self.report
     }
 
-    fn check_noted(&mut self, noted: &NotedTrail, age: &TrailAge) {
+    fn check_noted(&mut self, noted: &ExpectedTrail, age: &TrailAge) {
         let begin = self.report.begin.position;
         for event in noted.first.iter().chain([&noted.last]) {
             let position = event.place.position;
             if position <= begin && !age.may_be_dropped(event) {
                 self.report.fault(format!(
-                    "event {position} is gone, and is younger than the retention of {} days: it was removed",
+                    "event {position} is missing, and is younger than the retention of {} days: it was removed",
                     age.retention.as_secs() / 86_400
                 ));
             }
@@ -409,12 +410,12 @@ impl Check {
         }
         self.report.fault(if last.position < begin {
             format!(
-                "event {} has been dropped for its age and cannot be compared",
+                "event {} was dropped because of its age and cannot be compared",
                 last.position
             )
         } else {
             format!(
-                "event {} is not the one with the hash {} (any more)",
+                "event {} does not have the expected hash {}: it was replaced",
                 last.position, last.hash
             )
         });
@@ -425,7 +426,7 @@ fn check_place(report: &mut TrailReport, before: &ChainEnd, position: i64) {
     let expected = before.position + 1;
     if position < expected {
         report.fault(format!(
-            "event {position} lies before the beginning of the trail: it was added"
+            "event {position} is before the beginning of the trail: it was added"
         ));
     } else if position == expected + 1 {
         report.fault(format!("event {expected} is missing: it was removed"));
@@ -440,17 +441,17 @@ fn check_place(report: &mut TrailReport, before: &ChainEnd, position: i64) {
 fn check_end(report: &mut TrailReport, last: &ChainEnd, end: &ChainEnd) {
     if last.position < end.position {
         report.fault(format!(
-            "the trail ends with event {} and should go on to event {}: its end was removed",
+            "the trail ends with event {} instead of event {}: its end was removed",
             last.position, end.position
         ));
     } else if last.position > end.position {
         report.fault(format!(
-            "the trail should end with event {}: what follows, up to event {}, was added",
+            "the trail should end with event {}: the events after it, up to event {}, were added",
             end.position, last.position
         ));
     } else if last.hash != end.hash {
         report.fault(format!(
-            "event {} is not the one that was written last: it was replaced",
+            "event {} is not the newest event that was written: it was replaced",
             last.position
         ));
     }

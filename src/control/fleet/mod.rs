@@ -1,3 +1,3 @@
-//! What gateways receive: snapshots and changes, in the order of versions.
+//! The feed of the gateways: snapshots and changes, in the order of versions.
 
 pub mod publish;

@@ -1,7 +1,7 @@
-//! From the store to the gateways: a snapshot, then every change in the order of versions.
+//! Publishes the policy to gateways: a snapshot, then every change in the order of versions.
 //!
-//! A change counts as made when it is in force: [`Control::commit`] waits until the gateway says that it has
-//! installed the version, and says so honestly where it does not.
+//! A change is complete when it is in force: [`Changes::commit`](crate::control::changes::Changes::commit) waits
+//! until the gateway confirms the version, and returns an error if it does not.
 
 use crate::control::apps::app::Apps;
 use crate::control::signing_keys::key_ring::IssuerKeys;
@@ -23,20 +23,25 @@ use crate::feed::{FeedClosed, Publisher};
 use crate::snapshot;
 use crate::snapshot::{Change, FORMAT, RevocationRecord, Snapshot, SourceRecord, Update, WorkspaceRecord};
 
-/// How often gateways are told that nothing has changed.
+/// How often gateways are sent a confirmation if nothing has changed.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// How often the store is looked at for changes whose maker was cut off before it could say so, and the shortest time
-/// between two snapshots.
+/// How often the store is polled for changes that were committed but not announced, and the shortest time between two
+/// snapshots.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How long a gateway that ends may take to report once more.
+/// How long a gateway that ends may take for its last report.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Versions read from the feed at once.
 const FEED_ROWS: u32 = 256;
 
-/// Feeds gateways: snapshots and changes.
+const VERSION_NOT_READ: &str = "policy version could not be read; retrying";
+const POLICY_NOT_READ: &str = "policy could not be read; retrying";
+const GATEWAY_ENDED: &str = "gateway ended; the feed stops";
+const SENDING_SNAPSHOT: &str = "sending a snapshot to the gateway";
+
+/// Feeds gateways with snapshots and changes.
 pub struct Fleet {
     pub(crate) identity: Arc<IssuerIdentity>,
     pub(crate) store: Arc<Store>,
@@ -46,27 +51,27 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Hears of the changes that other control planes make on the same store, and never ends.
+    /// Watches the store for changes that other control planes make. Never returns.
     pub(crate) async fn watch_store(&self) {
-        let mut notices = self.store.notices();
+        let mut notifications = self.store.notifications();
         loop {
-            match notices.next().await {
+            match notifications.next().await {
                 Some(version) => self.changes.announce(version),
-                // Some may have been missed.
+                // Notifications may have been missed.
                 None => match self.changes.newest_version().await {
                     Ok(version) => self.changes.announce(version),
-                    Err(error) => tracing::warn!(%error, "the policy version could not be read"),
+                    Err(error) => tracing::warn!(%error, "{VERSION_NOT_READ}"),
                 },
             }
         }
     }
 
-    /// Everything gateways must know, as of one version.
+    /// A snapshot: everything gateways must know, as of one version.
     ///
     /// # Errors
     /// [`ControlError::Store`].
     pub async fn snapshot(&self) -> Result<Snapshot, ControlError> {
-        // The moment is taken first: the snapshot is at least as young as it says.
+        // The time is read first: the snapshot is at least as recent as it says.
         let issued_at = self.changes.now();
         let mut tx = self.store.read().await?;
         let version = tx.policy_version().await?;
@@ -81,7 +86,7 @@ impl Fleet {
             issuer: Some(issuer),
             apps: apps.into_iter().map(|app| self.apps.policy_app(app)).collect(),
             workspaces: tx
-                .ended_workspaces()
+                .workspace_cutoffs()
                 .await?
                 .into_iter()
                 .map(|(id, not_issued_before)| WorkspaceRecord {
@@ -111,7 +116,7 @@ impl Fleet {
     }
 }
 
-/// Feeds one gateway until `shutdown` or until the gateway has ended. Changes made meanwhile wait for it.
+/// Feeds one gateway until `shutdown` or until the gateway ends. Changes made meanwhile wait for it.
 pub async fn run(
     fleet: Arc<Fleet>,
     traffic: Arc<TrafficCounts>,
@@ -119,10 +124,10 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     attach(&fleet, Some(publisher.clone()));
-    // Not dropped when the feed ends: a report that is being written down would be lost.
+    // Not dropped when the feed ends: a report that is being stored would be lost.
     let mut reports = pin!(traffic.take_reports(publisher.clone()).fuse());
     tokio::select! {
-        FeedClosed = feed(&fleet, &publisher) => tracing::info!("the gateway has ended; it is told nothing more"),
+        FeedClosed = feed(&fleet, &publisher) => tracing::info!("{GATEWAY_ENDED}"),
         () = &mut reports => {}
         () = shutdown => {}
     }
@@ -141,15 +146,15 @@ fn attach(fleet: &Fleet, publisher: Option<Publisher>) {
         .unwrap_or_else(PoisonError::into_inner) = publisher;
 }
 
-/// Feeds one gateway for as long as it listens.
+/// Feeds one gateway until it ends.
 async fn feed(fleet: &Fleet, publisher: &Publisher) -> FeedClosed {
     let mut newest = fleet.changes.versions.subscribe();
     let mut heartbeat = ticks(HEARTBEAT);
     let mut poll = ticks(POLL);
-    // A gateway that cannot take a snapshot asks for another one at once, and again. The first tick is now.
+    // A gateway that rejects a snapshot requests another one at once, repeatedly. The first tick is immediate.
     let mut snapshots = interval(POLL);
     snapshots.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The version that the gateway was last told of; none before its first snapshot.
+    // The version that the gateway was last sent; `None` before its first snapshot.
     let mut sent = None;
     loop {
         let mut confirm = false;
@@ -173,7 +178,7 @@ async fn feed(fleet: &Fleet, publisher: &Publisher) -> FeedClosed {
             Ok(version) => sent = version,
             Err(Stopped::Closed(closed)) => return closed,
             Err(Stopped::Store(error)) => {
-                tracing::error!(%error, "the policy could not be read; trying again");
+                tracing::error!(%error, "{POLICY_NOT_READ}");
                 poll.tick().await;
             }
         }
@@ -182,13 +187,13 @@ async fn feed(fleet: &Fleet, publisher: &Publisher) -> FeedClosed {
 
 fn ticks(period: Duration) -> tokio::time::Interval {
     let mut ticks = interval(period);
-    // The first tick is a whole period away.
+    // The first tick comes after one period.
     ticks.reset();
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-/// Why a step of the feed was not made.
+/// Why a step of the feed failed.
 enum Stopped {
     Closed(FeedClosed),
     Store(ControlError),
@@ -200,17 +205,17 @@ impl From<FeedClosed> for Stopped {
     }
 }
 
-/// Sends everything. Answers the version sent.
+/// Sends a snapshot. Returns its version.
 async fn send_snapshot(fleet: &Fleet, publisher: &Publisher) -> Result<Option<u64>, Stopped> {
     let snapshot = fleet.snapshot().await.map_err(Stopped::Store)?;
     let version = snapshot.version;
-    tracing::info!(policy.version = version, "sending the gateway a snapshot");
+    tracing::info!(policy.version = version, "{SENDING_SNAPSHOT}");
     publisher.publish(Update::Snapshot(Box::new(snapshot))).await?;
     Ok(Some(version))
 }
 
-/// Sends what came after `version`, then, if asked to, that this is all. Answers the version sent last, or
-/// none when the feed no longer reaches back so far and a snapshot is needed.
+/// Sends the changes after `version`, then, with `confirm`, a confirmation that there are no more. Returns the
+/// version sent last, or `None` if the feed no longer reaches back that far and a snapshot is needed.
 async fn send_changes(
     fleet: &Fleet,
     publisher: &Publisher,
@@ -218,9 +223,9 @@ async fn send_changes(
     confirm: bool,
 ) -> Result<Option<u64>, Stopped> {
     loop {
-        // Taken before the store is read: what is confirmed was true then.
+        // Read before the store is: what is confirmed was true then.
         let at = fleet.changes.now();
-        let entries = fleet.store.feed_after(version, FEED_ROWS).await;
+        let entries = fleet.store.changes_after(version, FEED_ROWS).await;
         let entries = entries.map_err(|error| Stopped::Store(error.into()))?;
         if entries.is_empty() {
             if confirm {
@@ -235,8 +240,8 @@ async fn send_changes(
             };
             for change in &mut changes {
                 if let Change::PutIssuer(issuer) = change {
-                    // Keys are added and ended beside this process, too; what it is called is its own to say, as
-                    // it does in a snapshot.
+                    // Signing keys are added and removed elsewhere, too; the issuer's name comes from this process's
+                    // config, as in a snapshot.
                     fleet.identity.issuer.clone_into(&mut issuer.issuer);
                     issuer.audience.clone_from(&fleet.identity.audience);
                 }

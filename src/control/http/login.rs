@@ -11,7 +11,7 @@ use super::cookies::Cookie;
 use super::session_cookies::{browser, give_cookies};
 use crate::control::accounts::oidc::SignOnError;
 use crate::control::accounts::secret::Secret;
-use crate::control::accounts::sign_on::{Returned, SIGN_ON_S};
+use crate::control::accounts::sign_on::{Callback, SIGN_ON_S};
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::form::Form;
@@ -50,7 +50,7 @@ pub(crate) async fn callback(
     uri: Uri,
 ) -> Response {
     let query = Form::parse(uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
-    let returned = Returned {
+    let returned = Callback {
         state: query.get("state"),
         code: query.get("code"),
         issuer: query.get("iss"),
@@ -67,7 +67,7 @@ pub(crate) async fn callback(
     let signed_in = signed_in.as_ref().map(|session| &session.account);
     let ended = control
         .sign_on
-        .end_sign_on(cookie, returned, &browser, signed_in)
+        .complete_sign_on(cookie, returned, &browser, signed_in)
         .await;
     let mut response = match ended {
         Ok(signed_on) => {

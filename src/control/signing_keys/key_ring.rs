@@ -103,7 +103,7 @@ impl KeyRing {
             Ok(HeldKey::new(key, record))
         });
         Ok(Self {
-            first: held.next().ok_or(UnreadableKey::Damaged)??,
+            first: held.next().ok_or(UnreadableKey::Corrupted)??,
             later: held.collect::<Result<_, _>>()?,
         })
     }
@@ -219,7 +219,7 @@ fn read(record: &SigningKeyRecord, settings: &Signing) -> Result<SigningKey, Unr
     };
     let key = der.and_then(|der| SigningKey::from_pkcs8(record.algorithm, der).ok());
     key.filter(|key| *key.verifying().id() == record.id)
-        .ok_or(UnreadableKey::Damaged)
+        .ok_or(UnreadableKey::Corrupted)
 }
 
 /// What a sealed key is bound to: its row, and what it may sign with.
@@ -306,7 +306,7 @@ fn issuer_of<'k>(
     Ok(IssuerRecord {
         issuer: issuer.to_owned(),
         audience: audience.to_owned(),
-        keys: keys.map_err(|_| StoreError::Damaged("signing_keys"))?,
+        keys: keys.map_err(|_| StoreError::Corrupted("signing_keys"))?,
     })
 }
 

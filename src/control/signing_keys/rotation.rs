@@ -267,7 +267,7 @@ impl SigningKeys {
     pub async fn list(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
         match actor.as_member() {
             Some(member) => actor.require(&member.workspace, Action::EditWorkspace)?,
-            None => actor.must_be_system()?,
+            None => actor.require_system()?,
         }
         // What was issued in the last moments is in memory still.
         self.usage.flush_uses().await;
@@ -429,11 +429,11 @@ impl SigningKeys {
 /// may who own all of them.
 async fn must_rule_keys(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
     let Some(member) = actor.as_member() else {
-        return actor.must_be_system();
+        return actor.require_system();
     };
     actor.require(&member.workspace, Action::EditWorkspace)?;
     // An API token is for one workspace, and these keys are for all.
-    actor.must_be_in_person()?;
+    actor.require_session()?;
     if tx.owns_every_workspace(&member.account).await? {
         Ok(())
     } else {

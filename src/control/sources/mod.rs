@@ -1,4 +1,4 @@
-//! Sources: connections, enforcement, search, and what gateways counted of them.
+//! Sources: connections, enforcement, search and traffic counts.
 
 pub(crate) mod search;
 pub(crate) mod source;

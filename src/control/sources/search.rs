@@ -1,4 +1,4 @@
-//! Searching lists, and the figures that a page shows beside what it lists.
+//! Searches over apps and sources, and the counts that pages show.
 
 use crate::control::actor::Actor;
 use crate::control::changes::Changes;
@@ -16,13 +16,13 @@ use crate::snapshot::OWN_LEEWAY_S;
 use crate::store::Store;
 use std::sync::Arc;
 
-/// Owners whom somebody without rights is told to ask.
+/// The most owners that a member without rights is referred to.
 const OWNERS_SHOWN: u32 = 5;
 
-/// The sources that an app is connected to.
+/// The sources connected to an app.
 #[derive(Debug)]
 pub struct Connected {
-    /// All of them.
+    /// How many there are.
     pub total: u64,
     /// The first ones that the actor may view.
     pub shown: Vec<Source>,
@@ -36,7 +36,7 @@ pub struct SourceCounts {
     pub on: u64,
 }
 
-/// Searches over apps and sources, and the figures beside them.
+/// Searches over apps and sources, and the counts that pages show.
 pub struct Search {
     pub(crate) store: Arc<Store>,
     pub(crate) changes: Arc<Changes>,
@@ -45,7 +45,7 @@ pub struct Search {
 
 impl Search {
     /// One page of the workspace's apps with `text` in their names. It may stop before it is full: see
-    /// [`Found::looked_to`].
+    /// [`Found::searched_to`].
     ///
     /// # Errors
     /// [`ControlError::Forbidden`] or [`ControlError::Store`].
@@ -69,12 +69,12 @@ impl Search {
         }
         Ok(Found {
             items,
-            looked_to: found.looked_to,
+            searched_to: found.searched_to,
         })
     }
 
-    /// One page of the sources that the filter finds, of those that the actor may view. It may stop before it is
-    /// full: see [`Found::looked_to`].
+    /// One page of the sources that match the filter and that the actor may view. It may stop before it is full: see
+    /// [`Found::searched_to`].
     ///
     /// # Errors
     /// [`ControlError::Forbidden`] or [`ControlError::Store`].
@@ -88,10 +88,10 @@ impl Search {
         actor.require(workspace, Action::ViewWorkspace)?;
         let mut tx = self.store.read().await?;
         let limited = actor.as_member().filter(|member| !member.grants.is_owner());
-        // Each kind is in an index; all but one are not.
+        // Each kind has an index; all but one kind do not.
         let by_kind = limited.is_some() || (filter.text.is_empty() && filter.but_kind.is_some());
         let range = tx
-            .sources_looked_to(workspace, filter, page.after, by_kind)
+            .end_of_source_search(workspace, filter, page.after, by_kind)
             .await?;
         if !by_kind {
             let found = tx.find_sources(workspace, filter, None, page, &range.to).await?;
@@ -116,17 +116,17 @@ impl Search {
                     .await?,
             );
         }
-        // Each kind gave its next page; together they begin with the next page of all.
+        // Each kind returned its next page; together they begin with the next page of all.
         found.sort_by(|one, other| one.source.id.as_str().cmp(other.source.id.as_str()));
         found.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX));
         Ok(range.found(found, page))
     }
 
-    /// One app by itself, without its keys and its sources, of which there may be many.
+    /// One app without its keys and sources: there may be many.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], [`ControlError::Forbidden`] or [`ControlError::Store`].
-    pub async fn app_alone(
+    pub async fn app_without_keys(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -137,7 +137,7 @@ impl Search {
         found.ok_or(ControlError::NotFound("OAuth app"))
     }
 
-    /// How many sources an app is connected to, and the first of those that the actor may view.
+    /// How many sources are connected to an app, and the first of those that the actor may view.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], [`ControlError::Forbidden`] or [`ControlError::Store`].
@@ -168,7 +168,7 @@ impl Search {
     /// How many sources of the workspace have each enforcement.
     ///
     /// # Errors
-    /// [`ControlError::Forbidden`] for who is no owner: others may not view all sources.
+    /// [`ControlError::Forbidden`] unless the actor is an owner: others may not view all sources.
     pub async fn source_counts(
         &self,
         actor: &Actor,
@@ -186,11 +186,11 @@ impl Search {
         Ok(counts)
     }
 
-    /// The addresses of owners, for members who are told to ask one.
+    /// The addresses of owners, for members who need to ask one.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`] for whoever is no member, or [`ControlError::Store`].
-    pub async fn owners_to_ask(
+    /// [`ControlError::NotFound`] if the actor is no member, or [`ControlError::Store`].
+    pub async fn owner_addresses(
         &self,
         actor: &Actor,
         workspace: &WorkspaceId,
@@ -199,9 +199,8 @@ impl Search {
         Ok(self.store.read().await?.owners(workspace, OWNERS_SHOWN).await?)
     }
 
-    /// Tokens that the app was issued, with one of its keys or any, and that have neither expired nor been
-    /// revoked. They are counted by the hour of their issue and expiry, so it may be a few too many, never too
-    /// few.
+    /// The app's tokens, proved by one of its keys or any, that have neither expired nor been revoked. They are
+    /// counted by hour, so the count may be a few too high, never too low.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], [`ControlError::Forbidden`] or [`ControlError::Store`].
@@ -213,7 +212,7 @@ impl Search {
         key: Option<&KeyId>,
     ) -> Result<u64, ControlError> {
         actor.require(workspace, Action::ViewApp)?;
-        // What was issued in the last moments is in memory still.
+        // Tokens of the last seconds are still in memory.
         self.usage.flush_uses().await;
         let mut tx = self.store.read().await?;
         let app = tx

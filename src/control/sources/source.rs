@@ -1,4 +1,4 @@
-//! Sources, the app that each is connected to, and the enforcement switch.
+//! Sources, the app each is connected to, and enforcement.
 
 use crate::control::changes::{ChangeTx, Changes};
 use crate::control::ids::Ids;
@@ -29,11 +29,11 @@ use crate::store::ReadTx;
 /// Letters and digits of a generated write key: 190 bits.
 const WRITE_KEY_CHARS: usize = 32;
 
-/// Letters and digits of a source function's secret. With an id in front it makes a multiple of three
-/// bytes, so its base64 needs no padding, which would need an escape in a query.
+/// Letters and digits of a source function's secret. With the id in front, the length is a multiple of three bytes,
+/// so its base64 has no padding, which would need escaping in a query.
 const FUNCTION_SECRET_CHARS: usize = 34;
 
-/// A source to be made. It has no `Debug`, since it may hold a write key.
+/// A source to create. It has no `Debug`, since it may contain a write key.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSource {
@@ -41,7 +41,7 @@ pub struct NewSource {
     pub name: String,
     #[schemars(extend("enum" = ["http_api", "nodejs", "python", "source_function", "public_api"]))]
     pub kind: String,
-    /// A key that clients use already; one is made where it is absent.
+    /// An existing write key; generated if absent.
     #[serde(default)]
     pub write_key: Option<String>,
 }
@@ -54,10 +54,10 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Makes a source: connected to no app, enforcement off.
+    /// Creates a source: connected to no app, enforcement off.
     ///
     /// # Errors
-    /// [`Conflict::WriteKeyTaken`], or [`ControlError::Invalid`] with the field at fault.
+    /// [`Conflict::WriteKeyTaken`], or [`ControlError::Invalid`] with the invalid field.
     pub async fn create(
         &self,
         actor: &Actor,
@@ -69,7 +69,7 @@ impl Sources {
         let id = self.ids.make("src", SourceId::parse, now)?;
         let kind = SourceKind::parse(&new.kind).ok_or_else(|| {
             let names = SourceKind::ALL.map(SourceKind::as_str).join(", ");
-            ControlError::invalid("kind", format!("a source's kind is one of {names}"))
+            ControlError::invalid("kind", format!("unknown kind; choose one of {names}"))
         })?;
         let write_key = match &new.write_key {
             Some(text) => WriteKey::parse(text)
@@ -117,7 +117,7 @@ impl Sources {
         source_for(&mut tx, actor, workspace, id, Action::ViewSource).await
     }
 
-    /// One page of the workspace's sources, of those that the actor may view.
+    /// One page of the workspace's sources that the actor may view.
     ///
     /// # Errors
     /// [`ControlError::Store`].
@@ -140,13 +140,13 @@ impl Sources {
                 View::Listed => tx.listed_sources(workspace, kind, &member.id, page).await?,
             });
         }
-        // Each kind gave its next page; together they begin with the next page of all.
+        // Each kind returned its next page; together they begin with the next page of all.
         found.sort_by(|one, other| one.id.as_str().cmp(other.id.as_str()));
         found.truncate(usize::try_from(page.limit).unwrap_or(usize::MAX));
         Ok(found)
     }
 
-    /// Gives a source another name.
+    /// Renames a source.
     ///
     /// # Errors
     /// [`ControlError::Invalid`] or [`ControlError::NotFound`].
@@ -166,7 +166,7 @@ impl Sources {
             .await
     }
 
-    /// Deletes a source. Requests with its write key are from an unknown source from then on.
+    /// Deletes a source. Requests with its write key are `source_unknown` from then on.
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
@@ -180,7 +180,7 @@ impl Sources {
             .source_to_change(actor, workspace, id, Action::EditSource)
             .await?;
         tx.delete_source(id).await?;
-        tx.forget_resource(id).await?;
+        tx.delete_resource_grants(id).await?;
         let event = source_event(AuditAction::SourceDeleted, &source).removed(source_value(&source));
         let write_key_digest = digest_text(&source.write_key.digest());
         self.changes
@@ -188,10 +188,10 @@ impl Sources {
             .await
     }
 
-    /// Connects a source to an app, in place of the one it was connected to, if any.
+    /// Connects a source to an app, replacing its current connection, if any.
     ///
     /// # Errors
-    /// [`Conflict::ScopeMissing`] when the app lacks the scope that the source's kind needs.
+    /// [`Conflict::ScopeMissing`] if the app lacks the scope that the source's kind needs.
     pub async fn connect(
         &self,
         actor: &Actor,
@@ -204,7 +204,8 @@ impl Sources {
             .await?;
         let before = source_value(&source);
         let app = tx.app(workspace, app).await?;
-        let app = app.ok_or_else(|| ControlError::invalid("app_id", "there is no such OAuth app here"))?;
+        let app =
+            app.ok_or_else(|| ControlError::invalid("app_id", "OAuth app not found in this workspace"))?;
         let scope = source.kind.scope();
         if !app.scopes.iter().any(|held| held.as_str() == scope) {
             return Err(Conflict::ScopeMissing {
@@ -218,8 +219,8 @@ impl Sources {
             .await
     }
 
-    /// Disconnects a source from its app. With enforcement not off, `force` is needed, since every request
-    /// to the source is denied then (or would be, with `observe`).
+    /// Disconnects a source from its app. Unless enforcement is off, `force` is required, since every request to the
+    /// source is then denied (or would be, with `observe`).
     ///
     /// # Errors
     /// [`Conflict::Enforced`] without `force`.
@@ -245,10 +246,10 @@ impl Sources {
             .await
     }
 
-    /// Sets what enforcement does with a source's requests.
+    /// Sets a source's enforcement.
     ///
     /// # Errors
-    /// [`Conflict::NotConnected`] when it is to be on or observed and no app is connected.
+    /// [`Conflict::NotConnected`] for `on` or `observe` if no app is connected.
     pub async fn set_enforcement(
         &self,
         actor: &Actor,
@@ -275,7 +276,7 @@ impl Sources {
         id: &SourceId,
         action: Action,
     ) -> Result<(ChangeTx, Source), ControlError> {
-        // Whoever may not is refused before they can hold anybody up.
+        // Missing permission is rejected before it takes a turn among the changes.
         source_for(&mut self.store.read().await?, actor, workspace, id, action).await?;
         let mut tx = self.changes.begin(actor).await?;
         let source = source_for(&mut tx, actor, workspace, id, action).await?;
@@ -287,20 +288,20 @@ impl Sources {
         &self,
         mut tx: ChangeTx,
         _actor: &Actor,
-        deed: AuditAction,
+        action: AuditAction,
         before: Value,
         mut source: Source,
     ) -> Result<Source, ControlError> {
         let after = source_value(&source);
         if after == before {
             drop(tx);
-            // An earlier call may have been told that its change was not in force yet.
+            // An earlier call may have returned an error because its change was not in force yet.
             self.changes.newest_in_force().await?;
             return Ok(source);
         }
         source.revision += 1;
         tx.update_source(&source).await?;
-        let event = source_event(deed, &source).changed(before, after);
+        let event = source_event(action, &source).changed(before, after);
         self.changes
             .commit(tx, &[Change::PutSource(record(&source))], event)
             .await?;
@@ -308,12 +309,12 @@ impl Sources {
     }
 }
 
-/// Something done to a source.
-fn source_event(deed: AuditAction, source: &Source) -> Event {
-    Event::new(deed, &source.workspace, "source", &source.id, &source.name)
+/// An action on a source.
+fn source_event(action: AuditAction, source: &Source) -> Event {
+    Event::new(action, &source.workspace, "source", &source.id, &source.name)
 }
 
-/// The source, if the actor may do this to it.
+/// The source, if the actor may perform this action on it.
 async fn source_for(
     tx: &mut ReadTx,
     actor: &Actor,
@@ -339,7 +340,7 @@ fn new_write_key(kind: SourceKind, id: &SourceId) -> Result<WriteKey, ControlErr
     WriteKey::parse(&text).map_err(|_| ControlError::Crypto("making a write key"))
 }
 
-/// What gateways are told of a source.
+/// A source as it appears in a change or snapshot.
 fn record(source: &Source) -> SourceRecord {
     SourceRecord {
         id: source.id.as_str().to_owned(),
@@ -350,7 +351,7 @@ fn record(source: &Source) -> SourceRecord {
     }
 }
 
-/// A source as the trail shows it: without its write key.
+/// A source as it appears in the trail: without its write key.
 pub(crate) fn source_value(source: &Source) -> Value {
     json!({
         "name": source.name.as_str(),

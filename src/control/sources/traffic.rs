@@ -1,4 +1,4 @@
-//! What gateways counted, for whoever thinks of enforcing a source, and for the charts.
+//! Traffic counts of sources and workspaces, from the reports of gateways.
 
 use super::source::Sources;
 use crate::control::changes::Changes;
@@ -18,7 +18,7 @@ use crate::report::{Report, Verdict};
 const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 24 * HOUR_S;
 
-/// A source's requests of late, by verdict, reason and client. The most frequent kind stands first.
+/// A source's recent requests, by verdict, reason and client, most frequent first.
 #[derive(Clone, Debug)]
 pub struct SourceTraffic {
     pub hour: Vec<Traffic>,
@@ -38,7 +38,7 @@ impl SourceTraffic {
         sum(&self.hour, verdict)
     }
 
-    /// Whether the source was observed, and nothing would have been denied for a day.
+    /// Whether the source was observed for a day, and no request would have been denied.
     #[must_use]
     pub fn is_ready_to_enforce(&self) -> bool {
         self.in_day(Verdict::Allow) > 0 && self.in_day(Verdict::WouldDeny) == 0
@@ -50,7 +50,7 @@ fn sum(traffic: &[Traffic], verdict: Verdict) -> u64 {
     alike.fold(0, |sum, kind| sum.saturating_add(kind.requests))
 }
 
-/// What the bundled gateway last said of itself.
+/// The latest report of the bundled gateway.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GatewayState {
     /// The policy version in force there; 0 before the first.
@@ -61,7 +61,7 @@ pub struct GatewayState {
     pub heard_at: UnixSeconds,
 }
 
-/// What gateways counted.
+/// Traffic counts.
 pub struct TrafficCounts {
     pub(crate) gateway_state: RwLock<Option<GatewayState>>,
     pub(crate) store: Arc<Store>,
@@ -70,7 +70,7 @@ pub struct TrafficCounts {
 }
 
 impl TrafficCounts {
-    /// A source's requests of the last hour and day. Counts are of whole spans of five minutes, and a gateway reports
+    /// A source's requests of the last hour and day. Counts cover whole spans of five minutes, and a gateway reports
     /// every few seconds.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl TrafficCounts {
         workspace: &WorkspaceId,
         source: &SourceId,
     ) -> Result<SourceTraffic, ControlError> {
-        // Whoever may view the source may see what it receives.
+        // Permission to view the source includes its traffic.
         self.sources.get(actor, workspace, source).await?;
         let now = self.changes.now();
         let mut tx = self.store.read().await?;
@@ -91,10 +91,10 @@ impl TrafficCounts {
         })
     }
 
-    /// The requests of all of a workspace's sources over the last day, span by span.
+    /// The requests of all of a workspace's sources over the last day, by span.
     ///
     /// # Errors
-    /// [`ControlError::Forbidden`] for who is no owner: others may not view all sources.
+    /// [`ControlError::Forbidden`] unless the actor is an owner: others may not view all sources.
     pub async fn workspace_traffic(
         &self,
         actor: &Actor,
@@ -105,13 +105,13 @@ impl TrafficCounts {
         Ok(self.store.read().await?.workspace_traffic(workspace, now).await?)
     }
 
-    /// What the bundled gateway last said of itself; none before it did, or where there is none.
+    /// The latest report of the bundled gateway; `None` before the first, or without a bundled gateway.
     #[must_use]
     pub fn gateway_state(&self) -> Option<GatewayState> {
         *self.gateway_state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes one report.
+    /// Stores one report.
     async fn take_report(&self, report: Report) {
         let now = self.changes.now();
         *self.gateway_state.write().unwrap_or_else(PoisonError::into_inner) = Some(GatewayState {
@@ -124,13 +124,13 @@ impl TrafficCounts {
         }
         if let Err(error) = self.store.add_traffic(&report.counts, now).await {
             self.changes
-                .background_failure(&error, "what the gateway counted could not be written down");
+                .background_failure(&error, "traffic counts could not be stored");
         }
     }
 }
 
 impl TrafficCounts {
-    /// Writes down the reports of one gateway until it has ended.
+    /// Stores the reports of one gateway until it ends.
     pub(crate) async fn take_reports(self: Arc<Self>, publisher: Publisher) {
         while let Some(report) = publisher.next_report().await {
             self.take_report(report).await;

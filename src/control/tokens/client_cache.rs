@@ -130,7 +130,7 @@ impl Clients {
 }
 
 fn parsed(key: &AppKey) -> Result<VerifyingKey, TokenError> {
-    let damaged = || TokenError::from(StoreError::Damaged("app_keys"));
+    let damaged = || TokenError::from(StoreError::Corrupted("app_keys"));
     let public = PublicKey::from_pem(&key.pem).map_err(|_| damaged())?;
     VerifyingKey::new(key.id.clone(), public, key.algorithm).map_err(|_| damaged())
 }

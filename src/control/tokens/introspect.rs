@@ -164,7 +164,7 @@ impl Introspection {
         };
         let policy = snapshot::compile(&snapshot, &[], freshness);
         Ok(Some(
-            policy.map_err(|_| crate::store::StoreError::Damaged("apps"))?,
+            policy.map_err(|_| crate::store::StoreError::Corrupted("apps"))?,
         ))
     }
 }

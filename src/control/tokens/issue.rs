@@ -80,7 +80,7 @@ impl Tokens {
         let signing_key = keys.active(now);
         let access_token = signing_key.sign(&Claims::from(&claims))?;
         self.uses.note_app_key(&claims.client_key, now);
-        self.uses.note_issued(IssuedKey::new(
+        self.uses.record_issued(IssuedKey::new(
             &claims.app,
             &claims.client_key,
             signing_key.verifying().id(),

@@ -120,7 +120,7 @@ impl TokenRevocation {
             ControlError::invalid("token", problem)
         };
         let token = self.pasted_token(workspace, token)?.ok_or_else(unknown)?;
-        let found = match self.search.app_alone(actor, workspace, &token.app).await {
+        let found = match self.search.app_without_keys(actor, workspace, &token.app).await {
             Err(ControlError::NotFound(_)) => return Err(unknown()),
             found => found?,
         };
@@ -203,7 +203,7 @@ impl TokenRevocation {
         if moment == before {
             return self.ended_before(tx, moment).await;
         }
-        tx.note_cutoff(workspace, moment).await?;
+        tx.raise_latest_cutoff(workspace, moment).await?;
         let event = app_event(AuditAction::AppTokensRevoked, &found.app).changed(
             json!({"issued_before": before.0}),
             json!({"issued_before": moment.0}),
@@ -246,8 +246,8 @@ impl TokenRevocation {
         if moment == before {
             return self.ended_before(tx, moment).await;
         }
-        tx.end_tokens_of_key(key, moment).await?;
-        tx.note_cutoff(workspace, moment).await?;
+        tx.revoke_tokens_of_key(key, moment).await?;
+        tx.raise_latest_cutoff(workspace, moment).await?;
         let event = app_event(AuditAction::KeyTokensRevoked, &found.app).changed(
             json!({"key_id": null, "issued_before": before.0}),
             json!({"key_id": key.as_str(), "issued_before": moment.0}),
@@ -287,7 +287,7 @@ impl TokenRevocation {
         if moment == before {
             return self.ended_before(tx, moment).await;
         }
-        tx.end_tokens_of_workspace(workspace, moment).await?;
+        tx.revoke_tokens_of_workspace(workspace, moment).await?;
         let record = WorkspaceRecord {
             id: workspace.as_str().to_owned(),
             not_issued_before: moment.0,

@@ -1,4 +1,4 @@
-//! Members of workspaces, and what each of them is granted.
+//! Members of workspaces, and their grants.
 
 use super::roles::{NewGrant, grants};
 use crate::control::accounts::account::Accounts;
@@ -38,10 +38,10 @@ pub struct Members {
 }
 
 impl Members {
-    /// One page of a workspace's members, joined or only invited.
+    /// One page of a workspace's members, joined or invited.
     ///
     /// # Errors
-    /// [`ControlError::Forbidden`] for who is no owner.
+    /// [`ControlError::Forbidden`] unless the actor is an owner.
     pub async fn list(
         &self,
         actor: &Actor,
@@ -52,10 +52,10 @@ impl Members {
         Ok(self.store.read().await?.members(workspace, page).await?)
     }
 
-    /// One member. Everybody may see their own membership.
+    /// One member. Every member may see their own membership.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`], or [`ControlError::Forbidden`] for who is no owner.
+    /// [`ControlError::NotFound`], or [`ControlError::Forbidden`] unless the actor is an owner.
     pub async fn get(
         &self,
         actor: &Actor,
@@ -68,11 +68,10 @@ impl Members {
         member_in(&mut self.store.read().await?, workspace, id).await
     }
 
-    /// Replaces what a member is granted.
+    /// Replaces a member's grants.
     ///
     /// # Errors
-    /// [`Conflict::LastOwner`] where nobody else would own the workspace, [`ControlError::Invalid`] for roles
-    /// that cannot be taken.
+    /// [`Conflict::LastOwner`] if no other owner would remain, [`ControlError::Invalid`] for invalid roles.
     pub async fn update(
         &self,
         actor: &Actor,
@@ -81,7 +80,7 @@ impl Members {
         roles: &[NewGrant],
     ) -> Result<Member, ControlError> {
         actor.require(workspace, Action::ManageMembers)?;
-        // What cannot be taken is refused before it can hold anybody up.
+        // Invalid roles are rejected before they take a turn among the changes.
         grants(&mut self.store.read().await?, workspace, roles).await?;
         let mut tx = self.changes.begin(actor).await?;
         let mut member = member_in(&mut tx, workspace, id).await?;
@@ -92,7 +91,7 @@ impl Members {
             return Ok(member);
         }
         if !grants.is_owner() {
-            keep_an_owner(&mut tx, &member).await?;
+            require_another_owner(&mut tx, &member).await?;
         }
         tx.update_grants(id, &grants).await?;
         member.grants = grants;
@@ -103,12 +102,12 @@ impl Members {
         Ok(member)
     }
 
-    /// Removes a member, or withdraws an invitation. The API tokens of the membership end, and the person's
-    /// sessions open nothing of the workspace from then on; what they are elsewhere is not this workspace's to end.
-    /// With the last membership all sessions end, and an account whose address is not verified is deleted.
+    /// Removes a member, or withdraws an invitation. The API tokens of the membership are revoked, and the person's
+    /// sessions no longer reach the workspace; their other memberships are unaffected. With the last membership, all
+    /// sessions are revoked, and an unverified account is deleted.
     ///
     /// # Errors
-    /// [`Conflict::LastOwner`] where nobody else would own the workspace.
+    /// [`Conflict::LastOwner`] if no other owner would remain.
     pub async fn remove(
         &self,
         actor: &Actor,
@@ -119,7 +118,7 @@ impl Members {
         let mut tx = self.changes.begin(actor).await?;
         let member = member_in(&mut tx, workspace, id).await?;
         actor.check_if_match(member.revision)?;
-        keep_an_owner(&mut tx, &member).await?;
+        require_another_owner(&mut tx, &member).await?;
         let api_tokens = tx.delete_api_tokens_of(id).await?.len();
         tx.delete_member(id).await?;
         let sessions = if tx.any_membership(&member.account).await?.is_some() {
@@ -137,10 +136,10 @@ impl Members {
         self.changes.commit(tx, &[], event).await
     }
 
-    /// Makes an owner of a workspace who need not be invited: what begins a workspace.
+    /// Creates an owner without an invitation, for a new workspace.
     ///
     /// # Errors
-    /// As [`Control::create_member`].
+    /// See [`Members::create_member`].
     pub async fn create_owner(
         &self,
         actor: &Actor,
@@ -154,11 +153,11 @@ impl Members {
         self.create_member(actor, workspace, email, &[owner]).await
     }
 
-    /// Makes a member who need not be invited.
+    /// Creates a member without an invitation.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a text that is no e-mail address or roles that cannot be taken,
-    /// [`Conflict::MemberExists`], [`ControlError::NotFound`] for the workspace, or [`ControlError::OperatorOnly`].
+    /// [`ControlError::Invalid`] for an invalid email address or roles, [`Conflict::MemberExists`],
+    /// [`ControlError::NotFound`] for the workspace, or [`ControlError::OperatorOnly`].
     pub async fn create_member(
         &self,
         actor: &Actor,
@@ -166,7 +165,7 @@ impl Members {
         email: &str,
         roles: &[NewGrant],
     ) -> Result<Member, ControlError> {
-        actor.must_be_system()?;
+        actor.require_system()?;
         let mut tx = self.changes.begin(actor).await?;
         let mut member = self.new_member(&mut tx, workspace, email, roles, true).await?;
         member.joined_at = Some(member.created_at);
@@ -176,9 +175,9 @@ impl Members {
         Ok(member)
     }
 
-    /// A member to be inserted, not joined yet, of an account that is inserted already. An invitation's is a new one,
-    /// whatever accounts the address has: who accepts it has proved nothing of the address. The operator vouches for
-    /// it.
+    /// A member to insert, not joined yet, with an account that is already inserted. An invited member always gets a
+    /// new account, since accepting an invitation proves nothing about the address. If the operator creates the
+    /// member, they vouch for the address.
     pub(crate) async fn new_member(
         &self,
         tx: &mut WriteTx,
@@ -213,11 +212,11 @@ impl Members {
         })
     }
 
-    /// Makes the first workspace and its owner, on a store that nobody has joined yet.
+    /// Creates the first workspace and its owner, in a store without members.
     ///
     /// # Errors
-    /// [`Conflict::NotEmpty`] where somebody has, [`ControlError::Invalid`] for an address, a name or a password
-    /// that cannot be taken, [`ControlError::OperatorOnly`].
+    /// [`Conflict::NotEmpty`] if the store has members, [`ControlError::Invalid`] for an invalid address, name or
+    /// password, [`ControlError::OperatorOnly`].
     pub async fn create_first_owner(
         &self,
         actor: &Actor,
@@ -225,7 +224,7 @@ impl Members {
         workspace_name: &str,
         password: &str,
     ) -> Result<(Workspace, Member), ControlError> {
-        actor.must_be_system()?;
+        actor.require_system()?;
         let now = self.changes.now();
         let email = email_address(email)?;
         let workspace = Workspace {
@@ -234,8 +233,8 @@ impl Members {
             revision: 1,
             created_at: now,
         };
-        let chosen = hashing::chosen(password, &email)?;
-        let forms = self.store.password_forms(&email, None).await?;
+        let chosen = hashing::validate_new(password, &email)?;
+        let forms = self.store.password_prefixes(&email, None).await?;
         let turn = self.hashing.turn(Asker::Operator).await?;
         let hash = self.hashing.hash(turn, chosen, forms).await?;
         let mut tx = self.changes.begin(actor).await?;
@@ -265,7 +264,7 @@ impl Members {
         Ok((workspace, member))
     }
 
-    /// Whether nobody could sign in: nobody has joined any workspace.
+    /// Whether nobody can sign in, since no member has joined any workspace.
     ///
     /// # Errors
     /// [`ControlError::Store`].
@@ -273,7 +272,7 @@ impl Members {
         Ok(self.store.read().await?.is_without_members().await?)
     }
 
-    /// The person's membership of a workspace. Where there is none, the workspace does not exist for them.
+    /// The person's membership of a workspace. Without one, the workspace does not exist for them.
     pub(crate) async fn membership(
         &self,
         workspace: &WorkspaceId,
@@ -286,7 +285,7 @@ impl Members {
     }
 }
 
-/// The member, joined or only invited.
+/// The member, joined or invited.
 pub(crate) async fn member_in(
     tx: &mut ReadTx,
     workspace: &WorkspaceId,
@@ -296,21 +295,21 @@ pub(crate) async fn member_in(
     found.ok_or(ControlError::NotFound("member"))
 }
 
-/// Refuses to take the owner's role from the last one who has it.
-async fn keep_an_owner(tx: &mut ReadTx, member: &Member) -> Result<(), ControlError> {
+/// Rejects taking the owner role from the last owner.
+async fn require_another_owner(tx: &mut ReadTx, member: &Member) -> Result<(), ControlError> {
     let owns = member.joined_at.is_some() && member.grants.is_owner();
-    if owns && tx.owners_but(&member.workspace, &member.id).await? == 0 {
+    if owns && tx.count_other_owners(&member.workspace, &member.id).await? == 0 {
         return Err(Conflict::LastOwner.into());
     }
     Ok(())
 }
 
-/// Something done to a workspace as a whole.
-pub(crate) fn workspace_event(deed: AuditAction, workspace: &Workspace) -> Event {
-    Event::new(deed, &workspace.id, "workspace", &workspace.id, &workspace.name)
+/// An action on a workspace as a whole.
+pub(crate) fn workspace_event(action: AuditAction, workspace: &Workspace) -> Event {
+    Event::new(action, &workspace.id, "workspace", &workspace.id, &workspace.name)
 }
 
-/// A membership as the trail shows it.
+/// A membership as it appears in the trail.
 pub(crate) fn member_value(member: &Member) -> serde_json::Value {
     json!({"email": member.email, "roles": grants_value(&member.grants)})
 }

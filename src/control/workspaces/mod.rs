@@ -1,4 +1,4 @@
-//! Workspaces, and who belongs to them with which roles.
+//! Workspaces, their members and roles.
 
 pub(crate) mod members;
 pub(crate) mod roles;

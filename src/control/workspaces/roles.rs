@@ -1,4 +1,4 @@
-//! The roles that a member is granted, as people give them and as the audit trail shows them.
+//! Roles of members, as requests name them and as the audit trail shows them.
 
 use crate::control::error::ControlError;
 use crate::domain::ids::SourceId;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use serde_json::json;
 use std::collections::HashSet;
 
-/// What a member is granted, as the trail shows it.
+/// Grants as they appear in the trail.
 pub(crate) fn grants_value(grants: &Grants) -> Value {
     let grants = grants.iter().map(|grant| {
         let mut value = Map::new();
@@ -34,18 +34,18 @@ pub(crate) fn grants_value(grants: &Grants) -> Value {
     grants.collect()
 }
 
-/// A role as it is asked for, with what it is for.
+/// A requested role, with its resources.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewGrant {
     #[schemars(extend("enum" = ["workspace_owner", "workspace_member", "source_admin", "source_read_only", "function_admin", "function_read_only"]))]
     pub role: String,
-    /// For the roles on sources and functions, and for no other: `"all"`, or the ids of some.
+    /// For the roles on sources and functions only: `"all"`, or a list of ids.
     #[serde(default)]
     pub resources: Option<NewResources>,
 }
 
-/// What a role is for, as it is asked for.
+/// The requested resources of a role.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum NewResources {
@@ -53,7 +53,7 @@ pub enum NewResources {
     Listed(Vec<String>),
 }
 
-/// Roles as they are asked for, checked: each at most once, what they are for known here.
+/// Validates requested roles: each at most once, with resources that exist in the workspace.
 pub(crate) async fn grants(
     tx: &mut ReadTx,
     workspace: &WorkspaceId,
@@ -70,7 +70,7 @@ pub(crate) async fn grants(
             ControlError::invalid(format!("{field}.role"), format!("a role is one of {names}"))
         })?;
         if grants.iter().any(|held: &Grant| held.role == role) {
-            let problem = "the role is named twice; list its resources together";
+            let problem = "the role is repeated; list all of its resources in one entry";
             return Err(ControlError::invalid(format!("{field}.role"), problem));
         }
         let resources = assigned(tx, workspace, role, new.resources.as_ref(), &field).await?;
@@ -88,12 +88,12 @@ pub(crate) async fn assigned(
 ) -> Result<Assigned, ControlError> {
     let refused = |problem: String| ControlError::invalid(format!("{field}.resources"), problem);
     match resources {
-        None if role.is_for_sources() => Err(refused(
-            "say what the role is for: \"all\", or a list of ids".to_owned(),
-        )),
+        None if role.is_for_sources() => {
+            Err(refused("add `resources`: \"all\", or a list of ids".to_owned()))
+        }
         None => Ok(Assigned::All),
         Some(_) if !role.is_for_sources() => Err(refused(
-            "this role is for the whole workspace; leave the resources out".to_owned(),
+            "remove `resources`: this role is for the whole workspace".to_owned(),
         )),
         Some(NewResources::Word(word)) if word == "all" => Ok(Assigned::All),
         Some(NewResources::Word(_)) => Err(refused("this is neither \"all\" nor a list of ids".to_owned())),
@@ -102,7 +102,7 @@ pub(crate) async fn assigned(
             texts.sort_unstable();
             texts.dedup();
             if texts.is_empty() || texts.len() > LISTED_MAX {
-                return Err(refused(format!("list 1 to {LISTED_MAX} ids, or say \"all\"")));
+                return Err(refused(format!("list 1 to {LISTED_MAX} ids, or write \"all\"")));
             }
             let unknown = |text: &str| refused(not_reached(role, text));
             let ids: Result<Vec<_>, _> = texts
@@ -124,7 +124,7 @@ pub(crate) async fn assigned(
     }
 }
 
-/// What was sent is shown back only as far as an id could go.
+/// Echoes only as much of the input as an id could have.
 pub(crate) fn not_reached(role: Role, text: &str) -> String {
     let what = if role.reaches(SourceKind::SourceFunction) {
         "source function"
@@ -132,5 +132,5 @@ pub(crate) fn not_reached(role: Role, text: &str) -> String {
         "source"
     };
     let text: String = text.chars().filter(char::is_ascii_graphic).take(64).collect();
-    format!("there is no {what} `{text}` in this workspace")
+    format!("{what} `{text}` not found in this workspace")
 }

@@ -27,18 +27,18 @@ pub struct Workspaces {
 }
 
 impl Workspaces {
-    /// Makes a workspace. Its founder, an owner of another one, becomes its owner; where the server itself makes
-    /// it, it has no members yet (see [`Control::create_owner`]).
+    /// Creates a workspace. The actor, an owner of another workspace, becomes its owner. If the actor is the server,
+    /// the workspace has no members yet (see [`Members::create_owner`]).
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a name that cannot be taken, [`ControlError::Forbidden`] for who owns no
-    /// workspace, [`ControlError::SessionRequired`] for an API token, [`ControlError::AddressUnverified`] for who did
-    /// not prove that their address is theirs.
+    /// [`ControlError::Invalid`] for an invalid name, [`ControlError::Forbidden`] if the actor owns no workspace,
+    /// [`ControlError::SessionRequired`] for an API token, [`ControlError::AddressUnverified`] if the actor's address
+    /// is not verified.
     pub async fn create(&self, actor: &Actor, new_name: &str) -> Result<Workspace, ControlError> {
         let founder = match &actor.who {
             Who::Member(member) => {
                 actor.require(&member.workspace, Action::CreateWorkspace)?;
-                actor.must_be_in_person()?;
+                actor.require_session()?;
                 Some(member)
             }
             Who::System(_) => None,
@@ -86,7 +86,7 @@ impl Workspaces {
         tx.workspace(id).await?.ok_or(ControlError::NotFound("workspace"))
     }
 
-    /// One of the workspaces that the asking member's person has joined.
+    /// One of the workspaces that the actor's account has joined.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], also for a workspace of others.
@@ -98,15 +98,15 @@ impl Workspaces {
         self.get(&Actor::member(own, actor.from), id).await
     }
 
-    /// One page of the workspaces that a member's person has joined. An API token is shown its own one.
+    /// One page of the workspaces that the actor's account has joined. An API token sees only its own.
     ///
     /// # Errors
-    /// [`ControlError::Forbidden`] for who is no member.
+    /// [`ControlError::Forbidden`] if the actor is no member.
     pub async fn workspaces_of(&self, actor: &Actor, page: Page<'_>) -> Result<Vec<Workspace>, ControlError> {
         let member = actor
             .as_member()
             .ok_or(ControlError::Forbidden(Action::ViewWorkspace))?;
-        if actor.must_be_in_person().is_err() {
+        if actor.require_session().is_err() {
             let own = self.get(actor, &member.workspace).await?;
             return Ok(Vec::from_iter(
                 Some(own).filter(|own| own.id.as_str() > page.after),
@@ -116,7 +116,7 @@ impl Workspaces {
         Ok(tx.workspaces_of(&member.account, page).await?)
     }
 
-    /// Gives a workspace another name.
+    /// Renames a workspace.
     ///
     /// # Errors
     /// [`ControlError::Invalid`] or [`ControlError::NotFound`].

@@ -22,7 +22,7 @@ use crate::control::plane::Control;
 use crate::domain::ids::ID_BYTES_MAX;
 use crate::model::audit::{AuditFilter, AuditRow};
 use crate::model::page::Page;
-use crate::store::audit::may_go_on;
+use crate::store::audit::may_have_more;
 
 /// Events read at once for an export.
 const EXPORTED_AT_ONCE: u32 = 500;
@@ -154,7 +154,7 @@ pub async fn list(
             .audit
             .audit_events(&at.actor, &at.workspace, &query.filter, part)
             .await?;
-        let goes_on = may_go_on(&found, asked);
+        let goes_on = may_have_more(&found, asked);
         page.add_part(found, goes_on, |event| event.id.as_str(), EventJson::from)?;
     }
     page.finish()
@@ -255,13 +255,13 @@ impl Export {
             limit: EXPORTED_AT_ONCE,
         };
         // An export goes on for as long as its reader takes it.
-        self.control.changes.must_still_stand(&self.at.actor).await?;
+        self.control.changes.require_still_valid(&self.at.actor).await?;
         let found = self
             .control
             .audit
             .audit_events(&self.at.actor, &self.at.workspace, &self.query.filter, page)
             .await?;
-        self.ended = !may_go_on(&found, EXPORTED_AT_ONCE);
+        self.ended = !may_have_more(&found, EXPORTED_AT_ONCE);
         if let Some(last) = found.last() {
             self.after = last.id.chars().take(ID_BYTES_MAX).collect();
         }

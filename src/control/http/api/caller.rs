@@ -21,7 +21,9 @@ impl FromRequestParts<Arc<Control>> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, control: &Arc<Control>) -> Result<Self, ControlError> {
         let (member, credential) = caller(parts, control).await?;
-        Ok(Self(Actor::member(member, address(parts)).let_in_by(credential)))
+        Ok(Self(
+            Actor::member(member, address(parts)).with_credential(credential),
+        ))
     }
 }
 

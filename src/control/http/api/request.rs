@@ -48,7 +48,7 @@ impl FromRequestParts<Arc<Control>> for InWorkspace {
         };
         let actor = Actor {
             if_match: if_match(parts)?,
-            ..Actor::member(member, address(parts)).let_in_by(credential)
+            ..Actor::member(member, address(parts)).with_credential(credential)
         };
         Ok(Self {
             actor,

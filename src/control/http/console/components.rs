@@ -6,7 +6,7 @@ use askama::filters::HtmlSafe;
 use crate::control::signing_keys::rotation::KeyState;
 use crate::domain::policy::Enforcement;
 use crate::domain::time::UnixSeconds;
-use crate::model::search::{Found, LOOKED_AT};
+use crate::model::search::{Found, SEARCHED_AT_ONCE};
 
 /// One line of a form: label, hint, control, and what is wrong with what stands in it.
 #[derive(Template)]
@@ -332,7 +332,7 @@ impl Pager {
     ) -> (Vec<T>, Self) {
         let mut items = found.items;
         let mut pager = Self::cut(&mut items, things, path, after, id);
-        if let Some(to) = found.looked_to {
+        if let Some(to) = found.searched_to {
             pager.next = Some(format!("{path}&after={}", encoded(&to)));
             pager.stopped = true;
         }
@@ -342,7 +342,7 @@ impl Pager {
 
 /// Names that one search looks at, as people write the number.
 fn looked_at() -> String {
-    format!("{},{:03}", LOOKED_AT / 1_000, LOOKED_AT % 1_000)
+    format!("{},{:03}", SEARCHED_AT_ONCE / 1_000, SEARCHED_AT_ONCE % 1_000)
 }
 
 /// A value for a query.

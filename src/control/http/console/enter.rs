@@ -35,7 +35,7 @@ pub(crate) async fn explain(control: &Control, visit: &PageContext, fault: &Faul
     let owners = match fault {
         Fault::Control(ControlError::Forbidden(_)) => control
             .search
-            .owners_to_ask(&visit.actor, &visit.workspace.id)
+            .owner_addresses(&visit.actor, &visit.workspace.id)
             .await
             .unwrap_or_default(),
         _ => Vec::new(),

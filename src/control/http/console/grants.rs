@@ -200,11 +200,11 @@ async fn picker(
     let after = if turned { last } else { "" };
     let Found {
         items: mut sources,
-        looked_to,
+        searched_to,
     } = find(control, visit, role, &q, after).await?;
     let is_more = sources.len() > FOUND_SHOWN;
     sources.truncate(FOUND_SHOWN);
-    let stopped = looked_to.is_some();
+    let stopped = searched_to.is_some();
     let last = sources
         .last()
         .filter(|_| is_more)
@@ -237,7 +237,7 @@ async fn picker(
         asked: turned || text("find") == name,
         q,
         found,
-        last: last.or(looked_to),
+        last: last.or(searched_to),
         stopped,
     })
 }
@@ -265,7 +265,7 @@ async fn find(
         .await?;
     Ok(Found {
         items: found.items.into_iter().map(|item| item.source).collect(),
-        looked_to: found.looked_to,
+        searched_to: found.searched_to,
     })
 }
 

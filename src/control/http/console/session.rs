@@ -50,7 +50,7 @@ impl BrowserSession {
 
     /// The session as one that acts, by one of its person's memberships.
     pub fn actor(&self, member: Member) -> Actor {
-        Actor::member(member, self.from).let_in_by(Credential::Session(self.record.id.clone()))
+        Actor::member(member, self.from).with_credential(Credential::Session(self.record.id.clone()))
     }
 
     pub fn csrf(&self) -> &str {

@@ -92,7 +92,7 @@ export async function wholeWay(browser, world, script) {
   await click(page, 'link', 'Delete OAuth app')
   await page.getByLabel('Type the name of the OAuth app').fill('another name')
   await click(page, 'button', 'Delete OAuth app')
-  await page.getByText('This is not the name of the OAuth app.').waitFor()
+  await page.getByText('Enter the name of the OAuth app exactly.').waitFor()
   await page.getByLabel('Type the name of the OAuth app').fill(appName)
   await click(page, 'button', 'Delete OAuth app')
   await done(page, 'The OAuth app and its keys were deleted.')

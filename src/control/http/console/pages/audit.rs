@@ -17,7 +17,7 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 use crate::model::audit::{AuditFilter, AuditRow};
 use crate::model::page::Page as Span;
-use crate::store::audit::may_go_on;
+use crate::store::audit::may_have_more;
 
 /// An event in a few words.
 pub(crate) struct Event {
@@ -134,7 +134,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit
         encoded(since),
         encoded(until)
     );
-    let goes_on = may_go_on(&found, span.limit);
+    let goes_on = may_have_more(&found, span.limit);
     let mut pager = Pager::cut(&mut found, "events", &path, after, |row| row.id.as_str());
     if let Some(last) = found.last().filter(|_| goes_on) {
         pager.go_on(&path, &last.id);

@@ -80,7 +80,7 @@ async fn app(control: &Control, visit: &PageContext, id: &str) -> Result<Option<
     let Ok(id) = AppId::parse(id) else { return Ok(None) };
     let found = control
         .search
-        .app_alone(&visit.actor, &visit.workspace.id, &id)
+        .app_without_keys(&visit.actor, &visit.workspace.id, &id)
         .await;
     let named = found.map(|app| (app.name.to_string(), format!("{}/apps/{id}", visit.at)));
     if_there(named)

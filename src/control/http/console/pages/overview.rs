@@ -74,7 +74,7 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit
     let owners = if frame.sees.apps || frame.sees.sources {
         Vec::new()
     } else {
-        control.search.owners_to_ask(&visit.actor, workspace).await?
+        control.search.owner_addresses(&visit.actor, workspace).await?
     };
     let steps = match counts {
         Some(counts) if counts.on == 0 && visit.may(Action::CreateApp) => {

@@ -96,7 +96,7 @@ pub(crate) async fn connected_app(
     };
     match control
         .search
-        .app_alone(&visit.actor, &visit.workspace.id, id)
+        .app_without_keys(&visit.actor, &visit.workspace.id, id)
         .await
     {
         Ok(found) => Ok(Some((id.to_string(), found.name.to_string()))),

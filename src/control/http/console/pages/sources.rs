@@ -121,7 +121,7 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit
     let app_name = match &filter.app {
         Some(id) => control
             .search
-            .app_alone(&visit.actor, workspace, id)
+            .app_without_keys(&visit.actor, workspace, id)
             .await
             .ok()
             .map(|found| found.name.to_string()),
