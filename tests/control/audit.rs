@@ -384,7 +384,7 @@ async fn past_that_was_rewritten_whole_is_told_from_the_one_noted_down() {
     other.last.place.hash = "x".repeat(43);
     let faults = expecting(&dir, Some(&other), NOW).await.faults;
     assert!(
-        faults[0].contains("event 7 is not the one with the hash"),
+        faults[0].contains("event 7 does not have the expected hash"),
         "{faults:?}"
     );
 }
@@ -397,14 +397,14 @@ const DELETIONS: [(&str, &str, &str, &str); 6] = [
         "UPDATE audit_chain SET dropped_position = 6, dropped_hash = \
          (SELECT hash FROM audit_events WHERE position = 6); DELETE FROM audit_events WHERE position < 7",
         "event 1 is missing, and is younger than the retention of 90 days",
-        "the events up to 6 are gone, and no event tells",
+        "the events up to 6 are missing, and no event records",
     ),
     (
         "from the front",
         "UPDATE audit_chain SET dropped_position = 1, dropped_hash = \
          (SELECT hash FROM audit_events WHERE position = 1); DELETE FROM audit_events WHERE position = 1",
         "event 1 is missing, and is younger than the retention of 90 days",
-        "the events up to 1 are gone, and no event tells",
+        "the events up to 1 are missing, and no event records",
     ),
     (
         "from the middle",
@@ -416,21 +416,21 @@ const DELETIONS: [(&str, &str, &str, &str); 6] = [
         "from the end",
         "DELETE FROM audit_events WHERE position > 5; UPDATE audit_chain SET newest_position = 5, \
          newest_hash = (SELECT hash FROM audit_events WHERE position = 5)",
-        "event 7 is not the one with the hash",
-        "event 7 is not the one with the hash",
+        "event 7 does not have the expected hash",
+        "event 7 does not have the expected hash",
     ),
     (
         "all, as if they had been dropped",
         "UPDATE audit_chain SET dropped_position = newest_position, dropped_hash = newest_hash; \
          DELETE FROM audit_events",
         "event 7 is missing, and is younger than the retention of 90 days",
-        "the events up to 7 are gone, and no event tells",
+        "the events up to 7 are missing, and no event records",
     ),
     (
         "all, as if there had been none",
         "UPDATE audit_chain SET newest_position = 0, newest_hash = ''; DELETE FROM audit_events",
-        "event 7 is not the one with the hash",
-        "event 7 is not the one with the hash",
+        "event 7 does not have the expected hash",
+        "event 7 does not have the expected hash",
     ),
 ];
 
@@ -487,7 +487,7 @@ async fn rewritten_trail_is_found_by_what_was_noted_down() {
     let faults = expecting(&other, Some(&noted), NOW).await.faults;
     assert!(
         faults[0].contains("is not the expected first event")
-            && faults[1].contains("event 7 is not the one with the hash"),
+            && faults[1].contains("event 7 does not have the expected hash"),
         "{faults:?}"
     );
 }

@@ -258,7 +258,7 @@ async fn provider_opens_the_account_of_a_member_and_of_nobody_else() {
         refused(
             &thief.sign_on(&server, "eve-1|ada@example.com").await,
             403,
-            "somebody else",
+            "another identity",
         );
         assert_eq!(thief.email(&server).await, None);
 
@@ -292,9 +292,9 @@ async fn answer_counts_once_in_its_own_browser_and_within_its_time() {
     let begun = attacker.begin(&server, "/").await;
     let back = attacker.at_provider(&server, &begun, login).await;
     let mut victim = Browser::default();
-    refused(&victim.send(&server, "GET", &back, "").await, 400, "begin again");
+    refused(&victim.send(&server, "GET", &back, "").await, 400, "start again");
     victim.begin(&server, "/").await;
-    refused(&victim.send(&server, "GET", &back, "").await, 400, "begin again");
+    refused(&victim.send(&server, "GET", &back, "").await, 400, "start again");
     // Its own browser, once.
     let kept = attacker.cookies.clone();
     assert_eq!(attacker.send(&server, "GET", &back, "").await.status, 303);
@@ -302,7 +302,7 @@ async fn answer_counts_once_in_its_own_browser_and_within_its_time() {
     refused(
         &attacker.send(&server, "GET", &back, "").await,
         400,
-        "begin again",
+        "start again",
     );
 
     // Too late.
@@ -310,7 +310,7 @@ async fn answer_counts_once_in_its_own_browser_and_within_its_time() {
     let begun = slow.begin(&server, "/").await;
     let back = slow.at_provider(&server, &begun, login).await;
     server.clock.set(Clock::System.now().plus(601));
-    refused(&slow.send(&server, "GET", &back, "").await, 400, "begin again");
+    refused(&slow.send(&server, "GET", &back, "").await, 400, "start again");
     server.clock.set(Clock::System.now());
 }
 
@@ -336,7 +336,7 @@ async fn answer_of_another_provider_or_sign_on_or_none_is_refused() {
                 .send(&server, "GET", &back.replacen(from, to, 1), "")
                 .await,
             400,
-            "begin again",
+            "start again",
         );
     }
     for query in ["", "?", "?state=x&code=y", "?state=a&state=a", "?code=%zz"] {
@@ -344,7 +344,7 @@ async fn answer_of_another_provider_or_sign_on_or_none_is_refused() {
         refused(
             &Browser::default().send(&server, "GET", &url, "").await,
             400,
-            "begin again",
+            "start again",
         );
     }
     // A code that was made for another sign-on: its verifier is not ours, nor its nonce.
@@ -367,7 +367,7 @@ async fn answer_of_another_provider_or_sign_on_or_none_is_refused() {
     refused(
         &other.send(&server, "GET", &swapped, "").await,
         400,
-        "begin again",
+        "start again",
     );
 }
 

@@ -415,7 +415,7 @@ impl Check {
             )
         } else {
             format!(
-                "event {} does not have the expected hash {}: it was replaced",
+                "event {} does not have the expected hash {}: it was replaced or removed",
                 last.position, last.hash
             )
         });
