@@ -133,6 +133,8 @@ async fn measure(dir: &std::path::Path) {
         store: portcullis::store_location::StoreLocation::Sqlite(dir.join("store.db")),
         public_url: ISSUER.to_owned(),
         audience: "bench".to_owned(),
+        resources: Vec::new(),
+        assertion_lifetime_max_s: 3_600,
         signing: Signing::default(),
         leaked_tokens: LeakedTokens::default(),
         trusted_proxies: Vec::new(),

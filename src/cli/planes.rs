@@ -356,6 +356,8 @@ pub(super) fn control_settings(
         store: settings.store.clone(),
         public_url: settings.public_url.clone().unwrap_or_else(own),
         audience: settings.audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
+        resources: settings.resources.clone(),
+        assertion_lifetime_max_s: settings.assertion_lifetime_max.as_secs(),
         signing: settings.signing.clone(),
         leaked_tokens: settings.leaked_tokens.clone(),
         trusted_proxies: settings.trusted_proxies.clone(),

@@ -12,6 +12,8 @@ use super::file;
 use super::file::{AuditFile, ControlLimitsFile, RateFile, Size};
 use super::shown::{has_user, shown};
 use super::types::ControlPlane;
+use crate::domain::client_assertion::ASSERTION_LIFETIME_MAX_S;
+use crate::domain::ids::Audience;
 use crate::domain::network::Network;
 use crate::store_location::StoreLocation;
 
@@ -27,6 +29,11 @@ const SHARE_BYTES_MIN: usize = 2 << 20;
 
 /// The least that all requests may hold. One client never gets more than a fifth of it.
 const HELD_BYTES_MIN: usize = 16 << 20;
+
+/// The bounds of `assertion_lifetime_max`. Released SDKs make assertions of exactly a minute. A used assertion is
+/// remembered for as long as it lives.
+const ASSERTION_LIFETIME_LEAST: Duration = Duration::from_secs(60);
+const ASSERTION_LIFETIME_MOST: Duration = Duration::from_secs(86_400);
 
 /// How long events stay in the audit trail unless the config says, in days.
 const AUDIT_DAYS: u64 = 90;
@@ -115,6 +122,8 @@ impl Check<'_> {
             listen: self.address(&file.listen)?,
             public_url,
             audience,
+            resources: self.resources(&file.resources),
+            assertion_lifetime_max: self.assertion_lifetime_max(file.assertion_lifetime_max.as_ref()),
             store,
             signing: self.signing(&file.signing),
             leaked_tokens: self.leaked_tokens(&file.leaked_tokens),
@@ -123,6 +132,41 @@ impl Check<'_> {
             audit_retention: self.audit_retention(&file.audit),
             login: self.login(&file.login)?,
         })
+    }
+
+    fn resources(&mut self, file: &[Spanned<String>]) -> Vec<String> {
+        let mut resources = Vec::new();
+        for raw in file {
+            let Some(url) = self.text(raw) else { continue };
+            let uri = url.parse::<http::Uri>().ok();
+            if uri.is_none_or(|uri| uri.host().is_none() || uri.scheme().is_none() || has_user(&uri))
+                || url.ends_with('/')
+                || url.contains('#')
+                || Audience::parse(&url).is_err()
+            {
+                self.problem(
+                    raw.referenced,
+                    "is not the public URL of a gateway",
+                    "write https://events.example.com, without a user, a fragment and a slash at its end",
+                );
+            }
+            resources.push(url);
+        }
+        resources
+    }
+
+    fn assertion_lifetime_max(&mut self, file: Option<&Spanned<file::Duration>>) -> Duration {
+        let Some(raw) = file else {
+            return Duration::from_secs(ASSERTION_LIFETIME_MAX_S);
+        };
+        if !(ASSERTION_LIFETIME_LEAST..=ASSERTION_LIFETIME_MOST).contains(&raw.value.0) {
+            self.problem(
+                raw.referenced,
+                "is not a lifetime for client assertions",
+                "write 1m to 1d; released SDKs use one minute, some libraries an hour",
+            );
+        }
+        raw.value.0
     }
 
     fn control_limits(&mut self, file: &ControlLimitsFile) -> ControlLimits {

@@ -184,6 +184,9 @@ pub struct ControlPlaneFile {
     pub listen: Spanned<String>,
     pub public_url: Option<Spanned<String>>,
     pub audience: Option<Spanned<String>>,
+    #[serde(default)]
+    pub resources: Vec<Spanned<String>>,
+    pub assertion_lifetime_max: Option<Spanned<Duration>>,
     pub store: Spanned<String>,
     #[serde(default)]
     pub signing: SigningFile,

@@ -302,6 +302,10 @@ pub struct ControlPlane {
     pub public_url: Option<String>,
     /// `aud` of access tokens.
     pub audience: Option<String>,
+    /// Public URLs of gateways: what clients may name as `resource` (RFC 8707).
+    pub resources: Vec<String>,
+    /// The longest lifetime of a client assertion.
+    pub assertion_lifetime_max: Duration,
     pub store: StoreLocation,
     pub signing: Signing,
     pub leaked_tokens: LeakedTokens,

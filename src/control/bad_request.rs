@@ -1,9 +1,9 @@
-//! Requests that cannot be read, whatever they ask for.
+//! Requests that cannot be read, for any operation.
 
 use super::limiter::Wait;
 use thiserror::Error;
 
-/// A request that cannot be read, whatever it asks for.
+/// A request that cannot be read, for any operation.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum BadRequest {
     #[error("the body is larger than {} bytes", BODY_BYTES_MAX)]
@@ -16,6 +16,8 @@ pub enum BadRequest {
     Timeout,
     #[error("send the body as application/json")]
     NotJson,
+    #[error("send the body in UTF-8, without another charset in Content-Type")]
+    Charset,
     #[error("the body is not well-formed JSON")]
     Malformed,
     #[error("nothing is served at this path")]

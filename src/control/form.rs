@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::domain::cost;
 
 /// The most parameters of a form, unless the caller sets another limit.
-const PARAMETERS_MAX: usize = 64;
+pub const PARAMETERS_MAX: usize = 64;
 
 /// Why a text is not a form.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum InvalidForm {
     TooMany(usize),
 }
 
-/// The parameters of a form, each once.
+/// The parameters of a form, each once but for those that may be repeated.
 #[derive(Default)]
 pub struct Form(Vec<(String, String)>);
 
@@ -45,6 +45,14 @@ impl Form {
     /// # Errors
     /// [`InvalidForm`] names the first problem.
     pub fn parse_up_to(most: usize, text: &[u8]) -> Result<Self, InvalidForm> {
+        Self::parse_repeatable(most, &[], text)
+    }
+
+    /// Reads a form of at most so many parameters, of which those named `repeatable` may be repeated.
+    ///
+    /// # Errors
+    /// [`InvalidForm`] names the first problem.
+    pub fn parse_repeatable(most: usize, repeatable: &[&str], text: &[u8]) -> Result<Self, InvalidForm> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         let mut names = HashSet::new();
         cost::count(text.len());
@@ -53,7 +61,7 @@ impl Form {
             let name = decode(halves.next().unwrap_or_default())?;
             let value = decode(halves.next().unwrap_or_default())?;
             cost::count(name.len());
-            if !names.insert(name.clone()) {
+            if !names.insert(name.clone()) && !repeatable.contains(&name.as_str()) {
                 return Err(InvalidForm::Repeated(name.chars().take(40).collect()));
             }
             if parameters.len() == most {
@@ -69,6 +77,14 @@ impl Form {
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(held, _)| held == name)?;
         (!value.is_empty()).then_some(value)
+    }
+
+    /// Every value of a parameter that may be repeated. One without a value counts as absent.
+    pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f str> {
+        let named = self.0.iter().filter(move |(held, _)| held == name);
+        named
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// Every parameter with its value.

@@ -56,7 +56,7 @@ pub use crate::control::sources::search::{Connected, SourceCounts};
 pub use crate::control::sources::source::NewSource;
 pub use crate::control::sources::traffic::{GatewayState, SourceTraffic};
 #[cfg(feature = "test-util")]
-pub use crate::control::tokens::error::TokenError;
+pub use crate::control::tokens::error::{TokenError, Unproven};
 pub use crate::control::tokens::revoke::Revoked;
 pub use crate::control::workspaces::roles::{NewGrant, NewResources};
 

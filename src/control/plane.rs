@@ -34,10 +34,12 @@ use super::sources::source::Sources;
 use super::sources::traffic::TrafficCounts;
 use super::tokens::client_cache::{ClientCache, Clients};
 use super::tokens::client_proof::ClientAuthentication;
+use super::tokens::decoy_keys::DecoyKeys;
 use super::tokens::github::Github;
 use super::tokens::introspect::Introspection;
 use super::tokens::issue::Tokens;
 use super::tokens::leaked::LeakedTokenNotices;
+use super::tokens::resources::Resources;
 use super::tokens::revoke::TokenRevocation;
 use super::usage::{Usage, Uses};
 use super::workspaces::members::Members;
@@ -72,6 +74,10 @@ pub struct ControlSettings {
     pub public_url: String,
     /// `aud` of access tokens.
     pub audience: String,
+    /// Public URLs of gateways: what clients may name as `resource` (RFC 8707).
+    pub resources: Vec<String>,
+    /// The longest lifetime of a client assertion, in seconds.
+    pub assertion_lifetime_max_s: u64,
     /// Rotation and encryption of signing keys.
     pub signing: Signing,
     /// Who may report leaked tokens.
@@ -223,6 +229,7 @@ impl Control {
         }
         self.changes.watch.register(registry)?;
         registry.register(Box::new(self.tokens_issued.clone()))?;
+        registry.register(Box::new(self.client_authentication.clients.reads().clone()))?;
         registry.register(Box::new(self.hashing.computed().clone()))?;
         let (held_bytes, rejections) = self.memory.metrics();
         registry.register(Box::new(held_bytes))?;
@@ -366,9 +373,11 @@ impl Shared {
             changes: changes.clone(),
             usage: usage.clone(),
         });
+        let resources = Resources::new(settings.audience.clone(), settings.resources.clone());
+        let resources = Arc::new(resources);
         let clients = Arc::new(Clients {
             limits: limits.clone(),
-            cache: ClientCache::default(),
+            cache: ClientCache::new()?,
             store: store.clone(),
             changes: changes.clone(),
         });
@@ -384,7 +393,8 @@ impl Shared {
                     settings.public_url.clone(),
                     format!("{}/token", settings.public_url),
                 ],
-                keys: keys.clone(),
+                assertion_lifetime_max_s: settings.assertion_lifetime_max_s,
+                decoys: DecoyKeys::new().map_err(|_| OpenError::SigningKey)?,
                 limits: limits.clone(),
                 store: store.clone(),
                 changes: changes.clone(),
@@ -395,6 +405,7 @@ impl Shared {
                 keys: keys.clone(),
                 uses: uses.clone(),
                 changes: changes.clone(),
+                resources: resources.clone(),
             }),
             introspection: Arc::new(Introspection {
                 identity: identity.clone(),
@@ -404,6 +415,7 @@ impl Shared {
                 apps: apps.clone(),
                 changes: changes.clone(),
                 issuer_keys: issuer_keys.clone(),
+                resources,
             }),
             revocation: Arc::new(TokenRevocation {
                 usage: usage.clone(),

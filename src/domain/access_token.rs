@@ -89,6 +89,7 @@ impl VerifiedToken {
     /// [`TokenFault`] says which check failed first: shape, claims, issuer, type, key, signature.
     pub fn verify(token: &str, policy: &Policy) -> Result<Self, TokenFault> {
         let jws = CompactJws::parse(token)?;
+        let key_id = jws.require_key_id()?;
         let claims = jws.unverified_claims()?;
         let issuer = policy
             .issuer(claims.text("iss").map_err(TokenFault::Claims)?)
@@ -103,12 +104,12 @@ impl VerifiedToken {
                 issuer: Arc::clone(&issuer.issuer),
             });
         };
-        if !keys.has(jws.key_id()) {
+        if !keys.has(key_id) {
             return Err(TokenFault::KeyUnknown {
                 issuer: Arc::clone(&issuer.issuer),
             });
         }
-        let mut candidates = keys.candidates(jws.key_id(), jws.algorithm());
+        let mut candidates = keys.candidates(key_id, jws.algorithm());
         let key = candidates.find(|key| jws.is_signed_by(key));
         let key = key.ok_or(TokenFault::SignatureInvalid)?;
         let verified = Self::from_claims(&claims, Arc::clone(&issuer.issuer), key.thumbprint())?;

@@ -1,5 +1,5 @@
-//! Client assertions: how an app proves itself at the token endpoint (RFC 7523 section 3, with the
-//! tolerance that released SDKs need and no more).
+//! Client assertions: how an app authenticates at the token endpoint (RFC 7523 section 3, with the tolerance that
+//! released libraries need and no more).
 
 use thiserror::Error;
 
@@ -7,11 +7,15 @@ use super::digest::sha256;
 use super::ids::{AppId, KeyId};
 use super::json::{JsonError, Object, Value};
 use super::jws::{CompactJws, JwsError};
-use super::key::VerifyingKey;
+use super::key::{Algorithm, VerifyingKey};
 use super::time::UnixSeconds;
 
-/// The longest life of an assertion, `exp - iat`, in seconds. The SDKs use exactly 60.
-pub const ASSERTION_LIFETIME_MAX_S: u64 = 600;
+/// The longest lifetime of an assertion unless the config says otherwise, in seconds. The SDKs use exactly 60,
+/// Authlib an hour.
+pub const ASSERTION_LIFETIME_MAX_S: u64 = 3_600;
+
+/// Keys that may verify one assertion: an app has two at most.
+pub const KEYS_TRIED_MAX: usize = 2;
 
 /// Tolerated clock difference for assertions, in seconds.
 pub const ASSERTION_LEEWAY_S: u64 = 5;
@@ -22,8 +26,8 @@ pub const ASSERTION_LEEWAY_S: u64 = 5;
 /// is valid could not have connected.
 pub const CLOCK_ERROR_MAX_S: u64 = 366 * 86_400;
 
-/// Why a client assertion is not accepted. Which status and `error` code each becomes is the token
-/// endpoint's business; a wrong clock is kept apart because SDKs correct theirs on its exact answer.
+/// Why a client assertion is rejected. The token endpoint picks status and `error` code. A wrong clock is apart, since
+/// SDKs correct theirs on its exact text.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum AssertionError {
     #[error("the client assertion is not acceptable: {0}")]
@@ -40,17 +44,28 @@ pub enum AssertionError {
     Audience(String),
     #[error("the client assertion's `typ` is that of another kind of token")]
     Type,
-    #[error("the client assertion may live for {ASSERTION_LIFETIME_MAX_S} seconds at most")]
-    Lifetime,
+    #[error(
+        "the client assertion expires too late: `exp` may be {0} seconds after `iat`, or after now without `iat`"
+    )]
+    Lifetime(u64),
     #[error("Token is expired")]
     Expired,
     #[error("Token used before issued")]
     UsedBeforeIssued,
-    #[error("the client assertion's signature is not valid for the key it names")]
+    #[error("the client assertion's signature is not valid for any of the app's keys")]
     Signature,
 }
 
-/// An assertion taken apart: who says that it speaks, under which key, not yet proven.
+/// What an assertion has to say to be accepted here.
+#[derive(Clone, Copy, Debug)]
+pub struct AssertionRules<'r> {
+    /// Names of this server: its issuer, and its token endpoint.
+    pub audiences: &'r [&'r str],
+    /// The longest time from `iat` to `exp`, in seconds.
+    pub lifetime_max_s: u64,
+}
+
+/// An assertion taken apart: the app and the key that it names, not yet verified.
 pub struct UnverifiedAssertion<'t> {
     jws: CompactJws<'t>,
     app: AppId,
@@ -64,8 +79,8 @@ pub struct VerifiedAssertion {
     pub key: KeyId,
     /// When it can no longer be used, and so when its replay entry may be dropped.
     pub expires_at: UnixSeconds,
-    /// SHA-256 of `header.payload`. Replay is keyed on what was signed, since `jti` may be one of only
-    /// 32,768 numbers in a published sample.
+    /// SHA-256 of `header.payload`. Replay protection is keyed on what was signed: `jti` is optional, and in a
+    /// published sample it is one of only 32,768 numbers.
     pub replay_digest: [u8; 32],
 }
 
@@ -92,57 +107,58 @@ impl<'t> UnverifiedAssertion<'t> {
         &self.app
     }
 
-    /// The key id that the assertion names.
+    /// The key id that the assertion names, if it names one.
     #[must_use]
-    pub fn key_id(&self) -> &KeyId {
+    pub fn key_id(&self) -> Option<&KeyId> {
         self.jws.key_id()
     }
 
-    /// Proves the assertion with `key`, which must be one of the app's keys, for one of `audiences`.
+    /// The algorithm that the assertion names.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.jws.algorithm()
+    }
+
+    /// Whether `key` made the assertion's signature.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
+        self.jws.is_signed_by(key)
+    }
+
+    /// The keys of the app that may have signed the assertion: the one it names, or all where it names none; of them
+    /// those for its algorithm, [`KEYS_TRIED_MAX`] at most.
+    pub fn candidates<'k>(&self, keys: &'k [VerifyingKey]) -> impl Iterator<Item = &'k VerifyingKey> {
+        let (named, algorithm) = (self.key_id().cloned(), self.algorithm());
+        keys.iter()
+            .filter(move |key| named.as_ref().is_none_or(|named| named == key.id()))
+            .filter(move |key| key.algorithm() == algorithm)
+            .take(KEYS_TRIED_MAX)
+    }
+
+    /// Verifies the assertion with `keys`, which must be all the keys of the app.
     ///
-    /// The signature is checked first, so that nothing about audience or clock is told to a stranger.
+    /// The signature is checked first, so that a stranger learns nothing about audience or clock.
     ///
     /// # Errors
     /// [`AssertionError`] names the first check that failed.
     pub fn verify(
         &self,
-        key: &VerifyingKey,
-        audiences: &[&str],
+        keys: &[VerifyingKey],
+        rules: AssertionRules<'_>,
         now: UnixSeconds,
     ) -> Result<VerifiedAssertion, AssertionError> {
-        if !self.jws.is_signed_by(key) {
-            return Err(AssertionError::Signature);
-        }
+        let key = self.candidates(keys).find(|key| self.is_signed_by(key));
+        let key = key.ok_or(AssertionError::Signature)?;
         let claims = self.jws.unverified_claims()?;
-        check_audience(&claims, audiences)?;
-        check_issuer(&claims, &self.app, audiences)?;
+        check_audience(&claims, rules.audiences)?;
+        check_issuer(&claims, &self.app, rules.audiences)?;
         match claims.value("jti") {
             Some(Value::Text(text)) if !text.is_empty() && text.len() <= 256 => {}
-            Some(Value::Integer(_)) => {}
-            None => return Err(JsonError::Missing("jti").into()),
+            Some(Value::Integer(_)) | None => {}
             Some(_) => return Err(JsonError::Type("jti").into()),
         }
         let expires_at = date(&claims, "exp")?.ok_or(JsonError::Missing("exp"))?;
-        let issued_at = date(&claims, "iat")?.ok_or(JsonError::Missing("iat"))?;
-        let not_before = date(&claims, "nbf")?.unwrap_or(issued_at);
-        if now >= expires_at.plus(ASSERTION_LEEWAY_S) {
-            return Err(if now.since(expires_at) > CLOCK_ERROR_MAX_S {
-                AssertionError::Implausible("exp")
-            } else {
-                AssertionError::Expired
-            });
-        }
-        let usable_from = issued_at.max(not_before);
-        if now.plus(ASSERTION_LEEWAY_S) < usable_from {
-            return Err(if usable_from.since(now) > CLOCK_ERROR_MAX_S {
-                AssertionError::Implausible(if usable_from == issued_at { "iat" } else { "nbf" })
-            } else {
-                AssertionError::UsedBeforeIssued
-            });
-        }
-        if expires_at.since(issued_at) > ASSERTION_LIFETIME_MAX_S {
-            return Err(AssertionError::Lifetime);
-        }
+        check_dates(&claims, expires_at, rules.lifetime_max_s, now)?;
         Ok(VerifiedAssertion {
             app: self.app.clone(),
             key: key.id().clone(),
@@ -152,8 +168,42 @@ impl<'t> UnverifiedAssertion<'t> {
     }
 }
 
-/// `aud` is one of ours, alone: as a text, or as an array of that one text. A list of several would let
-/// one assertion serve two servers (RFC 7523bis).
+/// `exp`, and `iat` and `nbf` where they are there (RFC 7523 section 3: both may be absent).
+fn check_dates(
+    claims: &Object<'_>,
+    expires_at: UnixSeconds,
+    lifetime_max_s: u64,
+    now: UnixSeconds,
+) -> Result<(), AssertionError> {
+    let issued_at = date(claims, "iat")?;
+    let not_before = date(claims, "nbf")?;
+    if now >= expires_at.plus(ASSERTION_LEEWAY_S) {
+        return Err(if now.since(expires_at) > CLOCK_ERROR_MAX_S {
+            AssertionError::Implausible("exp")
+        } else {
+            AssertionError::Expired
+        });
+    }
+    for (name, begins) in [("iat", issued_at), ("nbf", not_before)] {
+        let Some(begins) = begins else { continue };
+        if now.plus(ASSERTION_LEEWAY_S) < begins {
+            return Err(if begins.since(now) > CLOCK_ERROR_MAX_S {
+                AssertionError::Implausible(name)
+            } else {
+                AssertionError::UsedBeforeIssued
+            });
+        }
+    }
+    // A client whose clock is ahead counts from its own now.
+    let from = issued_at.unwrap_or_else(|| now.plus(ASSERTION_LEEWAY_S));
+    if expires_at.since(from) > lifetime_max_s {
+        return Err(AssertionError::Lifetime(lifetime_max_s));
+    }
+    Ok(())
+}
+
+/// `aud` is one name of this server, alone: as a text, or as an array of that one text. A list of several would let one
+/// assertion serve two servers (RFC 7523bis).
 fn check_audience(claims: &Object<'_>, audiences: &[&str]) -> Result<(), AssertionError> {
     let trimmed = |url: &str| url.strip_suffix('/').unwrap_or(url).to_owned();
     match claims.texts("aud")?.as_slice() {
@@ -179,7 +229,7 @@ fn check_issuer(claims: &Object<'_>, app: &AppId, audiences: &[&str]) -> Result<
 
 /// A date as the SDKs send it: a whole number, a fraction, or either of them as a text.
 fn date(claims: &Object<'_>, name: &'static str) -> Result<Option<UnixSeconds>, JsonError> {
-    /// Dates past the year 9999 are somebody's milliseconds or an attack.
+    /// Dates past the year 9999 are milliseconds or an attack.
     const LATEST: f64 = 253_402_300_799.0;
     let number = match claims.value(name) {
         None => return Ok(None),

@@ -54,7 +54,7 @@ pub struct Identity {
 /// # Errors
 /// [`IdTokenError::Malformed`].
 pub fn key_id(token: &str) -> Result<super::ids::KeyId, IdTokenError> {
-    Ok(CompactJws::parse(token)?.key_id().clone())
+    Ok(CompactJws::parse(token)?.require_key_id()?.clone())
 }
 
 /// Verifies an ID token with the provider's keys (OpenID Connect Core section 3.1.3.7).
@@ -68,13 +68,14 @@ pub fn verify(
     now: UnixSeconds,
 ) -> Result<Identity, IdTokenError> {
     let jws = CompactJws::parse(token)?;
+    let key_id = jws.require_key_id()?;
     if jws.has_type() && !jws.is_type("JWT") {
         return Err(IdTokenError::Claim("typ"));
     }
-    if !keys.has(jws.key_id()) {
+    if !keys.has(key_id) {
         return Err(IdTokenError::Key);
     }
-    let mut candidates = keys.candidates(jws.key_id(), jws.algorithm());
+    let mut candidates = keys.candidates(key_id, jws.algorithm());
     if !candidates.any(|key| jws.is_signed_by(key)) {
         return Err(IdTokenError::Signature);
     }

@@ -37,7 +37,7 @@ pub enum IssueError {
     AppMismatch,
 }
 
-/// Makes the claims of a token for `app`. An empty request gets all the app's scopes (RFC 6749
+/// Makes the claims of a token for `app` and `audience`. An empty request gets all the app's scopes (RFC 6749
 /// section 3.3); a scope the app does not have is an error, never dropped in silence.
 ///
 /// # Errors
@@ -47,6 +47,7 @@ pub fn issue(
     app: &IssuableApp,
     assertion: &VerifiedAssertion,
     requested: &ScopeSet,
+    audience: &str,
     token_id: String,
     now: UnixSeconds,
 ) -> Result<AccessTokenClaims, IssueError> {
@@ -59,7 +60,7 @@ pub fn issue(
     Ok(AccessTokenClaims {
         issuer: server.issuer.clone(),
         app: app.id.clone(),
-        audience: server.audience.clone(),
+        audience: audience.to_owned(),
         // Revoking all tokens moves this moment to the second after: a token of the same second is as if issued
         // then, which the leeway between clocks allows for.
         issued_at: now.max(app.not_issued_before),

@@ -47,7 +47,7 @@ pub enum JwsError {
 /// A compact JWS, taken apart but not yet verified.
 pub struct CompactJws<'t> {
     algorithm: Algorithm,
-    key_id: KeyId,
+    key_id: Option<KeyId>,
     typ: Option<String>,
     signing_input: &'t [u8],
     payload: Vec<u8>,
@@ -58,8 +58,8 @@ impl<'t> CompactJws<'t> {
     /// Takes a token apart.
     ///
     /// # Errors
-    /// [`JwsError`] for anything but three strict base64url parts whose header has `alg` (one of ours),
-    /// `kid`, and none of the members that would let the sender choose the key.
+    /// [`JwsError`] for anything but three strict base64url parts whose header has `alg` (one of ours), a `kid`
+    /// that is a key id or none, and none of the members that would let the sender choose the key.
     pub fn parse(token: &'t str) -> Result<Self, JwsError> {
         if token.len() > JWS_BYTES_MAX {
             return Err(JwsError::TooLong);
@@ -77,8 +77,11 @@ impl<'t> CompactJws<'t> {
         }
         let algorithm =
             Algorithm::parse(header.text("alg").map_err(JwsError::Header)?).ok_or(JwsError::Algorithm)?;
-        let key_id =
-            KeyId::of_key_set(header.text("kid").map_err(JwsError::Header)?).map_err(|_| JwsError::KeyId)?;
+        let key_id = header.optional_text("kid").map_err(JwsError::Header)?;
+        let key_id = key_id
+            .map(KeyId::of_key_set)
+            .transpose()
+            .map_err(|_| JwsError::KeyId)?;
         let typ = header
             .optional_text("typ")
             .map_err(JwsError::Header)?
@@ -93,10 +96,18 @@ impl<'t> CompactJws<'t> {
         })
     }
 
-    /// The key id the header names.
+    /// The key id the header names, if it names one (RFC 7515 section 4.1.4).
     #[must_use]
-    pub fn key_id(&self) -> &KeyId {
-        &self.key_id
+    pub fn key_id(&self) -> Option<&KeyId> {
+        self.key_id.as_ref()
+    }
+
+    /// The key id the header names.
+    ///
+    /// # Errors
+    /// [`JwsError::Header`] where it names none.
+    pub fn require_key_id(&self) -> Result<&KeyId, JwsError> {
+        self.key_id().ok_or(JwsError::Header(JsonError::Missing("kid")))
     }
 
     /// The algorithm the header names. Believed only where it equals the key's.

@@ -60,9 +60,13 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm with exactly this `alg` value.
+    /// The algorithm with exactly this `alg` value. `Ed25519` is the name that RFC 9864 gives to EdDSA with the curve
+    /// that is meant here.
     #[must_use]
     pub fn parse(alg: &str) -> Option<Self> {
+        if alg == "Ed25519" {
+            return Some(Self::EdDsa);
+        }
         Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == alg)
     }
 

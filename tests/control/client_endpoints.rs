@@ -263,6 +263,9 @@ async fn metadata_names_both_endpoints_and_how_to_prove_oneself_there() {
     );
     for endpoint in ["token", "revocation", "introspection"] {
         let algorithms = &metadata[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")];
-        assert_eq!(*algorithms, json!(["RS256", "PS256", "ES256", "EdDSA"]));
+        assert_eq!(
+            *algorithms,
+            json!(["RS256", "PS256", "ES256", "EdDSA", "Ed25519"])
+        );
     }
 }

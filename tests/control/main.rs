@@ -14,9 +14,11 @@
 
 mod account_takeover;
 mod apps;
+mod assertions;
 mod audit;
 mod changes;
 mod client_endpoints;
+mod client_log;
 mod clock;
 mod conditions;
 mod connections;
@@ -30,12 +32,14 @@ mod limits;
 mod management;
 mod members;
 mod memory;
+mod metadata;
 mod on_postgres;
 mod openapi;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod publish;
 mod repeated;
+mod resources;
 mod revoke;
 mod revoke_all;
 mod search;

@@ -316,6 +316,8 @@ pub fn settings(store: StoreLocation) -> ControlSettings {
         store,
         public_url: ISSUER.to_owned(),
         audience: AUDIENCE.to_owned(),
+        resources: Vec::new(),
+        assertion_lifetime_max_s: 3_600,
         signing: Signing {
             algorithm: Algorithm::Es256,
             ..Signing::default()

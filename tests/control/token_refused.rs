@@ -235,7 +235,6 @@ async fn claims_outside_the_tolerance_are_refused() {
         ("aud", Value::Null),
         ("iss", json!("https://elsewhere.test")),
         ("iss", json!(7)),
-        ("jti", Value::Null),
         ("jti", json!("")),
         ("jti", json!(["a"])),
         ("exp", Value::Null),
@@ -244,8 +243,7 @@ async fn claims_outside_the_tolerance_are_refused() {
         ("exp", json!(-1)),
         ("exp", json!(1e300)),
         ("exp", json!([NOW + 55])),
-        ("exp", json!(NOW + 601)),
-        ("iat", Value::Null),
+        ("exp", json!(NOW + 3_596)),
         ("sub", Value::Null),
         ("sub", json!("a\"b")),
     ] {
@@ -297,7 +295,6 @@ async fn forged_headers_are_refused() {
     with("jku", json!("https://elsewhere.test/jwks.json"));
     with("jwk", json!({"kty": "RSA"}));
     with("x5c", json!([]));
-    with("kid", Value::Null);
     for typ in ["at+jwt", "application/at+jwt", "dpop+jwt", "AT+JWT"] {
         with("typ", json!(typ));
     }

@@ -27,8 +27,11 @@ fn is_accepted(jws: &str, keys: &[Jwk]) -> bool {
     let Ok(token) = CompactJws::parse(jws) else {
         return false;
     };
+    let Ok(key_id) = token.require_key_id() else {
+        return false;
+    };
     let keys = KeySet::of_jwks(keys, &Algorithm::ALL).keys;
-    let mut candidates = keys.candidates(token.key_id(), token.algorithm());
+    let mut candidates = keys.candidates(key_id, token.algorithm());
     candidates.any(|key| token.is_signed_by(key))
 }
 

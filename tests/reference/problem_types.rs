@@ -9,7 +9,8 @@ use axum::response::{IntoResponse as _, Response};
 use http_body_util::BodyExt as _;
 use portcullis::control::bad_request::Exhausted;
 use portcullis::control::limiter::Wait;
-use portcullis::control::{BadRequest, Conflict, ControlError, TokenError};
+use portcullis::control::{BadRequest, Conflict, ControlError, TokenError, Unproven};
+use portcullis::domain::client_assertion::AssertionError;
 use portcullis::domain::role::Action;
 use portcullis::store::StoreError;
 use serde_json::Value;
@@ -67,7 +68,8 @@ fn bad_request_after(error: BadRequest) -> Option<BadRequest> {
         B::ReportTooLarge => B::Broken,
         B::Broken => B::Timeout,
         B::Timeout => B::NotJson,
-        B::NotJson => B::Malformed,
+        B::NotJson => B::Charset,
+        B::Charset => B::Malformed,
         B::Malformed => B::Path,
         B::Path => B::IfMatch,
         B::IfMatch => B::IdempotencyKey,
@@ -111,9 +113,17 @@ fn token_error_after(error: &TokenError) -> Option<TokenError> {
     Some(match error {
         T::Request(_) => T::GrantType,
         T::GrantType => T::Scope("the scope `functions:write` is not held by the OAuth app".to_owned()),
-        T::Scope(_) => T::Client("the parameter client_assertion is missing".to_owned()),
-        T::Client(_) => T::Unproven,
-        T::Unproven => T::Authorization,
+        T::Scope(_) => T::Resource("https://elsewhere.example.com".to_owned()),
+        T::Resource(_) => T::Credentials("the parameter client_assertion is missing"),
+        T::Credentials(_) => T::ClientIdMismatch,
+        T::ClientIdMismatch => T::Assertion(AssertionError::Audience("https://auth.example.com".to_owned())),
+        T::Assertion(AssertionError::Audience(_)) => T::Assertion(AssertionError::Lifetime(3_600)),
+        T::Assertion(AssertionError::Lifetime(_)) => T::Assertion(AssertionError::Expired),
+        T::Assertion(AssertionError::Expired) => T::Assertion(AssertionError::UsedBeforeIssued),
+        // The others say in the same form what is wrong with the assertion.
+        T::Assertion(_) => T::Unproven(Unproven::Signature),
+        T::Unproven(_) => T::Replayed,
+        T::Replayed => T::Authorization,
         T::Authorization => T::Bearer,
         T::Bearer => T::TooMany(Wait::SHORTEST),
         T::TooMany(_) => T::Unreadable(BadRequest::TooLarge),
@@ -122,7 +132,8 @@ fn token_error_after(error: &TokenError) -> Option<TokenError> {
         T::Unreadable(BadRequest::Timeout) => T::Unreadable(BadRequest::Method),
         // The OAuth endpoints read no JSON and none of these headers.
         T::Unreadable(_) => T::MediaType,
-        T::MediaType => T::Control(ControlError::Busy),
+        T::MediaType => T::Charset,
+        T::Charset => T::Control(ControlError::Busy),
         T::Control(_) => return None,
     })
 }

@@ -70,6 +70,8 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             listen: args.control_plane.clone(),
             public_url: None,
             audience: None,
+            resources: Vec::new(),
+            assertion_lifetime_max: Duration::from_secs(3_600),
             store: StoreLocation::Sqlite(args.dir.join("portcullis.db")),
             signing: Signing {
                 key_encryption_key: Some(encryption_key(&args.dir)?),

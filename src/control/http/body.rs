@@ -63,15 +63,50 @@ pub fn has_nul_escape(json: &[u8]) -> bool {
     false
 }
 
-/// Whether the body's media type is `wanted`, with whatever parameters.
+/// What `Content-Type` says of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MediaType {
+    /// The wanted media type, in UTF-8.
+    Fits,
+    /// The wanted media type in another charset. It is not read: a reader that believes the label reads another text.
+    OtherCharset,
+    /// Another media type, none, or several.
+    Other,
+}
+
+/// Compares the body's media type with `wanted`. Parameters other than `charset` do not count.
+pub(crate) fn media_type(headers: &HeaderMap, wanted: &str) -> MediaType {
+    let mut values = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return MediaType::Other;
+    };
+    let Ok(value) = value.to_str() else {
+        return MediaType::Other;
+    };
+    let mut parts = value.split(';');
+    let name = parts.next().unwrap_or_default();
+    if !name.trim().eq_ignore_ascii_case(wanted) {
+        return MediaType::Other;
+    }
+    let is_utf8 = |parameter: &str| match parameter.split_once('=') {
+        Some((name, charset)) if name.trim().eq_ignore_ascii_case("charset") => {
+            let charset = charset.trim().trim_matches('"');
+            ["utf-8", "utf8", "us-ascii"]
+                .iter()
+                .any(|known| charset.eq_ignore_ascii_case(known))
+        }
+        _ => true,
+    };
+    if parts.all(is_utf8) {
+        MediaType::Fits
+    } else {
+        MediaType::OtherCharset
+    }
+}
+
+/// Whether the body's media type is `wanted`, in UTF-8.
 pub(crate) fn has_media_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let value = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let media_type = value
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    media_type.trim().eq_ignore_ascii_case(wanted)
+    media_type(headers, wanted) == MediaType::Fits
 }
 
 #[cfg(test)]

@@ -165,6 +165,11 @@ impl BadRequest {
             Self::Broken => (StatusCode::BAD_REQUEST, "body-broken", "Body incomplete"),
             Self::Timeout => (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Request too slow"),
             Self::NotJson => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", "Not JSON"),
+            Self::Charset => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "charset-unsupported",
+                "Charset not supported",
+            ),
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed-json", "Malformed JSON"),
             Self::IfMatch | Self::IdempotencyKey => {
                 (StatusCode::BAD_REQUEST, "malformed-header", "Malformed header")

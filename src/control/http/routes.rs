@@ -11,6 +11,7 @@ use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 
+use super::oauth::client_request::wrong_method;
 use super::oauth::metadata;
 use super::{console, login};
 use crate::control::bad_request::BadRequest;
@@ -20,6 +21,12 @@ use crate::control::plane::Control;
 /// Where tokens are asked for. One SDK appends `/token` to a server that ends in a slash.
 pub(crate) const TOKEN_PATHS: [&str; 2] = ["/token", "//token"];
 
+/// Where metadata is looked for (RFC 8414 sections 3 and 5).
+const METADATA_PATHS: [&str; 2] = [
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration",
+];
+
 /// Paths that answer in the form of RFC 6749.
 pub(crate) fn is_for_clients(path: &str) -> bool {
     TOKEN_PATHS.contains(&path) || ["/revoke", "/introspect"].contains(&path)
@@ -27,7 +34,7 @@ pub(crate) fn is_for_clients(path: &str) -> bool {
 
 /// Every path, its methods and what serves them.
 pub(crate) fn routes(control: Arc<Control>) -> Router {
-    let token = || axum::routing::post(token::post).fallback(token::wrong_method);
+    let token = || axum::routing::post(token::post).fallback(wrong_method);
     let [plain, doubled] = TOKEN_PATHS;
     let (management, document) = super::api::table::management().finish("portcullis management API");
     let document = Bytes::from(document.to_string());
@@ -42,22 +49,17 @@ pub(crate) fn routes(control: Arc<Control>) -> Router {
         .route(doubled, token())
         .route(
             "/revoke",
-            axum::routing::post(super::oauth::revoke::post).fallback(super::oauth::introspect::wrong_method),
+            axum::routing::post(super::oauth::revoke::post).fallback(wrong_method),
         )
         .route(
             "/introspect",
-            axum::routing::post(super::oauth::introspect::post)
-                .fallback(super::oauth::introspect::wrong_method),
+            axum::routing::post(super::oauth::introspect::post).fallback(wrong_method),
         )
         .route(
             "/leaked-tokens/github",
             axum::routing::post(leak_reports::post_github),
         )
-        .route("/.well-known/jwks.json", axum::routing::get(metadata::key_set))
-        .route(
-            "/.well-known/oauth-authorization-server",
-            axum::routing::get(metadata::metadata),
-        )
+        .merge(well_known(control.issuer()))
         .route("/login/oidc", axum::routing::get(login::begin))
         .route("/login/oidc/callback", axum::routing::get(login::callback))
         .nest("/api/v1", management)
@@ -66,6 +68,30 @@ pub(crate) fn routes(control: Arc<Control>) -> Router {
         .method_not_allowed_fallback(async || ControlError::Request(BadRequest::Method))
         .layer(from_fn(without_nul))
         .with_state(control)
+}
+
+/// The public documents. Where the issuer has a path, clients look for its metadata before the path (RFC 8414 section
+/// 3.1), and behind it (OpenID Connect Discovery 1.0 section 4).
+fn well_known(issuer: &str) -> Router<Arc<Control>> {
+    let oauth = || axum::routing::get(metadata::oauth).options(metadata::preflight);
+    let openid = || axum::routing::get(metadata::openid).options(metadata::preflight);
+    let [oauth_path, openid_path] = METADATA_PATHS;
+    let key_set = axum::routing::get(metadata::key_set).options(metadata::preflight);
+    let routes = Router::new()
+        .route("/.well-known/jwks.json", key_set)
+        .route(oauth_path, oauth())
+        .route(openid_path, openid());
+    let path = issuer
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map(|(_, path)| path);
+    match path {
+        // What a router would read as a parameter is no path of ours.
+        Some(path) if !path.contains(['{', '}', '*']) => routes
+            .route(&format!("{oauth_path}/{path}"), oauth())
+            .route(&format!("{openid_path}/{path}"), openid()),
+        _ => routes,
+    }
 }
 
 /// Nothing has a name with a NUL character, and not every store can be asked for one.

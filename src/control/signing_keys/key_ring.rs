@@ -122,7 +122,7 @@ impl KeyRing {
     /// Whether one of our keys made the token's signature.
     pub(crate) fn signed(&self, token: &CompactJws<'_>) -> bool {
         self.keys()
-            .any(|held| held.id() == token.key_id() && token.is_signed_by(held.key.verifying()))
+            .any(|held| token.key_id() == Some(held.id()) && token.is_signed_by(held.key.verifying()))
     }
 
     /// The key set as it is published.

@@ -1,26 +1,30 @@
-//! The apps that ask for tokens, with their keys parsed, as of one policy version.
+//! The apps that request tokens, with their keys parsed, as of one policy version.
 
-use crate::control::changes::Changes;
-use crate::control::rate_limits::Limits;
-use crate::store::Store;
 use std::sync::Arc;
 
+use prometheus::IntCounter;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::error::TokenError;
+use crate::control::changes::Changes;
 use crate::control::client_address::ClientAddress;
-use crate::domain::ids::{AppId, KeyId};
+use crate::control::rate_limits::Limits;
+use crate::domain::ids::AppId;
 use crate::domain::issue::IssuableApp;
 use crate::domain::key::{PublicKey, VerifyingKey};
 use crate::domain::time::UnixSeconds;
 use crate::model::app::AppKey;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// Apps kept.
 const APPS_KEPT: usize = 10_000;
 
-/// An app that may prove itself.
+/// Reads of other requests that one request waits for. The first may have begun before the change that the request
+/// has to see, the second cannot have.
+const READS_JOINED_MAX: usize = 2;
+
+/// An app that can authenticate.
 pub struct AuthenticatingClient {
     pub app: IssuableApp,
     keys: Vec<VerifyingKey>,
@@ -29,25 +33,39 @@ pub struct AuthenticatingClient {
 }
 
 impl AuthenticatingClient {
-    /// The app's key of this name.
-    pub fn key(&self, id: &KeyId) -> Option<&VerifyingKey> {
-        self.keys.iter().find(|key| key.id() == id)
+    /// All keys of the app.
+    pub fn keys(&self) -> &[VerifyingKey] {
+        &self.keys
+    }
+
+    /// Whether this is what the store held at this version.
+    pub(crate) fn is_as_of(&self, version: u64) -> bool {
+        self.version == version
     }
 }
 
-/// Apps read before. What was read is good for its policy version and no other.
+/// Apps read before. An entry holds for its policy version and no other.
 pub struct ClientCache {
     kept: Cache<AppId, Arc<AuthenticatingClient>>,
-    /// Whose turn it is to have an app read of those whose neighbours have proved too little.
+    /// One permit for lookups that come from networks with too many failed requests.
     suspects: Semaphore,
+    reads: IntCounter,
 }
 
-impl Default for ClientCache {
-    fn default() -> Self {
-        Self {
+impl ClientCache {
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// The metric's name is malformed.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        Ok(Self {
             kept: Cache::new(APPS_KEPT),
             suspects: Semaphore::new(1),
-        }
+            reads: IntCounter::new(
+                "portcullis_client_reads_total",
+                "Times that an app and its keys were read from the store for a client's request.",
+            )?,
+        })
     }
 }
 
@@ -60,60 +78,102 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The app as we last saw it, if nothing at all is known to have changed since.
-    pub(crate) fn remembered(&self, id: &AppId) -> Option<Arc<AuthenticatingClient>> {
+    /// Counts the reads from the store.
+    pub(crate) fn reads(&self) -> &IntCounter {
+        &self.cache.reads
+    }
+
+    /// The app as it was last read, unless anything is known to have changed since.
+    pub(crate) fn cached(&self, id: &AppId) -> Option<Arc<AuthenticatingClient>> {
         let newest = *self.changes.versions.borrow();
-        self.cache.kept.get(id).filter(|prover| prover.version == newest)
+        self.cache.kept.get(id).filter(|client| client.version == newest)
     }
 
-    /// Whether `prover` is what the store held at this version.
-    pub(crate) fn is_as_of(prover: &AuthenticatingClient, version: u64) -> bool {
-        prover.version == version
-    }
-
-    /// The same as [`Control::prover`], for whoever asks from this address. Where too many requests from there have
-    /// proved nothing, one is looked up at a time and the others have to wait: whoever floods us with names of apps
-    /// must not keep the store from everybody else.
-    pub(crate) async fn prover_for(
+    /// The same as [`Clients::client`], for a request from this address. Where too many requests from there failed,
+    /// one app is looked up at a time and the other requests have to wait, so that a flood of made-up app names does
+    /// not take the store from everybody else.
+    pub(crate) async fn client_for(
         &self,
         id: &AppId,
         from: ClientAddress,
     ) -> Result<Option<Arc<AuthenticatingClient>>, TokenError> {
+        let newest = *self.changes.versions.borrow();
         let Err(wait) = self.limits.may_prove_nothing(from) else {
-            return self.prover(id).await;
+            return self.client(id, newest).await;
         };
-        let Ok(_turn) = self.cache.suspects.try_acquire() else {
+        let Ok(_permit) = self.cache.suspects.try_acquire() else {
             return Err(TokenError::TooMany(wait));
         };
-        self.prover(id).await
+        self.client(id, newest).await
     }
 
-    /// The app as the store holds it now.
-    pub(crate) async fn prover(&self, id: &AppId) -> Result<Option<Arc<AuthenticatingClient>>, TokenError> {
+    /// Reads the app without using what was read: a request that fails takes as long for an app in the cache as for
+    /// one that does not exist.
+    pub(crate) async fn read_in_vain(&self, id: &AppId, from: ClientAddress) -> Result<(), TokenError> {
+        let Err(wait) = self.limits.may_prove_nothing(from) else {
+            return self.read(id, None).await.map(drop);
+        };
+        let Ok(_permit) = self.cache.suspects.try_acquire() else {
+            return Err(TokenError::TooMany(wait));
+        };
+        self.read(id, None).await.map(drop)
+    }
+
+    /// The app as of this policy version or a later one. Requests that need the same app at once share one read.
+    pub(crate) async fn client(
+        &self,
+        id: &AppId,
+        at_least: u64,
+    ) -> Result<Option<Arc<AuthenticatingClient>>, TokenError> {
+        let mut outdated = None;
+        for _ in 0..READS_JOINED_MAX {
+            let removed = self.cache.kept.remove_if(id, |held| held.version < at_least);
+            outdated = removed.map(|(_, held)| held).or(outdated);
+            match self.cache.kept.get_value_or_guard_async(id).await {
+                Ok(client) if client.version >= at_least => return Ok(Some(client)),
+                // Read before the change that this request has to see.
+                Ok(_) => {}
+                Err(guard) => {
+                    let client = self.read(id, outdated.as_deref()).await?;
+                    if let Some(client) = &client {
+                        // Where the entry was removed meanwhile, the next request reads again.
+                        let _ = guard.insert(Arc::clone(client));
+                    }
+                    return Ok(client);
+                }
+            }
+        }
+        self.read(id, outdated.as_deref()).await
+    }
+
+    /// The app as the store holds it now. Keys that `before` has are not parsed again.
+    async fn read(
+        &self,
+        id: &AppId,
+        before: Option<&AuthenticatingClient>,
+    ) -> Result<Option<Arc<AuthenticatingClient>>, TokenError> {
+        self.cache.reads.inc();
         let mut tx = self.store.read().await?;
         let version = tx.policy_version().await?;
-        // Nobody announces what was changed beside this process.
+        // Nothing else announces what another process changed.
         self.changes.announce(version);
         let Some((app, keys)) = tx.issuable_app(id).await? else {
             return Ok(None);
         };
         drop(tx);
-        // A token issued in the second in which others were ended says that it was issued in the next one. Where
-        // those of one key were, that holds for the other key's alike, which hurts nobody.
-        let moments = keys.iter().map(|key| key.not_issued_before);
-        let not_issued_before = moments.fold(app.not_issued_before, UnixSeconds::max);
-        let before = self.cache.kept.get(id);
+        // A token issued in the second of a cutoff carries the next second as `iat`. A cutoff of one key counts for the
+        // app's other key as well, which costs nothing.
+        let cutoffs = keys.iter().map(|key| key.not_issued_before);
+        let not_issued_before = cutoffs.fold(app.not_issued_before, UnixSeconds::max);
         let keys: Result<Vec<_>, _> = keys
             .iter()
-            // A key never changes under its id, so one that was parsed before is still good.
-            .map(
-                |key| match before.as_ref().and_then(|before| before.key(&key.id)) {
-                    Some(parsed) => Ok(parsed.clone()),
-                    None => parsed(key),
-                },
-            )
+            .map(|key| {
+                let known = before.and_then(|before| before.keys.iter().find(|known| *known.id() == key.id));
+                // A key never changes under its id.
+                known.map_or_else(|| parse(key), |known| Ok(known.clone()))
+            })
             .collect();
-        let prover = Arc::new(AuthenticatingClient {
+        Ok(Some(Arc::new(AuthenticatingClient {
             app: IssuableApp {
                 id: app.id,
                 workspace: app.workspace,
@@ -123,13 +183,11 @@ impl Clients {
             },
             keys: keys?,
             version,
-        });
-        self.cache.kept.insert(id.clone(), Arc::clone(&prover));
-        Ok(Some(prover))
+        })))
     }
 }
 
-fn parsed(key: &AppKey) -> Result<VerifyingKey, TokenError> {
+fn parse(key: &AppKey) -> Result<VerifyingKey, TokenError> {
     let damaged = || TokenError::from(StoreError::Corrupted("app_keys"));
     let public = PublicKey::from_pem(&key.pem).map_err(|_| damaged())?;
     VerifyingKey::new(key.id.clone(), public, key.algorithm).map_err(|_| damaged())

@@ -1,64 +1,74 @@
-//! How a client proves which app it is: a client assertion (RFC 7523 section 2.2), at every endpoint alike.
+//! Client authentication by a signed assertion (`private_key_jwt`, RFC 7523 section 2.2), the same at every endpoint.
 
-use super::client_cache::Clients;
-use crate::control::changes::Changes;
-use crate::control::rate_limits::Limits;
-use crate::control::signing_keys::key_ring::KeyRing;
-use crate::store::Store;
-use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::client_cache::AuthenticatingClient;
-use super::error::TokenError;
+use super::client_cache::{AuthenticatingClient, Clients};
+use super::decoy_keys::DecoyKeys;
+use super::error::{TokenError, Unproven};
 use crate::control::bad_request::BadRequest;
+use crate::control::changes::Changes;
 use crate::control::client_address::ClientAddress;
 use crate::control::form::Form;
-use crate::domain::client_assertion::{UnverifiedAssertion, VerifiedAssertion};
+use crate::control::rate_limits::Limits;
+use crate::domain::client_assertion::{
+    AssertionError, AssertionRules, KEYS_TRIED_MAX, UnverifiedAssertion, VerifiedAssertion,
+};
+use crate::domain::ids::{AppId, KeyId};
+use crate::store::Store;
 use crate::store::replay::AssertionUse;
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// What a client says to prove itself. It has no `Debug`.
+/// What a client sends to authenticate. It has no `Debug`.
 pub(crate) struct ClientCredentials {
     assertion: String,
     client_id: Option<String>,
 }
 
-/// An app that proved itself, and its assertion.
-pub(crate) struct Proved {
-    pub prover: Arc<AuthenticatingClient>,
+/// An app that authenticated, and its assertion.
+pub(crate) struct AuthenticatedClient {
+    pub client: Arc<AuthenticatingClient>,
     pub assertion: VerifiedAssertion,
+}
+
+/// The app and key that a request names, verified or not: for the log.
+#[derive(Debug, Default)]
+pub(crate) struct ClaimedIdentity {
+    pub app: Option<AppId>,
+    pub key: Option<KeyId>,
 }
 
 impl ClientCredentials {
     /// The credentials in a form.
     ///
     /// # Errors
-    /// [`TokenError::Client`] says what is missing or of another kind.
+    /// [`TokenError::Credentials`] says what is missing or of another kind.
     pub fn of(form: &Form) -> Result<Self, TokenError> {
-        let refused = |sentence: &str| Err(TokenError::Client(sentence.to_owned()));
+        let rejected = |problem| Err(TokenError::Credentials(problem));
         if form.get("client_secret").is_some() {
-            return refused("this endpoint takes no client_secret; send client_assertion (private_key_jwt)");
+            return rejected("this endpoint takes no client_secret; send client_assertion (private_key_jwt)");
         }
         match (form.get("client_assertion_type"), form.get("client_assertion")) {
             (Some(ASSERTION_TYPE), Some(assertion)) => Ok(Self {
                 assertion: assertion.to_owned(),
                 client_id: form.get("client_id").map(str::to_owned),
             }),
-            (Some(ASSERTION_TYPE), None) => refused("the parameter client_assertion is missing"),
-            (Some(_), _) => refused("the client_assertion_type is not that of RFC 7523 section 2.2"),
-            (None, _) => refused("the parameter client_assertion_type is missing"),
+            (Some(ASSERTION_TYPE), None) => rejected("the parameter client_assertion is missing"),
+            (Some(_), _) => rejected("the client_assertion_type is not that of RFC 7523 section 2.2"),
+            (None, _) => rejected("the parameter client_assertion_type is missing"),
         }
     }
 }
 
-/// Verifies client assertions (RFC 7523).
+/// Authenticates clients by their assertions (RFC 7523).
 pub struct ClientAuthentication {
     pub(crate) assertion_audiences: [String; 2],
-    pub(crate) keys: Arc<ArcSwap<KeyRing>>,
+    /// The longest lifetime of an assertion, in seconds.
+    pub(crate) assertion_lifetime_max_s: u64,
+    pub(crate) decoys: DecoyKeys,
     pub(crate) limits: Arc<Limits>,
     pub(crate) store: Arc<Store>,
     pub(crate) changes: Arc<Changes>,
@@ -66,84 +76,87 @@ pub struct ClientAuthentication {
 }
 
 impl ClientAuthentication {
-    /// Proves who asks: looks up the app and key that the assertion names, verifies it, and uses it up.
-    pub(crate) async fn prove(
+    /// Authenticates a client: looks up the app that the assertion names, verifies the assertion, and uses it up.
+    pub(crate) async fn authenticate(
         &self,
         credentials: &ClientCredentials,
         from: ClientAddress,
-    ) -> Result<Proved, TokenError> {
+        claimed: &mut ClaimedIdentity,
+    ) -> Result<AuthenticatedClient, TokenError> {
         let assertion = UnverifiedAssertion::parse(&credentials.assertion)?;
-        if credentials
-            .client_id
-            .as_deref()
-            .is_some_and(|id| id != assertion.app().as_str())
-        {
-            return Err(TokenError::Client(
-                "the client_id is not the sub of the client assertion".to_owned(),
-            ));
+        claimed.app = Some(assertion.app().clone());
+        claimed.key = assertion.key_id().cloned();
+        let client_id = credentials.client_id.as_deref();
+        if client_id.is_some_and(|id| id != assertion.app().as_str()) {
+            return Err(TokenError::ClientIdMismatch);
         }
-        let remembered = self.clients.remembered(assertion.app());
-        let was_remembered = remembered.is_some();
-        let prover = match remembered {
-            Some(prover) => Some(prover),
-            None => self.clients.prover_for(assertion.app(), from).await?,
+        let cached = self.clients.cached(assertion.app());
+        let was_cached = cached.is_some();
+        let client = match cached {
+            Some(client) => Some(client),
+            None => self.clients.client_for(assertion.app(), from).await?,
         };
-        let verified = self.verify(&assertion, prover.as_deref());
-        if was_remembered && matches!(verified, Err(TokenError::Unproven)) {
-            // One look into the store for whoever proves nothing, so that the time taken does not tell who
-            // asked for tokens of late.
-            self.clients.prover_for(assertion.app(), from).await?;
+        let verified = self.verify(&assertion, client.as_deref());
+        if was_cached && matches!(verified, Err(TokenError::Unproven(_))) {
+            self.clients.read_in_vain(assertion.app(), from).await?;
         }
         let verified = verified?;
-        let prover = prover.ok_or(TokenError::Unproven)?;
-        self.limits.app_may_ask(&prover.app.id)?;
+        let client = client.ok_or(TokenError::Unproven(Unproven::UnknownApp))?;
+        claimed.key = Some(verified.key.clone());
+        self.limits.app_may_ask(&client.app.id)?;
         let digest = URL_SAFE_NO_PAD.encode(verified.replay_digest);
         let used_until = self.changes.watch.end_of_row(verified.expires_at);
         let AssertionUse::Fresh { version } = self.store.use_assertion(digest, used_until).await? else {
-            return Err(TokenError::Client(
-                "the client assertion was used before; make a new one for each request".to_owned(),
-            ));
+            return Err(TokenError::Replayed);
         };
-        // Counted only now: a copy of an assertion proves nothing about who sent it.
-        self.limits.app_asks(&prover.app.id)?;
-        if Clients::is_as_of(&prover, version) {
-            return Ok(Proved {
-                prover,
+        // Counted only now: a copy of an assertion proves nothing about its sender.
+        self.limits.app_asks(&client.app.id)?;
+        if client.is_as_of(version) {
+            return Ok(AuthenticatedClient {
+                client,
                 assertion: verified,
             });
         }
-        // Something was changed since, maybe this app, maybe by another process: what it may have is what it
-        // may have now.
-        let prover = self
-            .clients
-            .prover(&prover.app.id)
-            .await?
-            .ok_or(TokenError::Unproven)?;
-        prover.key(&verified.key).ok_or(TokenError::Unproven)?;
-        Ok(Proved {
-            prover,
+        // Something changed since, maybe this app, maybe by another process: its grants of now count.
+        let client = self.clients.client(&client.app.id, version).await?;
+        let client = client.ok_or(TokenError::Unproven(Unproven::UnknownApp))?;
+        if !client.keys().iter().any(|key| *key.id() == verified.key) {
+            return Err(TokenError::Unproven(Unproven::UnknownKey));
+        }
+        Ok(AuthenticatedClient {
+            client,
             assertion: verified,
         })
     }
 
-    /// Verifies an assertion with the key that it names.
+    /// Verifies an assertion with the keys of the app that it names. As many signatures are verified whether app and
+    /// key exist or not, so that the time taken tells neither from a wrong signature.
     fn verify(
         &self,
         assertion: &UnverifiedAssertion<'_>,
-        prover: Option<&AuthenticatingClient>,
+        client: Option<&AuthenticatingClient>,
     ) -> Result<VerifiedAssertion, TokenError> {
-        let now = self.changes.now();
-        let Some(key) = prover.and_then(|prover| prover.key(assertion.key_id())) else {
-            // A signature is verified all the same, so that the time taken does not tell an unknown app or
-            // key from a wrong signature. What comes out of it does not matter.
-            let _ = assertion.verify(self.keys.load().active(now).verifying(), &[], now);
-            return Err(TokenError::Unproven);
-        };
+        let keys = client.map_or(&[][..], AuthenticatingClient::keys);
         let audiences: Vec<&str> = self.assertion_audiences.iter().map(String::as_str).collect();
-        Ok(assertion.verify(key, &audiences, now)?)
+        let rules = AssertionRules {
+            audiences: &audiences,
+            lifetime_max_s: self.assertion_lifetime_max_s,
+        };
+        let error = match assertion.verify(keys, rules, self.changes.now()) {
+            Err(AssertionError::Signature) => unproven(assertion, client),
+            verified => return Ok(verified?),
+        };
+        let all = if assertion.key_id().is_some() {
+            1
+        } else {
+            KEYS_TRIED_MAX
+        };
+        let tried = assertion.candidates(keys).count();
+        self.decoys.verify_in_vain(assertion, all.saturating_sub(tried));
+        Err(TokenError::Unproven(error))
     }
 
-    /// Counts a request that proved no app, and asks its sender to wait where there were too many of them.
+    /// Counts a request that did not authenticate, and asks its sender to wait where there were too many of them.
     pub(crate) fn slow_down(&self, from: ClientAddress, error: TokenError) -> TokenError {
         if matches!(
             error,
@@ -157,5 +170,25 @@ impl ClientAuthentication {
             Ok(()) => error,
             Err(wait) => TokenError::TooMany(wait),
         }
+    }
+}
+
+/// Why no key verified the assertion. Only the log tells.
+fn unproven(assertion: &UnverifiedAssertion<'_>, client: Option<&AuthenticatingClient>) -> Unproven {
+    let Some(client) = client else {
+        return Unproven::UnknownApp;
+    };
+    let named = assertion.key_id();
+    let mut keys = client
+        .keys()
+        .iter()
+        .filter(|key| named.is_none_or(|named| named == key.id()))
+        .peekable();
+    if keys.peek().is_none() {
+        Unproven::UnknownKey
+    } else if keys.all(|key| key.algorithm() != assertion.algorithm()) {
+        Unproven::Algorithm
+    } else {
+        Unproven::Signature
     }
 }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::error::TokenError;
 use super::own_token::OwnToken;
+use super::resources::Resources;
 use crate::control::actor::Actor;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
@@ -35,7 +36,7 @@ use crate::domain::scope::Scope;
 use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
 use crate::snapshot;
-use crate::snapshot::{FORMAT, RevocationRecord, Snapshot, WorkspaceRecord};
+use crate::snapshot::{FORMAT, IssuerRecord, RevocationRecord, Snapshot, WorkspaceRecord};
 
 /// What is said of an active token (RFC 7662 section 2.2).
 #[derive(Serialize)]
@@ -63,6 +64,7 @@ pub struct Introspection {
     pub(crate) apps: Arc<Apps>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) issuer_keys: Arc<IssuerKeys>,
+    pub(crate) resources: Arc<Resources>,
 }
 
 impl Introspection {
@@ -100,9 +102,12 @@ impl Introspection {
         }
     }
 
-    /// What the token says, if gateways take it now.
+    /// What the token says, if the gateway that it is for accepts it now.
     pub(crate) async fn active(&self, token: &str, own: &OwnToken) -> Result<Option<Active>, ControlError> {
         let now = self.changes.now();
+        if !self.resources.has(&own.audience) {
+            return Ok(None);
+        }
         let Some(policy) = self.policy_for(own, now).await? else {
             return Ok(None);
         };
@@ -149,7 +154,11 @@ impl Introspection {
             format: FORMAT,
             version: tx.policy_version().await?,
             issued_at: now.0,
-            issuer: Some(self.issuer_keys.issuer_in(&mut tx).await?),
+            issuer: Some(IssuerRecord {
+                // The gateway for which the token was issued, one of several.
+                audience: own.audience.clone(),
+                ..self.issuer_keys.issuer_in(&mut tx).await?
+            }),
             apps: vec![self.apps.app_record(&app, &keys)],
             workspaces: vec![WorkspaceRecord {
                 id: own.workspace.as_str().to_owned(),

@@ -8,15 +8,16 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::client_proof::Proved;
+use super::client_proof::AuthenticatedClient;
 use super::error::TokenError;
+use super::resources::Resources;
 use crate::control::ids;
 use crate::domain::access_token::AccessTokenClaims;
 use crate::domain::issue::issue;
 use crate::domain::scope::ScopeSet;
 use crate::store::issued::IssuedKey;
 
-/// A token response (RFC 6749 section 5.1). `expires_in` is a number: SDKs need it so.
+/// A token response (RFC 6749 section 5.1). `expires_in` is a number: SDKs fail on a string.
 #[derive(Serialize)]
 pub struct TokenResponse {
     pub access_token: String,
@@ -25,7 +26,7 @@ pub struct TokenResponse {
     pub scope: String,
 }
 
-/// The claims as they stand in the token (RFC 9068 section 2.2).
+/// The claims of a token, in their order (RFC 9068 section 2.2).
 #[derive(Serialize)]
 struct Claims<'a> {
     iss: &'a str,
@@ -63,19 +64,40 @@ pub struct Tokens {
     pub(crate) keys: Arc<ArcSwap<KeyRing>>,
     pub(crate) uses: Arc<Uses>,
     pub(crate) changes: Arc<Changes>,
+    pub(crate) resources: Arc<Resources>,
+}
+
+/// What a client asks for.
+pub(crate) struct TokenRequest<'r> {
+    /// All the app's scopes where it is empty.
+    pub scopes: &'r ScopeSet,
+    /// The gateways that the token is for (RFC 8707); all where it is empty.
+    pub resources: &'r [&'r str],
 }
 
 impl Tokens {
-    /// Issues a token to an app that proved itself.
+    /// Issues a token to an app that authenticated.
+    ///
+    /// # Errors
+    /// [`TokenError::Scope`] for a scope that the app does not have, [`TokenError::Resource`].
     pub(crate) fn issue_token(
         &self,
-        proved: &Proved,
-        requested: &ScopeSet,
+        authenticated: &AuthenticatedClient,
+        requested: &TokenRequest<'_>,
     ) -> Result<TokenResponse, TokenError> {
         let now = self.changes.now();
-        let app = &proved.prover.app;
+        let app = &authenticated.client.app;
+        let audience = self.resources.audience(requested.resources)?;
         let token_id = ids::token_id(&app.id, now.plus(app.token_lifetime.seconds()))?;
-        let claims = issue(&self.identity, app, &proved.assertion, requested, token_id, now)?;
+        let claims = issue(
+            &self.identity,
+            app,
+            &authenticated.assertion,
+            requested.scopes,
+            audience,
+            token_id,
+            now,
+        )?;
         let keys = self.keys.load();
         let signing_key = keys.active(now);
         let access_token = signing_key.sign(&Claims::from(&claims))?;
@@ -87,7 +109,6 @@ impl Tokens {
             now,
             claims.expires_at,
         ));
-        tracing::debug!(app.id = %claims.app, key.id = %claims.client_key, "token issued");
         Ok(TokenResponse {
             access_token,
             expires_in: claims.expires_at.since(now),

@@ -16,6 +16,8 @@ pub(crate) struct OwnToken {
     pub app: AppId,
     pub workspace: WorkspaceId,
     pub token_id: String,
+    /// `aud`, where the token itself was given; empty otherwise.
+    pub audience: String,
     pub expires_at: UnixSeconds,
     /// Unknown where the token itself was not at hand.
     pub proof: Option<Proof>,

@@ -165,6 +165,7 @@ impl TokenRevocation {
             app: app.clone(),
             workspace: workspace.clone(),
             token_id: token_id.to_owned(),
+            audience: String::new(),
             expires_at,
             proof: None,
         };
@@ -401,6 +402,7 @@ impl TokenRevocation {
             app: AppId::parse(claims.text("client_id").ok()?).ok()?,
             workspace: WorkspaceId::parse(claims.text("workspace_id").ok()?).ok()?,
             token_id: token_id.to_owned(),
+            audience: claims.text("aud").unwrap_or_default().to_owned(),
             expires_at: UnixSeconds(claims.integer("exp").ok()?),
             proof: proof(),
         })

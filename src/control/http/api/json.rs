@@ -2,9 +2,9 @@
 
 use crate::control::bad_request::BadRequest;
 use crate::control::error::ControlError;
-use crate::control::http::body::has_media_type;
 use crate::control::http::body::has_nul_escape;
 use crate::control::http::body::read_body;
+use crate::control::http::body::{MediaType, media_type};
 use axum::body::Bytes;
 use axum::extract::FromRequest;
 use axum::extract::Request;
@@ -25,8 +25,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 impl<T: DeserializeOwned> Json<T> {
     /// Reads a body. Its bytes come with it.
     pub async fn with_bytes(request: Request) -> Result<(Self, Bytes), ControlError> {
-        if !has_media_type(request.headers(), "application/json") {
-            return Err(BadRequest::NotJson.into());
+        match media_type(request.headers(), "application/json") {
+            MediaType::Fits => {}
+            MediaType::OtherCharset => return Err(BadRequest::Charset.into()),
+            MediaType::Other => return Err(BadRequest::NotJson.into()),
         }
         let bytes = read_body(request.into_body()).await?;
         if has_nul_escape(&bytes) {

@@ -6,6 +6,7 @@ use crate::control::http::problem::json;
 use crate::control::http::problem::note_failure;
 use crate::control::http::problem::say_when;
 use crate::control::tokens::error::TokenError;
+use crate::domain::client_assertion::AssertionError;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use http::HeaderValue;
@@ -13,7 +14,9 @@ use http::StatusCode;
 use http::header;
 use serde::Serialize;
 
-/// An RFC 6749 error. Both members are always there: one SDK dies without the second.
+const CLIENT_REQUEST_FAILED: &str = "client request failed: internal error";
+
+/// An RFC 6749 error. Both members are always there: one SDK fails without the second.
 #[derive(Serialize)]
 pub(crate) struct OAuthError {
     error: &'static str,
@@ -24,12 +27,21 @@ impl TokenError {
     /// The status, and the `error` code: one of a handful of words, so it serves as a metric's label, too.
     pub(crate) const fn status(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::Request(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            // SDKs correct their clocks on exactly this code and the description.
+            Self::Request(_)
+            | Self::Charset
+            | Self::Assertion(AssertionError::Expired | AssertionError::UsedBeforeIssued) => {
+                (StatusCode::BAD_REQUEST, "invalid_request")
+            }
             Self::GrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
             Self::Scope(_) => (StatusCode::BAD_REQUEST, "invalid_scope"),
-            Self::Client(_) | Self::Unproven | Self::Authorization => {
-                (StatusCode::UNAUTHORIZED, "invalid_client")
-            }
+            Self::Resource(_) => (StatusCode::BAD_REQUEST, "invalid_target"),
+            Self::Credentials(_)
+            | Self::ClientIdMismatch
+            | Self::Assertion(_)
+            | Self::Unproven(_)
+            | Self::Replayed
+            | Self::Authorization => (StatusCode::UNAUTHORIZED, "invalid_client"),
             Self::Bearer => (StatusCode::UNAUTHORIZED, "invalid_token"),
             Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "slow_down"),
             Self::Unreadable(BadRequest::Exhausted(Exhausted::Server)) => {
@@ -50,8 +62,8 @@ impl IntoResponse for TokenError {
         let (status, error) = self.status();
         let description = match &self {
             Self::Control(fault) => {
-                tracing::error!(error = %fault, "a client could not be answered for our fault");
-                "the request cannot be answered at the moment; try again shortly".to_owned()
+                tracing::error!(error = %fault, "{CLIENT_REQUEST_FAILED}");
+                "the request failed for a fault of this server; try again shortly".to_owned()
             }
             other => other.to_string(),
         };

@@ -1,7 +1,7 @@
 //! `POST /introspect` (RFC 7662).
 
+use super::client_log::ClientLog;
 use super::client_request::read_form;
-use crate::control::bad_request::BadRequest;
 use crate::control::client_address::ClientAddress;
 use crate::control::http::problem::json;
 use crate::control::plane::Control;
@@ -31,20 +31,22 @@ pub(crate) async fn post(
     struct Inactive {
         active: bool,
     }
-    match answer(&control, from, request).await {
+    let mut log = ClientLog::new("introspect", from);
+    match answer(&control, from, request, &mut log).await {
         Ok(Some(active)) => json(StatusCode::OK, "application/json", &active),
         Ok(None) => json(StatusCode::OK, "application/json", &Inactive { active: false }),
         Err(error) => {
-            tracing::debug!(%error, "no introspection");
+            log.rejected(&error);
             error.into_response()
         }
     }
 }
 
-pub(crate) async fn answer(
+async fn answer(
     control: &Control,
     from: ClientAddress,
     request: Request,
+    log: &mut ClientLog,
 ) -> Result<Option<Active>, TokenError> {
     let bearer = bearer(request.headers())?;
     let form = read_form(request).await?;
@@ -59,16 +61,16 @@ pub(crate) async fn answer(
                 .await?
         }
         None => {
-            let proved = async {
-                control
-                    .client_authentication
-                    .prove(&ClientCredentials::of(&form)?, from)
+            let authentication = &control.client_authentication;
+            let authenticated = async {
+                authentication
+                    .authenticate(&ClientCredentials::of(&form)?, from, &mut log.claimed)
                     .await
             };
-            let proved = proved
+            let authenticated = authenticated
                 .await
-                .map_err(|error| control.client_authentication.slow_down(from, error))?;
-            Caller::App(proved.prover.app.workspace.clone())
+                .map_err(|error| authentication.slow_down(from, error))?;
+            Caller::App(authenticated.client.app.workspace.clone())
         }
     };
     let Some(own) = control.revocation.own_token(token) else {
@@ -81,7 +83,7 @@ pub(crate) async fn answer(
 }
 
 /// The bearer token in the headers, if there is an `Authorization` header.
-pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<zeroize::Zeroizing<String>>, TokenError> {
+fn bearer(headers: &HeaderMap) -> Result<Option<zeroize::Zeroizing<String>>, TokenError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -98,9 +100,4 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<zeroize::Zeroizing<St
             "there is more than one Authorization header".to_owned(),
         )),
     }
-}
-
-/// Any other method on the paths of `/revoke` and `/introspect`.
-pub(crate) async fn wrong_method() -> TokenError {
-    TokenError::Unreadable(BadRequest::Method)
 }

@@ -1,5 +1,6 @@
 //! `POST /revoke` (RFC 7009).
 
+use super::client_log::ClientLog;
 use super::client_request::check_no_authorization;
 use super::client_request::read_form;
 use crate::control::actor::Actor;
@@ -24,37 +25,39 @@ pub(crate) async fn post(
     Extension(from): Extension<ClientAddress>,
     request: Request,
 ) -> Response {
-    let answer = revoke_own(&control, from, request).await;
-    match answer.map_err(|error| control.client_authentication.slow_down(from, error)) {
+    let mut log = ClientLog::new("revoke", from);
+    let revoked = revoke_own(&control, from, request, &mut log).await;
+    match revoked.map_err(|error| control.client_authentication.slow_down(from, error)) {
         Ok(()) => (
             StatusCode::OK,
             [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
         )
             .into_response(),
         Err(error) => {
-            tracing::debug!(%error, "no token revoked");
+            log.rejected(&error);
             error.into_response()
         }
     }
 }
 
-/// RFC 7009 section 2.2: a token that is unknown, over, or another client's is answered like one that was revoked,
-/// and left as it is.
-pub(crate) async fn revoke_own(
+/// RFC 7009 section 2.2: a token that is unknown, has expired, or belongs to another client gets the response of one that
+/// was revoked, and is left as it is.
+async fn revoke_own(
     control: &Control,
     from: ClientAddress,
     request: Request,
+    log: &mut ClientLog,
 ) -> Result<(), TokenError> {
     check_no_authorization(request.headers())?;
     let form = read_form(request).await?;
     let token = form
         .get("token")
         .ok_or_else(|| TokenError::Request("the parameter token is missing".to_owned()))?;
-    let proved = control
+    let authenticated = control
         .client_authentication
-        .prove(&ClientCredentials::of(&form)?, from)
+        .authenticate(&ClientCredentials::of(&form)?, from, &mut log.claimed)
         .await?;
-    let own = &proved.prover.app;
+    let own = &authenticated.client.app;
     let Some(token) = control
         .revocation
         .own_token(token)

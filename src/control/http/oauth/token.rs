@@ -1,15 +1,15 @@
-//! `POST /token`: client credentials with a signed assertion (RFC 6749 section 4.4, RFC 7523).
+//! `POST /token`: client credentials with a signed assertion (RFC 6749 section 4.4, RFC 7523, RFC 8707).
 
+use super::client_log::ClientLog;
 use super::client_request::check_no_authorization;
 use super::client_request::read_form;
-use crate::control::bad_request::BadRequest;
 use crate::control::client_address::ClientAddress;
+use crate::control::form::Form;
 use crate::control::http::problem::json;
 use crate::control::plane::Control;
-use crate::control::tokens::client_proof::ClientCredentials;
-use crate::control::tokens::client_proof::Proved;
+use crate::control::tokens::client_proof::{AuthenticatedClient, ClientCredentials};
 use crate::control::tokens::error::TokenError;
-use crate::control::tokens::issue::TokenResponse;
+use crate::control::tokens::issue::{TokenRequest, TokenResponse};
 use crate::domain::scope::ScopeSet;
 use axum::Extension;
 use axum::extract::Request;
@@ -29,9 +29,11 @@ pub(crate) async fn post(
     Extension(from): Extension<ClientAddress>,
     request: Request,
 ) -> Response {
-    match answer(&control, from, request).await {
+    let mut log = ClientLog::new("token", from);
+    match answer(&control, from, request, &mut log).await {
         Ok(token) => {
             control.count_token("ok");
+            log.issued(&token.scope, token.expires_in);
             let mut response = json(StatusCode::OK, "application/json", &token);
             response
                 .headers_mut()
@@ -40,33 +42,36 @@ pub(crate) async fn post(
         }
         Err(error) => {
             control.count_token(error.status().1);
-            tracing::debug!(%error, "no token issued");
+            log.rejected(&error);
             error.into_response()
         }
     }
 }
 
-/// Any other method on the token endpoint's paths.
-pub(crate) async fn wrong_method() -> TokenError {
-    TokenError::Unreadable(BadRequest::Method)
-}
-
-pub(crate) async fn answer(
+async fn answer(
     control: &Control,
     from: ClientAddress,
     request: Request,
+    log: &mut ClientLog,
 ) -> Result<TokenResponse, TokenError> {
-    let proved = proved(control, from, request).await;
-    let (proved, scopes) = proved.map_err(|error| control.client_authentication.slow_down(from, error))?;
-    control.tokens.issue_token(&proved, &scopes)
+    let authenticated = authenticate(control, from, request, log).await;
+    let (authenticated, scopes, form) =
+        authenticated.map_err(|error| control.client_authentication.slow_down(from, error))?;
+    let resources: Vec<&str> = form.all("resource").collect();
+    let request = TokenRequest {
+        scopes: &scopes,
+        resources: &resources,
+    };
+    control.tokens.issue_token(&authenticated, &request)
 }
 
-/// Reads a request and proves who sent it.
-pub(crate) async fn proved(
+/// Reads a request and authenticates its sender.
+async fn authenticate(
     control: &Control,
     from: ClientAddress,
     request: Request,
-) -> Result<(Proved, ScopeSet), TokenError> {
+    log: &mut ClientLog,
+) -> Result<(AuthenticatedClient, ScopeSet, Form), TokenError> {
     check_no_authorization(request.headers())?;
     let form = read_form(request).await?;
     match form.get("grant_type") {
@@ -80,8 +85,9 @@ pub(crate) async fn proved(
     }
     let credentials = ClientCredentials::of(&form)?;
     let scopes = ScopeSet::parse(form.get("scope").unwrap_or_default())?;
-    Ok((
-        control.client_authentication.prove(&credentials, from).await?,
-        scopes,
-    ))
+    let authentication = &control.client_authentication;
+    let authenticated = authentication
+        .authenticate(&credentials, from, &mut log.claimed)
+        .await?;
+    Ok((authenticated, scopes, form))
 }
