@@ -39,10 +39,10 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Which bound was reached.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum Exhausted {
-    /// All requests together hold as much as they may, or so much that this client's part no longer fits.
+    /// All requests together hold as much memory as they may, or so much that this client's share is gone.
     #[error("the server holds as many requests and responses as it can; try again in {} s", Self::RETRY_AFTER.seconds())]
     Server,
-    /// The client holds its share: requests under way, or responses that it has not read.
+    /// The client holds its share: requests in progress, or responses that it has not read.
     #[error(
         "too many requests of your address are in progress, or it has not read their responses; read them and try again in {} s",
         Self::RETRY_AFTER.seconds()

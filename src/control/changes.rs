@@ -132,7 +132,8 @@ impl Changes {
         event: Event,
     ) -> Result<(), ControlError> {
         let ChangeTx { mut tx, author } = change;
-        self.note_retry(&mut tx, &author, event.created_id()).await?;
+        self.remember_created(&mut tx, &author, event.created_id())
+            .await?;
         self.append_audit(&mut tx, &author, event).await?;
         let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
         let version = tx.commit(&body, self.now()).await?;
@@ -237,7 +238,7 @@ impl Changes {
             }
         };
         let mut tx = self.store.write().await?;
-        // The next in turn waits for this change, and nobody else for the two of them.
+        // The next change waits for this one in the store. No others wait behind the two.
         drop(turn);
         self.check_credential(&mut tx, actor).await?;
         Ok(ChangeTx {

@@ -1,8 +1,8 @@
-//! What exists now and stands in the way of a change.
+//! Conflicts: rules that the current state would break with a change.
 
 use thiserror::Error;
 
-/// A rule that what exists now stands in the way of.
+/// A rule that a change would break.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum Conflict {
     #[error("an OAuth app has at most two public keys; delete one first")]
@@ -24,14 +24,14 @@ pub enum Conflict {
     #[error("the workspace has a member with this e-mail address already")]
     MemberExists,
     #[error(
-        "somebody has joined a workspace of this store already; an owner invites further people, and `portcullis admin reset-password` lets one back in"
+        "the store has a member already; ask an owner for an invitation, or use `portcullis admin reset-password`"
     )]
     NotEmpty,
     #[error(
         "this address has joined several workspaces, each with a password of its own, and has proved none: {0}; name those that are the person's with --workspace"
     )]
     SeveralMemberships(String),
-    #[error("the workspace would be left without an owner; make somebody else an owner first")]
+    #[error("the workspace would have no owner; give another member the role first")]
     LastOwner,
     #[error(
         "this is the last public key of the OAuth app: without it the app gets no tokens, and those that it has end; add another key first, or delete it with last_key=true"
@@ -40,23 +40,23 @@ pub enum Conflict {
     #[error("a member has at most 100 API tokens; delete one first")]
     ApiTokens,
     #[error(
-        "more tokens of the OAuth app are revoked by their ids than it was issued; send the complete token, or revoke all of the app's tokens"
+        "more token ids of the OAuth app are revoked than it was issued tokens; send the complete token, or revoke all of the app's tokens"
     )]
     RevokedIds,
-    #[error("a request with this Idempotency-Key is being handled or was; send it again to get its answer")]
+    #[error("a request with this Idempotency-Key is in progress or has completed; retry to get its response")]
     RetriedMeanwhile,
-    #[error("a request with this Idempotency-Key made something that was deleted since; choose another key")]
+    #[error("the resource that a request with this Idempotency-Key created was deleted; use another key")]
     RetriedTooLate,
     #[error(
-        "a request with this Idempotency-Key was carried out, and the secret in its answer was shown that one time; delete what it made, and choose another key"
+        "a request with this Idempotency-Key has completed, and its response showed a secret once; delete the resource and use another key"
     )]
     RetriedForSecret,
     #[error(
-        "too many Idempotency-Keys are remembered for this member; send the request without one, or wait until some are a day old"
+        "too many Idempotency-Keys of this member are remembered; send the request without one, or wait until some expire after a day"
     )]
     RetryKeys,
     #[error(
-        "there are so many signing keys whose tokens still live that no further one is made; end one that is no longer needed, or wait until its last token has expired"
+        "too many signing keys are still in use; revoke one, or wait until the last token it signed expires"
     )]
     SigningKeys,
 }

@@ -1,7 +1,5 @@
-//! What can go wrong, and the one place that picks a status for it.
-//!
-//! [`ControlError`] is what every function of the control plane answers; over HTTP it is a problem document
-//! (RFC 9457). [`TokenError`] is the token endpoint's own form (RFC 6749 section 5.2).
+//! Errors of the control plane. Over HTTP each is a problem document (RFC 9457); the OAuth endpoints have errors of their
+//! own (RFC 6749 section 5.2).
 
 use super::bad_request::BadRequest;
 use thiserror::Error;
@@ -12,10 +10,10 @@ use super::limiter::Wait;
 use crate::domain::role::Action;
 use crate::store::StoreError;
 
-/// Why the control plane did not do what it was asked.
+/// Why the control plane rejected a request.
 #[derive(Debug, Error)]
 pub enum ControlError {
-    #[error("there is no such {0} here")]
+    #[error("{0} not found")]
     NotFound(&'static str),
     #[error("{field}: {problem}")]
     Invalid { field: String, problem: String },
@@ -23,7 +21,7 @@ pub enum ControlError {
     Conflict(#[from] Conflict),
     #[error("send a valid API token as Authorization: Bearer pcl_..., or sign in")]
     Unauthenticated,
-    /// One answer whatever was wrong, so that nobody learns who has an account here.
+    /// One text for every cause, so that nobody learns who has an account.
     #[error("the e-mail address or the password is wrong")]
     SignInRefused,
     #[error(
@@ -31,14 +29,12 @@ pub enum ControlError {
          Sec-Fetch-Site: same-origin, our Origin, or the session's token in X-CSRF-Token"
     )]
     CrossSite,
-    #[error("this needs {}; ask an owner of the workspace", .0.allowed_to())]
+    #[error("this needs {}; ask a workspace owner for the role", .0.allowed_to())]
     Forbidden(Action),
-    #[error(
-        "your roles in the workspace were changed while this request was under way, and nothing was changed by it; send it again"
-    )]
+    #[error("your roles changed while the request was in progress, and nothing was changed; send it again")]
     RolesChanged,
     #[error(
-        "it has changed since you read it and has revision {revision} now; read it again, and send the ETag of that as If-Match"
+        "it changed since you read it, and has revision {revision} now; read it again and send its ETag as If-Match"
     )]
     Changed { revision: u64 },
     #[error("only the operator of this server may do this, with `portcullis admin`")]
@@ -70,14 +66,14 @@ pub enum ControlError {
     Crypto(&'static str),
     #[error("the report's signature could not be verified")]
     UnverifiedReport,
-    #[error("the server cannot take this up at the moment; try again shortly")]
+    #[error("the server is busy; retry shortly")]
     Busy,
     #[error("{0}")]
     Keys(#[from] UnreadableKey),
 }
 
 impl ControlError {
-    /// A value of `field` that cannot be taken.
+    /// An invalid value of `field`.
     pub fn invalid(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Invalid {
             field: field.into(),
@@ -87,19 +83,19 @@ impl ControlError {
 }
 
 impl ControlError {
-    /// What whoever asked is told of a fault of ours.
+    /// The text for the client where the fault is this server's.
     pub(super) const fn fault(&self) -> &'static str {
         match self {
             Self::Store(StoreError::Unavailable(_)) => {
-                "the store does not answer at the moment; nothing was changed; try again shortly"
+                "the store does not respond; nothing was changed; retry shortly"
             }
             Self::Store(StoreError::Full(_)) => {
-                "the store has no room left; nothing was changed; the operator of this server has to make room on its disk"
+                "the store's disk is full; nothing was changed; ask the operator of this server to free space"
             }
             Self::Store(StoreError::Unconfirmed(_)) => {
-                "the store was lost while it confirmed the change, so it may have been made or not; read before you repeat it"
+                "the connection to the store broke during the commit, so the change may have been made or not; read before you repeat it"
             }
-            _ => "the request failed for a fault of this server; nothing was changed",
+            _ => "request failed: internal error; nothing was changed",
         }
     }
 }
@@ -113,7 +109,7 @@ impl From<Wait> for ControlError {
 /// Why the signing keys in the store cannot be used.
 #[derive(Debug, Error)]
 pub enum UnreadableKey {
-    #[error("the store is damaged: a row of signing_keys does not make sense")]
+    #[error("store corrupted: invalid row in `signing_keys`")]
     Corrupted,
     #[error(
         "the signing keys in the store are encrypted with the key `{0}`, and none is configured; set control_plane.signing.key_encryption_key to it"

@@ -17,24 +17,24 @@ const REMEMBERED_S: u64 = 86_400;
 const KEYS_MAX: u64 = 10_000;
 
 impl Changes {
-    /// What an earlier request with the same key made, if there was one.
+    /// The id of what an earlier request with the same key created, if there was one.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a key that came with another body.
-    pub(crate) async fn made_before(&self, key: &IdempotencyKey) -> Result<Option<String>, ControlError> {
+    /// [`ControlError::Invalid`] for a key that was sent with another body.
+    pub(crate) async fn created_before(&self, key: &IdempotencyKey) -> Result<Option<String>, ControlError> {
         let mut tx = self.store.read().await?;
         match tx.idempotency_key(&key.digest, self.watch.passed()).await? {
             None => Ok(None),
             Some((body_digest, made)) if body_digest == key.body_digest => Ok(Some(made)),
             Some(_) => Err(ControlError::invalid(
                 "Idempotency-Key",
-                "this key came with another body before; choose a new key for a new request",
+                "this key was sent with another body; use a new key for a new request",
             )),
         }
     }
 
-    /// Remembers what a request makes, in the transaction that makes it.
-    pub(crate) async fn note_retry(
+    /// Remembers what a request creates, in the same transaction.
+    pub(crate) async fn remember_created(
         &self,
         tx: &mut WriteTx,
         actor: &Actor,
@@ -54,7 +54,7 @@ impl Changes {
             resource_id: made,
             expires_at: self.watch.end_of_row(now.plus(REMEMBERED_S)),
         };
-        // A clock that is ahead for a while must not make a second resource of one request.
+        // With a clock ahead of time, a retry must not create a second resource.
         if tx.insert_idempotency_key(&row, self.watch.passed()).await? {
             Ok(())
         } else {

@@ -13,7 +13,7 @@ use crate::domain::token_id;
 
 const ALPHANUMERIC: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// Makes identifiers that sort in the order they were made.
+/// Makes identifiers that sort by the time they were made.
 pub struct Ids(Mutex<ContextV7>);
 
 impl Ids {
@@ -45,7 +45,7 @@ pub fn alphanumerics(length: usize) -> Result<Zeroizing<String>, ControlError> {
     while text.len() < length {
         rand::fill(bytes.as_mut_slice()).map_err(|_| ControlError::Crypto("random numbers"))?;
         for byte in bytes.iter() {
-            // 248 is four times 62: bytes above it would make some letters likelier than others.
+            // 248 is four times 62: larger bytes would make some letters likelier than others.
             if *byte < 248
                 && text.len() < length
                 && let Some(letter) = ALPHANUMERIC.get(usize::from(byte % 62))

@@ -1,11 +1,11 @@
-//! Names and addresses that people type, read once and checked.
+//! Names and e-mail addresses that people type, parsed and checked.
 
 use super::error::ControlError;
 use crate::domain::name::Name;
 use crate::domain::name::composed;
 use crate::domain::name::is_deceptive;
 
-/// A name that a person gave.
+/// A name from a form or an API request.
 pub(crate) fn name(text: &str, field: &str) -> Result<Name, ControlError> {
     Name::parse(text).map_err(|error| ControlError::invalid(field, format!("the name {error}")))
 }
@@ -13,7 +13,7 @@ pub(crate) fn name(text: &str, field: &str) -> Result<Name, ControlError> {
 /// The longest e-mail address, in bytes.
 pub(crate) const EMAIL_BYTES_MAX: usize = 254;
 
-/// An e-mail address as people are told apart by it: composed, in lower case.
+/// An e-mail address in its canonical form, Unicode-composed and in lower case: equal texts are one person.
 pub(crate) fn email_address(text: &str) -> Result<String, ControlError> {
     let refused = || ControlError::invalid("email", "this is not an e-mail address");
     if text.len() > EMAIL_BYTES_MAX * 4 {

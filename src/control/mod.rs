@@ -58,6 +58,7 @@ pub use crate::control::sources::traffic::{GatewayState, SourceTraffic};
 #[cfg(feature = "test-util")]
 pub use crate::control::tokens::error::{TokenError, Unproven};
 pub use crate::control::tokens::revoke::Revoked;
+pub use crate::control::tokens::revoke_all::TokensOf;
 pub use crate::control::workspaces::roles::{NewGrant, NewResources};
 
 pub use crate::model::search::{AppSummary, Found, SEARCHED_AT_ONCE, SourceFilter, SourceSummary};

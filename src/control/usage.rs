@@ -1,4 +1,5 @@
-//! When app keys and API tokens were last used, gathered in memory so that a token costs no write for it.
+//! When app keys and API tokens were last used, and how many tokens were issued: gathered in memory, so that a token costs
+//! no write.
 
 use super::changes::Changes;
 use crate::store::Store;
@@ -8,21 +9,23 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::domain::ids::KeyId;
 use crate::domain::time::UnixSeconds;
-use crate::store::issued::IssuedKey;
+use crate::store::issued::{Issued, IssuedKey};
 
-/// Entries held of each sort between two flushes. More than that many keys in two seconds lose their note,
-/// which is a convenience.
+const ISSUED_NOT_STORED: &str = "counts of issued tokens not stored";
+const USES_NOT_STORED: &str = "last uses of keys and API tokens not stored";
+
+/// Entries of each kind between two flushes. Beyond it entries are lost, which makes a last use look older.
 const ENTRIES_MAX: usize = 100_000;
 
-/// What was used, and when last.
-type Noted<K> = Vec<(K, UnixSeconds)>;
+/// When each was last used.
+type LastUses<K> = Vec<(K, UnixSeconds)>;
 
 /// The uses not yet in the store.
 #[derive(Default)]
 pub struct Uses {
     app_keys: Mutex<HashMap<KeyId, UnixSeconds>>,
     api_tokens: Mutex<HashMap<String, UnixSeconds>>,
-    issued: Mutex<HashMap<IssuedKey, u64>>,
+    issued: Mutex<HashMap<IssuedKey, Issued>>,
 }
 
 impl Uses {
@@ -34,42 +37,47 @@ impl Uses {
         note(&self.api_tokens, id.to_owned(), at);
     }
 
-    /// Counts a token that was issued.
-    pub fn record_issued(&self, key: IssuedKey) {
+    /// Counts an issued token with this `iat`.
+    pub fn record_issued(&self, key: IssuedKey, issued_at: UnixSeconds) {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = issued.get_mut(&key) {
-            *count += 1;
+        if let Some(held) = issued.get_mut(&key) {
+            held.count += 1;
+            held.latest = held.latest.max(issued_at);
         } else if issued.len() < ENTRIES_MAX {
-            issued.insert(key, 1);
+            let first = Issued {
+                count: 1,
+                latest: issued_at,
+            };
+            issued.insert(key, first);
         }
     }
 
-    /// Takes the tokens that were counted.
-    pub fn take_issued(&self) -> Vec<(IssuedKey, u64)> {
+    /// Takes the counts.
+    pub fn take_issued(&self) -> Vec<(IssuedKey, Issued)> {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *issued).into_iter().collect()
     }
 
-    /// Takes what was gathered.
-    pub fn take(&self) -> (Noted<KeyId>, Noted<String>) {
+    /// Takes the last uses.
+    pub fn take(&self) -> (LastUses<KeyId>, LastUses<String>) {
         (drain(&self.app_keys), drain(&self.api_tokens))
     }
 }
 
 fn note<K: std::hash::Hash + Eq>(uses: &Mutex<HashMap<K, UnixSeconds>>, key: K, at: UnixSeconds) {
-    // A map of notes is whole whatever panicked beside it.
+    // A panic elsewhere leaves the map whole.
     let mut uses = uses.lock().unwrap_or_else(PoisonError::into_inner);
     if uses.len() < ENTRIES_MAX {
         uses.insert(key, at);
     }
 }
 
-fn drain<K>(uses: &Mutex<HashMap<K, UnixSeconds>>) -> Noted<K> {
+fn drain<K>(uses: &Mutex<HashMap<K, UnixSeconds>>) -> LastUses<K> {
     let mut uses = uses.lock().unwrap_or_else(PoisonError::into_inner);
     std::mem::take(&mut *uses).into_iter().collect()
 }
 
-/// Writes down when keys and API tokens were last used.
+/// Writes last uses and counts of issued tokens to the store.
 pub struct Usage {
     pub(crate) store: Arc<Store>,
     pub(crate) uses: Arc<Uses>,
@@ -77,7 +85,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Writes down when keys and API tokens were last used.
+    /// Writes last uses and counts of issued tokens to the store.
     pub async fn flush_uses(&self) {
         let issued = self.uses.take_issued();
         if !issued.is_empty()
@@ -86,16 +94,14 @@ impl Usage {
                 .record_issued(&issued, self.changes.watch.look(None).ended_before())
                 .await
         {
-            self.changes
-                .background_failure(&error, "how many tokens were issued could not be written down");
+            self.changes.background_failure(&error, ISSUED_NOT_STORED);
         }
         let (app_keys, api_tokens) = self.uses.take();
         if app_keys.is_empty() && api_tokens.is_empty() {
             return;
         }
         if let Err(error) = self.store.record_uses(&app_keys, &api_tokens).await {
-            self.changes
-                .background_failure(&error, "when keys were last used could not be written down");
+            self.changes.background_failure(&error, USES_NOT_STORED);
         }
     }
 }

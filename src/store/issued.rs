@@ -2,7 +2,7 @@
 
 use super::database::{ReadTx, Store};
 use super::error::StoreError;
-use super::rows::number;
+use super::rows::{number, seconds};
 use crate::domain::ids::{AppId, KeyId};
 use crate::domain::time::UnixSeconds;
 use crate::model::app::App;
@@ -23,6 +23,14 @@ pub struct IssuedKey {
     pub signing_key: KeyId,
     issued_hour: u64,
     expires_hour: u64,
+}
+
+/// Tokens counted under one [`IssuedKey`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Issued {
+    pub count: u64,
+    /// The latest `iat` of them.
+    pub latest: UnixSeconds,
 }
 
 impl IssuedKey {
@@ -78,7 +86,7 @@ impl Store {
     /// Adds to the counts, and deletes counts of tokens that all expired before `ended_before`.
     pub(crate) async fn record_issued(
         &self,
-        issued: &[(IssuedKey, u64)],
+        issued: &[(IssuedKey, Issued)],
         ended_before: UnixSeconds,
     ) -> Result<(), StoreError> {
         // Always in the same order, so that two processes cannot deadlock.
@@ -94,19 +102,23 @@ impl Store {
         });
         let _turn = self.ledger_turn().await;
         let mut tx = self.begin_ledger().await?;
-        for (key, count) in issued {
+        for (key, of_key) in issued {
             sqlx::query(
-                "INSERT INTO issued_tokens (app, app_key, signing_key, issued_hour, expires_hour, issued) \
-                 SELECT $1, k.id, s.id, $3, $4, $5 FROM app_keys k JOIN signing_keys s ON s.id = $6 WHERE k.id = $2 \
+                "INSERT INTO issued_tokens \
+                 (app, app_key, signing_key, issued_hour, expires_hour, issued, latest_issued_at) \
+                 SELECT $1, k.id, s.id, $3, $4, $5, $7 FROM app_keys k JOIN signing_keys s ON s.id = $6 WHERE k.id = $2 \
                  ON CONFLICT (app, app_key, signing_key, issued_hour, expires_hour) \
-                 DO UPDATE SET issued = issued_tokens.issued + excluded.issued",
+                 DO UPDATE SET issued = issued_tokens.issued + excluded.issued, latest_issued_at = CASE \
+                 WHEN excluded.latest_issued_at > issued_tokens.latest_issued_at \
+                 THEN excluded.latest_issued_at ELSE issued_tokens.latest_issued_at END",
             )
             .bind(key.app.as_str())
             .bind(key.key.as_str())
             .bind(counted(key.issued_hour))
             .bind(counted(key.expires_hour))
-            .bind(i64::try_from(*count).unwrap_or(i64::MAX))
+            .bind(i64::try_from(of_key.count).unwrap_or(i64::MAX))
             .bind(key.signing_key.as_str())
+            .bind(seconds(of_key.latest))
             .execute(&mut *tx)
             .await?;
         }

@@ -78,8 +78,8 @@ impl ReadTx {
         moment(at.unwrap_or(0), "workspaces")
     }
 
-    /// The end of the latest hour after that of `now` in which a workspace's tokens were issued, which happens if a
-    /// clock ran ahead. Restricted to one app or key if named; 1970 if there are none.
+    /// The second after the latest `iat` in the future among the tokens of a workspace, or of one of its apps or keys:
+    /// a clock was ahead when it was issued. 1970 where there is none.
     pub(crate) async fn issued_ahead(
         &mut self,
         workspace: &WorkspaceId,
@@ -88,17 +88,19 @@ impl ReadTx {
         now: UnixSeconds,
     ) -> Result<UnixSeconds, StoreError> {
         let latest: Option<i64> = sqlx::query_scalar(
-            "SELECT MAX(i.issued_hour) FROM issued_tokens i JOIN apps a ON a.id = i.app \
-             WHERE i.issued_hour > $1 AND a.workspace = $2 AND ($3 = '' OR i.app = $3) AND ($4 = '' OR i.app_key = $4)",
+            "SELECT MAX(i.latest_issued_at) FROM issued_tokens i JOIN apps a ON a.id = i.app \
+             WHERE i.issued_hour >= $1 AND i.latest_issued_at > $5 AND a.workspace = $2 \
+             AND ($3 = '' OR i.app = $3) AND ($4 = '' OR i.app_key = $4)",
         )
         .bind(hour(now))
         .bind(workspace.as_str())
         .bind(app.map_or("", AppId::as_str))
         .bind(key.map_or("", KeyId::as_str))
+        .bind(seconds(now))
         .fetch_one(self.connection())
         .await?;
         match latest {
-            Some(hour) => moment(hour.saturating_add(1).saturating_mul(3_600), "issued_tokens"),
+            Some(latest) => Ok(moment(latest, "issued_tokens")?.plus(1)),
             None => Ok(UnixSeconds(0)),
         }
     }

@@ -1,5 +1,6 @@
 //! Revocation by the app itself (RFC 7009) and introspection by upstreams (RFC 7662).
 
+use portcullis::control::TokensOf;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::{Value, json};
 
@@ -46,7 +47,7 @@ async fn is_active(server: &TestControl, app: &TestApp<'_>, token: &str) -> bool
 }
 
 #[tokio::test]
-async fn app_revokes_its_own_tokens_and_no_others() {
+async fn app_revokes_only_its_own_tokens() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -78,7 +79,7 @@ async fn app_revokes_its_own_tokens_and_no_others() {
 }
 
 #[tokio::test]
-async fn client_that_does_not_prove_itself_is_told_so() {
+async fn unauthenticated_client_is_rejected_at_revoke_and_introspect() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -134,7 +135,7 @@ async fn client_that_does_not_prove_itself_is_told_so() {
 }
 
 #[tokio::test]
-async fn active_token_is_told_to_its_workspace_alone() {
+async fn introspection_is_limited_to_the_workspace() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let (tenant, elsewhere) = (server.workspace().await, server.workspace().await);
@@ -168,7 +169,7 @@ async fn active_token_is_told_to_its_workspace_alone() {
 }
 
 #[tokio::test]
-async fn token_that_gateways_refuse_is_not_active() {
+async fn token_that_gateways_deny_is_inactive() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -185,15 +186,16 @@ async fn token_that_gateways_refuse_is_not_active() {
                 .await
                 .unwrap(),
             "the key's tokens" => {
-                let ended = control
-                    .revocation
-                    .revoke_key_tokens(&OPERATOR, &tenant.id, id, key, None);
+                let ended =
+                    control
+                        .revocation
+                        .revoke_all(&OPERATOR, &tenant.id, TokensOf::Key(id, key), None);
                 ended.await.map(drop).unwrap();
             }
             "the app's tokens" => {
                 let ended = control
                     .revocation
-                    .revoke_app_tokens(&OPERATOR, &tenant.id, id, None);
+                    .revoke_all(&OPERATOR, &tenant.id, TokensOf::App(id), None);
                 ended.await.map(drop).unwrap();
             }
             "the scope" => {
@@ -219,7 +221,7 @@ async fn token_that_gateways_refuse_is_not_active() {
     assert!(is_active(&server, &watcher, &token).await);
     control
         .revocation
-        .revoke_workspace_tokens(&OPERATOR, &tenant.id, None)
+        .revoke_all(&OPERATOR, &tenant.id, TokensOf::Workspace, None)
         .await
         .unwrap();
     assert_inactive(&post(&server, "/introspect", &watcher, &token).await);
@@ -243,7 +245,7 @@ async fn token_that_gateways_refuse_is_not_active() {
 }
 
 #[tokio::test]
-async fn metadata_names_both_endpoints_and_how_to_prove_oneself_there() {
+async fn metadata_lists_revocation_and_introspection() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let metadata = server

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use portcullis::clock::guard::{ClockGuard, ClockReading, ClockState, KEPT_AFTER_END_S};
 use portcullis::clock::{Clock, ManualClock};
-use portcullis::control::{Control, Revoked};
+use portcullis::control::{Control, Revoked, TokensOf};
 use portcullis::domain::time::UnixSeconds;
 use serde_json::json;
 use sqlx::AnyConnection;
 
-use super::support::{NOW, OPERATOR, TempDir, TestControl, form, on_postgres, settings};
+use super::support::{NOW, OPERATOR, TempDir, TestApp, TestControl, form, on_postgres, settings};
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 86_400;
@@ -98,7 +98,7 @@ async fn clock_jump_delays_no_revocation_of_all_tokens() {
         let revoked = server
             .control
             .revocation
-            .revoke_app_tokens(&OPERATOR, &tenant.id, id, None);
+            .revoke_all(&OPERATOR, &tenant.id, TokensOf::App(id), None);
         revoked.await.unwrap().0
     };
     let ahead = NOW + 2 * DAY;
@@ -113,6 +113,45 @@ async fn clock_jump_delays_no_revocation_of_all_tokens() {
     // Nor has anybody to wait two days to revoke again.
     let first = revoke().await;
     assert!(revoke().await > first);
+}
+
+#[tokio::test]
+async fn revoke_all_covers_tokens_issued_ahead_in_the_same_hour() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    settle(&server).await;
+    let tenant = server.workspace().await;
+    let (app, sibling) = (tenant.app().await, tenant.app().await);
+    let (id, key) = (&app.details.app.id, &app.details.keys[0].id);
+    let revoke = async |tokens| {
+        let revoked = server
+            .control
+            .revocation
+            .revoke_all(&OPERATOR, &tenant.id, tokens, None);
+        revoked.await.unwrap().0
+    };
+    let ask_at = async |app: &TestApp<'_>, at: u64| {
+        let mut claims = app.claims();
+        (claims["iat"], claims["exp"]) = (json!(at), json!(at + 60));
+        let answer = server.ask(&app.key.sign(&app.header(), &claims), "").await;
+        assert_eq!(answer.status, 200, "a client with the same clock: {answer:?}");
+    };
+    // One hour: NOW is its first second.
+    assert_eq!(NOW % 3_600, 0);
+    let mut now = NOW + 20;
+    for ahead in [300, 900, 1_800] {
+        server.clock.jump(UnixSeconds(now + ahead));
+        ask_at(&app, now + ahead).await;
+        ask_at(&sibling, now + ahead).await;
+        server.clock.jump(UnixSeconds(now));
+        let tokens = match ahead {
+            300 => TokensOf::Key(id, key),
+            900 => TokensOf::App(id),
+            _ => TokensOf::Workspace,
+        };
+        assert_eq!(revoke(tokens).await, now + ahead + 1, "{tokens:?}");
+        now += 1;
+    }
 }
 
 #[tokio::test]

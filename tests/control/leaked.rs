@@ -112,7 +112,7 @@ async fn revocations(server: &TestControl) -> usize {
 }
 
 #[tokio::test]
-async fn tokens_of_ours_end_and_their_owner_is_told() {
+async fn leaked_tokens_are_revoked_and_the_owner_notified() {
     let dir = TempDir::new();
     let reporter = Reporter::start().await;
     let server = start(&dir, &reporter).await;
@@ -174,7 +174,7 @@ async fn tokens_of_ours_end_and_their_owner_is_told() {
 }
 
 #[tokio::test]
-async fn same_report_again_is_answered_alike_and_changes_nothing() {
+async fn repeated_leak_report_is_idempotent() {
     let dir = TempDir::new();
     let reporter = Reporter::start().await;
     let server = start(&dir, &reporter).await;
@@ -207,7 +207,7 @@ async fn same_report_again_is_answered_alike_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn report_that_is_not_proved_is_one_answer_and_changes_nothing() {
+async fn leak_report_with_a_bad_signature_is_rejected() {
     let dir = TempDir::new();
     let reporter = Reporter::start().await;
     let server = start(&dir, &reporter).await;
@@ -257,7 +257,7 @@ async fn report_that_is_not_proved_is_one_answer_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn reports_that_are_sent_slowly_hold_up_no_other() {
+async fn slow_leak_reports_do_not_block_others() {
     let dir = TempDir::new();
     let reporter = Reporter::start().await;
     let server = start(&dir, &reporter).await;
@@ -286,7 +286,7 @@ async fn reports_that_are_sent_slowly_hold_up_no_other() {
 }
 
 #[tokio::test]
-async fn reports_that_prove_nothing_are_counted_and_proved_ones_are_not_kept_out() {
+async fn unsigned_leak_reports_are_rate_limited() {
     let dir = TempDir::new();
     let reporter = Reporter::start().await;
     let uri = reporter.keys_url.parse().unwrap();
@@ -307,7 +307,7 @@ async fn reports_that_prove_nothing_are_counted_and_proved_ones_are_not_kept_out
 }
 
 #[tokio::test]
-async fn endpoint_is_not_there_unless_it_is_configured() {
+async fn leak_report_endpoint_is_404_unless_configured() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let answer = send(&server, KEY_ID, "AAAA", "[]").await;
@@ -315,7 +315,7 @@ async fn endpoint_is_not_there_unless_it_is_configured() {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_had_ask_the_reporter_to_come_back() {
+async fn leak_report_is_503_if_github_keys_are_unavailable() {
     let dir = TempDir::new();
     let server = TestControl::start_with(&dir, |settings| {
         settings.leaked_tokens.github_keys = Some("http://127.0.0.1:1/keys".parse().unwrap());
@@ -325,7 +325,7 @@ async fn keys_that_cannot_be_had_ask_the_reporter_to_come_back() {
 }
 
 #[tokio::test]
-async fn ten_thousand_entries_are_taken_at_once_and_more_are_not() {
+async fn leak_report_is_limited_to_10000_entries() {
     let dir = TempDir::new();
     let reporter = Reporter::start().await;
     let server = start(&dir, &reporter).await;
@@ -362,7 +362,7 @@ async fn ten_thousand_entries_are_taken_at_once_and_more_are_not() {
 }
 
 #[tokio::test]
-async fn notices_are_for_owners_of_that_workspace() {
+async fn leak_notices_are_visible_to_workspace_owners_only() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let (tenant, other) = (server.workspace().await, server.workspace().await);
@@ -380,7 +380,7 @@ async fn notices_are_for_owners_of_that_workspace() {
 }
 
 #[tokio::test]
-async fn dismissed_notices_go_with_the_trail_of_their_time_and_others_stay() {
+async fn dismissed_leak_notices_expire_with_the_audit_trail() {
     let dir = TempDir::new();
     let reporter = Reporter::start().await;
     let server = start(&dir, &reporter).await;

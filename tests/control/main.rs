@@ -19,6 +19,7 @@ mod audit;
 mod changes;
 mod client_endpoints;
 mod client_log;
+mod client_reads;
 mod clock;
 mod conditions;
 mod connections;

@@ -101,7 +101,7 @@ async fn api_token_ends_when_it_expires() {
         .await
         .err()
         .unwrap();
-    assert_eq!(refused.to_string(), "there is no such member here");
+    assert_eq!(refused.to_string(), "member not found");
 }
 
 #[tokio::test]

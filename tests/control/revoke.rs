@@ -12,7 +12,7 @@ async fn revoke(tenant: &Tenant<'_>, app: &TestApp<'_>, token: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn token_is_revoked_once_and_said_to_be_each_time() {
+async fn revoking_a_token_is_idempotent() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -52,7 +52,7 @@ async fn token_is_revoked_once_and_said_to_be_each_time() {
 }
 
 #[tokio::test]
-async fn garbage_and_tokens_of_others_are_one_answer() {
+async fn garbage_and_foreign_tokens_get_the_same_response() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let (tenant, other) = (server.workspace().await, server.workspace().await);
@@ -80,8 +80,8 @@ async fn garbage_and_tokens_of_others_are_one_answer() {
     }
     let nothing = revoke(&tenant, &app, " Bearer \n").await;
     assert_eq!((nothing.status, &nothing.json()["field"]), (422, &json!("token")));
-    assert_eq!(nothing.json()["detail"], "paste the token that is to end");
-    // Nor does an expired token of somebody else's answer otherwise.
+    assert_eq!(nothing.json()["detail"], "paste the token to revoke");
+    // The response to another app's expired token is the same.
     let theirs = stranger.token().await;
     server.clock.set(UnixSeconds(NOW + 86_400 * 2));
     assert_eq!(revoke(&tenant, &app, &theirs).await.body, usual.body);
@@ -89,7 +89,7 @@ async fn garbage_and_tokens_of_others_are_one_answer() {
 }
 
 #[tokio::test]
-async fn expired_token_is_said_to_be_expired() {
+async fn revoking_an_expired_token_answers_expired() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -114,7 +114,7 @@ async fn expired_token_is_said_to_be_expired() {
 }
 
 #[tokio::test]
-async fn revocation_leaves_the_snapshot_a_day_after_its_token() {
+async fn revocation_entry_expires_a_day_after_its_token() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;

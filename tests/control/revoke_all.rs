@@ -64,7 +64,7 @@ async fn with_second_key<'s>(tenant: &Tenant<'s>, app: &TestApp<'s>) -> TestApp<
 }
 
 #[tokio::test]
-async fn tokens_of_the_same_second_die_and_the_next_one_lives() {
+async fn revoke_all_covers_tokens_of_the_same_second() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -99,7 +99,7 @@ async fn tokens_of_the_same_second_die_and_the_next_one_lives() {
 }
 
 #[tokio::test]
-async fn tokens_issued_before_a_moment_die_and_later_ones_live() {
+async fn revoke_all_with_issued_before_keeps_later_tokens() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -139,7 +139,7 @@ async fn tokens_issued_before_a_moment_die_and_later_ones_live() {
 }
 
 #[tokio::test]
-async fn token_is_revoked_by_its_id_by_its_own_app_alone() {
+async fn jti_is_revoked_only_through_its_own_app() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let (tenant, other) = (server.workspace().await, server.workspace().await);
@@ -178,7 +178,7 @@ async fn token_is_revoked_by_its_id_by_its_own_app_alone() {
 }
 
 #[tokio::test]
-async fn repeated_revocations_put_no_token_ahead_of_what_gateways_allow_for() {
+async fn repeated_revoke_all_keeps_iat_within_gateway_leeway() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -211,7 +211,7 @@ async fn repeated_revocations_put_no_token_ahead_of_what_gateways_allow_for() {
 }
 
 #[tokio::test]
-async fn ids_that_were_made_up_are_taken_up_to_a_bound() {
+async fn revocations_of_made_up_ids_are_bounded() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;

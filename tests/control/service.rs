@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::support::{DEADLINE, TempDir, TestControl, form};
 
 #[tokio::test]
-async fn doubled_slash_is_served_over_http_2() {
+async fn double_slash_token_path_works_over_http_2() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -47,7 +47,7 @@ async fn doubled_slash_is_served_over_http_2() {
 }
 
 #[tokio::test]
-async fn request_under_way_is_finished_when_the_server_stops() {
+async fn request_in_progress_finishes_during_shutdown() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -98,7 +98,7 @@ impl io::Write for Logs {
 }
 
 #[tokio::test]
-async fn logs_hold_no_secret_at_any_level() {
+async fn logs_have_no_secret_at_any_level() {
     let logs = Logs::default();
     let writer = logs.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -50,7 +50,7 @@ fn kid(token: &str) -> String {
     header_of(token)["kid"].as_str().unwrap().to_owned()
 }
 
-/// The ids of the keys in the key set, which are those that gateways are told of.
+/// The ids of the keys in the key set, which are those that gateways receive.
 async fn published(server: &TestControl) -> Vec<String> {
     let answer = server.send("GET", "/.well-known/jwks.json", &[], b"").await;
     let body = answer.json();
@@ -86,7 +86,7 @@ async fn verifies(server: &TestControl, token: &str) -> bool {
 }
 
 #[tokio::test]
-async fn next_key_is_published_before_it_signs_and_the_old_one_goes_with_its_last_token() {
+async fn next_key_is_published_first_and_old_key_kept_until_expiry() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -127,7 +127,7 @@ async fn next_key_is_published_before_it_signs_and_the_old_one_goes_with_its_las
 }
 
 #[tokio::test]
-async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
+async fn manual_rotation_waits_for_cached_key_sets_to_expire() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -147,7 +147,7 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
     assert_eq!(old.ends_at, Some(UnixSeconds(NOW + AHEAD + LAST_TOKEN)));
     assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD - 1).await), first);
     assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD).await), next.id.as_str());
-    // What is published stays bounded, whoever asks how often.
+    // The number of published keys stays bounded.
     let mut now = NOW + AHEAD;
     let refused = loop {
         match server.control.signing_keys.rotate(&OPERATOR).await {
@@ -158,12 +158,12 @@ async fn rotation_on_demand_waits_for_the_key_set_to_be_read_again() {
             Err(error) => break error,
         }
     };
-    assert!(refused.to_string().contains("so many signing keys"), "{refused}");
+    assert!(refused.to_string().contains("too many signing keys"), "{refused}");
     assert_eq!(published(&server).await.len(), 16);
 }
 
 #[tokio::test]
-async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
+async fn only_owners_of_every_workspace_manage_signing_keys() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let control = &server.control;
@@ -222,7 +222,7 @@ async fn of_the_members_those_rule_the_keys_who_own_every_workspace() {
 }
 
 #[tokio::test]
-async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
+async fn live_tokens_are_counted_by_signing_key() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -265,7 +265,7 @@ async fn tokens_are_counted_with_the_key_that_signed_them_and_go_with_it() {
 }
 
 #[tokio::test]
-async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
+async fn revoking_a_signing_key_revokes_only_its_tokens() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -337,7 +337,7 @@ async fn emergency_ends_the_tokens_of_one_key_and_no_others() {
 }
 
 #[tokio::test]
-async fn ending_the_next_key_leaves_the_active_one_signing() {
+async fn revoking_the_next_key_keeps_the_active_one() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let keys = server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
@@ -389,15 +389,12 @@ async fn opened(dir: &TempDir, signing: Signing) -> Result<String, String> {
         .await
         .unwrap();
     let is_in_clear = held.iter().any(|(secret,)| secret.contains(&key));
-    assert_eq!(
-        is_in_clear, !encrypted,
-        "what the store holds is what is said of it"
-    );
+    assert_eq!(is_in_clear, !encrypted, "the status agrees with the store");
     Ok(key)
 }
 
 #[tokio::test]
-async fn keys_are_encrypted_with_the_configured_key_and_opened_with_no_other() {
+async fn signing_keys_are_encrypted_with_the_configured_key() {
     let dir = TempDir::new();
     let (one, other) = (encryption_key(), encryption_key());
     let id = |text: &str| EncryptionKey::parse(text).unwrap().id().to_owned();
@@ -429,7 +426,7 @@ async fn keys_are_encrypted_with_the_configured_key_and_opened_with_no_other() {
 }
 
 #[tokio::test]
-async fn keys_of_before_are_encrypted_once_a_key_is_configured() {
+async fn plain_text_keys_are_encrypted_once_a_key_is_configured() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
@@ -452,7 +449,7 @@ async fn keys_of_before_are_encrypted_once_a_key_is_configured() {
 }
 
 #[tokio::test]
-async fn key_of_another_row_does_not_open() {
+async fn encrypted_key_does_not_decrypt_in_another_row() {
     let dir = TempDir::new();
     let encryption = encryption_key();
     let sealed = || sealed_with(Some(&encryption), None);
@@ -474,7 +471,7 @@ async fn key_of_another_row_does_not_open() {
 }
 
 #[tokio::test]
-async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
+async fn processes_on_one_store_rotate_together() {
     if !on_postgres() {
         return;
     }
@@ -519,7 +516,7 @@ async fn processes_on_one_store_make_one_next_key_and_change_over_together() {
 }
 
 #[tokio::test]
-async fn keys_rotated_beside_a_server_are_its_keys_and_its_name_stays() {
+async fn admin_rotation_reaches_a_running_server() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -532,16 +529,16 @@ async fn keys_rotated_beside_a_server_are_its_keys_and_its_name_stays() {
     settings.public_url = "http://elsewhere.test".to_owned();
     settings.audience = "elsewhere".to_owned();
     let clock = Clock::Manual(server.clock.clone());
-    let beside = Control::open_for_admin(settings.clone(), clock.clone())
+    let admin = Control::open_for_admin(settings.clone(), clock.clone())
         .await
         .unwrap();
-    let keys = beside.signing_keys.rotate(&OPERATOR).await.unwrap();
+    let keys = admin.signing_keys.rotate(&OPERATOR).await.unwrap();
     let next = keys[1].id.as_str();
     tick_at(&server, NOW).await;
     assert_eq!(published(&server).await, [kid(&of_first).as_str(), next]);
     assert_eq!(kid(&token_at(&server, &app, NOW + AHEAD).await), next);
 
-    beside.signing_keys.end(&OPERATOR, &EndKeys::All).await.unwrap();
+    admin.signing_keys.end(&OPERATOR, &EndKeys::All).await.unwrap();
     tick_at(&server, NOW + AHEAD).await;
     let token = token_at(&server, &app, NOW + AHEAD).await;
     assert!(!verifies(&server, &of_first).await && verifies(&server, &token).await);
@@ -552,7 +549,7 @@ async fn keys_rotated_beside_a_server_are_its_keys_and_its_name_stays() {
         }
     };
     tokio::time::timeout(DEADLINE, told).await.unwrap();
-    beside.close().await;
+    admin.close().await;
 
     // What the server could not read is not made.
     settings.signing = sealed_with(Some(&encryption_key()), None);

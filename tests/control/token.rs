@@ -87,7 +87,7 @@ async fn token_of_each_algorithm_verifies_with_the_published_keys() {
 }
 
 #[tokio::test]
-async fn assertion_is_accepted_as_each_client_writes_it() {
+async fn assertion_claims_of_each_client_are_accepted() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -122,7 +122,7 @@ async fn assertion_is_accepted_as_each_client_writes_it() {
 }
 
 #[tokio::test]
-async fn request_is_read_on_both_paths_raw_and_percent_encoded() {
+async fn raw_and_percent_encoded_forms_are_accepted_on_both_paths() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -164,7 +164,7 @@ async fn token_without_requested_scope_has_all_scopes_of_the_app() {
 }
 
 #[tokio::test]
-async fn every_lifetime_is_the_one_that_its_name_says() {
+async fn expires_in_is_the_configured_token_lifetime() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -194,7 +194,7 @@ async fn every_lifetime_is_the_one_that_its_name_says() {
 }
 
 #[tokio::test]
-async fn burst_of_requests_gets_a_token_each() {
+async fn burst_of_requests_gets_one_token_each() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -216,7 +216,7 @@ async fn burst_of_requests_gets_a_token_each() {
 }
 
 #[tokio::test]
-async fn metadata_names_what_is_served_and_nothing_else() {
+async fn metadata_lists_only_what_is_served() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let answer = server
@@ -238,7 +238,7 @@ async fn metadata_names_what_is_served_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn key_use_is_noted_without_a_write_for_each_token() {
+async fn last_use_of_a_key_is_stored_in_batches() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;

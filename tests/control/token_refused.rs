@@ -36,7 +36,7 @@ fn refused(answer: &Answer, status: u16, error: &str) -> String {
 }
 
 #[tokio::test]
-async fn wrong_clock_is_told_in_the_exact_words_sdks_know() {
+async fn wrong_clock_has_the_error_that_sdks_parse() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -65,7 +65,7 @@ async fn wrong_clock_is_told_in_the_exact_words_sdks_know() {
 }
 
 #[tokio::test]
-async fn dates_that_no_clock_explains_are_not_called_a_wrong_clock() {
+async fn implausible_dates_are_not_reported_as_a_wrong_clock() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -102,7 +102,7 @@ async fn dates_that_no_clock_explains_are_not_called_a_wrong_clock() {
 }
 
 #[tokio::test]
-async fn unknown_app_unknown_key_and_wrong_signature_are_one_answer() {
+async fn unknown_app_key_and_bad_signature_get_the_same_response() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -129,7 +129,7 @@ async fn unknown_app_unknown_key_and_wrong_signature_are_one_answer() {
 }
 
 #[tokio::test]
-async fn stranger_learns_nothing_about_the_clock_or_audience() {
+async fn unsigned_assertion_reveals_no_clock_or_audience_error() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -179,7 +179,7 @@ async fn assertion_is_used_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn assertion_used_many_times_at_once_wins_exactly_once() {
+async fn concurrent_replays_of_one_assertion_succeed_once() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -199,7 +199,7 @@ async fn assertion_used_many_times_at_once_wins_exactly_once() {
 }
 
 #[tokio::test]
-async fn used_assertion_is_still_known_after_a_restart() {
+async fn replay_is_rejected_after_a_restart() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -218,7 +218,7 @@ async fn used_assertion_is_still_known_after_a_restart() {
 }
 
 #[tokio::test]
-async fn claims_outside_the_tolerance_are_refused() {
+async fn invalid_assertion_claims_are_rejected() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -260,7 +260,7 @@ async fn claims_outside_the_tolerance_are_refused() {
 }
 
 #[tokio::test]
-async fn forged_headers_are_refused() {
+async fn forged_assertion_headers_are_rejected() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -316,7 +316,7 @@ fn base64url(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn own_access_token_is_not_an_assertion() {
+async fn access_token_is_not_accepted_as_an_assertion() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -329,7 +329,7 @@ async fn own_access_token_is_not_an_assertion() {
 }
 
 #[tokio::test]
-async fn malformed_requests_are_refused_each_for_its_reason() {
+async fn malformed_token_requests_get_the_fitting_error() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;
@@ -388,7 +388,7 @@ async fn malformed_requests_are_refused_each_for_its_reason() {
 }
 
 #[tokio::test]
-async fn errors_of_the_transport_have_both_members_too() {
+async fn http_errors_have_error_and_error_description() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let form_type = ("Content-Type", "application/x-www-form-urlencoded");
@@ -425,7 +425,7 @@ async fn errors_of_the_transport_have_both_members_too() {
 }
 
 #[tokio::test]
-async fn description_holds_only_the_characters_that_rfc_6749_allows() {
+async fn error_description_has_only_characters_of_rfc_6749() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     for form in ["a%22%5C%00%C3%A4=1&a%22%5C%00%C3%A4=1", "grant_type=%22"] {
@@ -440,7 +440,7 @@ async fn description_holds_only_the_characters_that_rfc_6749_allows() {
 }
 
 #[tokio::test]
-async fn of_many_uses_of_one_assertion_at_once_exactly_one_is_the_first() {
+async fn concurrent_replays_do_not_fail_other_assertions() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let tenant = server.workspace().await;

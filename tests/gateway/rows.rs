@@ -240,8 +240,8 @@ const FELL_IN_THE_FIELD: &[(&str, &[&str])] = &[
         "assertion audience, replay",
         &[
             "control/token_refused.rs::assertion_is_used_once",
-            "control/token_refused.rs::used_assertion_is_still_known_after_a_restart",
-            "control/token_refused.rs::claims_outside_the_tolerance_are_refused",
+            "control/token_refused.rs::replay_is_rejected_after_a_restart",
+            "control/token_refused.rs::invalid_assertion_claims_are_rejected",
         ],
     ),
 ];

@@ -85,11 +85,7 @@ fn first_owner_is_made_once_and_serve_says_how() {
         PASSWORD,
     );
     assert_eq!(nobody.code, Some(1));
-    assert!(
-        nobody.stderr.contains("there is no such person here"),
-        "{}",
-        nobody.stderr
-    );
+    assert!(nobody.stderr.contains("person not found"), "{}", nobody.stderr);
 
     let running = serve();
     running.stderr.wait_for("the address", |lines| {

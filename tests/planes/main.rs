@@ -29,6 +29,7 @@ mod support {
 mod admin;
 mod app_keys;
 mod cli;
+mod clients;
 mod descriptors;
 mod enforced_everywhere;
 mod kills;

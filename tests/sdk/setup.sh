@@ -8,6 +8,7 @@ cd "$(dirname "$0")/../.."
 python_env=target/test-env/venv
 python_pins=tests/sdk/python/requirements.txt
 node_dir=tests/sdk/node
+clients_dir=tests/sdk/clients
 oidc_dir=tests/sdk/oidc
 browser_dir=tests/sdk/browser
 
@@ -81,5 +82,6 @@ mkdir -p target/test-env
 install_packages
 install_python_sdk
 install_node_packages "the Node.js SDK" "$node_dir"
+install_node_packages "the OAuth clients" "$clients_dir"
 install_node_packages "the OpenID provider" "$oidc_dir"
 install_node_packages "what drives the browser" "$browser_dir"

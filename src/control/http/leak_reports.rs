@@ -66,7 +66,7 @@ pub(crate) async fn post_github(
     let leaks = leaks
         .await
         .map_err(|_| ControlError::Crypto("checking a report"))?;
-    let ours = control.leaked_tokens.end_leaked(&actor, &leaks).await?;
+    let ours = control.leaked_tokens.revoke_leaked(&actor, &leaks).await?;
     let verdicts: Vec<Verdict> = leaks
         .into_iter()
         .map(|leak| Verdict {

@@ -21,12 +21,6 @@ use crate::control::plane::Control;
 /// Where tokens are asked for. One SDK appends `/token` to a server that ends in a slash.
 pub(crate) const TOKEN_PATHS: [&str; 2] = ["/token", "//token"];
 
-/// Where metadata is looked for (RFC 8414 sections 3 and 5).
-const METADATA_PATHS: [&str; 2] = [
-    "/.well-known/oauth-authorization-server",
-    "/.well-known/openid-configuration",
-];
-
 /// Paths that answer in the form of RFC 6749.
 pub(crate) fn is_for_clients(path: &str) -> bool {
     TOKEN_PATHS.contains(&path) || ["/revoke", "/introspect"].contains(&path)
@@ -73,23 +67,34 @@ pub(crate) fn routes(control: Arc<Control>) -> Router {
 /// The public documents. Where the issuer has a path, clients look for its metadata before the path (RFC 8414 section
 /// 3.1), and behind it (OpenID Connect Discovery 1.0 section 4).
 fn well_known(issuer: &str) -> Router<Arc<Control>> {
-    let oauth = || axum::routing::get(metadata::oauth).options(metadata::preflight);
-    let openid = || axum::routing::get(metadata::openid).options(metadata::preflight);
-    let [oauth_path, openid_path] = METADATA_PATHS;
-    let key_set = axum::routing::get(metadata::key_set).options(metadata::preflight);
     let routes = Router::new()
-        .route("/.well-known/jwks.json", key_set)
-        .route(oauth_path, oauth())
-        .route(openid_path, openid());
+        .route(
+            "/.well-known/jwks.json",
+            axum::routing::get(metadata::key_set).options(metadata::preflight),
+        )
+        .route(
+            "/.well-known/oauth-authorization-server",
+            axum::routing::get(metadata::oauth).options(metadata::preflight),
+        )
+        .route(
+            "/.well-known/openid-configuration",
+            axum::routing::get(metadata::openid).options(metadata::preflight),
+        );
     let path = issuer
         .split_once("://")
         .and_then(|(_, rest)| rest.split_once('/'))
         .map(|(_, path)| path);
     match path {
-        // What a router would read as a parameter is no path of ours.
+        // The router would read these characters as a parameter.
         Some(path) if !path.contains(['{', '}', '*']) => routes
-            .route(&format!("{oauth_path}/{path}"), oauth())
-            .route(&format!("{openid_path}/{path}"), openid()),
+            .route(
+                &format!("/.well-known/oauth-authorization-server/{path}"),
+                axum::routing::get(metadata::oauth).options(metadata::preflight),
+            )
+            .route(
+                &format!("/.well-known/openid-configuration/{path}"),
+                axum::routing::get(metadata::openid).options(metadata::preflight),
+            ),
         _ => routes,
     }
 }

@@ -1,10 +1,9 @@
-//! The ring of our signing keys: which one signs now, which are published, and how they are kept.
+//! The key ring of this server: the key that signs now, the published keys, and how they are stored.
 //!
-//! What a key is for follows from its moments and the clock, never from a switch: it is published from when it
-//! is made, signs from `signs_from` until `signs_until`, and is dropped a day after `ends_at`, when its last token has
-//! expired on every clock. So every process that has read the store changes over at the same moment, without a word between
-//! them, and it had all the time that the key was only published to read it. What makes, ends and drops keys is
-//! in `rotation`.
+//! A key's state follows from its times and the clock: it is published when it is made, signs from `signs_from` until
+//! `signs_until`, and is dropped a day after `ends_at`, when its last token has expired on every clock. So all processes
+//! switch keys at the same time without a message between them: each has read the next key while it was only published.
+//! [`super::rotation`] makes, revokes and drops keys.
 
 use crate::control::changes::Changes;
 use crate::control::error::UnreadableKey;
@@ -34,13 +33,13 @@ use crate::snapshot::{Change, IssuerRecord, Jwk, jwk};
 use crate::store::signing_keys::SigningKeyRecord;
 use crate::store::{ReadTx, Store, StoreError};
 
-/// How long clients and gateways may keep the key set, in seconds.
+/// How long clients may cache the key set, in seconds. A new key is published for longer before it signs.
 pub(crate) const KEY_SET_AGE_S: u64 = 300;
 
-/// Who makes the first key.
+/// The author of the first key.
 static START: Actor = Actor::system("start");
 
-/// A key of the ring with its moments.
+/// A key of the ring with its times.
 #[derive(Clone)]
 pub struct HeldKey {
     key: Arc<SigningKey>,
@@ -79,8 +78,7 @@ impl fmt::Debug for HeldKey {
     }
 }
 
-/// The signing keys in the order in which they sign. A ring never changes: a change makes another one, which
-/// takes the old one's place whole.
+/// The signing keys in the order in which they sign. A ring is immutable: a change replaces it.
 #[derive(Debug)]
 pub struct KeyRing {
     first: HeldKey,
@@ -88,7 +86,7 @@ pub struct KeyRing {
 }
 
 impl KeyRing {
-    /// The ring of these records, of which there must be one at least. Keys that `before` has are not read again.
+    /// The ring of these records, one at least. Keys that `before` has are not decrypted again.
     pub(crate) fn of(
         records: &[SigningKeyRecord],
         settings: &Signing,
@@ -108,8 +106,8 @@ impl KeyRing {
         })
     }
 
-    /// The key that new tokens are signed with. A clock that was set back to before the first key began signs
-    /// with the first.
+    /// The key that signs new tokens. Before the first key's `signs_from`, which takes a clock that was set back, it is the
+    /// first key.
     pub(crate) fn active(&self, now: UnixSeconds) -> &SigningKey {
         let began = self.later.iter().rev().find(|held| held.signs_from <= now);
         &began.unwrap_or(&self.first).key
@@ -119,13 +117,13 @@ impl KeyRing {
         std::iter::once(&self.first).chain(&self.later)
     }
 
-    /// Whether one of our keys made the token's signature.
+    /// Whether a key of the ring made the token's signature.
     pub(crate) fn signed(&self, token: &CompactJws<'_>) -> bool {
         self.keys()
             .any(|held| token.key_id() == Some(held.id()) && token.is_signed_by(held.key.verifying()))
     }
 
-    /// The key set as it is published.
+    /// The published key set.
     pub(crate) fn jwks(&self) -> Vec<Jwk> {
         self.keys().map(|held| held.jwk.clone()).collect()
     }
@@ -139,8 +137,8 @@ impl KeyRing {
                 .all(|(held, record)| held.is_as_in(record))
     }
 
-    /// The keys in the store. On first start a key is made. Where an encryption key is configured, keys that
-    /// are in the clear or sealed with the one before are sealed with it.
+    /// Reads the keys from the store. On the first start it makes one. Where an encryption key is configured, keys in
+    /// plain text, or encrypted with the previous key, are encrypted with it.
     pub(crate) async fn open(
         store: &Store,
         settings: &Signing,
@@ -154,7 +152,7 @@ impl KeyRing {
             return Ok(Self::of(&records, settings, None)?);
         }
         let fresh = SigningKey::generate(settings.algorithm).map_err(|_| OpenError::SigningKey)?;
-        // Another process may be doing the same: what there is to do is looked for again by whoever has the turn.
+        // Another process may have done the same meanwhile: look again inside the transaction.
         let mut tx = store.write().await?;
         let mut records = tx.signing_keys().await?;
         let mut changes = Vec::new();
@@ -182,8 +180,8 @@ impl KeyRing {
 }
 
 impl KeyRing {
-    /// The keys in the store, beside a process that serves with them. What that process could not read must not
-    /// be made, so the keys must be kept as these settings say.
+    /// Reads the keys from the store while another process serves with them. That process must be able to read every key
+    /// made here, so the stored keys must match these settings.
     pub(crate) async fn open_for_admin(store: &Store, settings: &Signing) -> Result<Self, OpenError> {
         let records = store.read().await?.signing_keys().await?;
         let ring = Self::of(&records, settings, None)?;
@@ -194,7 +192,7 @@ impl KeyRing {
     }
 }
 
-/// Whether a record is kept as the settings want it.
+/// Whether a record is stored as the settings require.
 fn is_settled(record: &SigningKeyRecord, settings: &Signing) -> bool {
     let wanted = settings.key_encryption_key.as_ref().map(|key| key.id());
     !record.public.is_empty() && (wanted.is_none() || record.sealed_with.as_deref() == wanted)
@@ -222,12 +220,12 @@ fn read(record: &SigningKeyRecord, settings: &Signing) -> Result<SigningKey, Unr
         .ok_or(UnreadableKey::Corrupted)
 }
 
-/// What a sealed key is bound to: its row, and what it may sign with.
+/// What the encryption of a key is bound to: its row and its algorithm.
 fn label(record: &SigningKeyRecord) -> String {
     format!("signing_keys {} {}", record.id, record.algorithm.as_str())
 }
 
-/// Puts a key's two halves into its record, the private one as the settings want it.
+/// Puts both halves of a key into its record, the private one encrypted as the settings require.
 fn keep(record: &mut SigningKeyRecord, key: &SigningKey, settings: &Signing) -> Result<(), ControlError> {
     const FAILED: ControlError = ControlError::Crypto("sealing a signing key");
     record.public = serde_json::to_string(&public_jwk(key)).map_err(|_| FAILED)?;
@@ -245,7 +243,7 @@ fn keep(record: &mut SigningKeyRecord, key: &SigningKey, settings: &Signing) -> 
     Ok(())
 }
 
-/// The record of a new key that signs from a moment on.
+/// The record of a new key that signs from `signs_from` on.
 pub(crate) fn record(
     key: &SigningKey,
     settings: &Signing,
@@ -267,7 +265,7 @@ pub(crate) fn record(
     Ok(record)
 }
 
-/// What the trail says of a new key.
+/// The audit event of a new key.
 pub(crate) fn signing_key_added(record: &SigningKeyRecord) -> Event {
     let (algorithm, signs_from) = (record.algorithm.as_str(), record.signs_from.0);
     Event::of_server(
@@ -284,7 +282,7 @@ fn public_jwk(key: &SigningKey) -> Jwk {
     jwk(key.id(), key.public(), key.algorithm())
 }
 
-/// What gateways are told of us as an issuer with these keys.
+/// This server as an issuer, with these keys, as gateways receive it.
 pub(crate) fn issuer_record(
     records: &[SigningKeyRecord],
     issuer: &str,
@@ -310,7 +308,7 @@ fn issuer_of<'k>(
     })
 }
 
-/// The keys that this server signs with, as gateways and clients see them.
+/// This server's signing keys, as gateways and clients see them.
 pub struct IssuerKeys {
     pub(crate) identity: Arc<IssuerIdentity>,
     pub(crate) keys: Arc<ArcSwap<KeyRing>>,
@@ -318,13 +316,13 @@ pub struct IssuerKeys {
 }
 
 impl IssuerKeys {
-    /// The key set as it is published now.
+    /// The published key set.
     pub(crate) fn published(&self) -> Vec<Jwk> {
         self.keys.load().jwks()
     }
 
-    /// What gateways are told of us as an issuer, as of one view of the store. What this process remembers is
-    /// not asked: another one may have made a key.
+    /// This server as an issuer, as of one view of the store. The ring of this process does not count: another process
+    /// may have made a key.
     pub(crate) async fn issuer_in(&self, tx: &mut ReadTx) -> Result<IssuerRecord, StoreError> {
         let keys = tx.published_keys().await?;
         issuer_of(
@@ -334,7 +332,7 @@ impl IssuerKeys {
         )
     }
 
-    /// The active signing key as PKCS#8 PEM. For quickstart's export and nothing else.
+    /// The active signing key as PKCS#8 PEM, for quickstart's export only.
     #[must_use]
     pub fn signing_key_pkcs8_pem(&self) -> Zeroizing<String> {
         let ring = self.keys.load();

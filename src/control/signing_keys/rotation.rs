@@ -1,5 +1,5 @@
-//! Rotation of our signing keys: the next one made and published ahead of its time, the old ones dropped with
-//! their last token, and, in an emergency, a key ended with all its tokens at once.
+//! Rotation of the signing keys: makes and publishes the next key before it signs, drops old keys after their last token
+//! expired, and, in an emergency, revokes a key with all its tokens.
 
 use crate::control::changes::{ChangeTx, Changes};
 use crate::control::usage::Usage;
@@ -24,28 +24,31 @@ use crate::snapshot::{Change, OWN_LEEWAY_S};
 use crate::store::ReadTx;
 use crate::store::signing_keys::SigningKeyRecord;
 
-/// Keys held at once. A gateway takes 64 of one issuer, and every one of them may still verify.
+const KEYS_REVOKED: &str = "signing keys revoked with all their tokens";
+const KEY_PUBLISHED: &str = "next signing key published";
+
+/// Keys stored at once. Each may still verify tokens, and a gateway reads 64 keys of one issuer.
 const KEYS_MAX: usize = 16;
 
-/// How long a key is kept beyond its last token, in seconds: a process that was cut off from the store may have
-/// signed with it for a little longer than it should have.
+/// How long a key is kept after its last token expired, in seconds: a process without a connection to the store may have
+/// signed with it for longer than planned.
 const KEPT_LONGER_S: u64 = 3_600;
 
-/// Who rotates keys when it is time.
+/// The author of scheduled rotations.
 static SCHEDULE: Actor = Actor::system("rotation");
 
-/// Which keys an emergency ends.
+/// Which keys to revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndKeys {
-    /// The one that signs now.
+    /// The key that signs now.
     Active,
-    /// This one, whatever it is for.
+    /// This key, in any state.
     One(KeyId),
-    /// All of them.
+    /// All keys.
     All,
 }
 
-/// What a signing key is for at a moment.
+/// The state of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
     /// Published, and not yet signing.
@@ -55,7 +58,7 @@ pub enum KeyState {
     Retired,
 }
 
-/// A signing key as its operator is shown it.
+/// A signing key as the operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SigningKeyStatus {
     pub id: KeyId,
@@ -67,12 +70,12 @@ pub struct SigningKeyStatus {
     pub ends_at: Option<UnixSeconds>,
     /// Whether the private key is encrypted in the store.
     pub encrypted: bool,
-    /// Tokens that it signed and that may still be accepted. Those revoked one by one are counted too, so it may
-    /// be a few too many, never too few. They are of every workspace: whoever does not own all is not told.
+    /// Tokens signed with the key that may still be accepted, in every workspace: `None` for an actor that does not own
+    /// all of them. Tokens revoked one by one are counted too, so the number may be a little high, never low.
     pub live_tokens: Option<u64>,
 }
 
-/// The records in the order in which they sign, with what each is for.
+/// The records in the order in which they sign, with the state of each.
 struct Schedule {
     records: Vec<SigningKeyRecord>,
     now: UnixSeconds,
@@ -98,7 +101,7 @@ impl Schedule {
             .map(|(_, record)| record)
     }
 
-    /// From when the next key would sign, where it is time to make one.
+    /// When the next key will sign, if it is time to make it.
     fn due(&self, settings: &Signing) -> Option<UnixSeconds> {
         let active = self.find(KeyState::Active)?;
         let planned = active.signs_from.plus(settings.rotate_every_s);
@@ -107,19 +110,19 @@ impl Schedule {
         wanted.then(|| planned.max(self.now.plus(settings.publish_ahead_s)))
     }
 
-    /// Adds a record in its place, and says what changes for the others.
+    /// Adds a record. Answers the records that change with it.
     fn add(&mut self, record: SigningKeyRecord) -> Vec<SigningKeyRecord> {
         self.records.push(record);
         self.settle()
     }
 
-    /// When keys stop signing and end follows from when others begin. Answers those for which it is new.
+    /// Derives from the start of each key when its predecessor stops signing and ends. Answers the records that changed.
     fn settle(&mut self) -> Vec<SigningKeyRecord> {
         let begin: Vec<UnixSeconds> = self.records.iter().map(|record| record.signs_from).collect();
         let mut changed = Vec::new();
         for (at, record) in self.records.iter_mut().enumerate() {
             let until = begin.get(at + 1).copied();
-            // What has stopped stays so, even where the key that followed it was ended.
+            // A key that stopped signing never signs again, even where its successor was revoked.
             let has_stopped = record.signs_until.is_some_and(|until| until <= self.now);
             if has_stopped || record.signs_until == until {
                 continue;
@@ -132,7 +135,7 @@ impl Schedule {
         changed
     }
 
-    /// Ends keys. Answers the records of those.
+    /// Removes keys. Answers their records.
     fn end(&mut self, which: &EndKeys) -> Vec<SigningKeyRecord> {
         let active = self.find(KeyState::Active).map(|record| record.id.clone());
         let is_meant = |record: &SigningKeyRecord| match which {
@@ -145,7 +148,7 @@ impl Schedule {
         ended
     }
 
-    /// Whether a key is left that signs now.
+    /// Whether any key signs now.
     fn has_signer(&self) -> bool {
         self.records.iter().any(|record| {
             record.signs_from <= self.now && record.signs_until.is_none_or(|until| self.now < until)
@@ -175,7 +178,7 @@ impl Schedule {
     }
 }
 
-/// A key pair made where it holds up no request: RSA takes a while.
+/// Makes a key pair on a blocking thread: RSA takes a while.
 async fn generate(settings: &Signing) -> Result<SigningKey, ControlError> {
     let algorithm = settings.algorithm;
     let made = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await;
@@ -199,8 +202,7 @@ impl SigningKeys {
         self.signing.publish_ahead_s
     }
 
-    /// Takes over what other processes did to the signing keys, makes the next one when it is time and drops
-    /// those whose last token has expired.
+    /// Reads changes of other processes, makes the next key when it is time, and drops keys whose last token has expired.
     ///
     /// # Errors
     /// [`ControlError::Store`], or [`ControlError::Keys`] where a key in the store cannot be read; the keys in
@@ -216,15 +218,15 @@ impl SigningKeys {
             self.drop_ended_keys(look.ended_before()).await?;
         }
         let schedule = Schedule { records, now };
-        // A clock that is ahead for a while would make a key that signs in the far future, and none until then.
+        // With a clock ahead of time, the next key would begin to sign in the far future.
         if look.state.warning().is_none() && schedule.due(&self.signing).is_some() {
             self.add_signing_key(&SCHEDULE, Schedule::due).await?;
         }
         Ok(())
     }
 
-    /// Makes the next key where the configured algorithm is not that of the newest one: at a start alone, so
-    /// that two processes with different configs do not take turns.
+    /// Makes the next key if the newest one has another algorithm than the config. Only at the start: two processes with
+    /// different configs would alternate otherwise.
     pub(crate) async fn follow_configured_algorithm(&self) -> Result<(), ControlError> {
         let algorithm = self.signing.algorithm;
         let records = self.store.read().await?.signing_keys().await?;
@@ -244,14 +246,14 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Makes the next signing key ahead of its time: it is published now, and signs once no key set without it
-    /// is kept by anybody. Where there is a next key already, nothing is made. Answers all the keys.
+    /// Makes the next signing key: it is published now, and signs once every cached key set without it has expired. Where
+    /// there is a next key already, nothing changes. Answers all keys.
     ///
     /// # Errors
     /// [`Conflict::SigningKeys`] when too many old keys still verify, [`ControlError::NotOwnerOfAll`].
     pub async fn rotate(&self, actor: &Actor) -> Result<Vec<SigningKeyStatus>, ControlError> {
-        // Before a key pair is made for whoever asks; once more in the transaction of the change.
-        must_rule_keys(&mut self.store.read().await?, actor).await?;
+        // Checked before the costly key pair is made, and again in the transaction.
+        require_key_manager(&mut self.store.read().await?, actor).await?;
         let when = |schedule: &Schedule, settings: &Signing| {
             let none = schedule.find(KeyState::Next).is_none();
             none.then(|| schedule.now.plus(settings.publish_ahead_s))
@@ -269,11 +271,11 @@ impl SigningKeys {
             Some(member) => actor.require(&member.workspace, Action::EditWorkspace)?,
             None => actor.require_system()?,
         }
-        // What was issued in the last moments is in memory still.
+        // Tokens of the last seconds are counted in memory.
         self.usage.flush_uses().await;
         let now = self.changes.now();
         let mut tx = self.store.read().await?;
-        let live = if rules_keys(&mut tx, actor).await? {
+        let live = if may_manage_keys(&mut tx, actor).await? {
             Some(tx.live_tokens_by_signing_key(now).await?)
         } else {
             None
@@ -282,25 +284,25 @@ impl SigningKeys {
         Ok(Schedule { records, now }.status(live.as_deref()))
     }
 
-    /// Whether the actor may rotate and end signing keys.
+    /// Whether the actor may rotate and revoke signing keys.
     ///
     /// # Errors
     /// [`ControlError::Store`].
     pub async fn can_manage(&self, actor: &Actor) -> Result<bool, ControlError> {
-        rules_keys(&mut self.store.read().await?, actor).await
+        may_manage_keys(&mut self.store.read().await?, actor).await
     }
 
-    /// Ends signing keys and so, at once, every token they signed. Where none is left that signs, the next one
-    /// begins now, or a new one. Answers the ids of those ended.
+    /// Revokes signing keys, and with them every token they signed. If no key is left that signs, the next one signs from
+    /// now on, or a new one. Answers the ids of the revoked keys.
     ///
     /// # Errors
     /// [`ControlError::NotFound`] where there is no such key, [`ControlError::NotOwnerOfAll`].
     pub async fn end(&self, actor: &Actor, which: &EndKeys) -> Result<Vec<KeyId>, ControlError> {
-        must_rule_keys(&mut self.store.read().await?, actor).await?;
-        // Made before the turn to write is taken; thrown away where it is not needed.
+        require_key_manager(&mut self.store.read().await?, actor).await?;
+        // Made before the transaction begins, and dropped where it is not needed.
         let fresh = generate(&self.signing).await?;
         let mut tx = self.changes.begin(actor).await?;
-        must_rule_keys(&mut tx, actor).await?;
+        require_key_manager(&mut tx, actor).await?;
         let now = self.changes.now();
         let records = tx.signing_keys().await?;
         let mut schedule = Schedule { records, now };
@@ -339,11 +341,11 @@ impl SigningKeys {
         .removed(json!({ "ids": named }))
         .made(json!({ "active": active.as_ref().map(KeyId::as_str) }));
         self.put_keys(tx, actor, &schedule, event).await?;
-        tracing::warn!(keys = ?ids, "signing keys were ended with all their tokens");
+        tracing::warn!(keys = ?ids, "{KEYS_REVOKED}");
         Ok(ids)
     }
 
-    /// Adds a key from the moment that `when` says, if it says one once nobody else can change the keys.
+    /// Adds a key that signs from the time that `when` answers inside the transaction, if it answers one.
     async fn add_signing_key(
         &self,
         actor: &Actor,
@@ -351,7 +353,7 @@ impl SigningKeys {
     ) -> Result<(), ControlError> {
         let key = generate(&self.signing).await?;
         let mut tx = self.changes.begin(actor).await?;
-        must_rule_keys(&mut tx, actor).await?;
+        require_key_manager(&mut tx, actor).await?;
         let now = self.changes.now();
         let records = tx.signing_keys().await?;
         let mut schedule = Schedule { records, now };
@@ -369,7 +371,7 @@ impl SigningKeys {
             tx.update_signing_key(&record).await?;
         }
         self.put_keys(tx, actor, &schedule, event).await?;
-        tracing::info!(key = %id, signs_from = signs_from.0, "the next signing key is published");
+        tracing::info!(key = %id, signs_from = signs_from.0, "{KEY_PUBLISHED}");
         Ok(())
     }
 
@@ -392,8 +394,7 @@ impl SigningKeys {
             .await
     }
 
-    /// Makes a change of the keys durable and known, to gateways first: when this process signs with a key, they
-    /// have it.
+    /// Commits a change of the keys. Gateways receive it before this process signs with a new key.
     async fn put_keys(
         &self,
         tx: ChangeTx,
@@ -411,9 +412,9 @@ impl SigningKeys {
         in_force
     }
 
-    /// Takes the keys as the store has them.
+    /// Reads the keys from the store.
     async fn reload_keys(&self) -> Result<Vec<SigningKeyRecord>, ControlError> {
-        // One at a time, so that what was read earlier never takes the place of what was read later.
+        // One at a time, so that an earlier read never replaces a later one.
         let _turn = self.keys_turn.lock().await;
         let records = self.store.read().await?.signing_keys().await?;
         let held = self.keys.load();
@@ -425,9 +426,9 @@ impl SigningKeys {
     }
 }
 
-/// Refuses whoever may not rotate or end signing keys: the keys sign for every workspace, so of the members those
-/// may who own all of them.
-async fn must_rule_keys(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
+/// Rejects an actor that may not rotate or revoke signing keys. The keys sign for every workspace, so a member must own
+/// all of them.
+async fn require_key_manager(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
     let Some(member) = actor.as_member() else {
         return actor.require_system();
     };
@@ -441,8 +442,8 @@ async fn must_rule_keys(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlErr
     }
 }
 
-async fn rules_keys(tx: &mut ReadTx, actor: &Actor) -> Result<bool, ControlError> {
-    match must_rule_keys(tx, actor).await {
+async fn may_manage_keys(tx: &mut ReadTx, actor: &Actor) -> Result<bool, ControlError> {
+    match require_key_manager(tx, actor).await {
         Ok(()) => Ok(true),
         Err(
             ControlError::NotOwnerOfAll

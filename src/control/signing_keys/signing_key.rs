@@ -1,4 +1,4 @@
-//! One signing key: made, parsed, and signing access tokens.
+//! One signing key: generated, parsed, and used to sign access tokens.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::control::error::ControlError;
 use crate::domain::ids::KeyId;
 use crate::domain::key::{Algorithm, PublicKey, VerifyingKey};
 
-/// A key pair in the form that its algorithm signs with.
+/// A key pair in the form that its algorithm needs.
 enum Pair {
     Rsa(RsaKeyPair, &'static dyn RsaEncoding),
     P256(EcdsaKeyPair),
@@ -140,7 +140,7 @@ impl SigningKey {
         &self.pkcs8
     }
 
-    /// What it signs with.
+    /// The algorithm it signs with.
     pub(crate) fn algorithm(&self) -> Algorithm {
         self.algorithm
     }

@@ -1,17 +1,19 @@
-//! The issued-before cutoff: the moment before which all tokens of a key, an app or a workspace end, also where a clock
-//! was ahead when they were issued or revoked.
+//! The issued-before cutoff: tokens of a key, an app or a workspace that were issued before it are revoked, even where a
+//! clock was ahead when they were issued or revoked.
 
 use crate::control::error::ControlError;
 use crate::control::limiter::Wait;
 use crate::domain::time::UnixSeconds;
 
-/// A latest moment that lies farther ahead than this was set by a clock that was wrong, in seconds: waiting for it could
-/// take days.
+const CUTOFF_AHEAD_OF_CLOCK: &str =
+    "tokens were revoked while a clock was ahead; gateways accept new tokens once that time has come";
+
+/// A cutoff that lies farther ahead than this was set by a wrong clock, in seconds: waiting for it could take days.
 const LEAD_OF_WRONG_CLOCK_S: u64 = 60;
 
-/// How far ahead of now the latest moment may lie for a further one to be set behind it: farther the more is ended, so
-/// that nobody holds up who ends more than they do. A token then says at most four seconds too late a moment of
-/// its issue, which is within what gateways allow for.
+/// How far ahead of now the latest cutoff may be for a further one to be set behind it. It is farther the more is
+/// revoked, so that revoking a key or an app does not delay revoking more. The `iat` of a new token is at most four
+/// seconds late then, which is within the leeway of gateways.
 #[derive(Clone, Copy)]
 pub(crate) enum MaxCutoffLead {
     Key,
@@ -29,26 +31,26 @@ impl MaxCutoffLead {
     }
 }
 
-/// The moment before which tokens end: the second after any in which one can have been issued. `latest` is the
-/// latest moment that tokens were ended at before, `issued_ahead` one before which all were issued whose clock was
-/// ahead.
-pub(crate) fn end_of_tokens(
+/// The cutoff: the second after any in which a token can have been issued. `latest` is the latest cutoff so far,
+/// `issued_ahead` the second after the latest `iat` in the future, of a token that a clock ahead of time issued.
+///
+/// # Errors
+/// [`ControlError::TooMany`] where `latest` is too far ahead, [`ControlError::Invalid`] where `issued_before` is in the
+/// future.
+pub(crate) fn cutoff(
     now: UnixSeconds,
     issued_before: Option<UnixSeconds>,
     latest: UnixSeconds,
     issued_ahead: UnixSeconds,
-    ahead: MaxCutoffLead,
+    lead: MaxCutoffLead,
 ) -> Result<UnixSeconds, ControlError> {
     match issued_before {
-        None => match latest.since(now.plus(ahead.seconds())) {
+        None => match latest.since(now.plus(lead.seconds())) {
             0 => Ok(now.max(latest).plus(1).max(issued_ahead)),
-            // What was set by a clock that was ahead covers all that was issued before. New tokens say that they
-            // were issued at that moment, and end with the next.
-            seconds if seconds > LEAD_OF_WRONG_CLOCK_S => {
-                tracing::warn!(
-                    ahead_s = seconds,
-                    "all tokens were revoked when the clock was ahead; new ones are accepted once that time has come"
-                );
+            // A cutoff of a wrong clock covers all that was issued before it. New tokens carry it as `iat`, and the next
+            // cutoff revokes them.
+            ahead_s if ahead_s > LEAD_OF_WRONG_CLOCK_S => {
+                tracing::warn!(ahead_s, "{CUTOFF_AHEAD_OF_CLOCK}");
                 Ok(latest.plus(1).max(issued_ahead))
             }
             seconds => Err(ControlError::TooMany(Wait::of_seconds(seconds))),
@@ -56,7 +58,7 @@ pub(crate) fn end_of_tokens(
         Some(moment) if moment <= now.plus(1) => Ok(moment),
         Some(_) => Err(ControlError::invalid(
             "issued_before",
-            "the moment is still to come; leave it out to end every token issued until now",
+            "the time is in the future; leave the field out to revoke every token issued until now",
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! GitHub as a reporter of leaked tokens: the keys it publishes, fetched when a report needs them.
+//! GitHub's public keys for reports of leaked tokens, fetched when a report needs them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use crate::domain::leak_report::ReportKey;
 use crate::http_client::{Bounds, FetchError, HttpClient, Reach, shown};
 use crate::json_problem::json_problem;
 
+const GITHUB_KEYS_NOT_FETCHED: &str = "GitHub key fetch failed; keeping the current keys";
+
 /// The largest key document read, in bytes.
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 
@@ -22,19 +24,19 @@ const KEYS_MAX: usize = 64;
 /// How long one fetch may take.
 const FETCH_WITHIN: Duration = Duration::from_secs(5);
 
-/// The shortest time between two fetches, whatever reports name.
+/// The shortest time between two fetches.
 const FETCH_EVERY: Duration = Duration::from_secs(60);
 
-/// How long keys are used without looking whether they are still published.
+/// How long fetched keys are used.
 const KEPT_FOR: Duration = Duration::from_secs(3_600);
 
-/// Reports worked on at once.
+/// Reports handled at once.
 const REPORTS_AT_ONCE: usize = 2;
 
-/// Large reports held at once, each of another sender.
+/// Large reports held at once, each from another network.
 const LARGE_AT_ONCE: usize = 2;
 
-/// What GitHub publishes.
+/// GitHub's key document.
 #[derive(Deserialize)]
 struct KeyDocument {
     public_keys: Vec<PublishedKey>,
@@ -46,21 +48,21 @@ struct PublishedKey {
     key: String,
 }
 
-/// The published keys as last had.
+/// The keys as last fetched.
 #[derive(Default)]
 struct Published {
     keys: Vec<(String, Arc<ReportKey>)>,
     fetched: Option<Instant>,
 }
 
-/// Where reports of GitHub are checked.
+/// Verifies GitHub's reports.
 pub struct Github {
     uri: http::Uri,
     client: HttpClient,
-    /// Held while the keys are fetched: there is one fetch, and whoever needs it waits for it.
+    /// Locked while the keys are fetched, so that concurrent reports share one fetch.
     published: Mutex<Published>,
     pub(crate) turns: Semaphore,
-    /// Places for large reports, proved or not.
+    /// Permits for large reports, verified or not.
     pub(crate) large: Arc<Places>,
 }
 
@@ -75,8 +77,8 @@ impl Github {
         }
     }
 
-    /// The published key with this identifier. An identifier that is not known asks for a fetch, once a minute
-    /// at most; where that fails, the keys had before stay.
+    /// The published key with this identifier. An unknown identifier causes a fetch, once a minute at most. A failed fetch
+    /// keeps the current keys.
     ///
     /// # Errors
     /// [`FetchError`] where a fetch was needed and failed.
@@ -91,7 +93,7 @@ impl Github {
             match self.fetch().await {
                 Ok(keys) => published.keys = keys,
                 Err(error) => {
-                    tracing::warn!(%error, uri = shown(&self.uri), "GitHub's keys were not fetched; those had before stay");
+                    tracing::warn!(%error, uri = shown(&self.uri), "{GITHUB_KEYS_NOT_FETCHED}");
                     if !is_known {
                         return Err(error);
                     }
@@ -102,7 +104,7 @@ impl Github {
         Ok(found.map(|(_, key)| Arc::clone(key)))
     }
 
-    /// The keys of the document. One of a kind we do not know is left out.
+    /// The keys of the document. Keys of an unknown kind are left out.
     async fn fetch(&self) -> Result<Vec<(String, Arc<ReportKey>)>, FetchError> {
         let bounds = Bounds {
             within: FETCH_WITHIN,

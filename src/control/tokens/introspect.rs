@@ -1,7 +1,7 @@
-//! Introspection (RFC 7662): an upstream asks whether a token is good, and what it says.
+//! Introspection (RFC 7662): an upstream asks whether a token is active, and for its claims.
 //!
-//! The answer is that of the gateways: the same evaluator, on a policy of this one app as the store has it now.
-//! Who may not see a token is told that it is not active, as for one that does not exist.
+//! The response is the gateways' decision: the same evaluator, on a policy of this one app as the store holds it now. A
+//! caller that may not see a token gets the response for a token that does not exist.
 
 use crate::control::accounts::api_tokens::ApiTokens;
 use crate::control::apps::app::Apps;
@@ -38,11 +38,11 @@ use crate::model::member::Member;
 use crate::snapshot;
 use crate::snapshot::{FORMAT, IssuerRecord, RevocationRecord, Snapshot, WorkspaceRecord};
 
-/// What is said of an active token (RFC 7662 section 2.2).
+/// The response for an active token (RFC 7662 section 2.2).
 #[derive(Serialize)]
 pub(crate) struct Active {
     active: bool,
-    /// What the token may do now; a scope that its app no longer has is gone from it.
+    /// The token's scopes that its app still has.
     scope: String,
     client_id: String,
     sub: String,
@@ -102,7 +102,7 @@ impl Introspection {
         }
     }
 
-    /// What the token says, if the gateway that it is for accepts it now.
+    /// The token's claims, if the gateway that it is for accepts it now.
     pub(crate) async fn active(&self, token: &str, own: &OwnToken) -> Result<Option<Active>, ControlError> {
         let now = self.changes.now();
         if !self.resources.has(&own.audience) {
@@ -120,7 +120,7 @@ impl Introspection {
             .filter(|scope| is_permitted(&policy, &verified, scope, now))
             .map(Scope::as_str)
             .collect();
-        // Gateways allow for a clock that is behind; here both moments are ours.
+        // Gateways have a leeway for clocks that are behind; here both times are of one clock.
         if scopes.is_empty() || own.expires_at <= now {
             return Ok(None);
         }
@@ -132,7 +132,7 @@ impl Introspection {
         ))
     }
 
-    /// A policy of the token's app alone.
+    /// A policy with only the token's app.
     async fn policy_for(&self, own: &OwnToken, now: UnixSeconds) -> Result<Option<Policy>, ControlError> {
         let mut tx = self.store.read().await?;
         let Some(app) = tx.app(&own.workspace, &own.app).await? else {
@@ -155,7 +155,7 @@ impl Introspection {
             version: tx.policy_version().await?,
             issued_at: now.0,
             issuer: Some(IssuerRecord {
-                // The gateway for which the token was issued, one of several.
+                // The audience that the token was issued for, one of several.
                 audience: own.audience.clone(),
                 ..self.issuer_keys.issuer_in(&mut tx).await?
             }),
@@ -209,7 +209,7 @@ pub(crate) fn active(token: &str, own: &OwnToken, issuer: &str, scope: String) -
     })
 }
 
-/// Who asks.
+/// The caller.
 pub(crate) enum Caller {
     /// An app sees the tokens of its workspace.
     App(WorkspaceId),

@@ -102,13 +102,14 @@ impl Tokens {
         let signing_key = keys.active(now);
         let access_token = signing_key.sign(&Claims::from(&claims))?;
         self.uses.note_app_key(&claims.client_key, now);
-        self.uses.record_issued(IssuedKey::new(
+        let counted = IssuedKey::new(
             &claims.app,
             &claims.client_key,
             signing_key.verifying().id(),
-            now,
+            claims.issued_at,
             claims.expires_at,
-        ));
+        );
+        self.uses.record_issued(counted, claims.issued_at);
         Ok(TokenResponse {
             access_token,
             expires_in: claims.expires_at.since(now),

@@ -1,8 +1,8 @@
-//! Tokens that were found in public: whoever scans for them reports them here, and they end.
+//! Leaked tokens: a scanner reports tokens that it found in public, and they are revoked.
 //!
-//! A report is believed by its signature alone. Its answer says of each token whether it is one of ours, in the
-//! form of a digest; the same report, sent again, changes nothing and is answered alike. Nothing of a token is
-//! logged or kept but its digest.
+//! Only its signature makes a report valid. The response labels each token, named by its digest, as issued by this server
+//! or not. The same report, sent again, changes nothing and gets the same response. Only the digest of a token is logged
+//! or stored.
 
 use crate::control::changes::Changes;
 use crate::control::ids::Ids;
@@ -41,7 +41,7 @@ pub(crate) const REPORT_BYTES_MAX: usize = 24 << 20;
 /// The most tokens of one report.
 const ENTRIES_MAX: usize = 10_000;
 
-/// Tokens ended in one transaction, so that no other change waits for long.
+/// Tokens revoked in one transaction, so that no other change waits for long.
 const ENTRIES_AT_ONCE: usize = 200;
 
 /// The longest header read, in characters.
@@ -50,7 +50,7 @@ pub(crate) const HEADER_CHARS_MAX: usize = 256;
 const URL_CHARS_MAX: usize = 2_048;
 const WORD_CHARS_MAX: usize = 64;
 
-/// Who reports, in the audit trail and the notices.
+/// The reporter's name in the audit trail and the notices.
 pub(crate) const GITHUB: &str = "github_secret_scanning";
 
 /// One token of a report. It has no `Debug`.
@@ -65,7 +65,7 @@ pub(crate) struct Entry {
     pub(crate) source: Option<String>,
 }
 
-/// What is said of one token.
+/// The label of one token in the response.
 #[derive(Serialize)]
 pub(crate) struct Verdict {
     /// SHA-256 of the token, in hexadecimal.
@@ -74,15 +74,15 @@ pub(crate) struct Verdict {
     pub(crate) label: &'static str,
 }
 
-/// What a token turned out to be.
+/// What kind of token was found.
 pub(crate) enum Kind {
     Access(OwnToken),
-    /// It has the form of an API token; its hash.
+    /// Hash of a text with the form of an API token.
     Api(String),
     Unknown,
 }
 
-/// A token of a report, without the token.
+/// A reported token, as its digest.
 pub(crate) struct Leak {
     pub(crate) token_hash: String,
     pub(crate) kind: Kind,
@@ -116,22 +116,22 @@ fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// A text of somebody else's, fit to be kept: where a token was found is whatever its finder says.
+/// Text of the reporter, without control characters and cut to length.
 fn plain(text: &str, chars: usize) -> String {
     text.chars().filter(|c| !c.is_control()).take(chars).collect()
 }
 
-/// A report as it came, with the key that it says it is signed with.
+/// A report before its signature is verified, with the key that it names.
 pub(crate) struct Report {
     pub(crate) key: Arc<ReportKey>,
     pub(crate) signature: String,
     pub(crate) body: Bytes,
-    /// The place of a large one, until it is done with.
+    /// Permit of a large report.
     pub(crate) _place: Option<Place>,
 }
 
 impl Report {
-    /// The entries, if the signature is one over the raw body.
+    /// The entries, if the signature over the raw body is valid.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>, ControlError> {
         if !self.key.signed(&self.body, &self.signature) {
             return Err(ControlError::UnverifiedReport);
@@ -144,14 +144,14 @@ impl Report {
     }
 }
 
-/// What one transaction does.
+/// Changes and audit events of one transaction.
 #[derive(Default)]
-struct Ending {
+struct Revocations {
     changes: Vec<Change>,
     events: Vec<Event>,
 }
 
-/// Tokens that were reported as leaked.
+/// Revokes leaked tokens, and keeps a notice of each.
 pub struct LeakedTokenNotices {
     pub(crate) identity: Arc<IssuerIdentity>,
     pub(crate) ids: Arc<Ids>,
@@ -160,8 +160,9 @@ pub struct LeakedTokenNotices {
 }
 
 impl LeakedTokenNotices {
-    /// Ends those of the tokens that live, in steps that each hold. Answers the digests of those that are ours.
-    pub(crate) async fn end_leaked(
+    /// Revokes those of the tokens that are still valid, some in each transaction. Answers the digests of the tokens that
+    /// this server issued.
+    pub(crate) async fn revoke_leaked(
         &self,
         actor: &Actor,
         leaks: &[Leak],
@@ -173,28 +174,28 @@ impl LeakedTokenNotices {
             .collect();
         for some in candidates.chunks(ENTRIES_AT_ONCE) {
             let mut tx = self.changes.begin(actor).await?;
-            let mut ending = Ending::default();
+            let mut batch = Revocations::default();
             for leak in some {
-                if self.end_leak(&mut tx, leak, &mut ending).await? {
+                if self.revoke_leak(&mut tx, leak, &mut batch).await? {
                     ours.insert(leak.token_hash.clone());
                 }
             }
-            // What is over already needs no further version.
-            let Some(last) = ending.events.pop() else { continue };
-            for event in ending.events {
+            // Tokens that were revoked before need no further policy version.
+            let Some(last) = batch.events.pop() else { continue };
+            for event in batch.events {
                 self.changes.append_audit(&mut tx, actor, event).await?;
             }
-            self.changes.commit(tx, &ending.changes, last).await?;
+            self.changes.commit(tx, &batch.changes, last).await?;
         }
         Ok(ours)
     }
 
-    /// Ends one token. Answers whether it is one of ours.
-    async fn end_leak(
+    /// Revokes one token. Answers whether this server issued it.
+    async fn revoke_leak(
         &self,
         tx: &mut WriteTx,
         leak: &Leak,
-        ending: &mut Ending,
+        batch: &mut Revocations,
     ) -> Result<bool, ControlError> {
         let now = self.changes.now();
         match &leak.kind {
@@ -217,9 +218,9 @@ impl LeakedTokenNotices {
                     let revocation =
                         token.revocation(self.identity.issuer.as_str(), now, over_at, "found in public");
                     if tx.insert_revocation(&revocation).await? {
-                        ending.changes.push(revoke_change(&revocation));
+                        batch.changes.push(revoke_change(&revocation));
                     }
-                    ending.events.push(event(&notice, "app", &app.id, &app.name));
+                    batch.events.push(event(&notice, "app", &app.id, &app.name));
                 }
                 Ok(true)
             }
@@ -237,7 +238,7 @@ impl LeakedTokenNotices {
                 );
                 tx.insert_leak(&notice).await?;
                 tx.delete_leaked_api_token(&token.id).await?;
-                ending
+                batch
                     .events
                     .push(event(&notice, "api_token", &token.id, &token.name));
                 Ok(true)
@@ -268,7 +269,7 @@ impl LeakedTokenNotices {
         }
     }
 
-    /// One page of the tokens of a workspace that were found in public and that nobody has dismissed. For owners.
+    /// One page of the notices of a workspace that were not dismissed. For owners.
     ///
     /// # Errors
     /// [`ControlError::Forbidden`].
@@ -282,7 +283,7 @@ impl LeakedTokenNotices {
         Ok(self.store.read().await?.leaks(workspace, page).await?)
     }
 
-    /// Dismisses a notice. The token stays ended.
+    /// Dismisses a notice. The token stays revoked.
     ///
     /// # Errors
     /// [`ControlError::NotFound`] or [`ControlError::Forbidden`].

@@ -12,3 +12,4 @@ pub(crate) mod leaked;
 pub(crate) mod own_token;
 pub(crate) mod resources;
 pub(crate) mod revoke;
+pub(crate) mod revoke_all;

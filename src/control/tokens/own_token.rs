@@ -8,10 +8,10 @@ use crate::store::revocation::Proof;
 use crate::store::revocation::Revocation;
 use zeroize::Zeroizing;
 
-/// What stands before a token in a request (RFC 6750 section 2.1).
+/// The prefix of a token in a request (RFC 6750 section 2.1).
 pub(crate) const BEARER: &str = "Bearer ";
 
-/// What a token of ours says about itself.
+/// The claims of a token that this server issued.
 pub(crate) struct OwnToken {
     pub app: AppId,
     pub workspace: WorkspaceId,
@@ -19,18 +19,17 @@ pub(crate) struct OwnToken {
     /// `aud`, where the token itself was given; empty otherwise.
     pub audience: String,
     pub expires_at: UnixSeconds,
-    /// Unknown where the token itself was not at hand.
+    /// Unknown where only the token's id was given.
     pub proof: Option<Proof>,
 }
 
 impl OwnToken {
-    /// When no gateway takes the token any more: one whose clock is behind does so for a little longer than the
-    /// token says.
+    /// When no gateway accepts the token any more: a gateway whose clock is behind accepts it for the leeway after `exp`.
     pub fn over_at(&self) -> UnixSeconds {
         self.expires_at.plus(OWN_LEEWAY_S)
     }
 
-    /// The entry that ends the token, kept until `over_at`.
+    /// The token's entry in the revocation list, kept until `over_at`.
     pub fn revocation(
         &self,
         issuer: &str,
@@ -50,14 +49,14 @@ impl OwnToken {
     }
 }
 
-/// A token as it was pasted: perhaps with the word before it that a request has, or broken into lines on the way.
+/// A pasted token, without a `Bearer` prefix and line breaks.
 pub(crate) fn pasted(text: &str) -> Zeroizing<String> {
     let text = text.trim_start();
     let rest = match text.split_at_checked(BEARER.len()) {
         Some((word, rest)) if word.eq_ignore_ascii_case(BEARER) => rest,
         _ => text,
     };
-    // Room for all of it, so that no part is left behind in memory that grew.
+    // Allocated at full length: growing would leave copies of the token in memory.
     let mut token = Zeroizing::new(String::with_capacity(rest.len()));
     token.extend(rest.chars().filter(|letter| !letter.is_ascii_whitespace()));
     token

@@ -138,7 +138,7 @@ CREATE TABLE used_assertions (
 );
 CREATE INDEX used_assertions_by_expiry ON used_assertions (expires_at);
 
--- How many tokens were issued, by app key, signing key, hour of issue and hour of expiry.
+-- How many tokens were issued, by app key, signing key, hour of issue and hour of expiry, and the latest `iat` of them.
 CREATE TABLE issued_tokens (
     app TEXT NOT NULL REFERENCES apps (id) ON DELETE CASCADE,
     app_key TEXT NOT NULL REFERENCES app_keys (id) ON DELETE CASCADE,
@@ -146,6 +146,7 @@ CREATE TABLE issued_tokens (
     issued_hour BIGINT NOT NULL,
     expires_hour BIGINT NOT NULL,
     issued BIGINT NOT NULL,
+    latest_issued_at BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (app, app_key, signing_key, issued_hour, expires_hour)
 );
 CREATE INDEX issued_tokens_by_key ON issued_tokens (app_key);

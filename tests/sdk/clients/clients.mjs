@@ -86,8 +86,10 @@ async function post(assertion) {
 async function bearerMiddleware(token) {
   const check = auth({ issuerBaseURL: AUTH_SERVER, audience: AUDIENCE, tokenSigningAlg: 'RS256', strict: true })
   const server = createServer((request, response) => {
-    request.query = {}
+    // What the middleware needs of Express.
+    Object.assign(request, { query: {}, protocol: 'http', originalUrl: request.url })
     request.is = () => false
+    request.get = (name) => request.headers[name.toLowerCase()]
     check(request, response, (error) => {
       response.statusCode = error ? (error.status ?? 500) : 200
       response.end(error ? String(error) : JSON.stringify(request.auth.payload))

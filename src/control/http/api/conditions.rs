@@ -161,7 +161,7 @@ impl<T> Creation<T> {
             digest: URL_SAFE_NO_PAD.encode(digest.finish()),
             body_digest: URL_SAFE_NO_PAD.encode(key.body_digest),
         };
-        Ok(match control.changes.made_before(&key).await? {
+        Ok(match control.changes.created_before(&key).await? {
             Some(made) => Idempotency::Replay(made),
             None => {
                 let actor = Actor {

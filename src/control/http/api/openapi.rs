@@ -33,7 +33,7 @@ const ANY: [(u16, &str); 9] = [
     (429, "Too many requests; `Retry-After` says how long to wait."),
     (500, "A fault of the server; nothing was changed."),
     (503, "The store or the gateway does not answer; try again."),
-    (507, "The store has no room left; nothing was changed."),
+    (507, "The store's disk is full; nothing was changed."),
 ];
 
 /// One method of a path: what serves it, and its description.

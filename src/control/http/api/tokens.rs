@@ -10,6 +10,7 @@ use super::times::{at_text, moment_after};
 use crate::control::error::ControlError;
 use crate::control::http::state::Shared;
 use crate::control::tokens::revoke::Revoked;
+use crate::control::tokens::revoke_all::TokensOf;
 use crate::domain::time::UnixSeconds;
 
 /// The body of a revocation: the complete token, or its id. It has no `Debug`: it holds a token.
@@ -102,7 +103,7 @@ pub async fn revoke_all_of_app(
     let (app, before) = (at.app()?, body.moment()?);
     let moment = control
         .revocation
-        .revoke_app_tokens(&at.actor, &at.workspace, &app, before)
+        .revoke_all(&at.actor, &at.workspace, TokensOf::App(&app), before)
         .await?;
     Ok(all_revoked(moment))
 }
@@ -115,7 +116,7 @@ pub async fn revoke_all_of_key(
     let (app, key, before) = (at.app()?, at.key()?, body.moment()?);
     let revoked = control
         .revocation
-        .revoke_key_tokens(&at.actor, &at.workspace, &app, &key, before);
+        .revoke_all(&at.actor, &at.workspace, TokensOf::Key(&app, &key), before);
     Ok(all_revoked(revoked.await?))
 }
 
@@ -124,8 +125,9 @@ pub async fn revoke_all_of_workspace(
     at: InWorkspace,
     Json(body): Json<TokensToRevoke>,
 ) -> Result<axum::Json<AllRevokedJson>, ControlError> {
-    let revoked = control
-        .revocation
-        .revoke_workspace_tokens(&at.actor, &at.workspace, body.moment()?);
+    let revoked =
+        control
+            .revocation
+            .revoke_all(&at.actor, &at.workspace, TokensOf::Workspace, body.moment()?);
     Ok(all_revoked(revoked.await?))
 }
