@@ -17,7 +17,7 @@ fn reads(registry: &prometheus::Registry) -> u64 {
         clippy::cast_sign_loss,
         reason = "a small count"
     )]
-    let count = family.unwrap().get_metric()[0].get_counter().value() as u64;
+    let count = family.unwrap().get_metric()[0].get_counter().get_value() as u64;
     count
 }
 
