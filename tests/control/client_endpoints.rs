@@ -175,6 +175,10 @@ async fn token_that_gateways_deny_is_inactive() {
     let tenant = server.workspace().await;
     let watcher = tenant.app().await;
     let control = &server.control;
+    let revoke_all = async |tokens: TokensOf<'_>| {
+        let revoked = control.revocation.revoke_all(&OPERATOR, &tenant.id, tokens, None);
+        revoked.await.map(drop).unwrap();
+    };
     let tokens_of = async |ended: &str| {
         let app = tenant.app().await;
         let token = app.token().await;
@@ -185,19 +189,8 @@ async fn token_that_gateways_deny_is_inactive() {
                 .delete(&OPERATOR, &tenant.id, id, "sender")
                 .await
                 .unwrap(),
-            "the key's tokens" => {
-                let ended =
-                    control
-                        .revocation
-                        .revoke_all(&OPERATOR, &tenant.id, TokensOf::Key(id, key), None);
-                ended.await.map(drop).unwrap();
-            }
-            "the app's tokens" => {
-                let ended = control
-                    .revocation
-                    .revoke_all(&OPERATOR, &tenant.id, TokensOf::App(id), None);
-                ended.await.map(drop).unwrap();
-            }
+            "the key's tokens" => revoke_all(TokensOf::Key(id, key)).await,
+            "the app's tokens" => revoke_all(TokensOf::App(id)).await,
             "the scope" => {
                 let change = portcullis::control::AppChange {
                     scopes: Some(vec!["functions:write".to_owned()]),
@@ -219,11 +212,7 @@ async fn token_that_gateways_deny_is_inactive() {
     }
     let token = tokens_of("nothing").await;
     assert!(is_active(&server, &watcher, &token).await);
-    control
-        .revocation
-        .revoke_all(&OPERATOR, &tenant.id, TokensOf::Workspace, None)
-        .await
-        .unwrap();
+    revoke_all(TokensOf::Workspace).await;
     assert_inactive(&post(&server, "/introspect", &watcher, &token).await);
     let token = watcher.token().await;
     assert!(is_active(&server, &watcher, &token).await);

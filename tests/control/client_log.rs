@@ -52,7 +52,6 @@ async fn rejected_token_request_is_logged_with_its_cause() {
     let (app, other) = (tenant.app().await, tenant.app().await);
     let logs = Logs::default();
     let _guard = logs.begin();
-    let signed = |key: &TestKey, header: &Value, claims: &Value| key.sign(header, claims);
     let header = |name: &str, value: &str| {
         let mut header = app.header();
         header[name] = json!(value);
@@ -66,14 +65,14 @@ async fn rejected_token_request_is_logged_with_its_cause() {
     let cases = [
         (
             "unknown_app",
-            signed(&app.key, &app.header(), &claims("sub", json!(unknown_app))),
+            app.key.sign(&app.header(), &claims("sub", json!(unknown_app))),
         ),
         (
             "unknown_key",
-            signed(&app.key, &header("kid", "key_x"), &app.claims()),
+            app.key.sign(&header("kid", "key_x"), &app.claims()),
         ),
-        ("signature", signed(&other.key, &app.header(), &app.claims())),
-        ("algorithm", signed(&rsa, &header("alg", "RS256"), &app.claims())),
+        ("signature", other.key.sign(&app.header(), &app.claims())),
+        ("algorithm", rsa.sign(&header("alg", "RS256"), &app.claims())),
         (
             "audience",
             app.assertion_with("aud", json!("https://elsewhere.test")),
