@@ -15,6 +15,7 @@ use std::hint::black_box;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::{Criterion, criterion_group, criterion_main};
+use portcullis::domain::access_token::TOKEN_BYTES_MAX;
 use portcullis::domain::access_token::VerifiedToken;
 use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::Algorithm;
@@ -45,7 +46,14 @@ fn tokens(c: &mut Criterion) {
         });
         let cache = TokenCache::new(100);
         group.bench_function(format!("{name}/hit"), |b| {
-            b.iter(|| assert!(cache.look_up(black_box(&token), &policy, NOW).token.is_ok()));
+            b.iter(|| {
+                assert!(
+                    cache
+                        .look_up(black_box(&token), &policy, NOW, TOKEN_BYTES_MAX)
+                        .token
+                        .is_ok()
+                );
+            });
         });
         group.finish();
     }

@@ -1,4 +1,4 @@
-//! Key sets as they come from a URL or a file: read within bounds, entry by entry, and what is left out is logged.
+//! JWK sets from a URL or a file: read within bounds, entry by entry. Keys that are left out are logged.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,13 +6,14 @@ use serde_json::Value;
 use crate::domain::cost;
 use crate::domain::key::Algorithm;
 use crate::json_problem::json_problem;
-use crate::snapshot::{KeySet, LeftOut, WhyLeftOut};
-
-/// The largest key set read, in bytes: a thousand RSA keys, and certificates beside a few hundred.
-pub const BYTES_MAX: usize = 1 << 20;
+use crate::snapshot::{KeyBounds, KeySet, LeftOut, WhyLeftOut};
 
 /// The most keys named in the log for one change of a set.
 const NAMED_MAX: usize = 20;
+
+/// Logged for each key that is not used, with why.
+const LEFT_OUT: &str = "key left out of the JWKS";
+const FURTHER_LEFT_OUT: &str = "further keys left out of the JWKS";
 
 /// RFC 7517 section 5.
 #[derive(Deserialize)]
@@ -24,13 +25,13 @@ struct Document {
 ///
 /// # Errors
 /// The text is no key set as a whole; a sentence that quotes nothing of it.
-pub fn parse(text: &[u8], allowed: &[Algorithm]) -> Result<KeySet, String> {
+pub fn parse(text: &[u8], allowed: &[Algorithm], bounds: KeyBounds) -> Result<KeySet, String> {
     cost::count(text.len());
     // Some editors begin a file with a byte order mark.
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     let document: Document = serde_json::from_slice(text)
         .map_err(|error| format!("not a JWK set: it {}", json_problem(&error)))?;
-    Ok(KeySet::of(&document.keys, allowed))
+    Ok(KeySet::of(&document.keys, allowed, bounds.keys))
 }
 
 /// Names in the log what is left out of one issuer's set: once, and again when it changes.
@@ -51,14 +52,14 @@ impl LeftOutLog {
             let (at, kid, why) = (key.at, key.kid.as_deref().unwrap_or_default(), &key.why);
             // Many issuers publish keys for encryption in the same set.
             if matches!(why, WhyLeftOut::Use) {
-                tracing::info!(issuer, place, at, kid, %why, "key left out of the key set");
+                tracing::info!(issuer, place, at, kid, %why, "{LEFT_OUT}");
             } else {
-                tracing::warn!(issuer, place, at, kid, %why, "key left out of the key set");
+                tracing::warn!(issuer, place, at, kid, %why, "{LEFT_OUT}");
             }
         }
         let more = set.left_out.len().saturating_sub(NAMED_MAX);
         if more > 0 && set.left_out.len() != self.last.len() {
-            tracing::warn!(issuer, place, more, "further keys left out of the key set");
+            tracing::warn!(issuer, place, more, "{FURTHER_LEFT_OUT}");
         }
         self.last.clone_from(&set.left_out);
     }

@@ -25,6 +25,8 @@ pub mod connections;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod discovery;
+pub mod fetched;
 pub mod http_client;
 pub mod json_problem;
 pub mod key_sets;

@@ -139,6 +139,15 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
         let now = crate::clock::Clock::System.now();
         config::load_policy(path, &config.issuers, 1, now).map_err(Failure::input)?;
     }
+    for issuer in &config.issuers {
+        for warning in issuer.warnings() {
+            println!(
+                "{}: warning: issuer {}: {warning}",
+                args.file.display(),
+                issuer.issuer
+            );
+        }
+    }
     let now = crate::clock::Clock::System.now();
     for listener in config.gateway.iter().flat_map(|gateway| &gateway.listeners) {
         let Some(tls) = &listener.tls else { continue };

@@ -8,11 +8,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::{self, PemObject as _};
 use serde::Deserialize;
@@ -23,16 +19,18 @@ use zeroize::Zeroizing;
 use super::failure::Failure;
 use super::quickstart::EnvFile;
 use crate::clock::Clock;
+use crate::http_client::{Bounds, HttpClient, Proxies, Reach, Trust};
 use crate::json_problem::json_problem;
+use crate::pem_file;
 
 /// How long the assertion lives, in seconds.
 const ASSERTION_LIFETIME_S: u64 = 60;
 
-/// How long the token endpoint may take to answer.
-const ANSWER_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// The largest answer read, in bytes.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// What the token endpoint's answer may take.
+const BOUNDS: Bounds = Bounds {
+    within: std::time::Duration::from_secs(10),
+    bytes_max: 64 * 1024,
+};
 
 #[derive(Args)]
 pub(super) struct TokenArgs {
@@ -57,6 +55,9 @@ pub(super) struct TokenArgs {
     /// Scopes to ask for, separated by spaces [default: all the app's]
     #[arg(long, value_name = "SCOPES", env = "SCOPE")]
     scope: Option<String>,
+    /// Certificate authorities of the token endpoint (PEM file) [default: the system's, or SSL_CERT_FILE]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Print the assertion and ask for nothing
     #[arg(long, conflicts_with_all = ["json", "header"])]
     assertion_only: bool,
@@ -76,6 +77,7 @@ struct Wanted {
     key_id: String,
     private_key: PathBuf,
     scope: Option<String>,
+    ca: Option<PathBuf>,
 }
 
 pub(super) async fn token(args: TokenArgs) -> Result<(), Failure> {
@@ -123,6 +125,7 @@ fn wanted(args: &TokenArgs) -> Result<Wanted, Failure> {
         key_id: text(&args.key_id, "KEY_ID", "key-id")?,
         private_key: PathBuf::from(text(&key_path, "PRIVATE_KEY_FILE", "private-key")?),
         scope: text(&args.scope, "SCOPE", "scope").ok(),
+        ca: args.ca.clone(),
         token_url,
     })
 }
@@ -212,13 +215,17 @@ struct Refusal {
     error_description: Option<String>,
 }
 
-/// What lies at the bottom of an error: `Connection refused`, not `client error (Connect)`.
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
+/// The authorities of a PEM file, and no others.
+fn authorities(path: &Path) -> Result<Trust, Failure> {
+    let problem = |problem: &dyn std::fmt::Display| {
+        Failure::input(format_args!(
+            "{}: {problem}; name a PEM file with --ca",
+            path.display()
+        ))
+    };
+    let pem = std::fs::read(path).map_err(|error| problem(&error))?;
+    let roots = pem_file::authorities(&pem).map_err(|error| problem(&error))?;
+    Ok(Trust::Authorities(std::sync::Arc::new(roots)))
 }
 
 async fn ask(wanted: &Wanted, assertion: &str) -> Result<Zeroizing<String>, Failure> {
@@ -229,37 +236,22 @@ async fn ask(wanted: &Wanted, assertion: &str) -> Result<Zeroizing<String>, Fail
         form.push_str("&scope=");
         form.push_str(&scope.replace(' ', "+"));
     }
-    let https = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_webpki_roots()
-        .https_or_http()
-        .enable_http1()
-        .build();
-    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(https);
-    let request = http::Request::post(&wanted.token_url)
-        .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(Full::new(Bytes::from(form.as_bytes().to_vec())))
+    let uri: http::Uri = wanted
+        .token_url
+        .parse()
         .map_err(|error| Failure::input(format_args!("{}: {error}", wanted.token_url)))?;
-    let unreachable = |problem: &dyn std::fmt::Display| {
-        Failure::input(format_args!("{} does not answer: {problem}", wanted.token_url))
+    let mut headers = http::HeaderMap::new();
+    let form_type = http::HeaderValue::from_static("application/x-www-form-urlencoded");
+    headers.insert(http::header::CONTENT_TYPE, form_type);
+    let trust = match &wanted.ca {
+        Some(path) => authorities(path)?,
+        None => Trust::System,
     };
-    let exchange = async {
-        let response = client
-            .request(request)
-            .await
-            .map_err(|error| unreachable(&root_cause(&error)))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await
-            .map_err(|error| unreachable(&error))?;
-        Ok((
-            status,
-            Zeroizing::new(String::from_utf8_lossy(&body.to_bytes()).into_owned()),
-        ))
-    };
-    let (status, body) = tokio::time::timeout(ANSWER_WITHIN, exchange)
-        .await
-        .map_err(|_| unreachable(&"it took too long"))??;
+    let client = HttpClient::new(Reach::Anywhere, &trust, Proxies::from_environment());
+    let answer = client.post(&uri, headers, form.as_bytes().to_vec(), BOUNDS).await;
+    let (status, body) = answer
+        .map_err(|error| Failure::input(format_args!("{} does not answer: {error}", wanted.token_url)))?;
+    let body = Zeroizing::new(String::from_utf8_lossy(&body).into_owned());
     if status == http::StatusCode::OK {
         return Ok(body);
     }

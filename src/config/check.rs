@@ -5,6 +5,7 @@ use super::file::File;
 use super::keys::Keys;
 use super::types::Shutdown;
 
+use super::authorities::Authorities;
 use super::problem::ConfigError;
 use super::problem::Problem;
 use super::shown::shown;
@@ -16,6 +17,7 @@ use crate::domain::decimal::digits;
 use crate::domain::digest::sha256;
 use crate::domain::policy::Freshness;
 use crate::domain::policy::WhenStale;
+use crate::pem_file;
 use serde_saphyr::Location;
 use serde_saphyr::Spanned;
 use std::path::Path;
@@ -311,6 +313,31 @@ impl<'p> Check<'p> {
                 None
             }
         }
+    }
+
+    /// The file of the authorities that `key` names, as it is now.
+    pub(super) fn authorities(&mut self, key: &str, raw: &Spanned<String>) -> Option<Authorities> {
+        let file = self.file_path(raw)?;
+        let problem = match std::fs::read(&file) {
+            Ok(pem) => match pem_file::authorities(&pem) {
+                Ok(_) => {
+                    self.note_content(key, &pem);
+                    let digest = sha256(&pem);
+                    return Some(Authorities { file, digest });
+                }
+                Err(problem) => format!(
+                    "{} is not a PEM file with certificates: {problem}",
+                    file.display()
+                ),
+            },
+            Err(error) => format!("{} cannot be read: {error}", file.display()),
+        };
+        self.problem(
+            raw.referenced,
+            problem,
+            "check the path, its permissions and the file",
+        );
+        None
     }
 
     pub(crate) fn address(&mut self, raw: &Spanned<String>) -> Option<String> {

@@ -145,6 +145,7 @@ pub struct LimitsFile {
     pub idle_timeout: Option<Duration>,
     pub header_bytes: Option<Spanned<Size>>,
     pub headers: Option<Spanned<usize>>,
+    pub token_bytes: Option<Spanned<Size>>,
     pub body_bytes: Option<Spanned<Size>>,
     pub held_bytes: Option<Spanned<Size>>,
     pub held_bytes_per_client: Option<Spanned<Size>>,
@@ -165,17 +166,41 @@ pub struct PolicyFile {
 #[serde(deny_unknown_fields)]
 pub struct IssuerFile {
     pub issuer: Spanned<String>,
+    pub profile: Option<Spanned<String>>,
+    #[serde(default)]
+    pub claims: ClaimsFile,
     pub jwks_uri: Option<Spanned<String>>,
     pub jwks_file: Option<Spanned<String>>,
+    pub discovery: Option<Spanned<bool>>,
+    pub ca: Option<Spanned<String>>,
+    pub jwks_bytes: Option<Spanned<Size>>,
+    pub jwks_keys: Option<Spanned<usize>>,
     pub algorithms: Option<Spanned<Vec<Spanned<String>>>>,
-    pub audience: Spanned<Vec<String>>,
-    pub typ: Option<Vec<String>>,
+    pub audience: Option<Spanned<Vec<Spanned<String>>>>,
+    pub typ: Option<Spanned<Vec<Spanned<String>>>>,
     pub leeway: Option<Duration>,
     pub lifetime_max: Option<Duration>,
     pub refresh: Option<Spanned<Duration>>,
     pub fetch_timeout: Option<Spanned<Duration>>,
     pub cooldown: Option<Spanned<Duration>>,
     pub wait: Option<Spanned<Duration>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimsFile {
+    pub app: Option<Spanned<NamesOrNone>>,
+    pub scope: Option<Spanned<NamesOrNone>>,
+    pub token_id: Option<Spanned<NamesOrNone>>,
+    pub audience: Option<Spanned<NamesOrNone>>,
+}
+
+/// A list of claim names, one name, or the word `none`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum NamesOrNone {
+    Word(String),
+    Names(Vec<String>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -313,7 +338,7 @@ pub struct PolicyDocument {
     #[serde(default)]
     pub sources: Vec<PolicySourceFile>,
     #[serde(default)]
-    pub revoked: Vec<RevokedFile>,
+    pub revoked: Vec<Spanned<RevokedFile>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -349,9 +374,11 @@ pub struct PolicySourceFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RevokedFile {
-    pub issuer: Spanned<String>,
-    pub jti: Spanned<String>,
-    pub expires_at: u64,
+    /// The complete token; it says the rest.
+    pub token: Option<Spanned<SecretText>>,
+    pub issuer: Option<Spanned<String>>,
+    pub jti: Option<Spanned<String>>,
+    pub expires_at: Option<Spanned<u64>>,
 }
 
 /// A text that must not be printed.

@@ -10,18 +10,18 @@ use super::check::Check;
 use super::file;
 use super::overlap::Placed;
 use super::shown::{has_user, shown};
-use super::types::Authorities;
 use super::types::{
     Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, PathPattern,
     ProxyProtocol, Timeouts, Upstream, UpstreamTls,
 };
-use crate::domain::digest::sha256;
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::scope::Scope;
-use crate::pem_file;
 
 /// The most headers that may be allowed: the parser ends at 256.
 const HEADERS_MAX: usize = 250;
+
+/// The values of `limits.token_bytes`.
+const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=1 << 20;
 
 impl Check<'_> {
     pub(super) fn gateway(&mut self, file: file::GatewayFile) -> Option<Gateway> {
@@ -365,31 +365,6 @@ impl Check<'_> {
         })
     }
 
-    /// The file of the authorities that `key` names, as it is now.
-    fn authorities(&mut self, key: &str, raw: &Spanned<String>) -> Option<Authorities> {
-        let file = self.file_path(raw)?;
-        let problem = match std::fs::read(&file) {
-            Ok(pem) => match pem_file::authorities(&pem) {
-                Ok(_) => {
-                    self.note_content(key, &pem);
-                    let digest = sha256(&pem);
-                    return Some(Authorities { file, digest });
-                }
-                Err(problem) => format!(
-                    "{} is not a PEM file with certificates: {problem}",
-                    file.display()
-                ),
-            },
-            Err(error) => format!("{} cannot be read: {error}", file.display()),
-        };
-        self.problem(
-            raw.referenced,
-            problem,
-            "check the path, its permissions and the file",
-        );
-        None
-    }
-
     fn health_check(&mut self, file: &file::HealthCheckFile) -> HealthCheck {
         if let Some(path) = &file.path
             && !path.value.starts_with('/')
@@ -437,6 +412,18 @@ impl Check<'_> {
         (all, per_client.map_or((all / 4).max(1), |count| count.value))
     }
 
+    fn token_bytes(&mut self, size: Option<&Spanned<file::Size>>, default: usize) -> usize {
+        let Some(size) = size else { return default };
+        if !TOKEN_BYTES.contains(&size.value.0) {
+            self.problem(
+                size.referenced,
+                "an access token may have 1KiB to 1MiB",
+                "write the size of your longest tokens, such as 32KiB; `header_bytes` must leave room for it",
+            );
+        }
+        size.value.0
+    }
+
     fn limits(&mut self, file: &file::LimitsFile) -> Limits {
         let base = Limits::default();
         let time = |value: Option<file::Duration>, default| value.map_or(default, |held| held.0);
@@ -457,6 +444,7 @@ impl Check<'_> {
             idle_timeout: time(file.idle_timeout, base.idle_timeout),
             header_bytes: size(&file.header_bytes, base.header_bytes),
             headers: file.headers.as_ref().map_or(base.headers, |count| count.value),
+            token_bytes: self.token_bytes(file.token_bytes.as_ref(), base.token_bytes),
             body_bytes,
             held_bytes,
             // A quarter, and always room for one body.

@@ -1,15 +1,27 @@
-//! The config's `issuers:` section: issuers besides the bundled one, and where their keys come from.
+//! Outside issuers: whose tokens are accepted, in which form, and where their keys come from.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
 use super::check::Check;
 use super::file;
+use super::file::NamesOrNone;
+use super::outside_issuer::{JwksUri, KeyOrigin, KeyPlace, OutsideIssuer};
 use super::shown::{has_user, shown};
-use super::types::{JwksUri, KeyOrigin, OutsideIssuer};
+use crate::domain::claim_names::{ClaimNames, NAMES_MAX, Names, Profile};
+use crate::domain::ids::Audience;
 use crate::domain::key::Algorithm;
 use crate::domain::policy::AcceptedTypes;
+use crate::snapshot::KeyBounds;
+
+/// The longest name of a claim, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+
+/// The values of `jwks_bytes` and `jwks_keys`.
+const JWKS_BYTES: RangeInclusive<usize> = 1 << 10..=64 << 20;
+const JWKS_KEYS: RangeInclusive<usize> = 1..=65_536;
 
 impl Check<'_> {
     pub(super) fn issuers(&mut self, files: &[file::IssuerFile]) -> Vec<OutsideIssuer> {
@@ -23,66 +35,221 @@ impl Check<'_> {
                 );
             }
         }
-        files.iter().filter_map(|issuer| self.issuer(issuer)).collect()
+        let issuers = files.iter().enumerate();
+        issuers
+            .filter_map(|(at, issuer)| self.issuer(at, issuer))
+            .collect()
     }
 
-    fn issuer(&mut self, file: &file::IssuerFile) -> Option<OutsideIssuer> {
-        let algorithms = match &file.algorithms {
-            None => vec![Algorithm::Rs256],
-            Some(list) => {
-                let mut algorithms = Vec::new();
-                for name in &list.value {
-                    match Algorithm::parse(&name.value) {
-                        Some(algorithm) => algorithms.push(algorithm),
-                        None => self.problem(
-                            name.referenced,
-                            format!("`{}` is not a signature algorithm that is accepted", shown(name)),
-                            "use RS256, PS256, ES256 or EdDSA",
-                        ),
-                    }
-                }
-                algorithms
-            }
-        };
-        if file.audience.value.is_empty() {
-            self.problem(
-                file.audience.referenced,
-                "no audience is named",
-                "name what `aud` must be in its tokens",
-            );
-        }
-        let keys = self.key_origin(file)?;
+    fn issuer(&mut self, at: usize, file: &file::IssuerFile) -> Option<OutsideIssuer> {
+        let algorithms = self.algorithms(file.algorithms.as_ref());
+        let profile = self.profile(file.profile.as_ref());
+        let claims = self.claims(profile, &file.claims);
+        let audiences = self.audiences(file, &claims);
+        let types = self.types(profile, file.typ.as_ref());
+        let keys = self.key_origin(at, file)?;
         Some(OutsideIssuer {
             issuer: self.text(&file.issuer)?,
             keys,
+            key_bounds: self.key_bounds(file),
             algorithms,
-            audiences: file.audience.value.clone(),
-            types: match &file.typ {
-                None => AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
-                Some(types) if types.iter().any(|typ| typ == "*") => AcceptedTypes::Any,
-                Some(types) => AcceptedTypes::Listed(types.clone()),
-            },
+            audiences,
+            types,
+            claims,
             leeway_s: file.leeway.map_or(5, |leeway| leeway.0.as_secs()),
             lifetime_max_s: file.lifetime_max.map(|max| max.0.as_secs()),
         })
     }
 
-    fn key_origin(&mut self, file: &file::IssuerFile) -> Option<KeyOrigin> {
-        let (raw, path) = match (&file.jwks_uri, &file.jwks_file) {
-            (Some(uri), None) => (uri, None),
-            (None, Some(path)) => (path, self.file_path(path)),
+    fn algorithms(&mut self, list: Option<&Spanned<Vec<Spanned<String>>>>) -> Vec<Algorithm> {
+        let Some(list) = list else {
+            return vec![Algorithm::Rs256];
+        };
+        let mut algorithms = Vec::new();
+        for name in &list.value {
+            match Algorithm::parse(&name.value) {
+                // `EdDSA` and `Ed25519` are one.
+                Some(algorithm) if algorithms.contains(&algorithm) => {}
+                Some(algorithm) => algorithms.push(algorithm),
+                None => self.problem(
+                    name.referenced,
+                    format!("`{}` is not a supported signature algorithm", shown(name)),
+                    "use RS256, PS256, ES256 or EdDSA",
+                ),
+            }
+        }
+        if list.value.is_empty() {
+            self.problem(
+                list.referenced,
+                "no signature algorithm is listed, so no token would be accepted",
+                "list those of the issuer, such as [RS256]",
+            );
+        }
+        algorithms
+    }
+
+    fn profile(&mut self, raw: Option<&Spanned<String>>) -> Profile {
+        let words = Profile::ALL.map(|profile| (profile.as_str(), profile));
+        self.word(raw, &words, Profile::default())
+    }
+
+    fn claims(&mut self, profile: Profile, file: &file::ClaimsFile) -> ClaimNames {
+        let mut claims = profile.claims();
+        if let Some(Some(names)) = self.claim_names(file.app.as_ref(), false) {
+            claims.app = names;
+        }
+        if let Some(names) = self.claim_names(file.scope.as_ref(), true) {
+            claims.scope = names;
+        }
+        if let Some(names) = self.claim_names(file.token_id.as_ref(), true) {
+            claims.token_id = names;
+        }
+        if let Some(names) = self.claim_names(file.audience.as_ref(), false) {
+            claims.audience = names;
+        }
+        claims
+    }
+
+    /// The names that a key lists: `Some(None)` for the word `none`, `None` where the key is absent or wrong.
+    fn claim_names(
+        &mut self,
+        raw: Option<&Spanned<NamesOrNone>>,
+        may_be_none: bool,
+    ) -> Option<Option<Names>> {
+        let raw = raw?;
+        let names = match &raw.value {
+            NamesOrNone::Word(word) if word == "none" && may_be_none => return Some(None),
+            NamesOrNone::Word(word) => std::slice::from_ref(word),
+            NamesOrNone::Names(names) => names.as_slice(),
+        };
+        let is_name = |name: &String| {
+            (1..=NAME_BYTES_MAX).contains(&name.len())
+                && !name.chars().any(char::is_control)
+                && name != "none"
+        };
+        if names.is_empty() || names.len() > NAMES_MAX || !names.iter().all(is_name) {
+            let or_none = if may_be_none { ", or the word none" } else { "" };
+            self.problem(
+                raw.referenced,
+                format!("is not a list of 1 to {NAMES_MAX} claim names{or_none}"),
+                "write the names in the order to try them, such as [azp, client_id]",
+            );
+            return None;
+        }
+        Some(Some(Names::of(names)))
+    }
+
+    fn audiences(&mut self, file: &file::IssuerFile, claims: &ClaimNames) -> Vec<String> {
+        let list = file.audience.as_ref();
+        if claims.audience.is_some() && list.is_none_or(|list| list.value.is_empty()) {
+            self.problem(
+                list.map_or(file.issuer.referenced, |list| list.referenced),
+                "no audience is named",
+                "name what `aud` must be in its tokens",
+            );
+        }
+        let mut audiences = Vec::new();
+        for raw in list.iter().flat_map(|list| &list.value) {
+            let Some(text) = self.text(raw) else { continue };
+            if let Err(error) = Audience::parse(&text) {
+                self.problem(
+                    raw.referenced,
+                    format!("the audience {error}, so no token could have it"),
+                    "write `aud` as it is in the issuer's tokens",
+                );
+            }
+            audiences.push(text);
+        }
+        audiences
+    }
+
+    fn types(&mut self, profile: Profile, list: Option<&Spanned<Vec<Spanned<String>>>>) -> AcceptedTypes {
+        let Some(list) = list else {
+            return profile.types();
+        };
+        if list.value.is_empty() {
+            self.problem(
+                list.referenced,
+                "no `typ` is listed, so no token would be accepted",
+                "list the types of the issuer's access tokens, such as [at+jwt], or leave the key out",
+            );
+        }
+        let mut types: Vec<String> = list.value.iter().filter_map(|raw| self.text(raw)).collect();
+        if types.iter().any(|typ| typ == "*") {
+            return AcceptedTypes::Any;
+        }
+        let listed = types.len();
+        types.retain(|typ| typ != "none");
+        match types.len() == listed {
+            true => AcceptedTypes::Listed(types),
+            false => AcceptedTypes::ListedOrNone(types),
+        }
+    }
+
+    fn key_bounds(&mut self, file: &file::IssuerFile) -> KeyBounds {
+        let default = KeyBounds::default();
+        let bytes = file
+            .jwks_bytes
+            .as_ref()
+            .map_or(default.bytes, |size| size.value.0);
+        let keys = file.jwks_keys.as_ref().map_or(default.keys, |count| count.value);
+        if let Some(size) = &file.jwks_bytes
+            && !JWKS_BYTES.contains(&bytes)
+        {
+            self.problem(
+                size.referenced,
+                "a key set may have 1KiB to 64MiB",
+                "write a size such as 1MiB",
+            );
+        }
+        if let Some(count) = &file.jwks_keys
+            && !JWKS_KEYS.contains(&keys)
+        {
+            self.problem(
+                count.referenced,
+                "1 to 65536 keys of a set may be used",
+                "write a number such as 1024",
+            );
+        }
+        KeyBounds { bytes, keys }
+    }
+
+    fn key_origin(&mut self, at: usize, file: &file::IssuerFile) -> Option<KeyOrigin> {
+        let discovery = file.discovery.as_ref().filter(|discovery| discovery.value);
+        match (&file.jwks_uri, &file.jwks_file, discovery) {
+            (Some(raw), None, None) => {
+                let uri = self.key_uri(raw)?;
+                self.fetched_keys(at, file, KeyPlace::Uri(uri))
+                    .map(KeyOrigin::Uri)
+            }
+            (None, None, Some(_)) => {
+                self.key_uri(&file.issuer)?;
+                self.fetched_keys(at, file, KeyPlace::Discovery)
+                    .map(KeyOrigin::Uri)
+            }
+            (None, Some(path), None) => {
+                if let Some(ca) = &file.ca {
+                    self.problem(
+                        ca.referenced,
+                        "`ca` is of no use with `jwks_file`, which is not fetched",
+                        "remove it, or write `jwks_uri` or `discovery: true`",
+                    );
+                }
+                self.file_path(path).map(KeyOrigin::File)
+            }
             _ => {
                 self.problem(
                     file.issuer.referenced,
                     "the issuer needs its keys from one place",
-                    "write `jwks_uri: https://...` or `jwks_file: keys.json`",
+                    "write `jwks_uri: https://...`, `jwks_file: keys.json` or `discovery: true`",
                 );
-                return None;
+                None
             }
-        };
-        if let Some(path) = path {
-            return Some(KeyOrigin::File(path));
         }
+    }
+
+    /// A URL that keys may come from.
+    fn key_uri(&mut self, raw: &Spanned<String>) -> Option<http::Uri> {
         let text = self.text(raw)?;
         let uri = text.parse::<http::Uri>().ok().filter(|uri| uri.host().is_some());
         let Some(uri) = uri else {
@@ -112,15 +279,165 @@ impl Check<'_> {
             );
             return None;
         }
+        Some(uri)
+    }
+
+    fn fetched_keys(&mut self, at: usize, file: &file::IssuerFile, place: KeyPlace) -> Option<JwksUri> {
+        let ca = match &file.ca {
+            Some(raw) => Some(self.authorities(&format!("issuers[{at}].ca"), raw)?),
+            None => None,
+        };
         let or = |value: &Option<Spanned<file::Duration>>, default| {
             value.as_ref().map_or(default, |held| held.value.0)
         };
-        Some(KeyOrigin::Uri(JwksUri {
-            uri,
+        Some(JwksUri {
+            place,
+            ca,
             refresh: or(&file.refresh, Duration::from_secs(300)).max(Duration::from_secs(1)),
             fetch_timeout: or(&file.fetch_timeout, Duration::from_secs(5)),
             cooldown: or(&file.cooldown, Duration::from_secs(30)),
             wait: or(&file.wait, Duration::from_secs(2)),
-        }))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::load_text;
+
+    fn loaded(issuer: &str) -> Result<OutsideIssuer, Vec<String>> {
+        let text = format!(
+            "version: 1\ncontrol_plane: {{listen: \"127.0.0.1:8081\", store: \"sqlite:x.db\"}}\nissuers:\n  - {issuer}\n"
+        );
+        match load_text(Path::new("test.yaml"), &text) {
+            Ok(mut config) => Ok(config.issuers.remove(0)),
+            Err(error) => Err(error.problems.iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    const BASE: &str = "issuer: \"https://login.test\", discovery: true";
+
+    #[test]
+    fn profile_presets_claims_and_types() {
+        let default = loaded(&format!("{{{BASE}, audience: [a]}}")).unwrap();
+        assert_eq!(default.claims, ClaimNames::default());
+        assert_eq!(default.types, AcceptedTypes::Listed(vec!["at+jwt".to_owned()]));
+        for profile in Profile::ALL {
+            let name = profile.as_str();
+            let found = loaded(&format!("{{{BASE}, audience: [a], profile: {name}}}")).unwrap();
+            assert_eq!(found.claims, profile.claims(), "{name}");
+            assert_eq!(found.types, profile.types(), "{name}");
+        }
+        let cognito = loaded(&format!("{{{BASE}, profile: cognito}}")).unwrap();
+        assert!(cognito.claims.audience.is_none() && cognito.audiences.is_empty());
+    }
+
+    #[test]
+    fn claims_and_typ_replace_those_of_the_profile() {
+        let issuer = loaded(&format!(
+            "{{{BASE}, audience: [a], profile: okta, typ: [JWT, none], algorithms: [EdDSA, Ed25519, RS256], \
+             claims: {{app: [azp, client_id], scope: none, token_id: uti, audience: [aud, resource]}}}}"
+        ))
+        .unwrap();
+        assert_eq!(issuer.types, AcceptedTypes::ListedOrNone(vec!["JWT".to_owned()]));
+        assert_eq!(issuer.claims.app, Names::of(&["azp", "client_id"]));
+        assert_eq!(issuer.claims.scope, None);
+        assert_eq!(issuer.claims.token_id, Some(Names::of(&["uti"])));
+        assert_eq!(issuer.claims.audience, Some(Names::of(&["aud", "resource"])));
+        assert_eq!(issuer.algorithms, [Algorithm::EdDsa, Algorithm::Rs256]);
+    }
+
+    #[test]
+    fn accepted_configs_that_are_hardly_meant_have_a_warning() {
+        for (rest, words) in [
+            ("audience: [a]", None),
+            ("audience: [a], typ: [\"*\"]", Some("accepts ID tokens")),
+            ("audience: [a], profile: google", Some("claims: {scope: none}")),
+            ("audience: [a], profile: google, claims: {scope: none}", None),
+            ("audience: [a], profile: google, claims: {scope: [custom]}", None),
+            ("profile: cognito", None),
+            (
+                "audience: [a], profile: cognito",
+                Some("`audience` is not checked"),
+            ),
+            ("audience: [a], profile: cognito, claims: {audience: [aud]}", None),
+        ] {
+            let warnings = loaded(&format!("{{{BASE}, {rest}}}")).unwrap().warnings();
+            assert_eq!(
+                warnings.len(),
+                usize::from(words.is_some()),
+                "{rest}: {warnings:?}"
+            );
+            assert!(words.is_none_or(|words| warnings[0].contains(words)), "{rest}");
+        }
+    }
+
+    /// What follows `BASE`, and words of the one problem it has.
+    const PROBLEMS: &[(&str, &str)] = &[
+        ("", "no audience is named"),
+        (", audience: []", "no audience is named"),
+        (", audience: [\"a b\"]", "so no token could have it"),
+        (", audience: [a], profile: azure", "write `rfc9068` or `auth0`"),
+        (", audience: [a], typ: []", "no `typ` is listed"),
+        (
+            ", audience: [a], algorithms: []",
+            "no signature algorithm is listed",
+        ),
+        (
+            ", audience: [a], algorithms: [HS256]",
+            "use RS256, PS256, ES256 or EdDSA",
+        ),
+        (", audience: [a], claims: {app: none}", "1 to 8 claim names"),
+        (", audience: [a], claims: {app: []}", "1 to 8 claim names"),
+        (", audience: [a], claims: {audience: none}", "1 to 8 claim names"),
+        (", audience: [a], claims: {scope: [a, none]}", "or the word none"),
+        (", audience: [a], jwks_keys: 0", "1 to 65536 keys"),
+        (", audience: [a], jwks_bytes: 1B", "1KiB to 64MiB"),
+        (", audience: [a], ca: \"gone.pem\"", "gone.pem cannot be read"),
+        (
+            ", audience: [a], jwks_uri: \"https://login.test/keys\"",
+            "keys from one place",
+        ),
+    ];
+
+    /// Other issuers, and words of the one problem that each has.
+    const PROBLEMS_OF_KEYS: &[(&str, &str)] = &[
+        (
+            "{issuer: \"https://login.test\", audience: [a]}",
+            "`discovery: true`",
+        ),
+        (
+            "{issuer: \"urn:login\", discovery: true, audience: [a]}",
+            "over https",
+        ),
+        (
+            "{issuer: \"http://login.test\", discovery: true, audience: [a]}",
+            "over https",
+        ),
+        (
+            "{issuer: x, jwks_file: \"keys.json\", ca: \"ca.pem\", audience: [a]}",
+            "`ca` is of no use with `jwks_file`",
+        ),
+    ];
+
+    #[test]
+    fn each_problem_of_an_issuer_says_what_to_do() {
+        let with_base = PROBLEMS
+            .iter()
+            .map(|(rest, words)| (format!("{{{BASE}{rest}}}"), *words));
+        let of_keys = PROBLEMS_OF_KEYS
+            .iter()
+            .map(|(issuer, words)| ((*issuer).to_owned(), *words));
+        for (issuer, words) in with_base.chain(of_keys) {
+            let problems = loaded(&issuer).unwrap_err();
+            let [problem] = problems.as_slice() else {
+                panic!("{issuer}: {problems:?}");
+            };
+            assert!(problem.contains(words), "{issuer}: {problem}");
+            assert!(problem.starts_with("test.yaml:"), "{problem}");
+        }
     }
 }

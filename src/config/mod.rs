@@ -3,6 +3,7 @@
 //! Every problem of a file is reported, each with file, line, column and what to do about it; a config
 //! with a problem is never half used.
 
+mod authorities;
 pub(crate) mod check;
 mod control;
 mod environment;
@@ -12,6 +13,7 @@ mod issuers;
 mod keys;
 mod load;
 mod login;
+mod outside_issuer;
 mod overlap;
 mod policy_file;
 pub(crate) mod problem;
@@ -21,6 +23,7 @@ pub(crate) mod types;
 mod watch;
 mod yaml_error;
 
+pub use crate::config::authorities::Authorities;
 #[cfg(feature = "test-util")]
 pub use crate::config::environment::falling_task;
 pub use crate::config::environment::notify_socket;
@@ -28,12 +31,13 @@ pub use crate::config::environment::notify_socket;
 pub use crate::config::file::File as RawFile;
 pub use crate::config::keys::{KeyChanges, Keys};
 pub use crate::config::load::{load, load_text};
+pub use crate::config::outside_issuer::{JwksUri, KeyOrigin, KeyPlace, OutsideIssuer};
 pub use crate::config::policy_file::load_policy;
 pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::types::{
-    Api, Authorities, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify,
-    JwksUri, KeyOrigin, Limits, Listener, ListenerTls, Observability, OutsideIssuer, PathPattern,
-    PolicyOrigin, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
+    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener,
+    ListenerTls, Observability, PathPattern, PolicyOrigin, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream,
+    UpstreamTls,
 };
 pub use crate::config::types::{ClientSecret, Login, Oidc};
 pub use crate::config::types::{LeakedTokens, Signing};

@@ -9,11 +9,12 @@ use std::path::Path;
 use serde_saphyr::{Location, Spanned};
 
 use super::check::{Check, parse, read};
-use super::file::{PolicyAppFile, PolicyDocument, PolicySourceFile};
+use super::file::{PolicyAppFile, PolicyDocument, PolicySourceFile, RevokedFile, SecretText};
+use super::outside_issuer::OutsideIssuer;
 use super::problem::{ConfigError, Problem};
 use super::shown::shown;
-use super::types::OutsideIssuer;
 use crate::domain::ids::{AppId, InvalidId, KeyId, SourceId, WorkspaceId, WriteKey};
+use crate::domain::jws::CompactJws;
 use crate::domain::policy::Enforcement;
 use crate::domain::scope::Scope;
 use crate::domain::time::UnixSeconds;
@@ -21,6 +22,9 @@ use crate::snapshot::{AppRecord, FORMAT, RevocationRecord, Snapshot, SourceRecor
 
 /// The largest policy file read, in bytes: about 300,000 sources.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// The longest pasted token read, in bytes: as long as `limits.token_bytes` may be.
+const PASTED_BYTES_MAX: usize = 1 << 20;
 
 /// Reads a policy file as the snapshot of `version`.
 ///
@@ -84,19 +88,12 @@ impl Check<'_> {
                 sources.push(record);
             }
         }
-        // A token is accepted until its issuer's leeway is over, so its revocation must hold as long.
-        let leeway = |name: &str| {
-            issuers
-                .iter()
-                .find(|known| known.issuer == name)
-                .map_or(0, |known| known.leeway_s)
-        };
-        let revocations = document.revoked.iter().map(|revoked| RevocationRecord {
-            issuer: revoked.issuer.value.clone(),
-            token_id: revoked.jti.value.clone(),
-            expires_at: revoked.expires_at.saturating_add(leeway(&revoked.issuer.value)),
-        });
-        let revocations = revocations.filter(|record| record.expires_at > now.0).collect();
+        let revoked = document.revoked.iter();
+        let revocations: Vec<_> = revoked.filter_map(|entry| self.revoked(entry, issuers)).collect();
+        let revocations = revocations
+            .into_iter()
+            .filter(|record| record.expires_at > now.0)
+            .collect();
         Snapshot {
             format: FORMAT,
             version,
@@ -107,6 +104,71 @@ impl Check<'_> {
             sources,
             revocations,
         }
+    }
+
+    fn revoked(
+        &mut self,
+        entry: &Spanned<RevokedFile>,
+        issuers: &[OutsideIssuer],
+    ) -> Option<RevocationRecord> {
+        let RevokedFile {
+            token,
+            issuer,
+            jti,
+            expires_at,
+        } = &entry.value;
+        let record = match (token, issuer, jti, expires_at) {
+            (Some(token), None, None, None) => self.pasted(token, issuers)?,
+            (None, Some(issuer), Some(jti), Some(expires_at)) => RevocationRecord {
+                issuer: issuer.value.clone(),
+                token_id: jti.value.clone(),
+                expires_at: expires_at.value,
+            },
+            _ => {
+                self.problem(
+                    entry.referenced,
+                    "a revoked token is named by itself, or by issuer, id and expiry",
+                    "write {token: \"...\"}, or {issuer: ..., jti: ..., expires_at: ...}",
+                );
+                return None;
+            }
+        };
+        // A token is accepted until its issuer's leeway is over, so its revocation must hold as long.
+        let mut known = issuers.iter().filter(|known| known.issuer == record.issuer);
+        Some(RevocationRecord {
+            expires_at: record
+                .expires_at
+                .saturating_add(known.next().map_or(0, |known| known.leeway_s)),
+            ..record
+        })
+    }
+
+    /// The revocation of a complete token. Its signature is not checked: a token that no issuer signed revokes nothing.
+    fn pasted(&mut self, token: &Spanned<SecretText>, issuers: &[OutsideIssuer]) -> Option<RevocationRecord> {
+        let read = |token: &str| {
+            let jws =
+                CompactJws::parse_at_most(token, PASTED_BYTES_MAX).map_err(|error| error.to_string())?;
+            let claims = jws.unverified_claims().map_err(|error| error.to_string())?;
+            let named = claims.text("iss").ok();
+            let issuer = issuers.iter().find(|known| Some(known.issuer.as_str()) == named);
+            let issuer = issuer.ok_or("the token's issuer is not configured")?;
+            let id = issuer.claims.id_of(&claims, jws.signing_input());
+            let expires_at = claims.date("exp").map_err(|error| format!("the token {error}"))?;
+            Ok::<_, String>(RevocationRecord {
+                issuer: issuer.issuer.clone(),
+                token_id: id.map_err(|error| error.to_string())?.into(),
+                expires_at: expires_at.0,
+            })
+        };
+        read(token.value.expose().trim())
+            .map_err(|problem| {
+                self.problem(
+                    token.referenced,
+                    problem,
+                    "paste the complete token of an issuer under `issuers:` of the config",
+                );
+            })
+            .ok()
     }
 
     fn policy_app(&mut self, app: &PolicyAppFile, issuers: &[OutsideIssuer]) -> Option<AppRecord> {

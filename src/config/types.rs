@@ -1,15 +1,17 @@
 //! The typed config.
 
+use super::authorities::Authorities;
 use super::keys::Keys;
+use super::outside_issuer::OutsideIssuer;
 use crate::domain::sealing::EncryptionKey;
 use std::fmt;
 use zeroize::Zeroizing;
 
+use crate::domain::access_token::TOKEN_BYTES_MAX;
 use crate::domain::facts::UnknownSources;
 use crate::domain::facts::WithoutToken;
 use crate::domain::key::Algorithm;
 use crate::domain::network::Network;
-use crate::domain::policy::AcceptedTypes;
 use crate::domain::policy::Freshness;
 use crate::domain::scope::Scope;
 use crate::store_location::StoreLocation;
@@ -223,6 +225,8 @@ pub struct Limits {
     /// All header names and values together.
     pub header_bytes: usize,
     pub headers: usize,
+    /// The longest access token.
+    pub token_bytes: usize,
     pub body_bytes: usize,
     /// All bodies held at one moment together.
     pub held_bytes: usize,
@@ -243,6 +247,7 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(60),
             header_bytes: 32 << 10,
             headers: 100,
+            token_bytes: TOKEN_BYTES_MAX,
             body_bytes: 1 << 20,
             held_bytes: 256 << 20,
             held_bytes_per_client: 64 << 20,
@@ -259,39 +264,6 @@ pub enum PolicyOrigin {
     Bundled,
     /// A YAML file, read again when it changes.
     File(PathBuf),
-}
-
-/// An issuer besides the bundled one.
-#[derive(Clone, Debug)]
-pub struct OutsideIssuer {
-    pub issuer: String,
-    pub keys: KeyOrigin,
-    pub algorithms: Vec<Algorithm>,
-    pub audiences: Vec<String>,
-    pub types: AcceptedTypes,
-    pub leeway_s: u64,
-    pub lifetime_max_s: Option<u64>,
-}
-
-/// Where an outside issuer's keys come from.
-#[derive(Clone, Debug)]
-pub enum KeyOrigin {
-    File(PathBuf),
-    Uri(JwksUri),
-}
-
-/// A key set fetched over HTTP.
-#[derive(Clone, Debug)]
-pub struct JwksUri {
-    pub uri: http::Uri,
-    /// How often it is fetched when all is well.
-    pub refresh: Duration,
-    /// How long one fetch may take.
-    pub fetch_timeout: Duration,
-    /// The shortest time between two fetches that unknown key ids cause.
-    pub cooldown: Duration,
-    /// The longest that a request waits for a fetch.
-    pub wait: Duration,
 }
 
 /// The control plane.
@@ -468,13 +440,4 @@ impl Default for Signing {
 pub struct LeakedTokens {
     /// Where GitHub publishes the keys that its reports are signed with; none turns the endpoint off.
     pub github_keys: Option<http::Uri>,
-}
-
-/// A PEM file of certificates to trust, as it was when the config was read: another content is another value, so
-/// that a reload takes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authorities {
-    pub file: PathBuf,
-    /// SHA-256 of the file's content.
-    pub digest: [u8; 32],
 }

@@ -1,26 +1,24 @@
-//! Access tokens: the JWT profile of RFC 9068, what is checked once and what is checked each time.
+//! Access tokens: the JWT profile of RFC 9068 and those of identity providers.
 //!
-//! Once, here: shape, types of the claims, `typ`, signature by a key of the issuer that the token names.
-//! Each time, in `decide`: that the key is still trusted, audience, time, revocation, app, scope. The
-//! first part is what a cache may keep.
+//! Checked once, here: shape, types of the claims, `typ`, signature by a key of the issuer that the token names. A cache
+//! may keep that. Checked for every request, in `decide`: key, audience, time, revocation, app and scope.
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use thiserror::Error;
 
 use super::ids::{AppId, Audience, KeyId, TokenDigest, WorkspaceId};
-use super::json::{JsonError, Object};
-use super::jws::{CompactJws, JwsError};
+use super::json::Object;
+use super::jws::CompactJws;
 use super::key::Thumbprint;
-#[cfg(feature = "test-util")]
-use super::policy::TrustedIssuer;
-use super::policy::{AcceptedTypes, Policy};
+use super::policy::{AcceptedTypes, Policy, TrustedIssuer};
 use super::scope::ScopeSet;
 use super::time::UnixSeconds;
+pub use super::token_fault::TokenFault;
+pub use super::token_id::TOKEN_ID_BYTES_MAX;
 
-/// The longest `jti` accepted, in bytes.
-pub const TOKEN_ID_BYTES_MAX: usize = 256;
+/// The longest access token accepted unless `limits.token_bytes` says otherwise, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 32 * 1024;
 
 /// The claims of an access token that our own token endpoint issues (RFC 9068 section 2.2, and two of
 /// our own). Times in seconds.
@@ -39,28 +37,6 @@ pub struct AccessTokenClaims {
     pub client_key: KeyId,
 }
 
-/// Why a bearer credential is not a token with a valid signature of a trusted issuer.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum TokenFault {
-    #[error("{0}")]
-    Malformed(#[from] JwsError),
-    #[error("the token's claims are not those of an access token: it {0}")]
-    Claims(JsonError),
-    #[error("the token's claim `{0}` is not acceptable")]
-    Claim(&'static str),
-    #[error("the token's `typ` is not that of an access token")]
-    Type,
-    #[error("the token's issuer is not trusted")]
-    IssuerUntrusted,
-    /// The issuer may have published the key since its key set was last read.
-    #[error("the token's key is not among the keys of its issuer")]
-    KeyUnknown { issuer: Arc<str> },
-    #[error("the keys of the token's issuer could not be had yet")]
-    KeysUnavailable { issuer: Arc<str> },
-    #[error("the token's signature is not valid")]
-    SignatureInvalid,
-}
-
 /// A token whose signature was valid for a key of the issuer it names. Not a permission: everything that
 /// can change is checked again by each decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +47,8 @@ pub struct VerifiedToken {
     pub(crate) audiences: SmallVec<[Audience; 1]>,
     /// Whether `aud` is one text, and no list.
     pub(crate) has_one_audience: bool,
-    pub(crate) scopes: ScopeSet,
+    /// `None` where the issuer's tokens say no scope: those of the app count.
+    pub(crate) scopes: Option<ScopeSet>,
     pub(crate) issued_at: UnixSeconds,
     pub(crate) not_before: Option<UnixSeconds>,
     pub(crate) expires_at: UnixSeconds,
@@ -80,23 +57,29 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// Verifies `token` with the keys that `policy` trusts.
+    /// Verifies `token`, of [`TOKEN_BYTES_MAX`] at most, with the keys that `policy` trusts.
+    ///
+    /// # Errors
+    /// As [`Self::verify_at_most`].
+    pub fn verify(token: &str, policy: &Policy) -> Result<Self, TokenFault> {
+        Self::verify_at_most(token, policy, TOKEN_BYTES_MAX)
+    }
+
+    /// Verifies `token`, of `bytes_max` at most, with the keys that `policy` trusts.
     ///
     /// The issuer is taken from the unverified claims, but only to look up keys; the signature must
     /// then be valid for one of that issuer's own keys (RFC 8725 section 3.8).
     ///
     /// # Errors
-    /// [`TokenFault`] says which check failed first: shape, claims, issuer, type, key, signature.
-    pub fn verify(token: &str, policy: &Policy) -> Result<Self, TokenFault> {
-        let jws = CompactJws::parse(token)?;
+    /// [`TokenFault`] says which check failed first: size, shape, issuer, type, key, signature, binding, claims.
+    pub fn verify_at_most(token: &str, policy: &Policy, bytes_max: usize) -> Result<Self, TokenFault> {
+        let jws = CompactJws::parse_at_most(token, bytes_max)?;
         let key_id = jws.require_key_id()?;
         let claims = jws.unverified_claims()?;
         let issuer = policy
             .issuer(claims.text("iss").map_err(TokenFault::Claims)?)
             .ok_or(TokenFault::IssuerUntrusted)?;
-        if let AcceptedTypes::Listed(types) = &issuer.types
-            && !types.iter().any(|wanted| jws.is_type(wanted))
-        {
+        if !is_accepted_type(&jws, &issuer.types) {
             return Err(TokenFault::Type);
         }
         let Some(keys) = &issuer.keys else {
@@ -112,46 +95,53 @@ impl VerifiedToken {
         let mut candidates = keys.candidates(key_id, jws.algorithm());
         let key = candidates.find(|key| jws.is_signed_by(key));
         let key = key.ok_or(TokenFault::SignatureInvalid)?;
-        let verified = Self::from_claims(&claims, Arc::clone(&issuer.issuer), key.thumbprint())?;
+        // INVARIANT: no proof of a key is checked anywhere yet, so no bound token is accepted.
+        if claims.has("cnf") {
+            return Err(TokenFault::ProofMissing);
+        }
+        let verified = Self::from_claims(&claims, jws.signing_input(), issuer, key.thumbprint())?;
         if issuer
             .lifetime_max_s
             .is_some_and(|max| verified.expires_at.since(verified.issued_at) > max)
         {
-            return Err(TokenFault::Claim("exp"));
+            return Err(TokenFault::Claim("exp".into()));
         }
         Ok(verified)
     }
 
-    fn from_claims(claims: &Object<'_>, issuer: Arc<str>, key: Thumbprint) -> Result<Self, TokenFault> {
-        let text = |name| claims.text(name).map_err(TokenFault::Claims);
-        let token_id = text("jti")?;
-        if token_id.is_empty() || token_id.len() > TOKEN_ID_BYTES_MAX {
-            return Err(TokenFault::Claim("jti"));
-        }
-        text("sub")?;
-        let scopes = claims
-            .optional_text("scope")
-            .map_err(TokenFault::Claims)?
-            .unwrap_or_default();
+    fn from_claims(
+        claims: &Object<'_>,
+        signing_input: &[u8],
+        issuer: &TrustedIssuer,
+        key: Thumbprint,
+    ) -> Result<Self, TokenFault> {
+        let names = &issuer.claims;
+        let app = AppId::parse(names.app(claims)?);
+        let app = app.map_err(|_| TokenFault::Claim(names.app_claim(claims).into()))?;
+        names.check_subject(claims, &app)?;
+        let token_id = names.id_of(claims, signing_input)?;
         let client_key = claims
             .optional_text("client_key_id")
             .map_err(TokenFault::Claims)?
             .map(KeyId::parse)
             .transpose()
-            .map_err(|_| TokenFault::Claim("client_key_id"))?;
+            .map_err(|_| TokenFault::Claim("client_key_id".into()))?;
+        let (audiences, has_one_audience) = names.audiences(claims)?;
+        // The gateway's audiences are plain identifiers, so no other text can equal one.
+        let audiences = audiences.into_iter();
+        let date = |name| claims.date(name).map_err(TokenFault::Claims);
         Ok(Self {
-            app: AppId::parse(text("client_id")?).map_err(|_| TokenFault::Claim("client_id"))?,
-            audiences: audiences(claims)?,
-            has_one_audience: claims.text("aud").is_ok(),
-            scopes: ScopeSet::parse(scopes).map_err(|_| TokenFault::Claim("scope"))?,
-            issued_at: UnixSeconds(claims.integer("iat").map_err(TokenFault::Claims)?),
-            not_before: claims
-                .optional_integer("nbf")
-                .map_err(TokenFault::Claims)?
-                .map(UnixSeconds),
-            expires_at: UnixSeconds(claims.integer("exp").map_err(TokenFault::Claims)?),
-            digest: TokenDigest::of(&issuer, token_id),
-            issuer,
+            app,
+            audiences: audiences
+                .filter_map(|audience| Audience::parse(audience).ok())
+                .collect(),
+            has_one_audience,
+            scopes: names.scopes(claims)?,
+            issued_at: date("iat")?,
+            not_before: claims.optional_date("nbf").map_err(TokenFault::Claims)?,
+            expires_at: date("exp")?,
+            digest: TokenDigest::of(&issuer.issuer, &token_id),
+            issuer: Arc::clone(&issuer.issuer),
             key,
             client_key,
         })
@@ -164,8 +154,8 @@ impl VerifiedToken {
     /// [`TokenFault`] when the text is not the claims of an access token.
     #[cfg(feature = "test-util")]
     pub fn for_test(issuer: &TrustedIssuer, key: Thumbprint, claims: &str) -> Result<Self, TokenFault> {
-        let claims = Object::parse(claims.as_bytes()).map_err(TokenFault::Claims)?;
-        Self::from_claims(&claims, Arc::clone(&issuer.issuer), key)
+        let parsed = Object::parse(claims.as_bytes()).map_err(TokenFault::Claims)?;
+        Self::from_claims(&parsed, claims.as_bytes(), issuer, key)
     }
 
     /// When the token ends. A cache need not keep it longer.
@@ -174,10 +164,10 @@ impl VerifiedToken {
         self.expires_at
     }
 
-    /// The scopes that the token was issued with.
+    /// The scopes that the token was issued with; `None` where its issuer says none and those of the app count.
     #[must_use]
-    pub fn scopes(&self) -> &ScopeSet {
-        &self.scopes
+    pub fn scopes(&self) -> Option<&ScopeSet> {
+        self.scopes.as_ref()
     }
 
     /// The app that the token was issued to.
@@ -187,12 +177,11 @@ impl VerifiedToken {
     }
 }
 
-/// The audiences named, without those that could be nobody's here: an audience that is not a plain
-/// identifier equals none of ours, which are.
-fn audiences(claims: &Object<'_>) -> Result<SmallVec<[Audience; 1]>, TokenFault> {
-    let named = claims.texts("aud").map_err(TokenFault::Claims)?;
-    Ok(named
-        .into_iter()
-        .filter_map(|audience| Audience::parse(audience).ok())
-        .collect())
+fn is_accepted_type(jws: &CompactJws<'_>, types: &AcceptedTypes) -> bool {
+    let is_listed = |types: &[String]| types.iter().any(|wanted| jws.is_type(wanted));
+    match types {
+        AcceptedTypes::Any => true,
+        AcceptedTypes::Listed(types) => is_listed(types),
+        AcceptedTypes::ListedOrNone(types) => !jws.has_type() || is_listed(types),
+    }
 }

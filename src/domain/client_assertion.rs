@@ -20,8 +20,8 @@ pub const KEYS_TRIED_MAX: usize = 2;
 /// Tolerated clock difference for assertions, in seconds.
 pub const ASSERTION_LEEWAY_S: u64 = 5;
 
-/// The clock difference, in seconds, up to which a client is told that its clock is wrong: a year. SDKs answer
-/// that by trying again at once with a corrected clock, some of them without end, so it must not be said of
+/// The clock difference, in seconds, up to which the answer says that the client's clock is wrong: a year. SDKs react
+/// to it by trying again at once with a corrected clock, some of them without end, so it must not be said of
 /// dates that no clock explains, such as milliseconds. A client whose clock is further off than a certificate
 /// is valid could not have connected.
 pub const CLOCK_ERROR_MAX_S: u64 = 366 * 86_400;

@@ -36,7 +36,7 @@ pub fn decide(policy: &Policy, facts: &RequestFacts<'_>, now: UnixSeconds) -> De
         SourceFact::Unreadable(reason) => Decision::Deny(reason),
         SourceFact::ByToken => decide_by_token(policy, facts, None, now),
         SourceFact::ByTokenBeside { key, is_credential } => match policy.source(&key) {
-            // A write key proves nothing, so on this route it is no credential of anybody.
+            // A write key proves nothing, so on this route it is no credential.
             Some(_) if is_credential => Decision::Deny(DenyReason::TokenMissing),
             source => decide_by_token(policy, facts, source, now),
         },
@@ -50,20 +50,20 @@ pub fn decide(policy: &Policy, facts: &RequestFacts<'_>, now: UnixSeconds) -> De
     }
 }
 
-/// `beside` is the source whose write key the request carries although the route does not ask for one.
+/// `named` is the source whose write key the request carries although the route does not need one.
 ///
 /// INVARIANT: an enforced source is enforced on every route. Its key without a token of the connected app is
 /// refused here as on the routes that identify sources.
 fn decide_by_token(
     policy: &Policy,
     facts: &RequestFacts<'_>,
-    beside: Option<&Arc<Source>>,
+    named: Option<&Arc<Source>>,
     now: UnixSeconds,
 ) -> Decision {
-    let enforced = beside.filter(|source| source.enforcement == Enforcement::On);
+    let enforced = named.filter(|source| source.enforcement == Enforcement::On);
     let none_of_ours = matches!(facts.credential, CredentialFact::Missing | CredentialFact::Opaque);
     if enforced.is_none() && none_of_ours && facts.route.without_token == WithoutToken::Forward {
-        return Decision::Allow(match beside {
+        return Decision::Allow(match named {
             Some(source) if source.enforcement == Enforcement::Observe => Permit {
                 mode: Mode::Observed,
                 would_deny: authorize(policy, facts, Some(source), now).err(),
@@ -141,7 +141,7 @@ fn authorize<'p>(
     if app.issuer != token.issuer {
         return Err(DenyReason::AppUnknown);
     }
-    // Revoking all tokens of an app, of one of its keys or of a workspace is one moment, not an entry a token.
+    // Revoking all tokens of an app, of one of its keys or of a workspace is one cutoff, not an entry for each token.
     if app.has_ended(token.client_key.as_ref(), token.issued_at)
         || policy.has_workspace_ended(&app.workspace, token.issued_at)
     {
@@ -150,7 +150,9 @@ fn authorize<'p>(
     if source.is_some_and(|source| source.connected_app.as_ref() != Some(&token.app)) {
         return Err(DenyReason::AppNotConnected);
     }
-    if !token.scopes.covers(facts.route.scope) || !app.scopes.covers(facts.route.scope) {
+    let scope = facts.route.scope;
+    let covers = token.scopes.as_ref().is_none_or(|scopes| scopes.covers(scope));
+    if !covers || !app.scopes.covers(scope) {
         return Err(DenyReason::ScopeInsufficient);
     }
     Ok(app)
@@ -163,10 +165,11 @@ fn check_issuer_and_time(policy: &Policy, token: &VerifiedToken, now: UnixSecond
     if !issuer.trusts(token.key) {
         return Err(DenyReason::TokenKeyUnknown);
     }
-    let names_us = token
-        .audiences
-        .iter()
-        .any(|audience| issuer.audiences.contains(audience));
+    let names_us = issuer.claims.audience.is_none()
+        || token
+            .audiences
+            .iter()
+            .any(|audience| issuer.audiences.contains(audience));
     // Our own issuer names one audience. A token for several could be taken from one and shown to another.
     if !names_us || (!token.has_one_audience && policy.is_own(issuer)) {
         return Err(DenyReason::TokenAudienceMismatch);
@@ -186,11 +189,16 @@ fn check_issuer_and_time(policy: &Policy, token: &VerifiedToken, now: UnixSecond
 
 const fn reason_of(fault: &TokenFault) -> DenyReason {
     match fault {
-        TokenFault::Malformed(_) | TokenFault::Claims(_) | TokenFault::Claim(_) => DenyReason::TokenMalformed,
+        TokenFault::Malformed(_)
+        | TokenFault::Claims(_)
+        | TokenFault::Claim(_)
+        | TokenFault::ClaimType(_)
+        | TokenFault::ClaimMissing(_) => DenyReason::TokenMalformed,
         TokenFault::Type => DenyReason::TokenTypeWrong,
         TokenFault::IssuerUntrusted => DenyReason::TokenIssuerUntrusted,
         TokenFault::KeyUnknown { .. } => DenyReason::TokenKeyUnknown,
         TokenFault::KeysUnavailable { .. } => DenyReason::KeysUnavailable,
         TokenFault::SignatureInvalid => DenyReason::TokenSignatureInvalid,
+        TokenFault::ProofMissing => DenyReason::ProofMissing,
     }
 }

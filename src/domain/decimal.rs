@@ -1,4 +1,4 @@
-//! Whole numbers that somebody else wrote: ASCII digits and nothing else.
+//! Whole numbers in untrusted text: ASCII digits and nothing else.
 //!
 //! `str::parse` also accepts a leading `+`, so `+5` would mean 5 here and something else, or nothing, to the next reader.
 

@@ -166,7 +166,7 @@ deny_reasons! {
     PolicyUnavailable = "policy_unavailable", 503, UNAVAILABLE,
         "the gateway has no policy yet; retry shortly";
     KeysUnavailable = "keys_unavailable", 503, UNAVAILABLE,
-        "the keys of the token's issuer could not be fetched yet; retry shortly";
+        "the keys of the token's issuer have not been fetched yet; retry shortly";
     Overloaded = "overloaded", 503, UNAVAILABLE,
         "the gateway holds as much as it may; retry shortly";
     UpstreamUnavailable = "upstream_unavailable", 502, "bad_gateway",
@@ -175,6 +175,8 @@ deny_reasons! {
         "the API behind the gateway did not answer in time";
     RequestTimeout = "request_timeout", 408, INVALID_REQUEST,
         "the request did not arrive in time";
+    ProofMissing = "proof_missing", 401, INVALID_TOKEN,
+        "the access token is bound to a key, and this gateway accepts bearer tokens only; request a token without `cnf`";
 }
 
 impl DenyReason {
@@ -206,7 +208,7 @@ mod tests {
         words.sort_unstable();
         words.dedup();
         assert_eq!(words.len(), DenyReason::ALL.len());
-        assert_eq!(words.len(), 31);
+        assert_eq!(words.len(), 32);
         assert!(
             DenyReason::ALL
                 .iter()

@@ -12,7 +12,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-/// A SHA-256 digest over a sequence of texts and numbers, none of which can pass for a part of another.
+/// A SHA-256 digest over a sequence of texts and numbers. Each is framed, so none can pass for a part of another.
 pub struct Chain(Context);
 
 impl Chain {

@@ -20,7 +20,7 @@ pub struct RouteFacts<'a> {
     pub scope: &'a Scope,
     /// What happens to a request that names a source nobody registered.
     pub unknown_sources: UnknownSources,
-    /// What happens to a request without a token of ours, on a route that identifies by token.
+    /// What happens to a request without an access token, on a route that identifies by token.
     pub without_token: WithoutToken,
 }
 

@@ -88,7 +88,7 @@ pub fn verify(
         }
     };
     must("iss", claims.text("iss")? == expected.issuer)?;
-    // One audience, us: a token for several serves whoever of them is asked first.
+    // Exactly one audience: a token for several could be replayed from one to another.
     must("aud", claims.texts("aud")? == [expected.client_id])?;
     must(
         "azp",
@@ -97,17 +97,12 @@ pub fn verify(
             .is_none_or(|azp| azp == expected.client_id),
     )?;
     must("nonce", claims.text("nonce")? == expected.nonce)?;
-    let (issued_at, expires_at) = (
-        UnixSeconds(claims.integer("iat")?),
-        UnixSeconds(claims.integer("exp")?),
-    );
+    let (issued_at, expires_at) = (claims.date("iat")?, claims.date("exp")?);
     if now >= expires_at.plus(LEEWAY_S) || now.since(issued_at) > AGE_MAX_S {
         return Err(IdTokenError::Expired);
     }
     must("iat", issued_at <= now.plus(LEEWAY_S))?;
-    let not_before = claims
-        .optional_integer("nbf")?
-        .map_or(UnixSeconds(0), UnixSeconds);
+    let not_before = claims.optional_date("nbf")?.unwrap_or_default();
     must("nbf", not_before <= now.plus(LEEWAY_S))?;
     identity(&claims)
 }
@@ -115,7 +110,7 @@ pub fn verify(
 /// What the answer of the provider's `UserInfo` endpoint says of the same person (OpenID Connect Core section 5.3.2).
 ///
 /// # Errors
-/// [`IdTokenError::Claim`] where it speaks of somebody else.
+/// [`IdTokenError::Claim`] where it is about another subject.
 pub fn user_info(body: &[u8], subject: &str) -> Result<Identity, IdTokenError> {
     let found = identity(&Object::parse(body)?)?;
     if found.subject == subject {

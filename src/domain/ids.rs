@@ -191,7 +191,7 @@ impl WriteKey {
         WriteKeyDigest::of(self.0.as_bytes())
     }
 
-    /// The key itself. For the one place that stores it and the one that shows it to its owner.
+    /// The key itself. Only the store and the page for its owner call this.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

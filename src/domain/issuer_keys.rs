@@ -13,7 +13,7 @@ pub struct IssuerKeys(Arc<Index>);
 struct Index {
     /// Sorted by the digest of the key id.
     keys: Box<[VerifyingKey]>,
-    /// Of all of them, sorted: a decision looks here, so that a thousand keys cost it ten comparisons.
+    /// Of all keys, sorted: a decision searches here, so a thousand keys cost ten comparisons.
     thumbprints: Box<[Thumbprint]>,
 }
 
@@ -25,7 +25,7 @@ impl IssuerKeys {
             .filter(move |key| key.algorithm() == algorithm)
     }
 
-    /// Whether a key has this id, with whatever algorithm.
+    /// Whether a key has this id, with any algorithm.
     #[must_use]
     pub fn has(&self, id: &KeyId) -> bool {
         !self.with_id(id).is_empty()
@@ -61,7 +61,7 @@ impl IssuerKeys {
 
 impl From<Vec<VerifyingKey>> for IssuerKeys {
     fn from(mut keys: Vec<VerifyingKey>) -> Self {
-        // Stable: of two keys with one id the one that the issuer names first is tried first.
+        // Stable: keys with one id are tried in the issuer's order.
         keys.sort_by_key(|key| key.id().digest().to_bytes());
         let mut thumbprints: Vec<Thumbprint> = keys.iter().map(VerifyingKey::thumbprint).collect();
         thumbprints.sort_unstable();

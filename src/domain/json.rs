@@ -1,8 +1,7 @@
 //! Strict reading of the flat JSON objects inside tokens (RFC 8259; RFC 7515 section 4, RFC 7519 section 4).
 //!
-//! Two parsers that disagree about one token are an attack, so a repeated member is an error here
-//! instead of "the last one wins", and every member is asked for by type. Nested objects are checked
-//! by the same rules and otherwise not looked into.
+//! Two parsers that disagree about one token are an attack, so a repeated member is an error here, not "the last one
+//! wins". Every member is read by type. Nested objects are checked by the same rules; their values are not read.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,9 +11,11 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
 use super::cost;
+use super::time::UnixSeconds;
 
-/// The most members one header or claims object may have.
-pub const MEMBERS_MAX: usize = 64;
+/// The most members one object may have. Identity providers write a member for each role or client; the size of a token
+/// bounds them further.
+pub const MEMBERS_MAX: usize = 1024;
 
 const REPEATED: &str = "repeated or too many members";
 
@@ -33,7 +34,7 @@ pub enum JsonError {
 #[derive(Debug)]
 pub struct Object<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
 
-/// A member's value, as far as tokens need it told apart.
+/// A member's value, as far as tokens distinguish it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     Text(Cow<'a, str>),
@@ -52,7 +53,7 @@ impl<'a> Object<'a> {
     /// Reads one object that spans all of `bytes`.
     ///
     /// # Errors
-    /// [`JsonError::Syntax`] for anything but one object, a repeated member, more than 64 members,
+    /// [`JsonError::Syntax`] for anything but one object, a repeated member, more than 1024 members,
     /// invalid UTF-8 or an unpaired surrogate.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonError> {
         cost::count(bytes.len());
@@ -68,7 +69,7 @@ impl<'a> Object<'a> {
             .map(|(_, value)| value)
     }
 
-    /// Whether the member is present, whatever its type.
+    /// Whether the member is present, of any type.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.value(name).is_some()
@@ -112,6 +113,36 @@ impl<'a> Object<'a> {
             Some(Value::Integer(number)) => Ok(Some(*number)),
             Some(_) => Err(JsonError::Type(name)),
         }
+    }
+
+    /// A member that may be absent and must be a `NumericDate` otherwise (RFC 7519 section 2): seconds, with a
+    /// fraction or an exponent too. A fraction is dropped; a date past the end of time is the end of time.
+    ///
+    /// # Errors
+    /// [`JsonError::Type`] when it is anything else, or negative.
+    pub fn optional_date(&self, name: &'static str) -> Result<Option<UnixSeconds>, JsonError> {
+        match self.value(name) {
+            None => Ok(None),
+            Some(Value::Integer(seconds)) => Ok(Some(UnixSeconds(*seconds))),
+            Some(Value::Number(seconds)) if *seconds >= 0.0 =>
+            {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "it is not negative, and the cast saturates"
+                )]
+                Ok(Some(UnixSeconds(*seconds as u64)))
+            }
+            Some(_) => Err(JsonError::Type(name)),
+        }
+    }
+
+    /// A member that must be a `NumericDate`, as [`Self::optional_date`].
+    ///
+    /// # Errors
+    /// [`JsonError::Missing`] or [`JsonError::Type`].
+    pub fn date(&self, name: &'static str) -> Result<UnixSeconds, JsonError> {
+        self.optional_date(name)?.ok_or(JsonError::Missing(name))
     }
 
     /// A member that must be one text or a non-empty array of texts, such as `aud`.
@@ -158,8 +189,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// Whether no two names are the same. Each is looked at once: long names with one beginning cost no more than
-/// others.
+/// Whether no two names are the same. Each name is hashed once, so long common prefixes cost no more.
 fn are_distinct<'n>(names: impl ExactSizeIterator<Item = &'n str>) -> bool {
     let mut seen = HashSet::with_capacity_and_hasher(names.len(), foldhash::fast::RandomState::default());
     let mut names = names.inspect(|name| cost::count(name.len()));

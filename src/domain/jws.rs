@@ -1,7 +1,7 @@
 //! Compact JWS: strict shape, size limits and the header (RFC 7515 sections 3.1, 4 and 7.1; RFC 8725).
 //!
-//! Nothing in a header chooses a key or an algorithm by itself: the header names a key id, and the key
-//! found under it says which algorithm must have been used.
+//! A header alone chooses neither key nor algorithm: it names a key id, and the key under that id says which algorithm
+//! must have been used.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,7 @@ use super::ids::KeyId;
 use super::json::{JsonError, Object};
 use super::key::{Algorithm, VerifyingKey};
 
-/// The longest compact JWS read, in bytes. Checked before anything is decoded.
+/// The longest client assertion or ID token read, in bytes. Checked before anything is decoded.
 pub const JWS_BYTES_MAX: usize = 8 * 1024;
 
 /// The longest encoded header, in bytes.
@@ -28,8 +28,8 @@ const REFUSED_MEMBERS: [&str; 6] = ["crit", "b64", "jwk", "jku", "x5u", "x5c"];
 /// Why a text is not a compact JWS that we read.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum JwsError {
-    #[error("the token is longer than {JWS_BYTES_MAX} bytes")]
-    TooLong,
+    #[error("the token is longer than {0} bytes")]
+    TooLong(usize),
     #[error("the token is not three base64url parts without padding")]
     Shape,
     #[error("the token's header {0}")]
@@ -38,7 +38,7 @@ pub enum JwsError {
     RefusedMember(&'static str),
     #[error("the token's `kid` is not a key id")]
     KeyId,
-    #[error("the token's `alg` is not one of RS256, PS256, ES256, EdDSA")]
+    #[error("the token's `alg` is not one of RS256, PS256, ES256, EdDSA, Ed25519")]
     Algorithm,
     #[error("the token's payload {0}")]
     Payload(JsonError),
@@ -58,11 +58,19 @@ impl<'t> CompactJws<'t> {
     /// Takes a token apart.
     ///
     /// # Errors
-    /// [`JwsError`] for anything but three strict base64url parts whose header has `alg` (one of ours), a `kid`
+    /// [`JwsError`] for anything but three strict base64url parts whose header has a supported `alg`, a `kid`
     /// that is a key id or none, and none of the members that would let the sender choose the key.
     pub fn parse(token: &'t str) -> Result<Self, JwsError> {
-        if token.len() > JWS_BYTES_MAX {
-            return Err(JwsError::TooLong);
+        Self::parse_at_most(token, JWS_BYTES_MAX)
+    }
+
+    /// The same with another bound on the token's length, in bytes.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_at_most(token: &'t str, bytes_max: usize) -> Result<Self, JwsError> {
+        if token.len() > bytes_max {
+            return Err(JwsError::TooLong(bytes_max));
         }
         cost::count(token.len());
         let (signing_input, signature) = token.rsplit_once('.').ok_or(JwsError::Shape)?;

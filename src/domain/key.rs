@@ -60,14 +60,14 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm with exactly this `alg` value. `Ed25519` is the name that RFC 9864 gives to EdDSA with the curve
-    /// that is meant here.
+    /// The algorithm with exactly this `alg` value. `Ed25519` is the name that RFC 9864 gives to `EdDSA` with such a
+    /// key, the only kind used here.
     #[must_use]
     pub fn parse(alg: &str) -> Option<Self> {
-        if alg == "Ed25519" {
-            return Some(Self::EdDsa);
+        match alg {
+            "Ed25519" => Some(Self::EdDsa),
+            _ => Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == alg),
         }
-        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == alg)
     }
 
     fn verification(self) -> &'static dyn VerificationAlgorithm {

@@ -7,6 +7,7 @@
 //! `decide`; `issue`).
 
 pub mod access_token;
+pub mod claim_names;
 pub mod client_assertion;
 pub mod cost;
 pub mod decide;
@@ -31,5 +32,6 @@ pub mod scope;
 pub mod sealing;
 pub mod source_kind;
 pub mod time;
+pub mod token_fault;
 pub mod token_id;
 mod weak_key;

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_that_deceive_are_refused_and_those_of_emoji_and_scripts_are_not() {
+    fn deceptive_characters_are_refused_in_names() {
         for bad in [
             "pay\u{202e}lap",
             "a\u{2066}b",

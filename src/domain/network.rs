@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::decimal::canonical;
 
-/// The prefix of an IPv6 address that is one customer: within it, whoever holds an address may take any other.
+/// The prefix of an IPv6 address that is one customer: within it, a host with one address may take any other.
 const IPV6_CUSTOMER_BITS: u8 = 64;
 
 /// Why a text is not a network.

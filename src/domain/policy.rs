@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+pub use super::claim_names::AcceptedTypes;
+use super::claim_names::ClaimNames;
 use super::digest_map::DigestMap;
 use super::ids::{AppId, Audience, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest};
 use super::issuer_keys::IssuerKeys;
@@ -97,15 +99,6 @@ impl App {
     }
 }
 
-/// Which `typ` header an issuer's access tokens must have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AcceptedTypes {
-    /// One of these; RFC 9068 says `at+jwt`.
-    Listed(Vec<String>),
-    /// Any or none. For issuers that do not follow RFC 9068.
-    Any,
-}
-
 /// An issuer whose tokens are accepted, with its keys.
 #[derive(Clone, Debug)]
 pub struct TrustedIssuer {
@@ -113,11 +106,13 @@ pub struct TrustedIssuer {
     /// A token's `aud` must have one of these.
     pub audiences: Vec<Audience>,
     pub types: AcceptedTypes,
+    /// Where its tokens name the app, the scope, the id and the audience.
+    pub claims: ClaimNames,
     /// Tolerated clock difference in seconds, applied alike to `exp`, `nbf` and `iat`.
     pub leeway_s: u64,
     /// The longest `exp - iat` accepted, in seconds; a token that lives longer is refused.
     pub lifetime_max_s: Option<u64>,
-    /// The keys, or `None` while none could be had yet.
+    /// The keys, or `None` until the first key set was fetched.
     pub keys: Option<IssuerKeys>,
 }
 

@@ -162,7 +162,7 @@ pub enum View {
     All,
 }
 
-/// What somebody wants to do.
+/// What an actor wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// See that the workspace exists, and its name.
@@ -210,7 +210,7 @@ impl Action {
         Self::EnforceSource,
     ];
 
-    /// The roles that allow it, for the sentence that tells somebody whom to ask.
+    /// The roles that allow it, for the sentence that says whom to ask.
     #[must_use]
     pub const fn allowed_to(self) -> &'static str {
         match self {
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_for_all_sources_has_what_the_listed_one_has_on_its_own() {
+    fn role_for_all_sources_allows_what_a_listed_role_allows() {
         for role in Role::ALL.into_iter().filter(|role| role.is_for_sources()) {
             let grant = Grant {
                 role,
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_without_a_grant_sees_the_workspace_and_nothing_in_it() {
+    fn member_without_grant_sees_only_the_workspace() {
         let none = Grants::default();
         for action in Action::ALL {
             let allowed = matches!(action, Action::ViewWorkspace | Action::ManageOwnTokens);

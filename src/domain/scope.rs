@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::digest::ShortDigest;
 
-/// The most scopes one token or request may name.
+/// The most scopes one app or token request may name.
 pub const SCOPES_MAX: usize = 32;
 
 /// The longest single scope, in bytes.
@@ -94,9 +94,14 @@ impl ScopeSet {
     /// # Errors
     /// [`InvalidScope`] when a scope is malformed or there are more than 32. An empty list is a set.
     pub fn parse(text: &str) -> Result<Self, InvalidScope> {
+        Self::parse_at_most(text, SCOPES_MAX)
+    }
+
+    /// The same with another bound on their number.
+    pub(super) fn parse_at_most(text: &str, most: usize) -> Result<Self, InvalidScope> {
         let mut scopes = Vec::new();
         for word in text.split(' ').filter(|word| !word.is_empty()) {
-            if scopes.len() == SCOPES_MAX {
+            if scopes.len() == most {
                 return Err(InvalidScope::TooMany);
             }
             scopes.push(Scope::parse(word)?);

@@ -55,8 +55,7 @@ impl EncryptionKey {
         })
     }
 
-    /// The key's name, which follows from it: what a sealed value is stored with, so that a wrong key is told
-    /// from a damaged value.
+    /// The key's name, derived from it. Sealed values are stored with it, to distinguish a wrong key from a damaged value.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -112,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn sealed_value_opens_with_its_key_in_its_place_and_nowhere_else() {
+    fn sealed_value_opens_only_with_its_key_and_context() {
         let sealed = key(1).seal([7; 12], "row 1", b"a secret").unwrap();
         assert_eq!(key(1).open("row 1", &sealed).unwrap().as_slice(), b"a secret");
         assert!(key(2).open("row 1", &sealed).is_none(), "another key");

@@ -1,7 +1,8 @@
-//! Token ids (`jti`) of our own tokens. An id says when its token expires and carries a check of whose it is, so
-//! that a token can be revoked by its id alone: the entry then ends with the token, and nobody can name the token
-//! of another app. The id proves nothing else, and needs no secret: an id that exists cannot be made to fit
-//! another app.
+//! Token ids (`jti`), and how our own are made.
+//!
+//! Such an id says when its token expires and carries a check of the app that it belongs to. So a token can be
+//! revoked by its id alone: the entry expires with the token, and no one can name a token of another app. The check
+//! needs no secret, since an existing id cannot be made to fit another app.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,6 +10,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::digest::ShortDigest;
 use super::ids::AppId;
 use super::time::UnixSeconds;
+
+/// The longest token id (`jti`) accepted, in bytes.
+pub const TOKEN_ID_BYTES_MAX: usize = 256;
 
 /// Random bytes of an id: 88 bits, among the tokens of one app that expire in one second.
 pub const RANDOM_BYTES: usize = 11;

@@ -68,13 +68,19 @@ pub(super) fn gateway(
 ) -> Result<Gateway, StartError> {
     let mut trusted = Vec::new();
     let mut key_files = Vec::new();
+    let mut fetchers = Vec::new();
     for issuer in issuers {
-        let file = KeyFile::new(issuer).map(Arc::new);
-        let keys = file.as_ref().map(|file| file.first()).transpose();
-        let keys = keys.map_err(|error| StartError::Keys {
+        let failed = |error| StartError::Keys {
             issuer: issuer.issuer.clone(),
             error,
-        })?;
+        };
+        let file = KeyFile::new(issuer).map(Arc::new);
+        let keys = file
+            .as_ref()
+            .map(|file| file.first())
+            .transpose()
+            .map_err(failed)?;
+        fetchers.extend(KeyFetcher::new(issuer).map_err(failed)?.map(Arc::new));
         trusted.push(jwks::trusted(issuer, keys));
         key_files.extend(file);
     }
@@ -87,7 +93,7 @@ pub(super) fn gateway(
         policy: Arc::new(PolicyCell::new(trusted)),
         tokens: Arc::new(TokenCache::new(config.token_cache_entries)),
         key_files,
-        fetchers: issuers.iter().filter_map(KeyFetcher::new).map(Arc::new).collect(),
+        fetchers,
         held: HeldBytes::new(&config.limits),
         metrics: Arc::new(Metrics::new(registry, &names(config))?),
         tally: Arc::new(Tally::default()),

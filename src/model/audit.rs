@@ -43,7 +43,7 @@ pub struct AuditFilter {
 }
 
 impl AuditFilter {
-    /// The events of whoever is meant: people know members by their addresses, programs by their ids. Empty for
+    /// The events of one actor: people know members by their addresses, programs by their ids. Empty for
     /// everybody's.
     pub fn of_actor(whom: &str) -> Self {
         let named = whom.contains('@');

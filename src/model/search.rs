@@ -27,7 +27,7 @@ pub struct SourceSummary {
 }
 
 /// Names that one search looks at in a workspace that has more than [`FULL_SEARCH_MAX`]. It is some thirty milliseconds of
-/// the database's work; whoever wants more searches on from where it stopped.
+/// the database's work; the next search continues where it stopped.
 pub const SEARCHED_AT_ONCE: u32 = 50_000;
 
 /// What a search found.

@@ -1,7 +1,7 @@
 //! Public keys in JWK form, and a key set's way to keys that verify: entry by entry.
 //!
-//! An entry that cannot be used is left out and named, and costs the others nothing (RFC 7517 section 5). So a key
-//! that an issuer takes out of its set is gone from here, whatever else stands in that set.
+//! An entry that cannot be used is left out and named; the others are used (RFC 7517 section 5). So a key that an issuer
+//! withdraws is never kept because of another entry.
 
 use std::fmt;
 
@@ -15,8 +15,24 @@ use crate::domain::ids::KeyId;
 use crate::domain::issuer_keys::IssuerKeys;
 use crate::domain::key::{Algorithm, InvalidPublicKey, PublicKey, VerifyingKey};
 
-/// The most keys of one issuer that are used. Those that cannot be used do not count.
-pub const ISSUER_KEYS_MAX: usize = 1024;
+/// How large a key set may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyBounds {
+    /// The document, in bytes.
+    pub bytes: usize,
+    /// The keys that are used. Those that cannot be used do not count.
+    pub keys: usize,
+}
+
+impl Default for KeyBounds {
+    /// 1 MiB: a thousand RSA keys, or a few hundred with their certificates.
+    fn default() -> Self {
+        Self {
+            bytes: 1 << 20,
+            keys: 1024,
+        }
+    }
+}
 
 /// The most different keys with one id and algorithm that are used: each is tried when a token names the id.
 pub const SAME_ID_MAX: usize = 2;
@@ -88,8 +104,8 @@ pub enum WhyLeftOut {
     Duplicate,
     #[error("{SAME_ID_MAX} others with its `kid` and algorithm are used already")]
     SameId,
-    #[error("{ISSUER_KEYS_MAX} others are used already")]
-    TooMany,
+    #[error("{0} others are used already; `jwks_keys` is the limit")]
+    TooMany(usize),
 }
 
 impl fmt::Display for LeftOut {
@@ -106,10 +122,10 @@ impl KeySet {
     /// `alg`, or without one to all that fit its kind.
     ///
     /// Two keys with one id are both used: chosen by the token's `alg` where that tells them apart (RFC 7517 section
-    /// 4.5), else tried one after the other.
+    /// 4.5), else tried one after the other. At most `keys_max` are used.
     #[must_use]
-    pub fn of(entries: &[Value], allowed: &[Algorithm]) -> Self {
-        let mut set = Collecting::default();
+    pub fn of(entries: &[Value], allowed: &[Algorithm], keys_max: usize) -> Self {
+        let mut set = Collecting::new(keys_max);
         for (at, entry) in entries.iter().enumerate() {
             let jwk = Jwk::deserialize(entry).map_err(|_| WhyLeftOut::Form);
             let kid = entry.get("kid").and_then(Value::as_str);
@@ -121,7 +137,7 @@ impl KeySet {
     /// The same of entries that are in JWK form already.
     #[must_use]
     pub fn of_jwks(jwks: &[Jwk], allowed: &[Algorithm]) -> Self {
-        let mut set = Collecting::default();
+        let mut set = Collecting::new(KeyBounds::default().keys);
         for (at, jwk) in jwks.iter().enumerate() {
             set.add(at, jwk.kid.as_deref(), Ok(jwk), allowed);
         }
@@ -137,9 +153,17 @@ struct Collecting {
     /// What is there already, so that another of the same costs no parsing.
     seen: std::collections::HashSet<(KeyId, Algorithm, [u8; 32])>,
     left_out: Vec<LeftOut>,
+    most: usize,
 }
 
 impl Collecting {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, at: usize, kid: Option<&str>, jwk: Result<&Jwk, WhyLeftOut>, allowed: &[Algorithm]) {
         if let Err(why) = jwk.and_then(|jwk| self.take(jwk, allowed)) {
             self.left_out.push(LeftOut {
@@ -196,8 +220,8 @@ impl Collecting {
         {
             return Err(WhyLeftOut::Duplicate);
         }
-        if self.keys.len() >= ISSUER_KEYS_MAX {
-            return Err(WhyLeftOut::TooMany);
+        if self.keys.len() >= self.most {
+            return Err(WhyLeftOut::TooMany(self.most));
         }
         let same = self.same.entry((id.clone(), algorithm)).or_default();
         if *same >= SAME_ID_MAX {

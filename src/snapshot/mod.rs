@@ -17,7 +17,7 @@ pub use crate::snapshot::apply::{
     apply, confirm, not_confirmed_after, with_clock_step, with_issuer_keys, without_revocations,
 };
 pub use crate::snapshot::compile::compile;
-pub use crate::snapshot::key_set::{ISSUER_KEYS_MAX, Jwk, KeySet, LeftOut, SAME_ID_MAX, WhyLeftOut, jwk};
+pub use crate::snapshot::key_set::{Jwk, KeyBounds, KeySet, LeftOut, SAME_ID_MAX, WhyLeftOut, jwk};
 pub use crate::snapshot::wire::{
     AppRecord, Change, Changes, FORMAT, InvalidSnapshot, IssuerRecord, OWN_LEEWAY_S, RevocationRecord,
     Snapshot, SourceRecord, Update, WorkspaceRecord, digest_text,

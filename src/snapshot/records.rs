@@ -11,6 +11,7 @@ use super::wire::{
     invalid, parse_digest,
 };
 use crate::domain::access_token::TOKEN_ID_BYTES_MAX;
+use crate::domain::claim_names::ClaimNames;
 use crate::domain::ids::{
     AppId, Audience, InvalidId, KeyId, SourceId, TokenDigest, WorkspaceId, WriteKeyDigest,
 };
@@ -51,6 +52,7 @@ pub(super) fn compile_issuer(record: &IssuerRecord) -> Result<TrustedIssuer, Inv
             Audience::parse(&record.audience).map_err(|error| invalid("issuer.audience", error))?,
         ],
         types: AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
+        claims: ClaimNames::own(),
         leeway_s: OWN_LEEWAY_S,
         lifetime_max_s: Some(TokenLifetime::ThirtyDays.seconds()),
         keys: Some(keys),

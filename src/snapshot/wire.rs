@@ -132,7 +132,7 @@ pub struct SourceRecord {
 pub struct RevocationRecord {
     pub issuer: String,
     pub token_id: String,
-    /// When the token is no longer accepted anyhow, leeway included; the entry lives until then (Unix
+    /// When the token has expired, leeway included; the entry is kept until then (Unix
     /// seconds).
     pub expires_at: u64,
 }

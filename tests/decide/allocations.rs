@@ -1,5 +1,5 @@
-//! `decide` allocates nothing, whatever it answers. The counter replaces this binary's allocator and
-//! counts by thread, so tests that run beside this one do not disturb it.
+//! `decide` allocates nothing, for any answer. The counter replaces this binary's allocator and counts by thread, so
+//! tests on other threads do not disturb it.
 
 use portcullis::domain::access_token::{TokenFault, VerifiedToken};
 use portcullis::domain::decide::decide;

@@ -60,7 +60,7 @@ struct Request {
 enum SourceBy {
     WriteKey,
     Token,
-    /// By token, with the write key beside it.
+    /// By token, with the write key in another place.
     TokenBesideKey,
     /// By token, with the write key where a token would stand.
     KeyAsCredential,

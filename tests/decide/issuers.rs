@@ -54,7 +54,7 @@ fn names(policy: &Policy) -> Vec<&str> {
 }
 
 #[test]
-fn own_issuer_takes_the_place_of_the_one_before_whatever_its_name() {
+fn put_issuer_replaces_our_own_issuer_under_any_name() {
     let policy = world(&[(OWN, issuer(true, "ed-1")), (OUTSIDE, issuer(false, "ed-2"))]).policy();
     let renamed = put(&policy, "https://auth2.test", &issuer(true, "ed-3")).unwrap();
     assert_eq!(names(&renamed), ["https://auth2.test", OUTSIDE]);
@@ -64,7 +64,7 @@ fn own_issuer_takes_the_place_of_the_one_before_whatever_its_name() {
 }
 
 #[test]
-fn own_issuer_never_takes_the_place_of_an_outside_one() {
+fn put_issuer_never_replaces_an_outside_issuer() {
     let both = world(&[(OWN, issuer(true, "ed-1")), (OUTSIDE, issuer(false, "ed-2"))]).policy();
     let outside_alone = world(&[(OUTSIDE, issuer(false, "ed-2"))]).policy();
     for policy in [&both, &outside_alone] {
@@ -82,7 +82,7 @@ fn own_issuer_never_takes_the_place_of_an_outside_one() {
     assert_eq!(
         names(&first),
         [OWN, OUTSIDE],
-        "where there was none of ours, it becomes the first"
+        "without an own issuer before, it becomes the first"
     );
 }
 

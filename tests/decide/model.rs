@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use portcullis::domain::claim_names::ClaimNames;
 use portcullis::domain::decision::{Decision, DenyReason, Mode};
 use portcullis::domain::ids::{Audience, WriteKeyDigest};
 use portcullis::domain::policy::{AcceptedTypes, Freshness, Policy, TrustedIssuer, WhenStale};
@@ -161,6 +162,7 @@ impl Issuer {
             } else {
                 AcceptedTypes::Listed(vec!["at+jwt".to_owned()])
             },
+            claims: ClaimNames::default(),
             leeway_s: self.leeway_s,
             lifetime_max_s: self.lifetime_max_s,
             keys: self.keys_fetched.then_some(keys),

@@ -22,7 +22,7 @@ const fn wrong(reason: DenyReason, make: fn(&mut World, &mut Request)) -> Wrong 
 ///
 /// Of two that touch the same thing the earlier is made last, so that it stays: a request without a
 /// token has no token that is also expired.
-const IN_ORDER: [Wrong; 26] = [
+const IN_ORDER: [Wrong; 27] = [
     // 1. one credential at most
     wrong(DenyReason::CredentialsConflict, |_, request| {
         request.credential = Credential::Conflicting;
@@ -54,6 +54,9 @@ const IN_ORDER: [Wrong; 26] = [
     }),
     wrong(DenyReason::TokenSignatureInvalid, |_, request| {
         request.credential = Credential::Faulty(Fault::SignatureInvalid);
+    }),
+    wrong(DenyReason::ProofMissing, |_, request| {
+        request.credential = Credential::Faulty(Fault::ProofMissing);
     }),
     // 5. its issuer and its key are still trusted, its audience is ours
     wrong(DenyReason::TokenIssuerUntrusted, |world, _| world.issuers.clear()),
@@ -222,7 +225,7 @@ fn the_earlier_of_two_faults_gives_the_reason() {
 }
 
 #[test]
-fn an_observed_source_tells_the_reason_that_an_enforced_one_gives() {
+fn observed_source_has_the_reason_of_an_enforced_one() {
     for (first, wrong) in IN_ORDER.iter().enumerate() {
         for second in first..IN_ORDER.len() {
             let expected = if first < BEFORE_JUDGEMENT {
@@ -245,7 +248,7 @@ fn an_observed_source_tells_the_reason_that_an_enforced_one_gives() {
 }
 
 #[test]
-fn an_unenforced_source_is_judged_for_its_credentials_and_its_write_key_only() {
+fn unenforced_source_checks_only_credentials_and_key() {
     for (first, wrong) in IN_ORDER.iter().enumerate() {
         let answer = answer_with("off", &[first]);
         if first < BEFORE_JUDGEMENT {

@@ -85,6 +85,7 @@ fn against(world: &World, request: &Request, source: Option<&Source>) -> Vec<Den
             Fault::KeyUnknown => DenyReason::TokenKeyUnknown,
             Fault::KeysUnavailable => DenyReason::KeysUnavailable,
             Fault::SignatureInvalid => DenyReason::TokenSignatureInvalid,
+            Fault::ProofMissing => DenyReason::ProofMissing,
         }),
         Credential::Token(token) => {
             against_issuer_and_time(world, token, request.now, &mut against);

@@ -2,6 +2,7 @@
 //! verified here, since a signature for each of thousands would take minutes.
 
 use portcullis::domain::access_token::{TokenFault, VerifiedToken};
+use portcullis::domain::claim_names::ClaimNames;
 use portcullis::domain::decide::decide;
 use portcullis::domain::decision::DenyReason;
 use portcullis::domain::facts::{
@@ -30,7 +31,7 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub enum Named {
     ByToken,
-    /// By token, with this write key beside it; whether that stands where a credential does.
+    /// By token, with this write key as well; whether the key is in the place of a credential.
     ByTokenBeside(String, bool),
     WriteKey(String),
     Unreadable(DenyReason),
@@ -54,6 +55,7 @@ pub enum Fault {
     KeyUnknown,
     KeysUnavailable,
     SignatureInvalid,
+    ProofMissing,
 }
 
 #[derive(Clone, Debug)]
@@ -131,12 +133,13 @@ impl Fault {
     fn token_fault(self) -> TokenFault {
         let issuer = "https://auth.test".into();
         match self {
-            Self::Claim => TokenFault::Claim("jti"),
+            Self::Claim => TokenFault::Claim("jti".into()),
             Self::Type => TokenFault::Type,
             Self::IssuerUntrusted => TokenFault::IssuerUntrusted,
             Self::KeyUnknown => TokenFault::KeyUnknown { issuer },
             Self::KeysUnavailable => TokenFault::KeysUnavailable { issuer },
             Self::SignatureInvalid => TokenFault::SignatureInvalid,
+            Self::ProofMissing => TokenFault::ProofMissing,
         }
     }
 }
@@ -147,6 +150,7 @@ impl Token {
             issuer: self.issuer.as_str().into(),
             audiences: Vec::new(),
             types: AcceptedTypes::Any,
+            claims: ClaimNames::default(),
             leeway_s: 0,
             lifetime_max_s: None,
             keys: None,

@@ -137,7 +137,7 @@ fn an_outside_issuer_has_the_types_it_is_configured_with() {
         (of_type(&["JWT"]), None, false),
         (of_type(&[]), Some("at+jwt"), false),
         (AcceptedTypes::Any, None, true),
-        (AcceptedTypes::Any, Some("whatever"), true),
+        (AcceptedTypes::Any, Some("any+jwt"), true),
     ] {
         let expected = (!is_good).then_some(TokenFault::Type);
         assert_eq!(check(types.clone(), typ), expected, "{types:?} {typ:?}");

@@ -203,6 +203,7 @@ pub fn credential() -> impl Strategy<Value = Credential> {
             Fault::KeyUnknown,
             Fault::KeysUnavailable,
             Fault::SignatureInvalid,
+            Fault::ProofMissing,
         ][..],
     );
     prop_oneof![

@@ -12,7 +12,7 @@
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
-    reason = "a test may fail by panicking, and is told its seed by the environment"
+    reason = "a test may fail by panicking, and reads its seed from the environment"
 )]
 
 mod cost;

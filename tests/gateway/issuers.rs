@@ -83,7 +83,7 @@ async fn keys_of_one_issuer_do_not_verify_tokens_of_another() {
 }
 
 #[tokio::test]
-async fn issuer_that_is_down_at_the_start_is_unavailable_and_recovers_by_itself() {
+async fn issuer_down_at_start_is_unavailable_and_recovers() {
     let upstream = StubUpstream::start();
     let port = ReservedPort::new();
     let mut setup = Setup::new(&upstream);
@@ -258,7 +258,7 @@ async fn flood_of_unknown_keys_after_the_cooldown_shares_one_fetch() {
 }
 
 #[tokio::test]
-async fn issuer_that_hangs_makes_only_its_own_requests_wait_and_those_not_for_long() {
+async fn hanging_issuer_delays_only_its_own_requests() {
     let upstream = StubUpstream::start();
     let (well, hanging) = (KeyServer::start(&[FORGE.jwk()]), KeyServer::start(&[]));
     hanging.answer(Reply::Hang);

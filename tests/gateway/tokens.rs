@@ -55,7 +55,6 @@ fn of_header(changed: Value) -> String {
 
 #[tokio::test]
 async fn claims_of_another_type_are_refused() {
-    let of_claims = |changed: Value| FORGE.sign(&forge::header(), &claims_with(changed));
     let mut changed = Vec::new();
     for claim in ["iss", "sub", "client_id", "aud", "jti"] {
         for value in [
@@ -206,7 +205,7 @@ async fn keys_that_a_token_brings_along_are_refused_and_never_fetched() {
     let mut tokens = named(changed.clone(), |changed| {
         own.sign(&header_with(changed), &claims_with(json!({})))
     });
-    // Also where the signature is good: such a token was made by somebody who expects it to be looked at.
+    // Also where the signature is good: its maker expects the member to be read.
     tokens.extend(named(changed, of_header));
     assert_refused(tokens).await;
     key_server.assert_untouched();
@@ -270,4 +269,64 @@ async fn tokens_that_begin_alike_are_told_apart() {
         answer.assert_denied(401, "token_signature_invalid");
     }
     upstream.only();
+}
+
+/// Identity providers write a role for each group, so valid tokens are long.
+#[tokio::test]
+async fn long_tokens_are_accepted_up_to_token_bytes() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let with_roles = |count: usize| {
+        let roles: Vec<String> = (0..count).map(|n| format!("group-{n:010}")).collect();
+        let nested: Value = (0..count / 4)
+            .map(|n| (format!("client-{n}"), json!({})))
+            .collect();
+        of_claims(json!({"roles": roles, "resource_access": nested}))
+    };
+    for count in [200, 500, 800] {
+        let token = with_roles(count);
+        assert!(token.len() > count * 20, "{}", token.len());
+        let answer = gateway.send(&Http::batch(ENFORCED).bearer(&token)).await;
+        assert_eq!(answer.status, 200, "{} bytes: {answer:?}", token.len());
+    }
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.token_bytes = 2_048;
+    let gateway = setup.start().await;
+    let answer = gateway
+        .send(&Http::batch(ENFORCED).bearer(&with_roles(200)))
+        .await;
+    answer.assert_denied(401, "token_malformed");
+    let description = answer.json()["error_description"].as_str().unwrap().to_owned();
+    assert!(description.contains("2048 bytes"), "{description}");
+    gateway.send(&Http::good_batch(ENFORCED)).await.assert_ok();
+}
+
+#[tokio::test]
+async fn dates_with_fractions_are_accepted() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let now = forge::NOW.0 as f64;
+    for changed in [
+        json!({"iat": now - 10.5, "nbf": now - 10.25, "exp": now + 100.123_456}),
+        json!({"iat": now - 10.0, "exp": now + 100.0}),
+    ] {
+        let token = of_claims(changed.clone());
+        let answer = gateway.send(&Http::batch(ENFORCED).bearer(&token)).await;
+        assert_eq!(answer.status, 200, "{changed}: {answer:?}");
+    }
+    for (changed, reason) in [
+        (json!({"exp": now - 5.5}), "token_expired"),
+        (json!({"nbf": now + 600.5}), "token_not_yet_valid"),
+        (json!({"iat": -1.5}), "token_malformed"),
+    ] {
+        let answer = gateway
+            .send(&Http::batch(ENFORCED).bearer(&of_claims(changed)))
+            .await;
+        answer.assert_denied(401, reason);
+    }
+}
+
+/// Signed, with some claims replaced.
+fn of_claims(changed: Value) -> String {
+    FORGE.sign(&forge::header(), &claims_with(changed))
 }

@@ -18,6 +18,7 @@ mod audit_actions;
 mod config_keys;
 mod deny_reasons;
 mod metrics;
+mod outside_issuers;
 mod problem_types;
 
 #[path = "../support"]

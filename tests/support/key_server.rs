@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use portcullis::config::{JwksUri, KeyOrigin, OutsideIssuer};
+use portcullis::config::{JwksUri, KeyOrigin, KeyPlace, OutsideIssuer};
+use portcullis::domain::claim_names::ClaimNames;
 use portcullis::domain::key::Algorithm;
 use portcullis::domain::policy::AcceptedTypes;
-use portcullis::snapshot::Jwk;
+use portcullis::snapshot::{Jwk, KeyBounds};
 use serde_json::json;
 
 use crate::forge::{AUDIENCE, Forge};
@@ -69,15 +70,18 @@ pub fn issuer_at(address: std::net::SocketAddr, name: &str) -> OutsideIssuer {
     OutsideIssuer {
         issuer: name.to_owned(),
         keys: KeyOrigin::Uri(JwksUri {
-            uri: format!("http://{address}/jwks.json").parse().unwrap(),
+            place: KeyPlace::Uri(format!("http://{address}/jwks.json").parse().unwrap()),
+            ca: None,
             refresh: Duration::from_secs(3_600),
             fetch_timeout: Duration::from_secs(10),
             cooldown: Duration::from_secs(3_600),
             wait: Duration::from_secs(10),
         }),
+        key_bounds: KeyBounds::default(),
         algorithms: vec![Algorithm::Rs256],
         audiences: vec![AUDIENCE.to_owned()],
         types: AcceptedTypes::Any,
+        claims: ClaimNames::default(),
         leeway_s: 0,
         lifetime_max_s: None,
     }

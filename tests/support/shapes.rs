@@ -32,6 +32,7 @@ use portcullis::gateway::parsers::end_of_head;
 use portcullis::gateway::read::body::{Held, HeldBytes, has_token_in_form, write_keys};
 use portcullis::gateway::read::json::scan::scan;
 use portcullis::gateway::read::{credential, head, source};
+use portcullis::snapshot::KeyBounds;
 
 /// A parser, and what to try it with.
 pub struct Parser {
@@ -393,7 +394,13 @@ pub const PARSERS: [Parser; 18] = [
             "\\u0041",
         ],
         sent: itself,
-        run: |set| drop(portcullis::key_sets::parse(set, &Algorithm::ALL)),
+        run: |set| {
+            drop(portcullis::key_sets::parse(
+                set,
+                &Algorithm::ALL,
+                KeyBounds::default(),
+            ));
+        },
     },
     Parser {
         name: "PEM",

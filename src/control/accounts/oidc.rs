@@ -3,6 +3,7 @@
 //! The browser goes to the provider with a `state` that its cookie also holds and that is valid once. It returns with
 //! a code, which this server exchanges at the provider for the person's identity.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,27 +12,39 @@ use http::{HeaderMap, HeaderValue, Uri, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::pending_sign_on::PendingSignOn;
 use crate::config::Oidc as OidcSettings;
 use crate::control::error::ControlError;
 use crate::control::form::{encode, escape};
+use crate::discovery;
+use crate::discovery::DiscoveryError;
 use crate::domain::digest::sha256;
 use crate::domain::id_token::{Expected, IdTokenError, Identity, key_id, user_info, verify};
 use crate::domain::issuer_keys::IssuerKeys;
 use crate::domain::key::Algorithm;
 use crate::domain::time::UnixSeconds;
+use crate::fetched::{Fetched, Lifetime};
 use crate::http_client::{Bounds, FetchError, HttpClient, Reach, shown};
 use crate::key_sets;
 use crate::key_sets::LeftOutLog;
+use crate::snapshot::KeyBounds;
 
-/// How long what the provider publishes is kept, in seconds.
-const KEPT_S: u64 = 3_600;
+/// How long the provider's metadata is kept.
+const METADATA: Lifetime = Lifetime {
+    kept_for: Duration::from_secs(3_600),
+    fetch_every: Duration::ZERO,
+};
 
-/// The shortest time between two looks at the provider's keys, in seconds.
-const KEYS_EVERY_S: u64 = 30;
+/// How long the provider's keys are kept. An unknown key id causes a fetch before.
+const KEYS: Lifetime = Lifetime {
+    kept_for: Duration::from_secs(3_600),
+    fetch_every: Duration::from_secs(30),
+};
+
+/// Logged when a fetch fails while the earlier value suffices.
+const FETCH_FAILED: &str = "sign-on provider fetch failed; keeping the current metadata and keys";
 
 /// What one fetch from the provider may take.
 const BOUNDS: Bounds = Bounds {
@@ -78,6 +91,10 @@ pub enum ProviderError {
     #[error("{0} is invalid: {1}")]
     Content(&'static str, String),
     #[error("{0}")]
+    Discovery(#[from] DiscoveryError),
+    #[error("a fetch failed moments ago; the next one is due in half a minute")]
+    NotYet,
+    #[error("{0}")]
     IdToken(#[from] IdTokenError),
 }
 
@@ -88,9 +105,8 @@ impl From<crate::store::StoreError> for SignOnError {
 }
 
 /// What a provider says of itself (OpenID Connect Discovery section 3), as far as it is used.
-#[derive(Clone, Deserialize)]
+#[derive(Deserialize)]
 pub(crate) struct Metadata {
-    pub(crate) issuer: String,
     authorization_endpoint: String,
     token_endpoint: String,
     jwks_uri: String,
@@ -107,51 +123,40 @@ struct Tokens {
     access_token: Option<String>,
 }
 
-struct Kept<T> {
-    value: T,
-    at: UnixSeconds,
-}
-
 /// The provider, and what is known of it.
 pub struct Provider {
     pub(crate) settings: OidcSettings,
     client: HttpClient,
     /// Where the provider sends the browser back to.
     redirect_uri: String,
-    metadata: Mutex<Option<Kept<Metadata>>>,
-    keys: Mutex<Option<Kept<IssuerKeys>>>,
+    metadata: Fetched<Metadata>,
+    keys: Fetched<IssuerKeys>,
     left_out: parking_lot::Mutex<LeftOutLog>,
 }
 
 impl Provider {
     pub fn new(settings: OidcSettings, public_url: &str) -> Self {
         Self {
-            client: HttpClient::new(Reach::Public {
+            client: HttpClient::of_environment(Reach::Public {
                 besides: settings.networks.clone().into(),
             }),
             settings,
             redirect_uri: format!("{public_url}/login/oidc/callback"),
-            metadata: Mutex::new(None),
-            keys: Mutex::new(None),
+            metadata: Fetched::new(METADATA),
+            keys: Fetched::new(KEYS),
             left_out: parking_lot::Mutex::default(),
         }
     }
 
-    /// What the provider says of itself, from its own well-known place and about nobody else.
-    pub(crate) async fn metadata(&self, now: UnixSeconds) -> Result<Metadata, ProviderError> {
-        const WHAT: &str = "the provider's configuration";
-        // Held while fetching: many sign-ons make one fetch.
-        let mut held = self.metadata.lock().await;
-        if let Some(kept) = held.as_ref().filter(|kept| now.since(kept.at) < KEPT_S) {
-            return Ok(kept.value.clone());
-        }
-        let issuer = self.settings.issuer.trim_end_matches('/');
-        let uri = self.endpoint(&format!("{issuer}/.well-known/openid-configuration"), WHAT)?;
-        let metadata: Metadata = self.get(&uri, HeaderMap::new(), WHAT).await?;
-        if metadata.issuer != self.settings.issuer {
-            let problem = "its issuer differs from the one in the config";
-            return Err(ProviderError::Content(WHAT, problem.to_owned()));
-        }
+    /// The provider's metadata, from its own well-known URL.
+    pub(crate) async fn metadata(&self) -> Result<Arc<Metadata>, ProviderError> {
+        let found = self.metadata.get(|_| true, self.fetch_metadata(), log_failure);
+        found.await?.ok_or(ProviderError::NotYet)
+    }
+
+    async fn fetch_metadata(&self) -> Result<Metadata, ProviderError> {
+        const WHAT: &str = "the provider's metadata";
+        let metadata: Metadata = discovery::metadata(&self.client, &self.settings.issuer, BOUNDS).await?;
         for endpoint in [
             &metadata.authorization_endpoint,
             &metadata.token_endpoint,
@@ -159,48 +164,36 @@ impl Provider {
         ] {
             self.endpoint(endpoint, WHAT)?;
         }
-        *held = Some(Kept {
-            value: metadata.clone(),
-            at: now,
-        });
         Ok(metadata)
     }
 
-    /// The provider's keys. They are fetched again for a key id that is not among them, now and then.
-    async fn keys(
-        &self,
-        metadata: &Metadata,
-        token: &str,
-        now: UnixSeconds,
-    ) -> Result<IssuerKeys, ProviderError> {
-        const WHAT: &str = "the provider's key set";
+    /// The provider's keys. An unknown key id causes a fetch, twice a minute at most.
+    async fn keys(&self, metadata: &Metadata, token: &str) -> Result<Arc<IssuerKeys>, ProviderError> {
         let wanted = key_id(token)?;
-        let mut held = self.keys.lock().await;
-        if let Some(kept) = held.as_ref() {
-            let age = now.since(kept.at);
-            let has = kept.value.has(&wanted);
-            if age < KEYS_EVERY_S || (has && age < KEPT_S) {
-                return Ok(kept.value.clone());
-            }
-        }
+        let fetch = self.fetch_keys(metadata);
+        let keys = self
+            .keys
+            .get(|keys| keys.has(&wanted), fetch, log_failure)
+            .await?;
+        keys.ok_or(ProviderError::NotYet)
+    }
+
+    async fn fetch_keys(&self, metadata: &Metadata) -> Result<IssuerKeys, ProviderError> {
+        const WHAT: &str = "the provider's key set";
         let uri = self.endpoint(&metadata.jwks_uri, WHAT)?;
+        let limits = KeyBounds::default();
         let bounds = Bounds {
-            bytes_max: key_sets::BYTES_MAX,
+            bytes_max: limits.bytes,
             ..BOUNDS
         };
         let body = self.client.get(&uri, HeaderMap::new(), bounds).await;
         let body = body.map_err(|error| ProviderError::Fetch(WHAT, error))?;
-        let set = key_sets::parse(&body, &Algorithm::ALL)
+        let set = key_sets::parse(&body, &Algorithm::ALL, limits)
             .map_err(|problem| ProviderError::Content(WHAT, problem))?;
         self.left_out
             .lock()
             .note(&self.settings.issuer, &shown(&uri), &set);
-        let keys = set.keys;
-        *held = Some(Kept {
-            value: keys.clone(),
-            at: now,
-        });
-        Ok(keys)
+        Ok(set.keys)
     }
 
     /// A URL of the provider. It is https unless the issuer itself is not, which the config allows on this
@@ -214,17 +207,6 @@ impl Provider {
         .ok_or_else(|| {
             ProviderError::Content(what, "it names an endpoint that is not an https URL".to_owned())
         })
-    }
-
-    async fn get<T: DeserializeOwned>(
-        &self,
-        uri: &Uri,
-        headers: HeaderMap,
-        what: &'static str,
-    ) -> Result<T, ProviderError> {
-        let body = self.client.get(uri, headers, BOUNDS).await;
-        let body = body.map_err(|error| ProviderError::Fetch(what, error))?;
-        parsed(&body, what)
     }
 
     /// Where the browser is sent (OpenID Connect Core section 3.1.2.1, RFC 7636 section 4.3).
@@ -254,7 +236,7 @@ impl Provider {
         now: UnixSeconds,
     ) -> Result<Identity, SignOnError> {
         let tokens = self.tokens(metadata, code, pending).await?;
-        let keys = self.keys(metadata, &tokens.id_token, now).await?;
+        let keys = self.keys(metadata, &tokens.id_token).await?;
         let expected = Expected {
             issuer: &self.settings.issuer,
             client_id: &self.settings.client_id,
@@ -335,6 +317,10 @@ impl Provider {
         let body = body.map_err(|error| ProviderError::Fetch(WHAT, error))?;
         Ok(user_info(&body, subject)?)
     }
+}
+
+fn log_failure(error: &ProviderError) {
+    tracing::warn!(%error, "{FETCH_FAILED}");
 }
 
 /// What a provider's answer says. What it holds stays out of the error: it may be a token.

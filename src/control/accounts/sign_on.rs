@@ -74,7 +74,7 @@ impl SignOn {
         let provider = self.provider.as_ref().ok_or(SignOnError::NotSetUp)?;
         self.limits.sign_on(browser.address).map_err(ControlError::from)?;
         let now = self.changes.now();
-        let metadata = provider.metadata(now).await?;
+        let metadata = provider.metadata().await?;
         let pending = PendingSignOn::new(next)?;
         self.store
             .insert_sign_on(&pending.state.hash(), now.plus(SIGN_ON_S))
@@ -104,7 +104,7 @@ impl SignOn {
         if state.hash() != pending.state.hash() || !self.store.take_sign_on(&state.hash(), now).await? {
             return Err(SignOnError::State);
         }
-        let metadata = provider.metadata(now).await?;
+        let metadata = provider.metadata().await?;
         // RFC 9207: the response must come from the provider that was asked.
         let is_theirs = match returned.issuer {
             Some(issuer) => issuer == provider.settings.issuer,

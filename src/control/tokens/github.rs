@@ -1,15 +1,15 @@
 //! GitHub's public keys for reports of leaked tokens, fetched when a report needs them.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderMap;
 use serde::Deserialize;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Semaphore;
 
-use crate::clock::instant;
 use crate::control::http::connections::Places;
 use crate::domain::leak_report::ReportKey;
+use crate::fetched::{Fetched, Lifetime};
 use crate::http_client::{Bounds, FetchError, HttpClient, Reach, shown};
 use crate::json_problem::json_problem;
 
@@ -48,19 +48,14 @@ struct PublishedKey {
     key: String,
 }
 
-/// The keys as last fetched.
-#[derive(Default)]
-struct Published {
-    keys: Vec<(String, Arc<ReportKey>)>,
-    fetched: Option<Instant>,
-}
+/// The published keys by their identifiers.
+type Published = Vec<(String, Arc<ReportKey>)>;
 
 /// Verifies GitHub's reports.
 pub struct Github {
     uri: http::Uri,
     client: HttpClient,
-    /// Locked while the keys are fetched, so that concurrent reports share one fetch.
-    published: Mutex<Published>,
+    published: Fetched<Published>,
     pub(crate) turns: Semaphore,
     /// Permits for large reports, verified or not.
     pub(crate) large: Arc<Places>,
@@ -70,42 +65,37 @@ impl Github {
     pub fn new(uri: http::Uri) -> Self {
         Self {
             uri,
-            client: HttpClient::new(Reach::Anywhere),
-            published: Mutex::default(),
+            client: HttpClient::of_environment(Reach::Anywhere),
+            published: Fetched::new(Lifetime {
+                kept_for: KEPT_FOR,
+                fetch_every: FETCH_EVERY,
+            }),
             turns: Semaphore::new(REPORTS_AT_ONCE),
             large: Places::new(LARGE_AT_ONCE, 1),
         }
     }
 
-    /// The published key with this identifier. An unknown identifier causes a fetch, once a minute at most. A failed fetch
-    /// keeps the current keys.
+    /// The published key with this identifier. An unknown identifier causes a fetch, once a minute at most; if that
+    /// fails, the earlier keys stay.
     ///
     /// # Errors
     /// [`FetchError`] where a fetch was needed and failed.
     pub async fn key(&self, identifier: &str) -> Result<Option<Arc<ReportKey>>, FetchError> {
-        let mut published = self.published.lock().await;
-        let age = published.fetched.map(|fetched| instant().duration_since(fetched));
-        let is_known = published.keys.iter().any(|(held, _)| held == identifier);
-        let is_old = age.is_none_or(|age| age >= KEPT_FOR);
-        let may_fetch = age.is_none_or(|age| age >= FETCH_EVERY);
-        if (is_old || !is_known) && may_fetch {
-            published.fetched = Some(instant());
-            match self.fetch().await {
-                Ok(keys) => published.keys = keys,
-                Err(error) => {
-                    tracing::warn!(%error, uri = shown(&self.uri), "{GITHUB_KEYS_NOT_FETCHED}");
-                    if !is_known {
-                        return Err(error);
-                    }
-                }
-            }
-        }
-        let found = published.keys.iter().find(|(held, _)| held == identifier);
-        Ok(found.map(|(_, key)| Arc::clone(key)))
+        let find = |keys: &Published| {
+            let found = keys.iter().find(|(held, _)| held == identifier);
+            found.map(|(_, key)| Arc::clone(key))
+        };
+        let failed =
+            |error: &FetchError| tracing::warn!(%error, uri = shown(&self.uri), "{GITHUB_KEYS_NOT_FETCHED}");
+        let published = self
+            .published
+            .get(|keys| find(keys).is_some(), self.fetch(), failed)
+            .await?;
+        Ok(published.and_then(|keys| find(&keys)))
     }
 
-    /// The keys of the document. Keys of an unknown kind are left out.
-    async fn fetch(&self) -> Result<Vec<(String, Arc<ReportKey>)>, FetchError> {
+    /// The keys of the document. One of a kind we do not know is left out.
+    async fn fetch(&self) -> Result<Published, FetchError> {
         let bounds = Bounds {
             within: FETCH_WITHIN,
             bytes_max: DOCUMENT_BYTES_MAX,

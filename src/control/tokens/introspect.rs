@@ -32,7 +32,7 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::jws::CompactJws;
 use crate::domain::policy::{Freshness, Policy, WhenStale};
 use crate::domain::role::Action;
-use crate::domain::scope::Scope;
+use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::UnixSeconds;
 use crate::model::member::Member;
 use crate::snapshot;
@@ -116,7 +116,8 @@ impl Introspection {
         };
         let scopes: Vec<&str> = verified
             .scopes()
-            .iter()
+            .into_iter()
+            .flat_map(ScopeSet::iter)
             .filter(|scope| is_permitted(&policy, &verified, scope, now))
             .map(Scope::as_str)
             .collect();

@@ -14,8 +14,14 @@ use crate::domain::key::Algorithm;
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::key_sets;
 use crate::key_sets::LeftOutLog;
+use crate::snapshot::KeyBounds;
 
-/// How often the file is looked at where its folder cannot be watched.
+/// Log messages.
+const NO_USABLE_KEY: &str = "JWKS file has no usable key; rejecting all tokens of the issuer";
+const READ_AGAIN: &str = "JWKS file read again";
+const REFUSED: &str = "JWKS file refused; keeping the current keys";
+
+/// How often the file is checked where its folder cannot be watched.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// One issuer's key file.
@@ -23,6 +29,7 @@ pub struct KeyFile {
     issuer: String,
     path: PathBuf,
     algorithms: Vec<Algorithm>,
+    bounds: KeyBounds,
     /// The file as it was when its keys were taken, or refused.
     seen: Mutex<Option<Stamp>>,
     left_out: Mutex<LeftOutLog>,
@@ -40,6 +47,7 @@ impl KeyFile {
             issuer: issuer.issuer.clone(),
             path: path.clone(),
             algorithms: issuer.algorithms.clone(),
+            bounds: issuer.key_bounds,
             seen: Mutex::new(None),
             left_out: Mutex::default(),
             wanted: Notify::new(),
@@ -55,10 +63,9 @@ impl KeyFile {
     /// Reads the file for the start.
     ///
     /// # Errors
-    /// It cannot be read, is no key set, or has no usable key: nobody writes down an issuer none of whose tokens are
-    /// to be accepted.
+    /// It cannot be read, is no key set, or has no usable key: an issuer whose tokens are all rejected is a mistake.
     pub fn first(&self) -> Result<IssuerKeys, KeySetError> {
-        // Taken first: a file that changes while it is read is found to be another one then.
+        // Taken first, so that a file that changes while it is read is read again.
         *self.seen.lock() = Stamp::of(&self.path);
         let keys = self.read()?;
         match keys.is_empty() {
@@ -67,13 +74,13 @@ impl KeyFile {
         }
     }
 
-    /// Has the file looked at now.
+    /// Checks the file now.
     pub fn look(&self) {
         self.wanted.notify_one();
     }
 
-    /// Follows the file until cancelled. What the operator takes out of it ends, even all of it. A file that is
-    /// missing or no key set is a mistake, and the keys in force stay.
+    /// Follows the file until cancelled. Keys that the operator removes are no longer trusted, even all of them. A file
+    /// that is missing or no key set is a mistake, and the current keys stay.
     pub async fn run(&self, cell: &PolicyCell) {
         let mut watch = FileWatch::new([&self.path].into_iter(), LOOK_EVERY);
         loop {
@@ -91,21 +98,21 @@ impl KeyFile {
                 Ok(keys) => {
                     cell.set_issuer_keys(issuer, &keys);
                     if keys.is_empty() {
-                        tracing::warn!(%issuer, %file, "key file has no usable key; none of the issuer's tokens is accepted");
+                        tracing::warn!(%issuer, %file, "{NO_USABLE_KEY}");
                     } else {
-                        tracing::info!(%issuer, %file, keys = keys.len(), "key file read again");
+                        tracing::info!(%issuer, %file, keys = keys.len(), "{READ_AGAIN}");
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%issuer, %error, "key file refused; the keys in force stay");
+                    tracing::error!(%issuer, %error, "{REFUSED}");
                 }
             }
         }
     }
 
     fn read(&self) -> Result<IssuerKeys, KeySetError> {
-        let text = read_bounded(&self.path)?;
-        let set = key_sets::parse(&text, &self.algorithms)
+        let text = read_bounded(&self.path, self.bounds.bytes)?;
+        let set = key_sets::parse(&text, &self.algorithms, self.bounds)
             .map_err(|problem| KeySetError::File(self.path.display().to_string(), problem))?;
         let place = self.path.display().to_string();
         self.left_out.lock().note(&self.issuer, &place, &set);
@@ -113,13 +120,15 @@ impl KeyFile {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, KeySetError> {
+fn read_bounded(path: &Path, bytes_max: usize) -> Result<Vec<u8>, KeySetError> {
     let failed = |problem: String| KeySetError::File(path.display().to_string(), problem);
     let size = std::fs::metadata(path)
         .map_err(|error| failed(format!("cannot be read: {error}")))?
         .len();
-    if size > key_sets::BYTES_MAX as u64 {
-        return Err(failed(format!("is larger than {} bytes", key_sets::BYTES_MAX)));
+    if size > bytes_max as u64 {
+        return Err(failed(format!(
+            "is larger than {bytes_max} bytes; `jwks_bytes` is the limit"
+        )));
     }
     std::fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))
 }

@@ -21,17 +21,24 @@ use crate::gateway::state::policy_cell::PolicyCell;
 use crate::snapshot;
 use crate::snapshot::{Change, InvalidSnapshot, RevocationRecord, Snapshot, Update};
 
-/// How often the clocks are looked at, and revocations that expired by themselves.
+/// Log messages.
+const UPDATE_REFUSED: &str = "policy update refused; keeping the current policy and requesting a snapshot";
+const CONTROL_PLANE_STOPPED: &str = "control plane stopped; serving the last policy until `max_age`";
+const NOT_WATCHED: &str = "the folder of the policy file cannot be watched; checking the file every 2 s";
+const FILE_READ: &str = "policy file read again";
+const FILE_REFUSED: &str = "policy file refused; keeping the last policy until `max_age`";
+
+/// How often the clocks are read, and expired revocations dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// From how many seconds on a step of the clock is taken out of the policy's age. Clocks are read to the second, so
-/// smaller ones may be none.
+/// The smallest step of the clock, in seconds, by which the policy's age is corrected. Clocks are read to the second, so
+/// a smaller one may be rounding.
 const STEP_MIN_S: u64 = 2;
 
 /// The most revocations dropped in one sweep, so that it takes milliseconds at most.
 const SWEPT_MAX: usize = 10_000;
 
-/// How often a policy file is looked at where its folder cannot be watched, and confirmed as current.
+/// How often a policy file is checked where its folder cannot be watched, and confirmed as current.
 const FILE_EVERY: Duration = Duration::from_secs(2);
 
 /// Installs updates into the cell, one after the other.
@@ -40,7 +47,7 @@ pub struct Installer {
     freshness: Freshness,
     clock: Clock,
     watch: Arc<ClockWatch>,
-    /// What the wall clock and the time since boot showed when the policy's age was last looked at, in seconds.
+    /// What the wall clock and the time since boot showed when the policy's age was last corrected, in seconds.
     seen: (UnixSeconds, u64),
     /// Revocations by the moment they end, soonest first.
     ending: BinaryHeap<Reverse<(UnixSeconds, [u8; 16])>>,
@@ -167,12 +174,12 @@ impl Installer {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "update refused; the policy in force stays and a snapshot is asked for");
+                    tracing::error!(%error, "{UPDATE_REFUSED}");
                     updates.want_snapshot();
                 }
             }
         }
-        tracing::info!("the control plane has ended; the policy in force ages from now on");
+        tracing::info!("{CONTROL_PLANE_STOPPED}");
     }
 
     /// Installs a policy file's content.
@@ -190,9 +197,8 @@ impl Installer {
         Ok(())
     }
 
-    /// Reads a policy file again whenever it changes, until cancelled. The policy in force is current as long as
-    /// the file is there and is the one that was installed; while it is missing, or another one that was refused,
-    /// the policy ages.
+    /// Reads a policy file again whenever it changes, until cancelled. The policy is fresh as long as the
+    /// installed file is in place. While the file is missing or was refused, the policy ages.
     pub async fn follow_file(mut self, path: PathBuf, issuers: Vec<OutsideIssuer>) {
         let (changed_in, mut changed) = mpsc::channel::<()>(1);
         // The folder is watched, since editors and config managers replace the file itself.
@@ -208,7 +214,7 @@ impl Installer {
             Ok(watcher)
         });
         if let Err(error) = &watching {
-            tracing::warn!(%error, "the policy file's folder cannot be watched; the file is looked at every 2 s");
+            tracing::warn!(%error, "{NOT_WATCHED}");
         }
         let mut looked = tokio::time::interval(FILE_EVERY);
         let mut seen = self.file;
@@ -228,9 +234,9 @@ impl Installer {
             }
             seen = settled(&path).await;
             match self.install_file(&path, &issuers) {
-                Ok(()) => tracing::info!(file = %path.display(), "policy file read again"),
+                Ok(()) => tracing::info!(file = %path.display(), "{FILE_READ}"),
                 Err(error) => {
-                    tracing::error!(%error, "policy file refused; the policy in force stays, and ages until a good one is there");
+                    tracing::error!(%error, "{FILE_REFUSED}");
                 }
             }
         }

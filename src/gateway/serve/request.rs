@@ -16,6 +16,7 @@ use crate::domain::decide::decide;
 use crate::domain::decision::{Decision, DenyReason, Permit};
 use crate::domain::facts::{CredentialFact, RequestFacts, RouteFacts, SourceFact, WithoutToken};
 use crate::domain::network::Network;
+use crate::domain::scope::ScopeSet;
 use crate::gateway::forward::exchange;
 use crate::gateway::forward::exchange::{Answered, Failed, Origin};
 use crate::gateway::forward::upstream::Pool;
@@ -112,6 +113,14 @@ struct AdmittedRequest {
     token: Option<Arc<VerifiedToken>>,
     body: Held,
     forward_authorization: bool,
+}
+
+impl AdmittedRequest {
+    /// The scopes of the token, or those of its app where its issuer's tokens say none.
+    fn scopes(&self) -> Option<&ScopeSet> {
+        let of_app = || self.permit.app().map(|app| &app.scopes);
+        self.token.as_ref()?.scopes().or_else(of_app)
+    }
 }
 
 impl Gateway {
@@ -262,7 +271,7 @@ impl Gateway {
     ) -> Result<Answered, Failed> {
         let origin = Origin {
             client,
-            scopes: cleared.token.as_ref().map(|token| token.scopes()),
+            scopes: cleared.scopes(),
             forward_authorization: cleared.forward_authorization,
         };
         exchange::send(&cleared.permit, &origin, session, &cleared.body, pool).await
@@ -347,7 +356,8 @@ impl Gateway {
 
     fn look_up(&self, text: &str) -> Option<Result<Arc<VerifiedToken>, TokenFault>> {
         let policy = self.policy.load();
-        let looked = self.tokens.look_up(text, policy.as_deref()?, self.clock.now());
+        let (now, bytes_max) = (self.clock.now(), self.limits.token_bytes);
+        let looked = self.tokens.look_up(text, policy.as_deref()?, now, bytes_max);
         self.metrics.cache(looked.hit);
         Some(looked.token)
     }

@@ -1,4 +1,4 @@
-//! Client assertions with a good signature: whatever is accepted keeps the rules, with dates read a second way.
+//! Client assertions with a good signature: each accepted one keeps the rules, with dates read a second way.
 
 use portcullis::domain::client_assertion::{
     ASSERTION_LEEWAY_S, ASSERTION_LIFETIME_MAX_S, AssertionError, AssertionRules, UnverifiedAssertion,

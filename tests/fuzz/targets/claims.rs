@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use portcullis::domain::access_token::{TOKEN_ID_BYTES_MAX, VerifiedToken};
+use portcullis::domain::claim_names::ClaimNames;
 use portcullis::domain::ids::{AppId, Audience, KeyId};
 use portcullis::domain::json::MEMBERS_MAX;
 use portcullis::domain::policy::{AcceptedTypes, Policy, TrustedIssuer};
@@ -24,6 +25,7 @@ pub fn policy() -> &'static Policy {
             issuer: ISSUER.into(),
             audiences: vec![Audience::parse("https://gateway.test").unwrap()],
             types: AcceptedTypes::Listed(vec!["at+jwt".to_owned()]),
+            claims: ClaimNames::own(),
             leeway_s: 5,
             lifetime_max_s: Some(LIFETIME_MAX_S),
             keys: Some(vec![verifying_key()].into()),
@@ -43,7 +45,10 @@ pub fn run(data: &[u8]) {
     let expected = members(data).filter(|claims| is_acceptable(claims).is_some());
     match (&ours, expected) {
         (Ok(token), Some(claims)) => {
-            assert_eq!(claims["exp"].as_u64(), Some(token.expires_at().0));
+            let expires = claims["exp"]
+                .as_u64()
+                .or(claims["exp"].as_f64().map(|date| date as u64));
+            assert_eq!(expires, Some(token.expires_at().0));
             assert_eq!(claims["client_id"], token.app().as_str());
         }
         (Ok(_), None) => panic!("accepted, and a plain reading refuses it"),
@@ -72,12 +77,17 @@ fn is_unique(text: &str) -> bool {
 
 fn is_acceptable(claims: &BTreeMap<String, Value>) -> Option<()> {
     let text = |name: &str| claims.get(name)?.as_str();
-    // A whole number without fraction and exponent, not negative.
-    let date = |name: &str| claims.get(name)?.as_u64();
+    // Seconds, with or without a fraction, not negative.
+    let date = |name: &str| {
+        let value = claims.get(name)?;
+        let number = value.as_f64().filter(|number| *number >= 0.0)?;
+        Some(value.as_u64().unwrap_or(number as u64))
+    };
     let check = |holds: bool| holds.then_some(());
     check(text("iss")? == ISSUER)?;
-    text("sub")?;
     AppId::parse(text("client_id")?).ok()?;
+    check(text("sub")? == text("client_id")?)?;
+    check(!claims.contains_key("cnf"))?;
     check((1..=TOKEN_ID_BYTES_MAX).contains(&text("jti")?.len()))?;
     match claims.get("aud")? {
         Value::String(_) => {}

@@ -8,7 +8,7 @@ pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    // Nothing beside this file exists.
+    // No other file exists.
     let path = Path::new("/nonexistent/portcullis.yaml");
     match load_text(path, text) {
         Ok(config) => assert!(!format!("{config:?}").is_empty()),

@@ -109,7 +109,7 @@ fn check_credential(request: &RequestHeader) {
 }
 
 /// The user of Basic as the most forgiving decoders read it: with or without padding, in either alphabet, with
-/// bits left over, and whatever is no letter of theirs left out.
+/// bits left over, and all other characters left out.
 fn lenient_users(value: &HeaderValue) -> Vec<Vec<u8>> {
     let value = value.as_bytes().trim_ascii();
     let Some((scheme, rest)) = value.split_at_checked(5) else {
@@ -133,7 +133,7 @@ fn lenient_users(value: &HeaderValue) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Every key that some server could find must be the one that was found.
+/// Every key that some server could find must be the key that was found.
 fn check_source(api: &Api, request: &RequestHeader) {
     let credential = credential::credential(&request.headers);
     let bytes = request.raw_path().len();

@@ -41,7 +41,7 @@ fn assert_plain(path: &[u8]) {
         );
     }
     let odd = |byte: &u8| matches!(byte, b'\\' | b';') || byte.is_ascii_control();
-    assert!(!path.iter().any(odd), "a separator of somebody's");
+    assert!(!path.iter().any(odd), "a separator to some server");
 }
 
 fn decoded(path: &[u8]) -> Vec<u8> {
