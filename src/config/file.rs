@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use serde_saphyr::Spanned;
 
+use super::api_file::ApiPathFile;
 use crate::domain::decimal::digits;
 
 #[derive(Debug, Deserialize)]
@@ -85,7 +86,7 @@ pub struct CertificateFile {
 #[serde(deny_unknown_fields)]
 pub struct ApiFile {
     pub hosts: Spanned<Vec<Spanned<String>>>,
-    pub paths: Spanned<Vec<Spanned<String>>>,
+    pub paths: Spanned<Vec<Spanned<ApiPathFile>>>,
     pub scope: Spanned<String>,
     pub identify: Spanned<Vec<Spanned<String>>>,
     pub upstream: Spanned<String>,
@@ -97,6 +98,15 @@ pub struct ApiFile {
     pub reauthenticate_status: Option<Spanned<u16>>,
     #[serde(default)]
     pub forward_token: bool,
+    pub cors: Option<CorsFile>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsFile {
+    pub origins: Spanned<Vec<Spanned<String>>>,
+    pub credentials: Option<Spanned<bool>>,
+    pub max_age: Option<Spanned<Duration>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -11,8 +11,8 @@ use super::file;
 use super::overlap::Placed;
 use super::shown::{has_user, shown};
 use super::types::{
-    Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, PathPattern,
-    ProxyProtocol, Timeouts, Upstream, UpstreamTls,
+    Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, ProxyProtocol, Timeouts,
+    Upstream, UpstreamTls,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::scope::Scope;
@@ -181,10 +181,11 @@ impl Check<'_> {
     fn api(&mut self, name: &str, file: &file::ApiFile) -> Option<Api> {
         let scope = self.scope(&file.scope);
         let hosts = self.hosts(&file.hosts)?;
-        let mut paths = Vec::new();
-        for path in &file.paths.value {
-            paths.extend(self.path_pattern(path));
-        }
+        let paths = self.api_paths(&file.paths);
+        let cors = match &file.cors {
+            Some(cors) => Some(self.cors(cors)?),
+            None => None,
+        };
         Some(Api {
             name: name.to_owned(),
             hosts,
@@ -207,6 +208,7 @@ impl Check<'_> {
             ),
             reauthenticate_status: self.reauthenticate_status(file.reauthenticate_status.as_ref()),
             forward_token: file.forward_token,
+            cors,
             error_form: if name == "public" {
                 ErrorForm::PublicApi
             } else {
@@ -262,25 +264,6 @@ impl Check<'_> {
         raw.value
     }
 
-    fn path_pattern(&mut self, raw: &Spanned<String>) -> Option<PathPattern> {
-        let path = raw.value.as_str();
-        let plain = |path: &str| path.starts_with('/') && !path.contains(['*', '?', '#', '%', ' ']);
-        match path.strip_suffix('*') {
-            Some(prefix) if plain(prefix) && prefix.ends_with('/') => {
-                Some(PathPattern::Prefix(prefix.to_owned()))
-            }
-            None if plain(path) => Some(PathPattern::Exact(path.to_owned())),
-            _ => {
-                self.problem(
-                    raw.referenced,
-                    format!("`{}` is not a path", shown(raw)),
-                    "write /one/path, or /all/below/*",
-                );
-                None
-            }
-        }
-    }
-
     fn identify(&mut self, raw: &Spanned<Vec<Spanned<String>>>) -> Vec<Identify> {
         let mut places = Vec::new();
         for place in &raw.value {
@@ -289,6 +272,7 @@ impl Check<'_> {
                     "basic" => Some(Identify::Basic),
                     "body" => Some(Identify::Body),
                     "token" => Some(Identify::Token),
+                    "pixel" => Some(Identify::Pixel),
                     _ => None,
                 },
                 Some(("query", name)) if !name.is_empty() => Some(Identify::Query(name.to_owned())),
@@ -302,7 +286,7 @@ impl Check<'_> {
                 None => self.problem(
                     place.referenced,
                     format!("`{}` is not a place that can name a source", shown(place)),
-                    "use basic, body, query:NAME, header:NAME or token",
+                    "use basic, body, query:NAME, header:NAME, pixel or token",
                 ),
             }
         }

@@ -37,7 +37,7 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::types::PathPattern;
+    use crate::config::api_types::PathPattern;
     use crate::config::types::{PolicyOrigin, ProxyProtocol};
     use crate::domain::key::Algorithm;
     use crate::domain::policy::{AcceptedTypes, WhenStale};
@@ -81,7 +81,7 @@ issuers:
         let [tracking] = gateway.apis.as_slice() else {
             panic!("one API is configured");
         };
-        assert_eq!(tracking.paths, [PathPattern::Prefix("/v1/".to_owned())]);
+        assert_eq!(tracking.paths, [PathPattern::Prefix("/v1/".to_owned()).into()]);
         assert_eq!(
             tracking.unknown_sources,
             crate::domain::facts::UnknownSources::Deny
@@ -139,7 +139,7 @@ issuers:
                 "[basic, body]",
                 "[basic, cookie]",
                 "conf/test.yaml:9:25: `cookie` is not a place that can name a source\n  \
-                 hint: use basic, body, query:NAME, header:NAME or token",
+                 hint: use basic, body, query:NAME, header:NAME, pixel or token",
             ),
             (
                 "source: file, file: policy.yaml",

@@ -3,6 +3,9 @@
 //! Every problem of a file is reported, each with file, line, column and what to do about it; a config
 //! with a problem is never half used.
 
+mod api;
+mod api_file;
+pub(crate) mod api_types;
 mod authorities;
 pub(crate) mod check;
 mod control;
@@ -23,6 +26,7 @@ pub(crate) mod types;
 mod watch;
 mod yaml_error;
 
+pub use crate::config::api_types::{ApiPath, Cors, Origins, PathPattern};
 pub use crate::config::authorities::Authorities;
 #[cfg(feature = "test-util")]
 pub use crate::config::environment::falling_task;
@@ -36,8 +40,7 @@ pub use crate::config::policy_file::load_policy;
 pub use crate::config::problem::{ConfigError, Problem};
 pub use crate::config::types::{
     Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener,
-    ListenerTls, Observability, PathPattern, PolicyOrigin, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream,
-    UpstreamTls,
+    ListenerTls, Observability, PolicyOrigin, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
 };
 pub use crate::config::types::{ClientSecret, Login, Oidc};
 pub use crate::config::types::{LeakedTokens, Signing};

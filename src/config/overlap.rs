@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_saphyr::Location;
 
+use super::api_file::ApiPathFile;
+use super::api_types::{ApiPath, PathPattern};
 use super::check::Check;
 use super::file::ApiFile;
-use super::types::{Api, Identify, PathPattern, Upstream};
+use super::types::{Api, Identify, Upstream};
 use crate::domain::facts::WithoutToken;
 
 /// The name for every host.
@@ -38,10 +40,13 @@ impl Check<'_> {
             let others = other.file.paths.value.iter();
             others.map(move |held| (path, held))
         });
-        let mut alike =
-            paths.filter(|(path, held)| claim(&path.value).eq_ignore_ascii_case(claim(&held.value)));
+        let mut alike = paths.filter(|(path, held)| {
+            let (path, held) = (&path.value, &held.value);
+            claim(&path.path).eq_ignore_ascii_case(claim(&held.path))
+                && methods(path).shares_method_with(&methods(held))
+        });
         let same = alike.find_map(|(path, held)| {
-            let fits = match path.value == held.value {
+            let fits = match path.value.path == held.value.path {
                 true => is_same_host,
                 false => is_overlapping_host,
             };
@@ -54,9 +59,9 @@ impl Check<'_> {
             held.referenced,
             format!(
                 "apis.{name} and apis.{other_name} both claim host `{host}` and path `{}`; the other claim is at {elsewhere}",
-                held.value
+                held.value.path
             ),
-            "give each its own host or path; letter case and a slash at the end do not make another path",
+            "give each its own host, path or methods; letter case and a slash at the end do not make another path",
         );
     }
 
@@ -73,7 +78,7 @@ impl Check<'_> {
             .api
             .paths
             .iter()
-            .any(|path| *path == PathPattern::Prefix("/".to_owned()));
+            .any(|path| path.pattern == PathPattern::Prefix("/".to_owned()));
         if !forwards || !is_catch_all || open.file.shares_upstream {
             return;
         }
@@ -116,6 +121,15 @@ fn is_overlapping_host(one: &str, other: &str) -> bool {
 fn common_host<'a>(one: &'a Api, other: &Api, fits: fn(&str, &str) -> bool) -> Option<&'a String> {
     let mut hosts = one.hosts.iter();
     hosts.find(|host| other.hosts.iter().any(|held| fits(host, held)))
+}
+
+/// The methods of a path as they stand in the file.
+fn methods(file: &ApiPathFile) -> ApiPath {
+    let listed = file.methods.iter().flat_map(|methods| &methods.value);
+    ApiPath {
+        methods: listed.map(|method| method.value.clone()).collect(),
+        ..PathPattern::Exact(file.path.clone()).into()
+    }
 }
 
 /// What a path stands for to a server that ignores a slash at its end.

@@ -8,7 +8,11 @@ const SHOWN_MAX: usize = 80;
 /// A value as it stands in the file, for a message: variables by their names, without user and password, and no
 /// longer than a line.
 pub(super) fn shown(raw: &Spanned<String>) -> String {
-    let text = raw.value.as_str();
+    shown_text(&raw.value)
+}
+
+/// The same of a text that has its place elsewhere.
+pub(super) fn shown_text(text: &str) -> String {
     let (scheme, rest) = text
         .split_once("://")
         .map_or(("", text), |(scheme, rest)| (scheme, rest));

@@ -1,5 +1,6 @@
 //! The typed config.
 
+use super::api_types::{ApiPath, Cors};
 use super::authorities::Authorities;
 use super::keys::Keys;
 use super::outside_issuer::OutsideIssuer;
@@ -99,7 +100,7 @@ pub struct Api {
     pub name: String,
     /// Host names without port, lower case; `*` is any.
     pub hosts: Vec<String>,
-    pub paths: Vec<PathPattern>,
+    pub paths: Vec<ApiPath>,
     pub scope: Scope,
     pub identify: Vec<Identify>,
     pub upstream: String,
@@ -108,6 +109,8 @@ pub struct Api {
     /// 401, or 511 for the reasons that a new token would cure.
     pub reauthenticate_status: u16,
     pub forward_token: bool,
+    /// Which origins may read the responses; `None` for none.
+    pub cors: Option<Cors>,
     pub error_form: ErrorForm,
 }
 
@@ -118,38 +121,6 @@ pub enum ErrorForm {
     OAuth,
     /// `{"errors":[{"type","message"}]}`, as the Public API writes its own.
     PublicApi,
-}
-
-/// A path that an API serves: one path, or all below a prefix.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathPattern {
-    Exact(String),
-    /// Ends in `/`.
-    Prefix(String),
-}
-
-impl PathPattern {
-    /// How specific a match is, or `None` where the path does not match. Exact beats prefix, a longer
-    /// prefix beats a shorter one.
-    #[must_use]
-    pub fn matches(&self, path: &str) -> Option<usize> {
-        match self {
-            Self::Exact(exact) => (exact == path).then_some(usize::MAX),
-            Self::Prefix(prefix) => path.starts_with(prefix.as_str()).then_some(prefix.len()),
-        }
-    }
-
-    /// The same to a server that compares paths without letter case.
-    #[must_use]
-    pub fn matches_in_any_case(&self, path: &str) -> Option<usize> {
-        match self {
-            Self::Exact(exact) => exact.eq_ignore_ascii_case(path).then_some(usize::MAX),
-            Self::Prefix(prefix) => path
-                .get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
-                .then_some(prefix.len()),
-        }
-    }
 }
 
 /// A place where a request may name its source.
@@ -163,6 +134,8 @@ pub enum Identify {
     Query(String),
     /// A header, lower case.
     Header(String),
+    /// The query of an image request: `data`, base64 of a JSON object with a `writeKey`, or `writeKey`.
+    Pixel,
     /// The token alone; no source is looked for.
     Token,
 }

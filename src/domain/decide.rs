@@ -187,7 +187,9 @@ fn check_issuer_and_time(policy: &Policy, token: &VerifiedToken, now: UnixSecond
     Ok(())
 }
 
-const fn reason_of(fault: &TokenFault) -> DenyReason {
+/// The reason of a token that did not verify.
+#[must_use]
+pub const fn reason_of(fault: &TokenFault) -> DenyReason {
     match fault {
         TokenFault::Malformed(_)
         | TokenFault::Claims(_)

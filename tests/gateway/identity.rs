@@ -152,9 +152,9 @@ async fn spellings_of_the_write_key_that_parsers_read_differently_are_ambiguous(
 }
 
 #[tokio::test]
-async fn body_that_would_be_read_as_a_form_is_refused() {
+async fn body_in_a_media_type_of_another_reading_is_refused() {
     for kind in [
-        "application/x-www-form-urlencoded",
+        "application/x-www-form-urlencoded; charset=utf-16",
         "multipart/form-data; boundary=x",
         "application/json; charset=utf-7",
         "application/json\r\nContent-Type: application/x-www-form-urlencoded",
@@ -197,7 +197,12 @@ async fn bodies_that_only_some_parsers_read_are_refused() {
 }
 
 /// Every spelling that some server behind the gateway could take for one of ours.
-const SPOOFED: [&str; 23] = [
+const SPOOFED: [&str; 28] = [
+    "X.Portcullis.Source.Id: spoofed",
+    "X~Portcullis-App-Id: spoofed",
+    "XPortcullisScope: spoofed",
+    "X.Forwarded.For: spoofed",
+    "X'Request!Id: spoofed",
     "X-Portcullis-Source-Id: spoofed",
     "x-portcullis-source-id: spoofed",
     "X_PORTCULLIS_SOURCE_ID: spoofed",

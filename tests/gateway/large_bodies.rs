@@ -10,7 +10,8 @@ use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use portcullis::config::Limits;
 use portcullis::domain::cost;
-use portcullis::gateway::read::body::{Held, HeldBytes, has_token_in_form, write_keys};
+use portcullis::gateway::read::body::{Held, HeldBytes};
+use portcullis::gateway::read::body_keys::{has_token_in_form, write_keys};
 
 use crate::client::H1;
 use crate::forge::write_key;

@@ -167,7 +167,7 @@ async fn paths_that_belong_to_another_api_without_letter_case_are_refused() {
     ] {
         let upstream = StubUpstream::start();
         let mut setup = everywhere(&upstream);
-        setup.config.apis[0].paths = vec![pattern];
+        setup.config.apis[0].paths = vec![pattern.into()];
         let gateway = setup.start().await;
         gateway.send(&post(path)).await.assert_denied(400, "path_invalid");
         upstream.assert_untouched();

@@ -268,7 +268,7 @@ fn api(name: &str, path: PathPattern, scope: &str, identify: Vec<Identify>) -> A
     Api {
         name: name.to_owned(),
         hosts: vec![format!("{name}.test")],
-        paths: vec![path],
+        paths: vec![path.into()],
         scope: Scope::parse(scope).unwrap(),
         identify,
         upstream: "main".to_owned(),
@@ -276,6 +276,7 @@ fn api(name: &str, path: PathPattern, scope: &str, identify: Vec<Identify>) -> A
         without_token: WithoutToken::Deny,
         reauthenticate_status: 401,
         forward_token: false,
+        cors: None,
         error_form: ErrorForm::OAuth,
     }
 }

@@ -29,7 +29,8 @@ use portcullis::domain::jws::{CompactJws, looks_like_jws};
 use portcullis::domain::key::{Algorithm, PublicKey};
 use portcullis::domain::scope::Scope;
 use portcullis::gateway::parsers::end_of_head;
-use portcullis::gateway::read::body::{Held, HeldBytes, has_token_in_form, write_keys};
+use portcullis::gateway::read::body::{Held, HeldBytes};
+use portcullis::gateway::read::body_keys::{has_token_in_form, write_keys};
 use portcullis::gateway::read::json::scan::scan;
 use portcullis::gateway::read::{credential, head, source};
 use portcullis::snapshot::KeyBounds;
@@ -588,7 +589,7 @@ fn api() -> Api {
     Api {
         name: "functions".to_owned(),
         hosts: vec!["*".to_owned()],
-        paths: vec![PathPattern::Prefix("/".to_owned())],
+        paths: vec![PathPattern::Prefix("/".to_owned()).into()],
         scope: Scope::parse("functions:write").unwrap(),
         identify: vec![Identify::Query("b".to_owned())],
         upstream: "main".to_owned(),
@@ -596,6 +597,7 @@ fn api() -> Api {
         without_token: WithoutToken::Deny,
         reauthenticate_status: 401,
         forward_token: false,
+        cors: None,
         error_form: ErrorForm::OAuth,
     }
 }

@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 use super::args::QuickstartArgs;
 use crate::cli::failure::Failure;
 use crate::config::{
-    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, LeakedTokens, Limits,
-    Listener, Login, Observability, PathPattern, PolicyOrigin, ProxyProtocol, Shutdown, Signing, Timeouts,
-    Upstream,
+    Api, ApiPath, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, LeakedTokens,
+    Limits, Listener, Login, Observability, PathPattern, PolicyOrigin, ProxyProtocol, Shutdown, Signing,
+    Timeouts, Upstream,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::policy::{Freshness, WhenStale};
@@ -134,7 +134,7 @@ fn event_hosts(address: &str) -> Vec<String> {
 }
 
 fn apis(address: &str, reauthenticate_status: u16) -> Result<Vec<Api>, Failure> {
-    let api = |name: &str, path, scope: &str, identify| {
+    let api = |name: &str, path: ApiPath, scope: &str, identify| {
         Ok::<_, Failure>(Api {
             name: name.to_owned(),
             hosts: event_hosts(address),
@@ -146,11 +146,12 @@ fn apis(address: &str, reauthenticate_status: u16) -> Result<Vec<Api>, Failure> 
             without_token: WithoutToken::Deny,
             reauthenticate_status,
             forward_token: false,
+            cors: None,
             error_form: ErrorForm::OAuth,
         })
     };
     let [tracking, functions, public] = ALL_SCOPES;
-    let below = |prefix: &str| PathPattern::Prefix(prefix.to_owned());
+    let below = |prefix: &str| PathPattern::Prefix(prefix.to_owned()).into();
     let function_places = vec![
         Identify::Query("b".to_owned()),
         Identify::Header("x-segment-source-function-token".to_owned()),
@@ -170,7 +171,11 @@ fn apis(address: &str, reauthenticate_status: u16) -> Result<Vec<Api>, Failure> 
         )?,
         api(
             "functions",
-            PathPattern::Exact("/".to_owned()),
+            // Other methods there are the Public API's.
+            ApiPath {
+                methods: vec!["POST".to_owned()],
+                ..PathPattern::Exact("/".to_owned()).into()
+            },
             functions,
             function_places,
         )?,

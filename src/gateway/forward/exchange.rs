@@ -22,7 +22,8 @@ use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::scope::ScopeSet;
 use crate::gateway::read::body::Held;
 use crate::gateway::read::client_facts::ClientFacts;
-use crate::gateway::read::spelling::is_spelt_alike;
+use crate::gateway::read::cors::CorsHeaders;
+use crate::gateway::read::spelling::{after_prefix, is_spelt_alike, letters};
 use crate::gateway::wire::socket::Socket;
 
 /// Headers that concern one connection only (RFC 9110 section 7.6.1).
@@ -121,6 +122,7 @@ pub async fn relay(
     session: &mut ServerSession,
     request_id: &str,
     pool: &Pool,
+    cors: Option<&CorsHeaders>,
 ) -> Result<(), Cut> {
     let Answered {
         mut connection,
@@ -131,6 +133,9 @@ pub async fn relay(
     // In place of the upstream's own: client, log and upstream name the request alike.
     let _ = response.insert_header(X_REQUEST_ID, request_id);
     let by_client = |_| Cut::ByClient;
+    if let Some(cors) = cors {
+        cors.apply(&mut response).map_err(by_client)?;
+    }
     respond::write_head(session, response, is_bodiless)
         .await
         .map_err(by_client)?;
@@ -277,10 +282,13 @@ fn is_forwarded(name: &HeaderName, origin: &Origin<'_>) -> bool {
     }
     // A server that maps headers to variables would take `Content_Length` for the length.
     let is_framing = |framing: &&HeaderName| is_spelt_alike(text, framing.as_str());
-    !(text.contains('_') && framing.iter().any(is_framing))
+    let is_odd = text
+        .bytes()
+        .any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-');
+    !(is_odd && framing.iter().any(is_framing))
 }
 
-/// Whether a name, in any spelling, is one that we set, or one by which a client could tell the upstream
+/// Whether a name, in any spelling that differs only in bytes that are neither letters nor digits, is one that we set, or one by which a client could tell the upstream
 /// who it is or that another path was asked for than the one decided on.
 fn is_ours(name: &str) -> bool {
     const OURS: [&str; 8] = [
@@ -296,15 +304,13 @@ fn is_ours(name: &str) -> bool {
     const PREFIXES: [&str; 2] = ["x-portcullis-", "x-forwarded-"];
     const OTHERS: [&str; 3] = ["forwarded", "true-client-ip", "cf-connecting-ip"];
     let is_one_of = |names: &[&str]| names.iter().any(|ours| is_spelt_alike(name, ours));
-    match name.as_bytes() {
-        [b'x', b'-' | b'_', ..] => {
-            let begins = |prefix: &str| {
-                name.get(..prefix.len())
-                    .is_some_and(|start| is_spelt_alike(start, prefix))
-            };
-            PREFIXES.iter().any(|prefix| begins(prefix)) || is_one_of(&OURS)
+    match letters(name).next() {
+        Some(b'x') => {
+            let begins =
+                |prefix: &&str| after_prefix(name, prefix).is_some_and(|rest| letters(rest).next().is_some());
+            PREFIXES.iter().any(begins) || is_one_of(&OURS)
         }
-        [b'c' | b'f' | b't', ..] => is_one_of(&OTHERS),
+        Some(b'c' | b'f' | b't') => is_one_of(&OTHERS),
         _ => false,
     }
 }
@@ -371,6 +377,13 @@ mod tests {
             "true_client_ip",
             "cf-connecting_ip",
             "forwarded",
+            "x.portcullis.source.id",
+            "x~portcullis!source'id",
+            "xportcullissourceid",
+            "-x-forwarded-for",
+            "x.request.id",
+            "x..real..ip",
+            "for.warded",
         ] {
             assert!(is_ours(ours), "{ours}");
         }

@@ -1,10 +1,11 @@
 //! A denial as an HTTP response: status, challenge, body (RFC 6750 section 3, RFC 9728 section 5.1).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderName, Method};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -12,6 +13,7 @@ use pingora_timeout::timeout;
 
 use crate::config::{Api, ErrorForm};
 use crate::domain::decision::DenyReason;
+use crate::gateway::read::cors::CorsHeaders;
 use crate::gateway::wire::socket::Socket;
 
 /// Seconds after which a client may try again when we could not decide.
@@ -28,7 +30,27 @@ pub struct Answer<'a> {
     /// Where the protected resource's metadata is, for the challenge.
     pub metadata_url: Option<String>,
     /// More about this one denial than the reason's sentence, for the person who debugs it.
-    pub detail: Option<String>,
+    pub detail: Option<Cow<'static, str>>,
+    /// How errors are written where the API is not known.
+    pub form: ErrorForm,
+    /// Who may read the answer.
+    pub cors: Option<CorsHeaders>,
+}
+
+impl<'a> Answer<'a> {
+    /// A denial about which nothing more is known.
+    #[must_use]
+    pub fn new(reason: DenyReason, request_id: &'a str) -> Self {
+        Self {
+            reason,
+            api: None,
+            request_id,
+            metadata_url: None,
+            detail: None,
+            form: ErrorForm::OAuth,
+            cors: None,
+        }
+    }
 }
 
 impl Answer<'_> {
@@ -59,6 +81,9 @@ impl Answer<'_> {
         if status == 429 {
             header.insert_header("X-RateLimit-Reset", RETRY_AFTER_S)?;
         }
+        if let Some(cors) = &self.cors {
+            cors.apply(&mut header)?;
+        }
         Ok(header)
     }
 
@@ -73,7 +98,12 @@ impl Answer<'_> {
         };
         if let "invalid_token" | "insufficient_scope" = self.reason.error() {
             add("error", self.reason.error());
-            add("error_description", self.reason.description());
+            // Quotes and backslashes would end the quoted string; no sentence of ours has them (RFC 6750 section 3).
+            let description = self.detail.as_deref().filter(|detail| is_quotable(detail));
+            add(
+                "error_description",
+                description.unwrap_or(self.reason.description()),
+            );
         }
         if let (DenyReason::ScopeInsufficient, Some(api)) = (self.reason, self.api) {
             add("scope", api.scope.as_str());
@@ -86,19 +116,15 @@ impl Answer<'_> {
 
     fn body(&self) -> Bytes {
         let description = self.detail.as_deref().unwrap_or(self.reason.description());
-        let json = match self.api.map_or(ErrorForm::OAuth, |api| api.error_form) {
-            ErrorForm::OAuth => serde_json::json!({
-                "error": self.reason.error(),
-                "error_description": description,
-                "reason": self.reason.as_str(),
-                "request_id": self.request_id,
-                "code": self.reason.as_str(),
-                "message": description,
-            }),
-            ErrorForm::PublicApi => serde_json::json!({
-                "errors": [{"type": self.reason.as_str(), "message": description}],
-            }),
-        };
+        let form = self.api.map_or(self.form, |api| api.error_form);
+        let reason = self.reason.as_str();
+        let json = error_body(
+            form,
+            (self.reason.error(), reason),
+            description,
+            reason,
+            self.request_id,
+        );
         Bytes::from(json.to_string())
     }
 
@@ -126,6 +152,35 @@ impl Answer<'_> {
         let header = self.header(&body)?;
         write(session, header, body, is_head).await
     }
+}
+
+/// An error's body. `codes` are `error` and `code`.
+#[must_use]
+pub fn error_body(
+    form: ErrorForm,
+    codes: (&str, &str),
+    description: &str,
+    reason: &str,
+    request_id: &str,
+) -> serde_json::Value {
+    let (error, code) = codes;
+    match form {
+        ErrorForm::OAuth => serde_json::json!({
+            "error": error,
+            "error_description": description,
+            "reason": reason,
+            "request_id": request_id,
+            "code": code,
+            "message": description,
+        }),
+        ErrorForm::PublicApi => serde_json::json!({"errors": [{"type": code, "message": description}]}),
+    }
+}
+
+/// Whether a sentence may stand in a quoted string of a challenge (RFC 6750 section 3).
+fn is_quotable(sentence: &str) -> bool {
+    let is_plain = |byte: u8| (byte == b' ' || byte.is_ascii_graphic()) && !matches!(byte, b'"' | b'\\');
+    sentence.bytes().all(is_plain)
 }
 
 /// Writes a response's head. The last thing of a response says so itself: an HTTP/2 client would count
@@ -180,6 +235,7 @@ pub async fn send_json(
     status: u16,
     body: &serde_json::Value,
     request_id: &str,
+    further: Option<(HeaderName, String)>,
 ) -> Result<()> {
     let body = Bytes::from(body.to_string());
     let mut header = ResponseHeader::build(status, Some(6))?;
@@ -188,6 +244,9 @@ pub async fn send_json(
     header.insert_header(CONTENT_LENGTH, body.len().to_string())?;
     if !request_id.is_empty() {
         header.insert_header("X-Request-Id", request_id)?;
+    }
+    if let Some((name, value)) = further {
+        header.insert_header(name, value)?;
     }
     let is_head = session.req_header().method == Method::HEAD;
     write(session, header, body, is_head).await

@@ -70,9 +70,9 @@ pub(crate) async fn serve(
             }
             Err(HeadOutcome::Silence) => return None,
             Err(HeadOutcome::Http2(read)) => return Some(SpeaksHttp2(stream, read)),
-            Err(HeadOutcome::Refused(reason)) => {
+            Err(HeadOutcome::Refused { reason, host }) => {
                 let _request = connection.begin_request()?;
-                refuse(&gateway, stream, reason).await;
+                refuse(&gateway, stream, reason, &host).await;
                 return None;
             }
         }
@@ -139,14 +139,12 @@ fn session_of(stream: Stream, head: RawHead) -> ServerSession {
 }
 
 /// Answers what never became a request.
-async fn refuse(gateway: &Gateway, mut stream: Stream, reason: DenyReason) {
+async fn refuse(gateway: &Gateway, mut stream: Stream, reason: DenyReason, host: &str) {
     gateway.metrics.denied(None, reason);
+    let request_id = gateway.request_ids.next();
     let answer = Answer {
-        reason,
-        api: None,
-        request_id: &gateway.request_ids.next(),
-        metadata_url: None,
-        detail: None,
+        form: gateway.error_form(host.as_bytes()),
+        ..Answer::new(reason, &request_id)
     };
     let answering = async {
         stream.write_all(&answer.to_http1()).await?;

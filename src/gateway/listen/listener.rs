@@ -219,12 +219,10 @@ impl Listener {
             Refused::ClientLimit => "too many connections from this address; close some and retry",
             Refused::Full => "too many connections are open; retry later",
         };
+        let request_id = gateway.request_ids.next();
         let answer = Answer {
-            reason: DenyReason::Overloaded,
-            api: None,
-            request_id: &gateway.request_ids.next(),
-            metadata_url: None,
-            detail: Some(detail.to_owned()),
+            detail: Some(detail.into()),
+            ..Answer::new(DenyReason::Overloaded, &request_id)
         };
         self.refusals.answer_after(stream, read, answer.to_http1().into());
     }

@@ -5,7 +5,6 @@
 //! at 64 KiB and loses bodies beyond it, so the bytes are kept here and sent from here.
 
 use std::hash::BuildHasher as _;
-use std::io::{self, BufRead, ErrorKind, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,22 +14,12 @@ use foldhash::fast::RandomState;
 use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::timeout;
 
-use super::content::{self, Coding};
 use super::head;
-use super::json::scan::{BodyKeys, BodyScan, SLICE_BYTES};
-use super::json::scan_error::ScanError;
-use super::large_bodies::{Breather, Slices};
-use super::query;
+use super::large_bodies::Breather;
+use super::refusal::Refusal;
 use crate::config::Limits;
-use crate::domain::cost;
 use crate::domain::decimal::digits;
 use crate::domain::decision::DenyReason;
-
-/// The most that a compressed body may grow, as a multiple of the body limit.
-const INFLATED_TIMES_MAX: usize = 8;
-
-/// The highest compression ratio believed. Real batches of events reach 30.
-const RATIO_MAX: usize = 200;
 
 /// What a request over HTTP/2 takes beside its body and the text of its head: its task, its session and their
 /// tables, rounded up.
@@ -61,7 +50,7 @@ pub struct Held {
 }
 
 /// A part of the held bytes, given back when dropped.
-struct Share {
+pub(super) struct Share {
     of: Arc<HeldBytes>,
     client: usize,
     bytes: usize,
@@ -114,7 +103,7 @@ impl Share {
     }
 
     /// A further share of the same client.
-    fn beside(&self) -> Self {
+    fn another(&self) -> Self {
         Self::none(&self.of, self.client)
     }
 
@@ -122,7 +111,7 @@ impl Share {
         self.of.by_client.get(self.client)
     }
 
-    fn grow(&mut self, bytes: usize) -> Result<(), DenyReason> {
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), DenyReason> {
         let all = self.of.held.fetch_add(bytes, Ordering::Relaxed);
         let own = self
             .own()
@@ -164,6 +153,16 @@ impl Held {
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
+
+    /// The number of the client that sent it, of [`CLIENTS`].
+    pub(super) fn client(&self) -> usize {
+        self.share.client
+    }
+
+    /// Room for what the body inflates to, in the same client's share.
+    pub(super) fn further_share(&self) -> Share {
+        self.share.another()
+    }
 }
 
 /// Reads the whole body of a request by the client of this address.
@@ -175,7 +174,7 @@ pub async fn hold(
     limits: &Limits,
     held: &Arc<HeldBytes>,
     client: Option<IpAddr>,
-) -> Result<Held, DenyReason> {
+) -> Result<Held, Refusal> {
     let mut share = Share::none(held, held.client(client));
     // An HTTP/1 connection holds one head, and connections are counted; an HTTP/2 one holds as many as it has
     // streams.
@@ -190,12 +189,19 @@ pub async fn hold(
     }
     let length = content_length(session);
     if length.is_some_and(|length| length > limits.body_bytes) {
-        return Err(DenyReason::BodyTooLarge);
+        return Err(too_large(limits.body_bytes));
     }
     let reading = read_whole(session, length, limits.body_bytes, share);
     timeout(limits.body_timeout, reading)
         .await
-        .unwrap_or(Err(DenyReason::RequestTimeout))
+        .unwrap_or(Err(DenyReason::RequestTimeout.into()))
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    Refusal::because(
+        DenyReason::BodyTooLarge,
+        format!("the body is larger than {bytes_max} bytes (limits.body_bytes); send smaller batches"),
+    )
 }
 
 /// Tells a client that waits for it to go on.
@@ -220,7 +226,7 @@ async fn read_whole(
     length: Option<usize>,
     bytes_max: usize,
     mut share: Share,
-) -> Result<Held, DenyReason> {
+) -> Result<Held, Refusal> {
     if session.get_header(http::header::EXPECT).is_some() {
         invite(session).await?;
     }
@@ -237,7 +243,7 @@ async fn read_whole(
         let before = total;
         total = total.saturating_add(part.len());
         if total > bytes_max {
-            return Err(DenyReason::BodyTooLarge);
+            return Err(too_large(bytes_max));
         }
         share.grow(part.len())?;
         if first.is_empty() && rest.is_empty() {
@@ -258,158 +264,11 @@ async fn read_whole(
     }
     // Only trailers can stand behind the end.
     if !session.is_body_done() {
-        return Err(DenyReason::RequestMalformed);
+        return Err(DenyReason::RequestMalformed.into());
     }
     if length.is_some_and(|length| length != total) {
-        return Err(DenyReason::RequestMalformed);
+        return Err(DenyReason::RequestMalformed.into());
     }
     let bytes = if rest.is_empty() { first } else { rest.freeze() };
     Ok(Held { bytes, share })
-}
-
-/// The write keys in a held body, `None` for an empty one. The work on a large body lets other requests go first.
-///
-/// # Errors
-/// The denial for a body that is not one JSON object, names several sources, or cannot be inflated
-/// within the bounds; or for a large one that waited too long for its turn.
-pub async fn write_keys(
-    headers: &http::HeaderMap,
-    held: &Held,
-    limits: &Limits,
-) -> Result<Option<BodyKeys>, DenyReason> {
-    let coding = content::coding(headers)?;
-    if held.bytes.is_empty() {
-        return Ok(None);
-    }
-    let mut slices = Slices::new(held.share.client, limits.body_timeout);
-    match coding {
-        Coding::Identity => {
-            slices.expect(held.bytes.len()).await?;
-            scan(&held.bytes, &mut slices).await.map(Some)
-        }
-        Coding::Gzip => {
-            let mut share = held.share.beside();
-            let inflated = inflate(&held.bytes, limits.body_bytes, &mut share, &mut slices).await?;
-            scan(&inflated, &mut slices).await.map(Some)
-        }
-    }
-}
-
-async fn scan(body: &[u8], slices: &mut Slices) -> Result<BodyKeys, DenyReason> {
-    let mut scan = BodyScan::new(body);
-    loop {
-        match scan.advance(SLICE_BYTES) {
-            Ok(Some(keys)) => return Ok(keys),
-            Ok(None) => slices.done(SLICE_BYTES).await?,
-            Err(ScanError::Invalid) => return Err(DenyReason::BodyInvalid),
-            Err(ScanError::Ambiguous) => return Err(DenyReason::SourceAmbiguous),
-        }
-    }
-}
-
-/// Whether a form carries an access token, as RFC 6750 section 2.2 knows it. The work on a large one lets other
-/// requests go first.
-///
-/// # Errors
-/// [`DenyReason::Overloaded`] for a large one that waited too long for its turn.
-pub async fn has_token_in_form(
-    headers: &http::HeaderMap,
-    held: &Held,
-    limits: &Limits,
-) -> Result<bool, DenyReason> {
-    if !content::has_form(headers) {
-        return Ok(false);
-    }
-    let mut slices = Slices::new(held.share.client, limits.body_timeout);
-    slices.expect(held.bytes.len()).await?;
-    let mut search = query::FormSearch::new(&held.bytes);
-    loop {
-        if let Some(has_token) = search.advance(SLICE_BYTES) {
-            return Ok(has_token);
-        }
-        slices.done(SLICE_BYTES).await?;
-    }
-}
-
-/// Inflates one gzip member within bounds of size and ratio. Several members, or bytes after the end,
-/// are refused: servers differ in whether they read on.
-async fn inflate(
-    gzip: &[u8],
-    body_bytes_max: usize,
-    share: &mut Share,
-    slices: &mut Slices,
-) -> Result<Vec<u8>, DenyReason> {
-    let most = (body_bytes_max * INFLATED_TIMES_MAX).min(gzip.len().saturating_mul(RATIO_MAX));
-    let mut decoder = flate2::bufread::GzDecoder::new(Rationed::of(gzip));
-    let mut out = Vec::with_capacity(gzip.len().saturating_mul(4).min(most));
-    loop {
-        let (before, left) = (out.len(), decoder.get_ref().rest.len());
-        decoder.get_mut().ration = RATION_BYTES;
-        let mut slice = decoder.by_ref().take(SLICE_BYTES as u64);
-        let is_paused = match slice.read_to_end(&mut out) {
-            Ok(_) => false,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
-            Err(_) => return Err(DenyReason::BodyInvalid),
-        };
-        let inflated = out.len() - before;
-        // Tables of codes are dear to read and bring nothing out.
-        let read = left - decoder.get_ref().rest.len();
-        cost::count(inflated + read);
-        share.grow(inflated)?;
-        if out.len() > most {
-            return Err(DenyReason::BodyTooLarge);
-        }
-        if inflated == 0 && !is_paused {
-            break;
-        }
-        slices
-            .done(inflated + read * (SLICE_BYTES / RATION_BYTES))
-            .await?;
-    }
-    if decoder.into_inner().rest.is_empty() {
-        Ok(out)
-    } else {
-        Err(DenyReason::BodyInvalid)
-    }
-}
-
-/// How many compressed bytes are read at once.
-const RATION_BYTES: usize = 8 * 1024;
-
-/// Bytes that are given out in rations: the reader has to come back for more.
-struct Rationed<'b> {
-    rest: &'b [u8],
-    ration: usize,
-}
-
-impl<'b> Rationed<'b> {
-    fn of(bytes: &'b [u8]) -> Self {
-        Self {
-            rest: bytes,
-            ration: 0,
-        }
-    }
-}
-
-impl BufRead for Rationed<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        match self.rest.get(..self.ration) {
-            Some([]) => Err(ErrorKind::WouldBlock.into()),
-            Some(ration) => Ok(ration),
-            None => Ok(self.rest),
-        }
-    }
-
-    fn consume(&mut self, bytes: usize) {
-        self.rest = self.rest.get(bytes..).unwrap_or_default();
-        self.ration = self.ration.saturating_sub(bytes);
-    }
-}
-
-impl Read for Rationed<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.fill_buf()?.read(into)?;
-        self.consume(read);
-        Ok(read)
-    }
 }

@@ -3,6 +3,7 @@
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
+use super::refusal::Refusal;
 use crate::domain::decision::DenyReason;
 
 /// Whether a media type says that the body is a form of `name=value` pairs.
@@ -30,17 +31,40 @@ pub enum Coding {
     Gzip,
 }
 
-/// The one content coding of a body whose write key is to be read.
+/// How a body whose write key is to be read is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Content {
+    pub coding: Coding,
+    /// The media type is that of a form. Some clients send JSON under it: RudderStack's Node.js SDK, and `curl -d`.
+    pub is_form: bool,
+}
+
+/// Reads the one media type and the one content coding of a body.
 ///
 /// # Errors
-/// Any coding but gzip, or more than one; and media types that would make the upstream read the same
-/// bytes as a form, or as other characters.
-pub fn coding(headers: &HeaderMap) -> Result<Coding, DenyReason> {
+/// Any coding but gzip, or more than one; and media types under which the upstream would read the same bytes as parts
+/// or as other characters.
+pub fn content(headers: &HeaderMap) -> Result<Content, Refusal> {
+    let invalid = |detail: &'static str| Refusal::because(DenyReason::BodyInvalid, detail);
     let mut kinds = headers.get_all(CONTENT_TYPE).iter();
-    let is_one_reading = kinds.next().is_none_or(may_be_json);
-    if !is_one_reading || kinds.next().is_some() {
-        return Err(DenyReason::BodyInvalid);
+    let is_form = match kinds.next() {
+        Some(kind) => is_form_or_json(kind).map_err(invalid)?,
+        None => false,
+    };
+    if kinds.next().is_some() {
+        return Err(invalid("the request has two Content-Type headers; send one"));
     }
+    Ok(Content {
+        coding: coding(headers)?,
+        is_form,
+    })
+}
+
+/// The one content coding of a body.
+///
+/// # Errors
+/// [`DenyReason::BodyEncodingUnsupported`].
+pub fn coding(headers: &HeaderMap) -> Result<Coding, DenyReason> {
     let mut codings = headers.get_all(CONTENT_ENCODING).iter();
     let first = codings.next().map(HeaderValue::as_bytes);
     match (first, codings.next()) {
@@ -51,10 +75,15 @@ pub fn coding(headers: &HeaderMap) -> Result<Coding, DenyReason> {
     }
 }
 
-/// Whether a media type leaves a body to be read as JSON in UTF-8. Its name need not be JSON's: browsers send
-/// `text/plain` to be spared a question.
-fn may_be_json(kind: &HeaderValue) -> bool {
-    let Ok(kind) = kind.to_str() else { return false };
+/// Whether a media type is that of a form, where it leaves the body to be read as JSON in UTF-8. Its name need not be
+/// JSON's: browsers send `text/plain` to avoid a preflight.
+///
+/// # Errors
+/// A sentence for a media type that does not.
+fn is_form_or_json(kind: &HeaderValue) -> Result<bool, &'static str> {
+    let kind = kind
+        .to_str()
+        .map_err(|_| "the Content-Type header has characters beyond ASCII")?;
     let kind = kind.to_ascii_lowercase();
     let mut parameters = kind.split(';');
     let name = parameters.next().unwrap_or_default().trim();
@@ -64,41 +93,63 @@ fn may_be_json(kind: &HeaderValue) -> bool {
         }
         _ => true,
     };
-    !name.starts_with("multipart/")
-        && name != "application/x-www-form-urlencoded"
-        && !kind.contains(',')
-        && parameters.all(is_utf8)
+    if name.starts_with("multipart/") {
+        return Err("the Content-Type header says multipart; send one JSON object as application/json");
+    }
+    if kind.contains(',') {
+        return Err("the Content-Type header has more than one media type; send application/json");
+    }
+    if !parameters.all(is_utf8) {
+        return Err("the Content-Type header names another charset than UTF-8; send the body in UTF-8");
+    }
+    Ok(is_form(name.as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(kind: &'static str) -> Result<bool, &'static str> {
+        is_form_or_json(&HeaderValue::from_static(kind))
+    }
+
     #[test]
-    fn media_types_that_are_read_otherwise_are_told() {
-        let type_of = |kind: &'static str| may_be_json(&HeaderValue::from_static(kind));
-        for good in [
+    fn media_types_that_leave_json_to_be_read_are_accepted() {
+        for json in [
             "application/json",
             "Application/JSON; Charset=\"UTF-8\"",
             "text/plain;charset=utf8",
             "text/plain; a=b",
             "",
         ] {
-            assert!(type_of(good), "{good}");
+            assert_eq!(read(json), Ok(false), "{json}");
         }
-        for bad in [
-            "multipart/form-data; boundary=x",
-            "Multipart/Mixed",
+        for form in [
             "application/x-www-form-urlencoded",
-            " application/x-www-form-urlencoded ; charset=utf-8",
-            "application/json, application/x-www-form-urlencoded",
-            "application/json; charset=utf-7",
-            "application/json; charset = utf-16le",
-            "application/json; charset=\"iso-8859-1\"",
-            "application/json; charset=utf-8; charset=utf-7",
-            "application/json; charset=",
+            " application/X-www-form-urlencoded ; charset=utf-8",
         ] {
-            assert!(!type_of(bad), "{bad}");
+            assert_eq!(read(form), Ok(true), "{form}");
+        }
+    }
+
+    #[test]
+    fn media_types_that_are_read_otherwise_are_refused() {
+        for (bad, word) in [
+            ("multipart/form-data; boundary=x", "multipart"),
+            ("Multipart/Mixed", "multipart"),
+            (
+                "application/json, application/x-www-form-urlencoded",
+                "more than one",
+            ),
+            ("application/json; charset=utf-7", "charset"),
+            ("application/json; charset = utf-16le", "charset"),
+            ("application/json; charset=\"iso-8859-1\"", "charset"),
+            ("application/json; charset=utf-8; charset=utf-7", "charset"),
+            ("application/x-www-form-urlencoded; charset=utf-7", "charset"),
+            ("application/json; charset=", "charset"),
+        ] {
+            let sentence = read(bad).unwrap_err();
+            assert!(sentence.contains(word), "{bad}: {sentence}");
         }
     }
 }

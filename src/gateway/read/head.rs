@@ -140,9 +140,19 @@ fn host(request: &RequestHeader) -> Result<String, DenyReason> {
         (Some(host), _) | (None, Some(host)) => host,
         (None, None) => return Err(DenyReason::RequestMalformed),
     };
+    let name = host_name(host).ok_or(DenyReason::RequestMalformed)?;
+    match request.version < Version::HTTP_10 {
+        true => Err(DenyReason::RequestMalformed),
+        false => Ok(name),
+    }
+}
+
+/// The host of an authority in its one form, lower case and without port; `None` where it has another form.
+#[must_use]
+pub fn host_name(authority: &[u8]) -> Option<String> {
     // Cut, checked by its letters and by its labels, and folded.
-    cost::count(4 * host.len());
-    let host = std::str::from_utf8(host).map_err(|_| DenyReason::RequestMalformed)?;
+    cost::count(4 * authority.len());
+    let host = std::str::from_utf8(authority).ok()?;
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, port),
         _ => (host, "0"),
@@ -155,14 +165,8 @@ fn host(request: &RequestHeader) -> Result<String, DenyReason> {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
         .is_some_and(|inside| inside.parse::<std::net::Ipv6Addr>().is_ok());
-    if !(is_name || is_v6)
-        || port.is_empty()
-        || !port.bytes().all(|byte| byte.is_ascii_digit())
-        || request.version < Version::HTTP_10
-    {
-        return Err(DenyReason::RequestMalformed);
-    }
-    Ok(name.to_ascii_lowercase())
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    ((is_name || is_v6) && is_port).then(|| name.to_ascii_lowercase())
 }
 
 /// Whether a path is in the one form in which every server reads it alike: no empty, `.` or `..`

@@ -1,4 +1,6 @@
-//! Parameters of a query or a form: every value of one, and whether some server finds it where others do not.
+//! Parameters of a query or a form: every value of one, and whether some servers find it where others do not.
+
+use std::cmp::Ordering;
 
 use zeroize::Zeroizing;
 
@@ -7,10 +9,11 @@ use crate::domain::cost;
 /// The name of an access token outside `Authorization` (RFC 6750 section 2.3).
 const TOKEN_NAME: &[u8] = b"access_token";
 
-/// The most white space around a name that is looked at. Nobody sends so much: a name with more counts as found.
+/// The most white space around a name that is looked at, in bytes. No client sends so much; a name with more counts as
+/// found.
 const BLANKS_MAX: usize = 256;
 
-/// Whether one of these `name=value` pairs is an access token, to us or to somebody.
+/// Whether some server takes one of these `name=value` pairs for an access token.
 #[must_use]
 pub fn has_token_parameter(pairs: &[u8]) -> bool {
     cost::count(pairs.len());
@@ -18,7 +21,7 @@ pub fn has_token_parameter(pairs: &[u8]) -> bool {
         .split(|byte| is_separator(*byte))
         .map(|pair| pair.split(|byte| *byte == b'=').next().unwrap_or_default())
         // No spelling is shorter than the name, and most names are.
-        .any(|spelt| spelt.len() >= TOKEN_NAME.len() && is_it_to_somebody(spelt, TOKEN_NAME))
+        .any(|spelt| spelt.len() >= TOKEN_NAME.len() && may_be_read_as(spelt, TOKEN_NAME))
 }
 
 /// The search for a token in a form, in steps, so that a long form lets others go first in between.
@@ -69,39 +72,101 @@ pub(crate) fn values<'q>(
     query: Option<&'q str>,
     name: &'q str,
 ) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + 'q {
+    raw_values(query, name).map(decoded)
+}
+
+/// Every value of a parameter, as it was sent.
+pub(crate) fn raw_values<'q>(query: Option<&'q str>, name: &'q str) -> impl Iterator<Item = &'q str> + 'q {
     cost::count(query.map_or(0, str::len));
     query.unwrap_or_default().split('&').filter_map(move |pair| {
         let (held, value) = pair.split_once('=').unwrap_or((pair, ""));
-        is_exactly(held, name).then(|| {
-            cost::count(value.len());
-            Zeroizing::new(Decoded::of(value.as_bytes()).collect())
-        })
+        is_exactly(held, name).then_some(value)
     })
 }
 
-/// Every value that some server takes for one of a parameter, percent-decoded and without white space around it:
-/// under any spelling of its name, between `&` or `;`.
-pub(crate) fn values_to_somebody<'q>(
-    pairs: &'q [u8],
-    name: &'q str,
-) -> impl Iterator<Item = Zeroizing<Vec<u8>>> + 'q {
-    let name = name.as_bytes();
-    cost::count(pairs.len());
-    pairs.split(|byte| is_separator(*byte)).filter_map(move |pair| {
-        let at = pair.iter().position(|byte| *byte == b'=')?;
-        // No spelling is shorter than the name.
-        let (spelt, value) = pair.split_at_checked(at).filter(|_| at >= name.len())?;
-        // Most names are of plain letters, and nothing has to be decoded to compare them.
-        let is_it = match spelt.iter().all(u8::is_ascii_alphanumeric) {
-            true => spelt.eq_ignore_ascii_case(name),
-            false => is_it_to_somebody(spelt, name),
-        };
-        let value = is_it.then(|| value.get(1..).unwrap_or_default())?;
-        cost::count(value.len());
-        let decoded: Zeroizing<Vec<u8>> = Zeroizing::new(Decoded::of(value).collect());
-        let before_nul = decoded.split(|byte| *byte == 0).next().unwrap_or_default();
-        Some(Zeroizing::new(trimmed(before_nul).to_vec()))
-    })
+/// A value, percent-decoded.
+pub(crate) fn decoded(value: &str) -> Zeroizing<Vec<u8>> {
+    cost::count(value.len());
+    Zeroizing::new(Decoded::of(value.as_bytes()).collect())
+}
+
+/// The longest value that is decoded, in bytes. A write key has a third of it where every byte of it is encoded.
+const VALUE_BYTES_MAX: usize = 8192;
+
+/// The search for values that some server takes for one of these parameters, in steps, so that a long form lets
+/// others go first in between.
+pub(crate) struct ValueSearch<'f, 'n> {
+    rest: Option<&'f [u8]>,
+    names: &'n [&'n str],
+}
+
+impl<'f, 'n> ValueSearch<'f, 'n> {
+    pub(crate) fn new(pairs: &'f [u8], names: &'n [&'n str]) -> Self {
+        Self {
+            rest: Some(pairs),
+            names,
+        }
+    }
+
+    /// Goes through about so many bytes more, and hands each value to `found`: percent-decoded and without white space
+    /// around it, `None` for one that is too long. Answers whether the end was reached.
+    pub(crate) fn advance(&mut self, bytes: usize, mut found: impl FnMut(Option<&[u8]>)) -> bool {
+        let mut done = 0;
+        while let Some(rest) = self.rest {
+            if done >= bytes {
+                return false;
+            }
+            let end = memchr::memchr2(b'&', b';', rest);
+            let (pair, rest) = match end.and_then(|at| rest.split_at_checked(at)) {
+                Some((pair, rest)) => (pair, rest.get(1..)),
+                None => (rest, None),
+            };
+            self.rest = rest;
+            // The separator, the equals sign, and what a short pair costs apart from its bytes.
+            cost::count(2 * pair.len() + 1);
+            done += pair.len() + PAIR_BYTES;
+            let Some((name, value)) = memchr::memchr(b'=', pair).and_then(|at| pair.split_at_checked(at))
+            else {
+                continue;
+            };
+            if self.names.iter().any(|wanted| is_named(name, wanted.as_bytes())) {
+                hand_over(value.get(1..).unwrap_or_default(), &mut found);
+            }
+        }
+        true
+    }
+}
+
+/// What going through a pair costs, in bytes that could have been gone through meanwhile.
+const PAIR_BYTES: usize = 16;
+
+fn hand_over(value: &[u8], found: &mut impl FnMut(Option<&[u8]>)) {
+    if value.len() > VALUE_BYTES_MAX {
+        return found(None);
+    }
+    cost::count(value.len());
+    let decoded: Zeroizing<Vec<u8>> = Zeroizing::new(Decoded::of(value).collect());
+    let before_nul = decoded.split(|byte| *byte == 0).next().unwrap_or_default();
+    found(Some(trimmed(before_nul)));
+}
+
+/// Whether some server takes a parameter of this spelling for `name`.
+fn is_named(spelt: &[u8], name: &[u8]) -> bool {
+    // No spelling is shorter than the name. Most names are of plain letters, and nothing has to be decoded to compare
+    // them.
+    match spelt.len().cmp(&name.len()) {
+        Ordering::Less => false,
+        Ordering::Equal if spelt.iter().all(u8::is_ascii_alphanumeric) => spelt.eq_ignore_ascii_case(name),
+        _ => may_be_read_as(spelt, name),
+    }
+}
+
+/// All such values of a text that is short.
+#[cfg(test)]
+fn values_in_any_spelling(pairs: &[u8], name: &str) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    ValueSearch::new(pairs, &[name]).advance(usize::MAX, |value| all.extend(value.map(<[u8]>::to_vec)));
+    all
 }
 
 /// A value without the white space around it.
@@ -121,25 +186,25 @@ pub(crate) fn has_odd_spelling(query: Option<&str>, name: &str) -> bool {
         let has_semicolon = pair.contains(';');
         let mut parts = pair.split(';');
         (!is_exact || has_semicolon)
-            && parts.any(|part| is_it_to_somebody(name_of(part).as_bytes(), name.as_bytes()))
+            && parts.any(|part| may_be_read_as(name_of(part).as_bytes(), name.as_bytes()))
     })
 }
 
 /// Whether some server takes a parameter of this spelling for `name`. They differ in letter case, in whether
 /// the name ends at a NUL or a bracket, and in what they do with white space around it; and one makes `_` of
 /// what its variables cannot have in their names.
-fn is_it_to_somebody(spelt: &[u8], name: &[u8]) -> bool {
+fn may_be_read_as(spelt: &[u8], name: &[u8]) -> bool {
     let mut decoded = Decoded {
         rest: spelt,
         plus_is_space: true,
     };
-    let is_it = is_spelt_for(&mut decoded, name);
+    let is_it = decodes_to(&mut decoded, name);
     cost::count(spelt.len() - decoded.rest.len());
     is_it
 }
 
-/// Reads no further than it has to: a name may be as long as the body.
-fn is_spelt_for(decoded: &mut Decoded<'_>, name: &[u8]) -> bool {
+/// Reads no further than needed: a name may be as long as the body.
+fn decodes_to(decoded: &mut Decoded<'_>, name: &[u8]) -> bool {
     let as_variable = |byte: u8| match byte {
         b' ' | b'.' | b'[' => b'_',
         other => other.to_ascii_lowercase(),
@@ -243,7 +308,7 @@ mod tests {
     use super::*;
 
     /// The slow reading: everything is decoded first.
-    fn is_it_slowly(spelt: &[u8], name: &[u8]) -> bool {
+    fn may_be_read_as_slowly(spelt: &[u8], name: &[u8]) -> bool {
         fn trimmed(mut name: &[u8]) -> &[u8] {
             while let [0..=b' ', rest @ ..] | [rest @ .., 0..=b' '] = name {
                 name = rest;
@@ -280,8 +345,8 @@ mod tests {
                     number /= 9;
                 }
                 assert_eq!(
-                    is_it_to_somebody(text.as_bytes(), name.as_bytes()),
-                    is_it_slowly(text.as_bytes(), name.as_bytes()),
+                    may_be_read_as(text.as_bytes(), name.as_bytes()),
+                    may_be_read_as_slowly(text.as_bytes(), name.as_bytes()),
                     "{text} {name}"
                 );
             }
@@ -370,16 +435,37 @@ mod tests {
             "+writeKey=%20k%0d",
             "writeKey=k%00more",
         ] {
-            let found: Vec<_> = values_to_somebody(query.as_bytes(), "writeKey").collect();
+            let found = values_in_any_spelling(query.as_bytes(), "writeKey");
             assert!(found.iter().any(|value| value.as_slice() == b"k"), "{query}");
         }
         for query in ["", "writeKey", "writeKeys=k", "write-key=k", "a=writeKey=k"] {
             assert_eq!(
-                values_to_somebody(query.as_bytes(), "writeKey").count(),
-                0,
+                values_in_any_spelling(query.as_bytes(), "writeKey"),
+                [b""; 0],
                 "{query}"
             );
         }
+    }
+
+    #[test]
+    fn values_are_found_alike_in_steps_of_any_size() {
+        let form = b"a=1&writeKey=k&&b;writekey=%6c=&writeKey&c=writeKey=m&WRITEKEY[]=n";
+        let whole = values_in_any_spelling(form, "writeKey");
+        assert_eq!(whole, [b"k".to_vec(), b"l=".to_vec(), b"n".to_vec()]);
+        for bytes in 1..80 {
+            let (mut search, mut found) = (ValueSearch::new(form, &["writeKey"]), Vec::new());
+            while !search.advance(bytes, |value| found.extend(value.map(<[u8]>::to_vec))) {}
+            assert_eq!(found, whole, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn value_longer_than_any_write_key_is_not_decoded() {
+        let form = format!("writeKey={}", "%20".repeat(VALUE_BYTES_MAX));
+        let mut found = Vec::new();
+        ValueSearch::new(form.as_bytes(), &["writeKey"])
+            .advance(usize::MAX, |value| found.push(value.is_some()));
+        assert_eq!(found, [false]);
     }
 
     #[test]

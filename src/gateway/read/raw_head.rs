@@ -56,7 +56,11 @@ pub enum HeadOutcome {
     Silence,
     /// These bytes begin a connection that speaks HTTP/2.
     Http2(BytesMut),
-    Refused(DenyReason),
+    Refused {
+        reason: DenyReason,
+        /// The value of `Host` as far as it was read, or nothing.
+        host: String,
+    },
 }
 
 /// Reads one head. `deadline` is the connection's one timer. The connection is told of the first byte.
@@ -82,9 +86,9 @@ pub async fn read(
         let began = !bytes.is_empty();
         let read = read_some(stream, deadline.as_mut(), &mut bytes).await;
         match read {
-            Some(Ok(0)) if began => return Err(HeadOutcome::Refused(DenyReason::RequestMalformed)),
+            Some(Ok(0)) if began => return Err(refused(DenyReason::RequestMalformed, &bytes)),
             Some(Ok(0) | Err(_)) => return Err(HeadOutcome::Silence),
-            None if began => return Err(HeadOutcome::Refused(DenyReason::RequestTimeout)),
+            None if began => return Err(refused(DenyReason::RequestTimeout, &bytes)),
             None => return Err(HeadOutcome::Silence),
             Some(Ok(_)) => {}
         }
@@ -92,7 +96,11 @@ pub async fn read(
         if is_preface && bytes.len() >= PREFACE.len() {
             return Err(HeadOutcome::Http2(bytes));
         }
-        if !is_preface && let Some(length) = lines.end(&bytes, limits).map_err(HeadOutcome::Refused)? {
+        if !is_preface
+            && let Some(length) = lines
+                .end(&bytes, limits)
+                .map_err(|reason| refused(reason, &bytes))?
+        {
             let is_chunked = lines.has_coding;
             return Ok(RawHead {
                 bytes,
@@ -105,6 +113,17 @@ pub async fn read(
             connection.head_began();
         }
     }
+}
+
+/// A refusal, with the host that the answer is written for.
+fn refused(reason: DenyReason, bytes: &[u8]) -> HeadOutcome {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    let named = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked("host:".len())?;
+        name.eq_ignore_ascii_case(b"host:").then(|| value.trim_ascii())
+    });
+    let host = String::from_utf8_lossy(named.unwrap_or_default()).into_owned();
+    HeadOutcome::Refused { reason, host }
 }
 
 /// Moves the timer. Later, as from one request to the next, that is a store and nothing more.

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use http::Method;
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW};
 use pingora_core::protocols::http::ServerSession;
 
 use super::request::{Gateway, Outcome};
-use crate::config::Api;
+use crate::config::{Api, ApiPath, ErrorForm};
 use crate::domain::decision::DenyReason;
 use crate::gateway::forward::respond;
 use crate::gateway::forward::respond::Answer;
 use crate::gateway::forward::respond::METADATA_PATH;
 use crate::gateway::read::client_facts::ClientFacts;
+use crate::gateway::read::cors::{self, CorsHeaders};
+use crate::gateway::read::refusal::Refusal;
+use crate::gateway::read::{head, route};
 
 /// How much of a denied request's body is read away so that the client gets to see the answer.
 const DRAINED_BYTES_MAX: usize = 2 << 20;
@@ -20,24 +24,34 @@ const DRAINED_BYTES_MAX: usize = 2 << 20;
 const DRAINED_FOR: Duration = Duration::from_secs(2);
 
 impl Gateway {
+    /// The form of errors for a request to this authority, before its API is known.
+    pub(crate) fn error_form(&self, authority: &[u8]) -> ErrorForm {
+        let host = head::host_name(authority);
+        host.map_or(ErrorForm::OAuth, |host| route::error_form(&self.apis, &host))
+    }
+
     pub(crate) async fn deny(
         &self,
         session: &mut ServerSession,
         client: &ClientFacts,
         api: Option<usize>,
-        reason: DenyReason,
-        detail: Option<String>,
+        refusal: Refusal,
     ) -> Outcome {
+        let Refusal { reason, detail } = refusal;
         self.metrics.denied(api, reason);
+        let request = session.req_header();
+        let known = api.and_then(|at| self.apis.get(at));
+        let cors = known.and_then(|api| api.cors.as_ref());
         let answer = Answer {
-            reason,
-            api: api.and_then(|at| self.apis.get(at)),
-            request_id: &client.request_id,
+            api: known,
+            form: self.error_form(client.authority.as_bytes()),
+            cors: cors.map(|cors| CorsHeaders::new(cors, &request.headers)),
             metadata_url: self
                 .resource(client)
                 .filter(|_| reason.challenges())
                 .map(|url| url + METADATA_PATH),
             detail,
+            ..Answer::new(reason, &client.request_id)
         };
         let status = answer.status();
         let is_head = session.req_header().method == Method::HEAD;
@@ -60,36 +74,68 @@ impl Gateway {
     pub(crate) async fn refuse_head(&self, session: &mut ServerSession, reason: DenyReason) {
         self.metrics.denied(None, reason);
         session.set_keepalive(None);
-        let answer = Answer {
-            reason,
-            api: None,
-            request_id: &self.request_ids.next(),
-            metadata_url: None,
-            detail: None,
-        };
-        let _ = answer.send(session, false).await;
+        let request_id = self.request_ids.next();
+        let _ = Answer::new(reason, &request_id).send(session, false).await;
     }
 
-    pub(crate) async fn not_found(&self, session: &mut ServerSession, client: &ClientFacts) -> Outcome {
-        let request_id = &client.request_id;
-        self.metrics.denied(None, DenyReason::PathInvalid);
-        let body = serde_json::json!({
-            "error": "not_found",
-            "error_description": "no API is configured for this host and path",
-            "reason": DenyReason::PathInvalid.as_str(),
-            "request_id": request_id,
-            "code": "not_found",
-            "message": "no API is configured for this host and path",
-        });
-        let mut reusable = respond::send_json(session, 404, &body, request_id).await.is_ok();
+    /// Answers a request for which no API is configured, or none with its method.
+    pub(crate) async fn not_found(
+        &self,
+        session: &mut ServerSession,
+        client: &ClientFacts,
+        form: ErrorForm,
+        allowed: Option<&ApiPath>,
+    ) -> Outcome {
+        let (reason, request_id) = (DenyReason::PathInvalid, &client.request_id);
+        self.metrics.denied(None, reason);
+        let (status, code, sentence) = match allowed {
+            Some(_) => (
+                405,
+                "method_not_allowed",
+                "no API is configured for this method on this host and path; the header Allow names those that are",
+            ),
+            None => (404, "not_found", "no API is configured for this host and path"),
+        };
+        let body = respond::error_body(form, (code, code), sentence, reason.as_str(), request_id);
+        let allow = allowed.map(|path| (ALLOW, path.methods.join(", ")));
+        let sent = respond::send_json(session, status, &body, request_id, allow).await;
+        let mut reusable = sent.is_ok();
         if !session.is_body_done() {
             reusable &= drain(session).await;
         }
         Outcome {
             api: None,
-            status: 404,
+            status,
             decision: "deny",
-            reason: Some(DenyReason::PathInvalid),
+            reason: Some(reason),
+            permit: None,
+            upstream: None,
+            reusable,
+        }
+    }
+
+    /// Answers a preflight, which carries neither a source nor a token.
+    pub(crate) async fn preflight(
+        &self,
+        session: &mut ServerSession,
+        client: &ClientFacts,
+        (at, api): (usize, &Api),
+        method: &str,
+    ) -> Outcome {
+        self.metrics.allowed(Some(at), None);
+        let answer = cors::answer(api.cors.as_ref(), session.req_header(), method, &client.request_id);
+        let mut reusable = match answer {
+            Ok(head) => respond::write_head(session, head, true).await.is_ok(),
+            Err(_) => false,
+        };
+        if !session.is_body_done() {
+            reusable &= drain(session).await;
+        }
+        Outcome {
+            api: Some(at),
+            status: 204,
+            decision: "allow",
+            reason: None,
             permit: None,
             upstream: None,
             reusable,
@@ -135,7 +181,9 @@ impl Gateway {
             "scopes_supported": scopes,
             "bearer_methods_supported": ["header"],
         });
-        let sent = respond::send_json(session, 200, &body, &client.request_id).await;
+        // Browsers read it, too, to find out how to get a token.
+        let readable = Some((ACCESS_CONTROL_ALLOW_ORIGIN, "*".to_owned()));
+        let sent = respond::send_json(session, 200, &body, &client.request_id, readable).await;
         Outcome {
             api: None,
             status: 200,

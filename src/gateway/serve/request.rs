@@ -1,6 +1,7 @@
 //! The life of one request: head, body, decision, answer. Each step is a few lines that call the files
 //! around this one; the branches are here, the work is there.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,9 +11,9 @@ use pingora_core::protocols::http::ServerSession;
 
 use crate::clock::guard::ClockWatch;
 use crate::clock::{Clock, instant};
-use crate::config::{Api, Limits};
+use crate::config::{Api, ApiPath, ErrorForm, Limits};
 use crate::domain::access_token::{TokenFault, VerifiedToken};
-use crate::domain::decide::decide;
+use crate::domain::decide::{decide, reason_of};
 use crate::domain::decision::{Decision, DenyReason, Permit};
 use crate::domain::facts::{CredentialFact, RequestFacts, RouteFacts, SourceFact, WithoutToken};
 use crate::domain::network::Network;
@@ -25,12 +26,15 @@ use crate::gateway::link::key_file::KeyFile;
 use crate::gateway::link::tally::{Client, Tally};
 use crate::gateway::observe::access_log::{AccessLog, AccessRecord, shown_path};
 use crate::gateway::observe::metrics::Metrics;
-use crate::gateway::read::body;
 use crate::gateway::read::body::{Held, HeldBytes};
 use crate::gateway::read::client_facts::ClientFacts;
-use crate::gateway::read::credential::{self, Credential};
-use crate::gateway::read::stray_keys::{Named, StrayKeys};
-use crate::gateway::read::{head, route, source};
+use crate::gateway::read::cors::CorsHeaders;
+use crate::gateway::read::credential::Credential;
+use crate::gateway::read::foreign::is_foreign;
+use crate::gateway::read::refusal::Refusal;
+use crate::gateway::read::route::Route;
+use crate::gateway::read::source::Named;
+use crate::gateway::read::{body, body_keys, cors, credential, head, route, source};
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::gateway::state::token_cache::TokenCache;
 use crate::report;
@@ -97,15 +101,23 @@ pub(crate) struct Outcome {
 /// Said of a write key on an API that identifies by token.
 const KEY_IS_NO_TOKEN: &str = "a write key is no credential of this API; send events to the host and path of the API that takes them, or send an access token";
 
-/// Where a request belongs.
-enum Route<'g> {
-    Api(usize, &'g Api),
-    /// The gateway's own document.
+/// What is to be done with a request whose head was read.
+enum Task<'g> {
+    Serve(usize, &'g Api),
+    /// Answer a browser that asks whether it may send one.
+    Preflight(usize, &'g Api, String),
+    /// Answer with the gateway's own document.
     Metadata {
         host: String,
     },
-    Nowhere,
+    /// No API is configured for the path, or none with this method.
+    NotFound {
+        form: ErrorForm,
+        allowed: Option<&'g ApiPath>,
+    },
 }
+
+const METHOD_OVERRIDDEN: &str = "a header names another method than the request, and the method decides here which API it is for; send that method itself";
 
 /// A request that may go on, and what it needs for that.
 struct AdmittedRequest {
@@ -135,24 +147,29 @@ impl Gateway {
 
     async fn serve(&self, session: &mut ServerSession, client: &ClientFacts) -> Outcome {
         let (at, api) = match self.route(session) {
-            Ok(Route::Api(at, api)) => (at, api),
-            Ok(Route::Metadata { host }) => return self.metadata(session, client, &host).await,
-            Ok(Route::Nowhere) => return self.not_found(session, client).await,
-            Err(reason) => return self.deny(session, client, None, reason, None).await,
+            Ok(Task::Serve(at, api)) => (at, api),
+            Ok(Task::Preflight(at, api, method)) => {
+                return self.preflight(session, client, (at, api), &method).await;
+            }
+            Ok(Task::Metadata { host }) => return self.metadata(session, client, &host).await,
+            Ok(Task::NotFound { form, allowed }) => {
+                return self.not_found(session, client, form, allowed).await;
+            }
+            Err(refusal) => return self.deny(session, client, None, refusal).await,
         };
         let cleared = match self.clear(session, client, api).await {
             Ok(cleared) => cleared,
-            Err((reason, detail)) => return self.deny(session, client, Some(at), reason, detail).await,
+            Err(refusal) => return self.deny(session, client, Some(at), refusal).await,
         };
         let began = instant();
         let Some(pool) = self.pools.get(at) else {
             let reason = DenyReason::UpstreamUnavailable;
-            return self.deny(session, client, Some(at), reason, None).await;
+            return self.deny(session, client, Some(at), reason.into()).await;
         };
         let answered = match self.send(session, client, &cleared, pool).await {
             Ok(answered) => answered,
             Err(Failed::Upstream(reason)) => {
-                return self.deny(session, client, Some(at), reason, None).await;
+                return self.deny(session, client, Some(at), reason.into()).await;
             }
             Err(Failed::ClientGone) => return self.given_up(at, cleared.permit),
         };
@@ -161,7 +178,9 @@ impl Gateway {
         self.metrics.allowed(Some(at), would_deny);
         self.tally_allowed(session, client, &cleared.permit);
         let status = answered.status();
-        let relayed = exchange::relay(answered, session, &client.request_id, pool).await;
+        let cors = api.cors.as_ref();
+        let cors = cors.map(|cors| CorsHeaders::new(cors, &session.req_header().headers));
+        let relayed = exchange::relay(answered, session, &client.request_id, pool, cors.as_ref()).await;
         let relayed = relayed.map_err(|cut| self.metrics.cut(at, cut)).is_ok();
         Outcome {
             api: Some(at),
@@ -189,77 +208,84 @@ impl Gateway {
         }
     }
 
-    /// Checks the head and tells where the request belongs.
-    fn route(&self, session: &ServerSession) -> Result<Route<'_>, DenyReason> {
-        let head = head::head(session.req_header(), &self.limits)?;
+    /// Checks the head and finds the API that the request belongs to.
+    fn route(&self, session: &ServerSession) -> Result<Task<'_>, Refusal> {
+        let request = session.req_header();
+        let head = head::head(request, &self.limits)?;
         if head.path == crate::gateway::forward::respond::METADATA_PATH {
-            return Ok(Route::Metadata { host: head.host });
+            return Ok(Task::Metadata { host: head.host });
         }
-        Ok(route::route(&self.apis, &head)?.map_or(Route::Nowhere, |(at, api)| Route::Api(at, api)))
+        let asked = cors::preflight(request);
+        let method = asked.unwrap_or(request.method.as_str());
+        if route::is_overridden(&self.apis, &head, method, &request.headers) {
+            return Err(Refusal::because(DenyReason::PathInvalid, METHOD_OVERRIDDEN));
+        }
+        let form = route::error_form(&self.apis, &head.host);
+        Ok(match (route::route(&self.apis, &head, method)?, asked) {
+            (Route::Api(at, api), Some(method)) => Task::Preflight(at, api, method.to_owned()),
+            (Route::Api(at, api), None) => Task::Serve(at, api),
+            (Route::OtherMethods(path), _) => Task::NotFound {
+                form,
+                allowed: Some(path),
+            },
+            (Route::Nowhere, _) => Task::NotFound { form, allowed: None },
+        })
     }
 
-    /// Holds the body, tells the source, verifies the token, decides.
+    /// Holds the body, finds the source, verifies the token, decides.
     async fn clear(
         &self,
         session: &mut ServerSession,
         client: &ClientFacts,
         api: &Api,
-    ) -> Result<AdmittedRequest, (DenyReason, Option<String>)> {
-        let plain = |reason: DenyReason| (reason, None);
+    ) -> Result<AdmittedRequest, Refusal> {
         let credential = credential::credential(&session.req_header().headers);
         // What the head alone can deny is denied before a body is waited for.
         if matches!(credential, Credential::Conflicting) || head::has_token_in_query(session.req_header()) {
-            return Err(plain(DenyReason::CredentialsConflict));
+            return Err(DenyReason::CredentialsConflict.into());
         }
         let early = match source::needs_body(api) {
             true => None,
             false => {
-                let named = match source::source(api, session.req_header(), &credential, None) {
-                    SourceFact::ByToken => {
-                        Named::ByToken(StrayKeys::in_head(&self.apis, session.req_header()))
-                    }
-                    source => Named::Source(source),
-                };
+                let named = Named::by_head(&self.apis, api, session.req_header(), &credential);
                 let judged = self.judge(session, client, api, &named, &credential).await?;
                 Some((named, judged))
             }
         };
-        let body = body::hold(session, &self.limits, &self.held, client.address)
-            .await
-            .map_err(plain)?;
+        let body = body::hold(session, &self.limits, &self.held, client.address).await?;
         let headers = &session.req_header().headers;
-        let has_token = body::has_token_in_form(headers, &body, &self.limits);
-        if has_token.await.map_err(plain)? {
-            return Err(plain(DenyReason::CredentialsConflict));
+        if body_keys::has_token_in_form(headers, &body, &self.limits).await? {
+            return Err(DenyReason::CredentialsConflict.into());
         }
         let (permit, token) = match early {
             Some((_, judged)) if body.bytes().is_empty() => judged,
             // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
             // moment; a revocation that arrives while a body trickles in counts.
             Some((mut named, _)) => {
-                let headers = &session.req_header().headers;
                 named.add_body(headers, &body, &self.limits).await;
                 self.judge(session, client, api, &named, &credential).await?
             }
             None => {
                 let request = session.req_header();
-                let source = match body::write_keys(&request.headers, &body, &self.limits).await {
-                    Ok(keys) => source::source(api, request, &credential, keys.as_ref()),
-                    Err(reason) => SourceFact::Unreadable(reason),
-                };
-                self.judge(session, client, api, &Named::Source(source), &credential)
-                    .await?
+                let named = Named::by_body(&self.apis, api, request, &credential, &body, &self.limits).await;
+                self.judge(session, client, api, &named, &credential).await?
             }
         };
-        // An upstream's own credential goes on; a token of ours only where the operator wants that.
-        let own = matches!(credential, Credential::Token(_));
-        let forward_authorization = !own || api.forward_token;
         Ok(AdmittedRequest {
+            forward_authorization: api.forward_token || self.is_not_ours(&credential, token.as_deref()),
             permit,
             token,
             body,
-            forward_authorization,
         })
+    }
+
+    /// Whether the credential is none of a trusted issuer: such a one goes upstream, which may know it.
+    fn is_not_ours(&self, credential: &Credential, verified: Option<&VerifiedToken>) -> bool {
+        let (Credential::Token(text) | Credential::OtherScheme { value: text, .. }) = credential else {
+            return true;
+        };
+        let policy = self.policy.load();
+        verified.is_none() && policy.as_deref().is_some_and(|policy| is_foreign(text, policy))
     }
 
     async fn send(
@@ -284,7 +310,7 @@ impl Gateway {
         api: &Api,
         named: &Named,
         credential: &Credential,
-    ) -> Result<(Permit, Option<Arc<VerifiedToken>>), (DenyReason, Option<String>)> {
+    ) -> Result<(Permit, Option<Arc<VerifiedToken>>), Refusal> {
         let began = instant();
         let mut looked = match credential {
             Credential::Token(text) => self.look_up(text),
@@ -301,15 +327,19 @@ impl Gateway {
         }
         let policy = self.policy.load();
         let Some(policy) = policy.as_deref() else {
-            return Err((DenyReason::PolicyUnavailable, None));
+            return Err(DenyReason::PolicyUnavailable.into());
         };
-        let credential = match (credential, &looked) {
+        let fact = match (credential, &looked) {
             (Credential::Token(_), Some(Ok(token))) => CredentialFact::Verified(token),
             (Credential::Token(_), Some(Err(fault))) => CredentialFact::Faulty(fault),
             (Credential::Opaque, _) => CredentialFact::Opaque,
             (Credential::Conflicting, _) => CredentialFact::Conflicting,
-            // An unreadable credential is none of ours; a route that forwards those lets the upstream say so.
-            (Credential::Unreadable, _) if api.without_token == WithoutToken::Deny => CredentialFact::Opaque,
+            // A credential of another scheme is none of ours; a route that forwards those lets the upstream judge it.
+            (Credential::Unreadable(_) | Credential::OtherScheme { .. }, _)
+                if api.without_token == WithoutToken::Deny =>
+            {
+                CredentialFact::Opaque
+            }
             _ => CredentialFact::Missing,
         };
         let route = RouteFacts {
@@ -320,25 +350,25 @@ impl Gateway {
         let facts = RequestFacts {
             route,
             source: named.fact(policy),
-            credential,
+            credential: fact,
         };
-        let decision = decide(policy, &facts, self.clock.now());
+        let (decision, source) = (decide(policy, &facts, self.clock.now()), facts.source);
         self.metrics.decided(began.elapsed());
         match decision {
             Decision::Allow(permit) => Ok((permit, looked.and_then(Result::ok))),
             Decision::Deny(reason) => {
-                if let SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } = &facts.source
+                if let SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } = &source
                     && let Some(source) = policy.source(key)
                 {
                     self.tally
                         .refused(source, Verdict::Deny, reason, counted(session, client));
                 }
-                let of_key = matches!(
-                    (facts.source, reason),
-                    (SourceFact::ByTokenBeside { .. }, DenyReason::TokenMissing)
-                );
-                let detail = looked.and_then(Result::err).map(|fault| fault.to_string());
-                Err((reason, detail.or(of_key.then(|| KEY_IS_NO_TOKEN.to_owned()))))
+                let fault = looked.and_then(Result::err);
+                let detail = explain(reason, &source, fault.as_ref(), credential);
+                Err(Refusal {
+                    reason,
+                    detail: detail.or_else(|| named.explain(reason, api, credential)),
+                })
             }
         }
     }
@@ -390,6 +420,31 @@ impl Gateway {
                 &self.metrics,
             );
         }
+    }
+}
+
+/// What to tell the client about a denial that has its reason in the credential.
+fn explain(
+    reason: DenyReason,
+    source: &SourceFact,
+    fault: Option<&TokenFault>,
+    credential: &Credential,
+) -> Option<Cow<'static, str>> {
+    match (reason, credential) {
+        (DenyReason::TokenMissing, _) if matches!(source, SourceFact::ByTokenBeside { .. }) => {
+            Some(KEY_IS_NO_TOKEN.into())
+        }
+        (DenyReason::TokenMalformed, Credential::OtherScheme { scheme, .. }) => Some(
+            format!(
+                "the scheme {scheme} is not supported here; send the access token as Authorization: Bearer"
+            )
+            .into(),
+        ),
+        (DenyReason::TokenMalformed, Credential::Unreadable(mistake)) => Some(mistake.sentence().into()),
+        // The sentence of a fault belongs to the reason that it is, and to no other.
+        _ => fault
+            .filter(|fault| reason_of(fault) == reason)
+            .map(|fault| fault.to_string().into()),
     }
 }
 

@@ -8,7 +8,8 @@ use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 use portcullis::config::Limits;
-use portcullis::gateway::read::body::{Held, HeldBytes, write_keys};
+use portcullis::gateway::read::body::{Held, HeldBytes};
+use portcullis::gateway::read::body_keys::write_keys;
 use portcullis::gateway::read::json::scan::scan;
 
 use super::common::{in_linear_work, now};

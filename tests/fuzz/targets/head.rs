@@ -64,7 +64,7 @@ fn api() -> Api {
     Api {
         name: "functions".to_owned(),
         hosts: vec!["*".to_owned()],
-        paths: vec![PathPattern::Prefix("/".to_owned())],
+        paths: vec![PathPattern::Prefix("/".to_owned()).into()],
         scope: Scope::parse("functions:write").unwrap(),
         identify: vec![
             Identify::Basic,
@@ -76,6 +76,7 @@ fn api() -> Api {
         without_token: WithoutToken::Deny,
         reauthenticate_status: 401,
         forward_token: false,
+        cors: None,
         error_form: ErrorForm::OAuth,
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct Open {
 impl Open {
     pub(super) fn push(&mut self, object: bool, batch: bool) -> Result<(), ScanError> {
         if self.depth == DEPTH_MAX {
-            return Err(ScanError::Invalid);
+            return Err(ScanError::TooDeep);
         }
         if self.depth == 1 {
             self.in_batch = batch;

@@ -642,7 +642,7 @@ mod tests {
         );
         let deep = |n: usize| format!("{{\"a\":{}{}}}", "[".repeat(n), "]".repeat(n));
         assert_eq!(keys(&deep(63)), Ok(BodyKeys::default()));
-        assert_eq!(keys(&deep(64)), Err(ScanError::Invalid));
+        assert_eq!(keys(&deep(64)), Err(ScanError::TooDeep));
     }
 
     #[test]
