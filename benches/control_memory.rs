@@ -247,7 +247,7 @@ impl Outcomes {
     }
 }
 
-/// How long a request of somebody else takes, every 100 ms until `until`: the longest, and how many were not answered 200.
+/// How long a request of another client takes, every 100 ms until `until`: the longest, and how many were not answered 200.
 async fn somebody_else(server: SocketAddr, until: Instant) -> (Duration, usize) {
     let (mut longest, mut failed) = (Duration::ZERO, 0);
     while Instant::now() < until {
@@ -299,7 +299,7 @@ async fn attack(name: &str, server: &Server, window: u32, request: impl Fn() -> 
     let most = most.max(server.memory().1);
     let (longest, failed) = other.await.unwrap();
     println!(
-        "{name}: {idle} MiB idle, {most} MiB at most, {} MiB over idle; answered {:?}; somebody else waited {} ms at most, {failed} failed",
+        "{name}: {idle} MiB idle, {most} MiB at most, {} MiB over idle; answered {:?}; another client waited {} ms at most, {failed} failed",
         most - idle,
         outcomes.counts.lock().unwrap(),
         longest.as_millis(),

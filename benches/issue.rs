@@ -1,4 +1,4 @@
-//! What a token costs at the token endpoint, beside the signature arithmetic that it cannot do without.
+//! What a token costs at the token endpoint, apart from the signature arithmetic that it cannot do without.
 //!
 //! The whole of it: HTTP over a socket, the app's key, the assertion's signature (RS256, 2048 bits), its entry in
 //! the `SQLite` store, our signature (RS256, 2048 bits). Costs are CPU time of this process, all its threads and

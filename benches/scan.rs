@@ -1,6 +1,6 @@
 //! Bytes per second of finding the write key in a batch, where it stands last.
 //!
-//! What would worry us: less than 1 GB/s at 500 KB. `copy` beside it is the speed of memory here.
+//! What would worry us: less than 1 GB/s at 500 KB. `copy` is the speed of memory here.
 
 #![allow(
     clippy::indexing_slicing,

@@ -140,7 +140,110 @@ fn is_origin(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::load::load_text;
+    use crate::config::types::{Api, Identify};
+
+    /// The one API of a config with these keys, or the problems.
+    fn loaded(keys: &str) -> Result<Api, Vec<String>> {
+        let text = format!(
+            r#"version: 1
+gateway:
+  listeners: [{{address: "127.0.0.1:8080"}}]
+  apis:
+    tracking: {{hosts: ["*"], scope: s, identify: [basic, pixel], upstream: a, {keys}}}
+  upstreams: {{a: {{servers: ["10.0.0.1:80"]}}}}
+policy: {{source: file, file: policy.yaml}}
+issuers:
+  - {{issuer: "https://login.test", jwks_uri: "https://login.test/jwks", audience: [gateway]}}
+"#
+        );
+        let config = load_text(Path::new("test.yaml"), &text)
+            .map_err(|error| error.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let mut apis = config.gateway.unwrap().apis;
+        Ok(apis.remove(0))
+    }
+
+    #[test]
+    fn paths_are_texts_or_name_their_methods() {
+        let api = loaded(r#"paths: ["/v1/*", {path: "/", methods: [POST, PUT]}]"#).unwrap();
+        assert_eq!(api.paths[0], PathPattern::Prefix("/v1/".to_owned()).into());
+        assert_eq!(api.paths[1].pattern, PathPattern::Exact("/".to_owned()));
+        assert_eq!(api.paths[1].methods, ["POST", "PUT"]);
+        assert_eq!(
+            (api.identify, api.cors),
+            (vec![Identify::Basic, Identify::Pixel], None)
+        );
+    }
+
+    #[test]
+    fn cors_has_defaults() {
+        let api = loaded(r#"paths: ["/*"], cors: {origins: ["*"]}"#).unwrap();
+        let expected = Cors {
+            origins: Origins::Any,
+            credentials: false,
+            max_age: MAX_AGE,
+        };
+        assert_eq!(api.cors, Some(expected));
+        let listed = r#"paths: ["/*"], cors: {origins: ["https://a.test"], credentials: true, max_age: 1h}"#;
+        let cors = loaded(listed).unwrap().cors.unwrap();
+        assert_eq!(cors.origins, Origins::Listed(vec!["https://a.test".to_owned()]));
+        assert!(cors.credentials && cors.max_age.as_secs() == 3600);
+    }
+
+    #[test]
+    fn mistakes_have_their_place() {
+        for (keys, place, word) in [
+            (r#"paths: []"#, "5:86", "no path is named"),
+            (r#"paths: ["v1"]"#, "5:87", "`v1` is not a path"),
+            (
+                r#"paths: [{path: "/", methods: []}]"#,
+                "5:108",
+                "no method is named",
+            ),
+            (
+                r#"paths: [{path: "/", methods: [post]}]"#,
+                "5:109",
+                "`post` is not a method",
+            ),
+            (
+                r#"paths: [{path: "/", methods: [TRACE]}]"#,
+                "5:109",
+                "`TRACE` is not a method",
+            ),
+            (r#"paths: [{path: "/", method: [GET]}]"#, "5:", "method"),
+            (r#"paths: [1]"#, "5:", "a path such as"),
+            (
+                r#"paths: ["/*"], cors: {origins: ["a.test"]}"#,
+                "5:111",
+                "`a.test` is not an origin",
+            ),
+            (
+                r#"paths: ["/*"], cors: {origins: []}"#,
+                "5:110",
+                "some origin must be named",
+            ),
+            (
+                r#"paths: ["/*"], cors: {origins: ["*", "https://a.test"]}"#,
+                "5:110",
+                "stands alone",
+            ),
+            (
+                r#"paths: ["/*"], cors: {origins: ["*"], credentials: true}"#,
+                "5:130",
+                "browsers refuse credentials",
+            ),
+        ] {
+            let problems = loaded(keys).unwrap_err();
+            let [only] = problems.as_slice() else {
+                panic!("{keys}: {problems:?}");
+            };
+            assert!(only.contains(&format!("test.yaml:{place}")), "{keys}: {only}");
+            assert!(only.contains(word), "{keys}: {only}");
+        }
+    }
 
     #[test]
     fn origins_are_written_as_browsers_send_them() {

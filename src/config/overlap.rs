@@ -212,6 +212,16 @@ issuers:
                 r#"hosts: ["*"], paths: ["/"]"#,
                 "/",
             ),
+            (
+                r#"hosts: ["*"], paths: [{path: "/", methods: [POST]}]"#,
+                r#"hosts: ["*"], paths: ["/"]"#,
+                "/",
+            ),
+            (
+                r#"hosts: ["*"], paths: [{path: "/a", methods: [GET]}]"#,
+                r#"hosts: ["*"], paths: [{path: "/A/", methods: [POST, HEAD]}]"#,
+                "/A/",
+            ),
         ] {
             let found = problems(&format!("{one}, upstream: a"), &format!("{two}, upstream: b"));
             let [only] = found.as_slice() else {
@@ -240,6 +250,10 @@ issuers:
                 r#"hosts: [y.test], paths: ["/v1/*"]"#,
             ),
             (r#"hosts: ["*"], paths: ["/"]"#, r#"hosts: ["*"], paths: ["/*"]"#),
+            (
+                r#"hosts: ["*"], paths: [{path: "/", methods: [POST]}]"#,
+                r#"hosts: ["*"], paths: [{path: "/", methods: [GET, DELETE]}]"#,
+            ),
             (
                 r#"hosts: ["*"], paths: ["/v1"]"#,
                 r#"hosts: ["*"], paths: ["/v1/*"]"#,

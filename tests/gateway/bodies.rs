@@ -308,7 +308,7 @@ fn coded(coding: &str, body: Vec<u8>) -> Http {
 }
 
 #[tokio::test]
-async fn gzip_body_is_identified_inside_and_forwarded_still_compressed() {
+async fn gzip_body_is_forwarded_still_compressed() {
     let upstream = StubUpstream::start();
     let gateway = Setup::new(&upstream).start().await;
     let body = gzip(batch(ENFORCED).as_bytes());

@@ -390,7 +390,7 @@ async fn what_the_upstream_understands_is_what_was_sent_and_decided() {
         }
         forwarded += 1;
         let [mut one]: [Understood; 1] = understood.try_into().unwrap();
-        // The identity is the policy's, whatever the request claims.
+        // The identity comes from the policy, not from the request.
         let identity = one
             .headers
             .iter()

@@ -85,7 +85,7 @@ async fn preflight_of_another_origin_allows_nothing() {
     }
     let twice = preflight("tracking.test", "/v1/t", PAGE).header("Origin: https://evil.test");
     assert_silent_204(&gateway.send(&twice).await);
-    // Without `cors`, and whatever the API identifies by.
+    // Without `cors`, on APIs that identify by key and by token.
     for (host, target) in [("functions.test", "/?b=x"), ("public.test", "/sources")] {
         assert_silent_204(&gateway.send(&preflight(host, target, PAGE)).await);
     }

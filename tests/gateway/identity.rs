@@ -1,4 +1,4 @@
-//! Who a request is from: where sources and credentials are read, and what the upstream is told.
+//! Identity of a request: where sources and credentials are read, and which headers go upstream.
 
 use crate::client::H1;
 use crate::forge::{SCOPE, write_key};
@@ -121,7 +121,7 @@ async fn places_that_disagree_are_ambiguous() {
 }
 
 #[tokio::test]
-async fn spellings_of_the_write_key_that_parsers_read_differently_are_ambiguous() {
+async fn write_key_spellings_read_differently_are_ambiguous() {
     let (one, other) = (write_key(ENFORCED), write_key(OTHER));
     for body in [
         format!(r#"{{"writeKey":"{one}","writeKey":"{other}"}}"#),
@@ -196,7 +196,7 @@ async fn bodies_that_only_some_parsers_read_are_refused() {
     forwarded(request.body(within)).await;
 }
 
-/// Every spelling that some server behind the gateway could take for one of ours.
+/// Every spelling that some server behind the gateway could take for an identity header.
 const SPOOFED: [&str; 28] = [
     "X.Portcullis.Source.Id: spoofed",
     "X~Portcullis-App-Id: spoofed",
@@ -240,7 +240,7 @@ fn assert_not_spoofed(received: &Received) {
 }
 
 #[tokio::test]
-async fn identity_of_an_enforced_request_is_ours_alone() {
+async fn identity_headers_of_a_client_are_replaced() {
     let received = forwarded(spoofing(Http::good_batch(ENFORCED))).await;
     assert_not_spoofed(&received);
     assert_eq!(received.one("X-Portcullis-Source-Id"), source_id(ENFORCED));
@@ -276,7 +276,7 @@ async fn identity_is_stripped_from_requests_that_have_none() {
 }
 
 #[tokio::test]
-async fn request_ids_are_told_to_upstream_and_differ() {
+async fn upstream_gets_a_request_id_for_each_request() {
     let upstream = StubUpstream::start();
     let gateway = Setup::new(&upstream).start().await;
     let mut client = H1::connect(gateway.address()).await;
@@ -289,7 +289,7 @@ async fn request_ids_are_told_to_upstream_and_differ() {
 }
 
 #[tokio::test]
-async fn token_of_ours_stays_here() {
+async fn token_of_a_trusted_issuer_is_not_forwarded() {
     let received = forwarded(Http::good_batch(ENFORCED)).await;
     assert_eq!(received.all("Authorization"), [""; 0]);
     // Of a source that needs none, too.
@@ -298,7 +298,7 @@ async fn token_of_ours_stays_here() {
 }
 
 #[tokio::test]
-async fn token_of_ours_goes_on_where_the_operator_wants_it() {
+async fn token_is_forwarded_where_forward_token_is_set() {
     let received = forwarded_with(
         |setup| setup.config.apis[0].forward_token = true,
         Http::good_batch(ENFORCED),
@@ -311,7 +311,7 @@ async fn token_of_ours_goes_on_where_the_operator_wants_it() {
 }
 
 #[tokio::test]
-async fn basic_goes_on() {
+async fn basic_credential_is_forwarded() {
     let received = forwarded(Http::batch(UNENFORCED).basic(&write_key(UNENFORCED))).await;
     assert_eq!(
         format!("Authorization: {}", received.one("Authorization")),
@@ -322,7 +322,7 @@ async fn basic_goes_on() {
 /// Decoders differ in what they take: Node's, Python's and Java's read some of these, and all of them find the
 /// key of a source that is enforced.
 #[tokio::test]
-async fn basic_that_only_some_can_read_names_a_source_of_its_own() {
+async fn basic_that_only_some_decoders_read_is_ambiguous() {
     let padded = |user: &str| {
         let pair = |more: usize| STANDARD.encode(format!("{user}:{}", "?".repeat(more)));
         (0..3).map(pair).find(|pair| pair.ends_with("==")).unwrap()
@@ -354,7 +354,7 @@ async fn basic_that_only_some_can_read_names_a_source_of_its_own() {
         let request = Http::batch(UNENFORCED).header(format!("Authorization: {credential}"));
         assert_refused(request, 400, "source_ambiguous").await;
     }
-    // Whole, it is told and compared.
+    // A complete credential is read and compared.
     let whole = Http::batch(UNENFORCED).header(format!("Authorization: Basic {good}"));
     assert_refused(whole, 400, "source_ambiguous").await;
 }

@@ -1,4 +1,4 @@
-//! JSONTestSuite's texts (`tests/vectors/jsontestsuite`) and our own through the body scanner, and beside it
+//! JSONTestSuite's texts (`tests/vectors/jsontestsuite`) and our own through the body scanner, and through it
 //! Python's and Node's parsers: a body that is let through names the same source to all of them.
 
 use std::io::Write as _;
@@ -63,7 +63,7 @@ fn texts_that_are_no_json_are_refused_alone_and_inside_a_body() {
 
 /// Alone they must be an object, since anything else has no write key.
 #[test]
-fn texts_that_are_json_are_accepted_where_they_are_an_object_or_inside_one() {
+fn json_texts_are_accepted_as_an_object_or_inside_one() {
     let key = Some(WriteKeyDigest::of(b"k"));
     for (name, text) in suite().iter().filter(|(name, _)| name.starts_with("y_")) {
         let is_object = text.trim_ascii_start().starts_with(b"{");
@@ -77,7 +77,7 @@ fn texts_that_are_json_are_accepted_where_they_are_an_object_or_inside_one() {
 
 /// What a parser may take or leave is taken only where it cannot hide a key.
 #[test]
-fn texts_that_parsers_disagree_about_are_refused_where_keys_stand() {
+fn texts_that_parsers_disagree_about_are_refused_as_keys() {
     for (body, expected) in [
         (r#"{"a":"\ud800"}"#, Ok(())),
         (r#"{"batch":[{"a":{"\ud800":1}}]}"#, Ok(())),

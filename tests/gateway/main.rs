@@ -34,6 +34,7 @@ mod wire;
 mod addresses;
 mod bodies;
 mod canonical;
+mod clients;
 mod connections;
 mod cors;
 mod denials;

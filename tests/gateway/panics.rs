@@ -35,7 +35,7 @@ async fn start(upstream: &StubUpstream) -> (TestGateway, Arc<AtomicUsize>) {
     (gateway, panics)
 }
 
-/// Whether this thread serves requests. The tasks beside them run on the test's own.
+/// Whether this thread serves requests. Background tasks run on the test's own.
 fn serves() -> bool {
     std::thread::current().name() == Some("gateway")
 }

@@ -240,7 +240,7 @@ async fn clock_jump_revives_no_token_revoked_in_memory() {
         .send(&Http::batch(ENFORCED).bearer(&revoked))
         .await
         .assert_denied(401, "token_revoked");
-    assert!(gateway.probe().clock_warning().is_some(), "operators are told");
+    assert!(gateway.probe().clock_warning().is_some(), "operators are warned");
     assert_eq!(gateway.probe().ready(), Ok(()), "and it decides on");
 }
 
@@ -308,7 +308,7 @@ fn on_file(upstream: &StubUpstream, keys: &KeyServer) -> Setup {
 }
 
 #[tokio::test]
-async fn policy_file_is_in_force_from_the_start_and_read_again_when_it_changes() {
+async fn policy_file_is_reloaded_when_it_changes() {
     let upstream = StubUpstream::start();
     let keys = KeyServer::start(&[FORGE.jwk()]);
     let folder = Folder::new();
@@ -373,11 +373,11 @@ async fn policy_ages_while_its_file_is_missing_or_refused() {
         }
         at += FRESHNESS.max_age_s + 1;
         gateway.clock.set(later(at));
-        // Each file beside it makes the gateway look. The first looks may come before the change was seen.
+        // Each other file of the folder makes the gateway look. The first looks may come before the change was seen.
         let aged = async { while gateway.send(&good()).await.status != 503 {} };
         within("the policy is stale", aged).await;
         for n in 0..40 {
-            folder.write("beside.yaml", &n.to_string());
+            folder.write("other.yaml", &n.to_string());
             gateway.send(&good()).await.assert_denied(503, "policy_stale");
         }
         // The same content again is a file that was read, and the policy is current.
@@ -389,7 +389,7 @@ async fn policy_ages_while_its_file_is_missing_or_refused() {
 }
 
 #[tokio::test]
-async fn policy_file_that_is_replaced_by_one_of_the_same_size_and_time_is_read() {
+async fn policy_file_of_the_same_size_and_time_is_reloaded() {
     let upstream = StubUpstream::start();
     let keys = KeyServer::start(&[FORGE.jwk()]);
     let folder = Folder::new();

@@ -109,6 +109,7 @@ async fn body_of_the_wrong_form_is_named() {
             400,
             ["is a form", "application/json"],
         ),
+        (post().body("{"), 400, ["not one valid JSON", "object"]),
         (post().body("[{}]"), 400, ["array", "one JSON object"]),
         (post().body("\u{feff}{}"), 400, ["byte order mark", "without"]),
         (post().body(gzip(b"{}")), 400, ["gzip", "Content-Encoding"]),

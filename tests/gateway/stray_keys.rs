@@ -126,7 +126,7 @@ async fn enforced_key_on_a_token_api_needs_its_apps_token() {
 }
 
 #[tokio::test]
-async fn write_key_as_credential_of_a_token_api_is_refused_in_any_mode() {
+async fn write_key_is_no_credential_of_a_token_api() {
     let upstream = StubUpstream::start();
     let gateway = Setup::new(&upstream).start().await;
     for n in [ENFORCED, OBSERVED, UNENFORCED] {
@@ -141,7 +141,7 @@ async fn write_key_as_credential_of_a_token_api_is_refused_in_any_mode() {
         );
     }
     upstream.assert_untouched();
-    // What is no key of ours is the upstream's business.
+    // The upstream judges credentials that are no write key.
     for credential in ["Basic bm9ib2R5Og==", "Bearer sgp_opaque", "Token x", "sgp_opaque"] {
         let request = post("/sources").header(format!("Authorization: {credential}"));
         gateway.send(&request.body("not JSON")).await.assert_ok();
@@ -152,10 +152,10 @@ async fn write_key_as_credential_of_a_token_api_is_refused_in_any_mode() {
 async fn observed_key_on_a_token_api_is_forwarded_and_counted() {
     let upstream = StubUpstream::start();
     let gateway = Setup::new(&upstream).start().await;
-    let beside = |n| post("/sdk/batch").body(batch(n));
-    gateway.send(&beside(UNENFORCED)).await.assert_ok();
+    let batch_of = |n| post("/sdk/batch").body(batch(n));
+    gateway.send(&batch_of(UNENFORCED)).await.assert_ok();
     assert_eq!(upstream.only().one("x-portcullis-decision"), "unenforced");
-    gateway.send(&beside(OBSERVED)).await.assert_ok();
+    gateway.send(&batch_of(OBSERVED)).await.assert_ok();
     let labels = [
         ("decision", "would_deny"),
         ("reason", "token_missing"),

@@ -145,7 +145,7 @@ async fn paths_of_two_readings_are_refused_over_http2() {
 
 /// A server that compares paths without letter case would do there what was decided for here.
 #[tokio::test]
-async fn paths_that_belong_to_another_api_without_letter_case_are_refused() {
+async fn paths_of_another_api_in_other_letter_case_are_refused() {
     let everywhere = |upstream: &StubUpstream| {
         let mut setup = Setup::new(upstream);
         for api in &mut setup.config.apis {

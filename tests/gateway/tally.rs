@@ -1,4 +1,4 @@
-//! What the control plane is told of each source's requests.
+//! Counts of each source's requests, as they are reported to the control plane.
 
 use std::time::Duration;
 

@@ -159,7 +159,7 @@ async fn challenge_over_tls_names_the_metadata_over_tls() {
 }
 
 #[tokio::test]
-async fn client_without_a_certificate_is_not_served_where_one_is_required() {
+async fn client_without_a_required_certificate_is_refused() {
     let (authority, clients) = (Authority::new(), Authority::new());
     let upstream = StubUpstream::start();
     let gateway = start(&upstream, &[&authority.issue("tracking.test")], Some(&clients)).await;
@@ -213,7 +213,7 @@ async fn assert_served(stream: TlsStream<TcpStream>) {
 }
 
 #[tokio::test]
-async fn renewed_certificate_is_shown_to_new_connections_and_old_ones_go_on() {
+async fn renewed_certificate_is_used_for_new_connections() {
     let authority = Authority::new();
     let upstream = StubUpstream::start();
     let first = authority.issue("tracking.test");

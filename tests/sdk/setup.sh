@@ -11,6 +11,7 @@ node_dir=tests/sdk/node
 clients_dir=tests/sdk/clients
 oidc_dir=tests/sdk/oidc
 browser_dir=tests/sdk/browser
+family_dir=tests/sdk/family
 
 fail() {
     printf 'setup: %s\n' "$1" >&2
@@ -85,3 +86,4 @@ install_node_packages "the Node.js SDK" "$node_dir"
 install_node_packages "the OAuth clients" "$clients_dir"
 install_node_packages "the OpenID provider" "$oidc_dir"
 install_node_packages "what drives the browser" "$browser_dir"
+install_node_packages "the SDKs of the family" "$family_dir"

@@ -1,8 +1,8 @@
 //! Holds a bounded body, so that a request is forwarded whole or not at all.
 //!
-//! The upstream is not contacted before the last byte is here: that is what lets the write key stand
-//! last in a batch, and what makes a denial leave no trace upstream. Pingora's own buffer for this ends
-//! at 64 KiB and loses bodies beyond it, so the bytes are kept here and sent from here.
+//! The gateway contacts the upstream only after the last byte of the body arrived. So the write key may stand last in a
+//! batch, and a denial leaves no trace upstream. Pingora's own buffer holds 64 KiB and loses longer bodies, so the bytes
+//! are kept and sent from here.
 
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
@@ -21,23 +21,23 @@ use crate::config::Limits;
 use crate::domain::decimal::digits;
 use crate::domain::decision::DenyReason;
 
-/// What a request over HTTP/2 takes beside its body and the text of its head: its task, its session and their
-/// tables, rounded up.
+/// Memory of a request over HTTP/2 apart from its body and the text of its head: its task, its session and their
+/// tables, rounded up, in bytes.
 const REQUEST_BYTES: usize = 8 << 10;
 
-/// By how much the room for a body grows at a time.
+/// The factor by which the buffer for a body grows.
 const GROWTH: usize = 4;
 
-/// How many clients are told apart at most. Two that fall together share a share.
+/// The number of counters for clients. Two clients with one counter share a limit.
 const CLIENTS: usize = 1024;
 
-/// Counts the bytes of all bodies held at one moment, over HTTP/2 with what else their requests take, and of
-/// them those of each client, so that no one client can take all the room.
+/// Counts the bytes of all bodies held now, and those of each client, so that no client can take all the room. Over
+/// HTTP/2 it also counts the other memory of their requests.
 #[derive(Debug)]
 pub struct HeldBytes {
     held: AtomicUsize,
     max: AtomicUsize,
-    /// By a keyed hash of the client's address: a fixed size, whoever comes.
+    /// By a keyed hash of the client's address; the size is fixed.
     by_client: Box<[AtomicUsize]>,
     client_max: AtomicUsize,
     hasher: RandomState,
@@ -69,14 +69,14 @@ impl HeldBytes {
         })
     }
 
-    /// From now on there is room for as much as these limits say.
+    /// Replaces the limits.
     pub fn set_limits(&self, limits: &Limits) {
         self.max.store(limits.held_bytes, Ordering::Relaxed);
         self.client_max
             .store(limits.held_bytes_per_client, Ordering::Relaxed);
     }
 
-    /// The place among `by_client` of an address; of IPv6 the network, of which one client has all.
+    /// The index in `by_client` of an address; IPv6 counts by /64, since one client has a whole network.
     fn client(&self, address: Option<IpAddr>) -> usize {
         let hash = match address.map(|address| address.to_canonical()) {
             Some(IpAddr::V4(address)) => self.hasher.hash_one(address.to_bits()),
@@ -138,7 +138,7 @@ impl Drop for Share {
 }
 
 impl Held {
-    /// A body that nobody had to send.
+    /// A body that did not come over a socket.
     #[cfg(feature = "test-util")]
     #[must_use]
     pub fn for_test(bytes: Bytes, of: &Arc<HeldBytes>) -> Self {
@@ -176,8 +176,7 @@ pub async fn hold(
     client: Option<IpAddr>,
 ) -> Result<Held, Refusal> {
     let mut share = Share::none(held, held.client(client));
-    // An HTTP/1 connection holds one head, and connections are counted; an HTTP/2 one holds as many as it has
-    // streams.
+    // An HTTP/1 connection holds one head, and connections are limited; an HTTP/2 connection holds one for each stream.
     if let ServerSession::H2(session) = session {
         share.grow(head::bytes_of(&session.req_header().headers) + REQUEST_BYTES)?;
     }
@@ -204,9 +203,9 @@ fn too_large(bytes_max: usize) -> Refusal {
     )
 }
 
-/// Tells a client that waits for it to go on.
-async fn invite(session: &mut ServerSession) -> Result<(), DenyReason> {
-    // Pingora takes an answer before the body's end for the last one of its connection.
+/// Sends `100 Continue` to a client that waits for it.
+async fn send_continue(session: &mut ServerSession) -> Result<(), DenyReason> {
+    // Pingora closes the connection after a response that precedes the end of the body.
     let keepalive = session.get_keepalive();
     session
         .write_continue_response()
@@ -216,7 +215,7 @@ async fn invite(session: &mut ServerSession) -> Result<(), DenyReason> {
     Ok(())
 }
 
-/// The declared length. More than digits was refused with the head.
+/// The declared length. A length that is not digits alone was refused with the head.
 fn content_length(session: &ServerSession) -> Option<usize> {
     digits(session.get_header(http::header::CONTENT_LENGTH)?.to_str().ok()?)
 }
@@ -228,7 +227,7 @@ async fn read_whole(
     mut share: Share,
 ) -> Result<Held, Refusal> {
     if session.get_header(http::header::EXPECT).is_some() {
-        invite(session).await?;
+        send_continue(session).await?;
     }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -250,8 +249,8 @@ async fn read_whole(
             first = part;
         } else {
             if rest.capacity() < total {
-                // Growing with what came, not to what was promised: the room taken is bounded by the bytes
-                // counted. And by much, so that a body in small pieces is not copied over and over.
+                // The buffer grows with the bytes received, not to the declared length: memory stays bounded by the
+                // bytes counted. It grows by a factor, so that a body in small pieces is not copied again and again.
                 let most = length.unwrap_or(bytes_max).max(total);
                 rest.reserve(total.saturating_mul(GROWTH).min(most) - rest.len());
             }
@@ -262,7 +261,7 @@ async fn read_whole(
         }
         breather.read(total - before).await;
     }
-    // Only trailers can stand behind the end.
+    // Only trailers can follow the end.
     if !session.is_body_done() {
         return Err(DenyReason::RequestMalformed.into());
     }

@@ -3,7 +3,7 @@
 use super::body::Held;
 use super::content::{self, Coding};
 use super::inflate::inflate;
-use super::json::scan::{BodyKeys, BodyScan, SLICE_BYTES};
+use super::json::scan::{BodyKeys, BodyScan};
 use super::json::scan_error::ScanError;
 use super::large_bodies::Slices;
 use super::query::{FormSearch, ValueSearch};
@@ -64,9 +64,10 @@ enum Failed {
 async fn scan(body: &[u8], slices: &mut Slices) -> Result<BodyKeys, Failed> {
     let mut scan = BodyScan::new(body);
     loop {
-        match scan.advance(SLICE_BYTES) {
+        let size = slices.size();
+        match scan.advance(size) {
             Ok(Some(keys)) => return Ok(keys),
-            Ok(None) => slices.done(SLICE_BYTES).await.map_err(Failed::Overloaded)?,
+            Ok(None) => slices.done(size).await.map_err(Failed::Overloaded)?,
             Err(error) => return Err(Failed::Scan(error)),
         }
     }
@@ -112,7 +113,8 @@ async fn check_as_form(
     let mut search = ValueSearch::new(body, &[WRITE_KEY_PARAMETER]);
     let mut is_other = false;
     loop {
-        let is_end = search.advance(SLICE_BYTES, |value| {
+        let size = slices.size();
+        let is_end = search.advance(size, |value| {
             is_other |= named.is_none() || value.map(WriteKeyDigest::of) != named;
         });
         if is_other {
@@ -124,7 +126,7 @@ async fn check_as_form(
         if is_end {
             return Ok(());
         }
-        slices.done(SLICE_BYTES).await?;
+        slices.done(size).await?;
     }
 }
 
@@ -173,8 +175,8 @@ pub async fn keys_of_any(
         return Ok(());
     }
     let mut search = ValueSearch::new(body, &[WRITE_KEY_PARAMETER]);
-    while !search.advance(SLICE_BYTES, |value| found(Found::Value(value))) {
-        slices.done(SLICE_BYTES).await?;
+    while !search.advance(slices.size(), |value| found(Found::Value(value))) {
+        slices.done(slices.size()).await?;
     }
     Ok(())
 }
@@ -207,9 +209,10 @@ pub async fn has_token_in_form(
 async fn has_token(form: &[u8], slices: &mut Slices) -> Result<bool, DenyReason> {
     let mut search = FormSearch::new(form);
     loop {
-        if let Some(has_token) = search.advance(SLICE_BYTES) {
+        let size = slices.size();
+        if let Some(has_token) = search.advance(size) {
             return Ok(has_token);
         }
-        slices.done(SLICE_BYTES).await?;
+        slices.done(size).await?;
     }
 }

@@ -92,8 +92,8 @@ fn varies_by_origin(response: &ResponseHeader) -> bool {
     names.any(|name| matches!(name.trim_ascii(), b"*") || name.trim_ascii().eq_ignore_ascii_case(b"origin"))
 }
 
-/// The response to a preflight that asks for `method`. Origins that `cors` does not allow are told nothing, so that
-/// browsers stop there.
+/// The response to a preflight that asks for `method`. For an origin that `cors` does not allow it has no allow headers,
+/// so the browser does not send the request.
 ///
 /// # Errors
 /// None in practice: the values were header values before.

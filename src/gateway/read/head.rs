@@ -85,7 +85,7 @@ fn check_values(request: &RequestHeader) -> Result<(), DenyReason> {
     }
 }
 
-/// One way to tell where the request ends, and no wish to change protocol.
+/// The request has one end for every parser, and does not ask to change the protocol.
 fn check_framing(request: &RequestHeader) -> Result<(), DenyReason> {
     let headers = &request.headers;
     if headers.contains_key(UPGRADE) || headers.get_all(CONTENT_LENGTH).iter().count() > 1 {

@@ -3,7 +3,6 @@
 use std::io::{self, BufRead, ErrorKind, Read};
 
 use super::body::Share;
-use super::json::scan::SLICE_BYTES;
 use super::large_bodies::Slices;
 use super::refusal::Refusal;
 use crate::domain::cost;
@@ -30,8 +29,12 @@ pub(super) async fn inflate(
     let mut out = Vec::with_capacity(gzip.len().saturating_mul(4).min(most));
     loop {
         let (before, left) = (out.len(), decoder.get_ref().rest.len());
-        decoder.get_mut().ration = RATION_BYTES;
-        let mut slice = decoder.by_ref().take(SLICE_BYTES as u64);
+        // Growing by doubling would copy megabytes within one slice. One body of a worker has the turn.
+        if slices.has_turn() && out.capacity() < most {
+            out.reserve_exact(most - before);
+        }
+        decoder.get_mut().ration = slices.size() / READ_COST;
+        let mut slice = decoder.by_ref().take(slices.size() as u64);
         let is_paused = match slice.read_to_end(&mut out) {
             Ok(_) => false,
             Err(error) if error.kind() == ErrorKind::WouldBlock => true,
@@ -56,9 +59,7 @@ pub(super) async fn inflate(
         if inflated == 0 && !is_paused {
             break;
         }
-        slices
-            .done(inflated + read * (SLICE_BYTES / RATION_BYTES))
-            .await?;
+        slices.done(inflated + read * READ_COST).await?;
     }
     if decoder.into_inner().rest.is_empty() {
         Ok(out)
@@ -74,8 +75,8 @@ fn damaged() -> Refusal {
     )
 }
 
-/// How many compressed bytes are read at once.
-const RATION_BYTES: usize = 8 * 1024;
+/// What reading a compressed byte costs at most, in bytes that could have been scanned meanwhile.
+const READ_COST: usize = 8;
 
 /// Bytes that are handed out in rations; the reader has to ask for each.
 struct Rationed<'b> {

@@ -1,4 +1,4 @@
-//! Lets other requests go first while a large body is inflated and scanned.
+//! Lets other requests go first while a body is inflated and scanned.
 //!
 //! A worker is one thread with many requests. The work on a large body is done in slices, those of reading it among
 //! them, and between two slices everybody else on the worker has a turn. Only one large body at a time is inflated and
@@ -12,13 +12,18 @@ use std::time::Duration;
 use pingora_timeout::timeout;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::json::scan::SLICE_BYTES;
 use crate::domain::decision::DenyReason;
 
-/// Bodies up to this size, inflated, are worked on at once, in bytes: less than a third of a millisecond.
+/// Bodies up to this size, inflated, wait for no turn, in bytes: less than a third of a millisecond of work.
 const SMALL_BYTES_MAX: usize = 256 * 1024;
 
-/// How many clients are told apart by a worker. Two that fall together wait for each other.
+/// How much of a body is worked on before others go first, in bytes, while it may still be a small one.
+const FIRST_SLICES_BYTES: usize = 32 * 1024;
+
+/// The same once it is a large one: others are likely to wait, and a slice takes some 15 microseconds.
+const LATER_SLICES_BYTES: usize = 16 * 1024;
+
+/// The number of queues for clients on a worker. Two clients in one queue wait for each other.
 const CLIENTS: usize = 256;
 
 /// The turns of one worker.
@@ -45,6 +50,8 @@ pub(crate) struct Slices {
     /// How long a turn is waited for.
     within: Duration,
     done: usize,
+    /// What was worked on since others went first.
+    since: usize,
     turn: Option<[OwnedSemaphorePermit; 2]>,
 }
 
@@ -55,17 +62,39 @@ impl Slices {
             client,
             within,
             done: 0,
+            since: 0,
             turn: None,
         }
     }
 
-    /// Counts a slice that was worked on. Once it was more than a small body, others go first before the next one.
+    /// How much to work on before [`Self::done`] is called, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        match self.turn {
+            Some(_) => LATER_SLICES_BYTES,
+            None => FIRST_SLICES_BYTES,
+        }
+    }
+
+    /// Whether the body is a large one that has its turn; no other one of this worker has.
+    pub(crate) fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// Counts a slice that was worked on; others go first before the next one. Once it was more than a small body, it
+    /// waits for the turn of a large one.
     ///
     /// # Errors
     /// [`DenyReason::Overloaded`]: other large bodies took all the time that this one may wait.
     pub(crate) async fn done(&mut self, bytes: usize) -> Result<(), DenyReason> {
         self.done = self.done.saturating_add(bytes);
+        self.since = self.since.saturating_add(bytes);
+        // A body of one slice is done with before anybody waits.
+        if self.since < self.size() {
+            return Ok(());
+        }
+        self.since = 0;
         if self.done < SMALL_BYTES_MAX {
+            tokio::task::yield_now().await;
             return Ok(());
         }
         if self.turn.is_none() {
@@ -124,7 +153,7 @@ impl Breather {
         let cost = bytes + Self::PIECE_BYTES;
         self.read = self.read.saturating_add(cost);
         self.since += cost;
-        if self.since < SLICE_BYTES {
+        if self.since < FIRST_SLICES_BYTES {
             return;
         }
         self.since = 0;

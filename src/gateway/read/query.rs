@@ -234,7 +234,7 @@ fn decodes_to(decoded: &mut Decoded<'_>, name: &[u8]) -> bool {
     }
 }
 
-/// Spaces and control bytes, of which each server knows others as white space.
+/// Spaces and control bytes: servers differ in which of them they take for white space.
 const fn is_blank(byte: u8) -> bool {
     byte <= b' '
 }

@@ -1,8 +1,8 @@
-//! The head of an HTTP/1 request as bytes: read within its time and its bounds, and given on only if
-//! every parser would cut it into the same lines.
+//! The head of an HTTP/1 request as bytes: read within time and size limits, and passed on only if every parser splits
+//! it into the same lines.
 //!
-//! Pingora's parser takes what comes for as long as it comes, takes bare line feeds, and repairs a
-//! request line that is none. So it is handed heads that were read and looked at here.
+//! Pingora's parser has no time limit, accepts bare line feeds, and repairs a malformed request line. So it only gets
+//! heads that were read and checked here.
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -39,20 +39,20 @@ pub struct RawHead {
     pub is_chunked: bool,
 }
 
-/// Which head of its connection is waited for.
+/// Which head of its connection is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum HeadPosition {
-    /// The first: who connects has something to ask, and has the time of a head to do so.
+    /// The first: a client that connects has a request, and `header_timeout` to send it.
     First,
     /// The same, or a beginning of HTTP/2.
     FirstOrHttp2,
-    /// One after another request, for which a connection may be kept.
+    /// One after another request; the connection may wait for it for `idle_timeout`.
     Next,
 }
 
 /// Why there is no head.
 pub enum HeadOutcome {
-    /// The client left, or never began: there is nobody to answer.
+    /// The client closed the connection, or sent nothing: there is no one to answer.
     Silence,
     /// These bytes begin a connection that speaks HTTP/2.
     Http2(BytesMut),
@@ -63,7 +63,7 @@ pub enum HeadOutcome {
     },
 }
 
-/// Reads one head. `deadline` is the connection's one timer. The connection is told of the first byte.
+/// Reads one head. `deadline` is the connection's only timer. `connection` learns when the first byte arrives.
 ///
 /// # Errors
 /// [`HeadOutcome`], with nothing written to the client yet.
@@ -182,7 +182,7 @@ impl Lines {
             self.from = end + 1;
             self.searched = self.from;
             match (self.ended, line.is_empty()) {
-                // RFC 9112 section 2.2: an empty line before a request is to be overlooked. One.
+                // RFC 9112 section 2.2: an empty line before a request is to be ignored. One.
                 (0, true) if end == 1 => continue,
                 (0, _) => check_request_line(line)?,
                 (_, true) if self.from > head_bytes_max(limits) => return Err(DenyReason::HeadersTooLarge),
@@ -251,7 +251,7 @@ pub fn end_of_head<'p>(
     Ok(None)
 }
 
-/// More than a head within the limits can have: the exact count is made of the parsed one.
+/// More bytes than any head within the limits has; the exact check is made on the parsed head.
 fn head_bytes_max(limits: &Limits) -> usize {
     const AROUND_A_HEADER: usize = ": \r\n".len();
     limits.header_bytes + limits.headers * AROUND_A_HEADER + TARGET_BYTES_MAX + 64
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn one_empty_line_before_a_request_is_overlooked() {
+    fn one_empty_line_before_a_request_is_ignored() {
         assert_eq!(end(b"\r\nGET / HTTP/1.1\r\n\r\n"), Ok(Some(20)));
         assert_eq!(
             end(b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"),

@@ -21,7 +21,7 @@ pub enum Route<'a> {
 }
 
 /// The API that a request belongs to: its host fits, its method belongs there, and of the paths that fit the most
-/// specific wins; of two that claim the same path, the one that names the host. Two that claim the same host, path and
+/// specific wins; of two APIs that claim the same path, the API that names the host. Two that claim the same host, path and
 /// method are no valid config.
 ///
 /// # Errors

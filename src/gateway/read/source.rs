@@ -26,7 +26,7 @@ use crate::domain::policy::Policy;
 pub struct Named {
     source: SourceFact,
     strays: StrayKeys,
-    /// A sentence for a body that could not be read.
+    /// A sentence for JSON that could not be read.
     detail: Option<Cow<'static, str>>,
 }
 
@@ -37,12 +37,18 @@ impl Named {
         let source = source(api, request, credential, None);
         let strays = match source {
             SourceFact::ByToken => StrayKeys::in_head(apis, request),
-            _ => StrayKeys::beside(apis, api, request, credential),
+            _ => StrayKeys::outside(apis, api, request, credential),
         };
+        Self::new(source, strays)
+    }
+
+    fn new(source: SourceFact, strays: StrayKeys) -> Self {
+        // Without a body, JSON can stand in a pixel alone.
+        let is_pixel = source == SourceFact::Unreadable(DenyReason::BodyInvalid);
         Self {
             source,
             strays,
-            detail: None,
+            detail: is_pixel.then_some(Cow::Borrowed(PIXEL_DATA)),
         }
     }
 
@@ -55,13 +61,9 @@ impl Named {
         body: &Held,
         limits: &Limits,
     ) -> Self {
-        let strays = StrayKeys::beside(apis, api, request, credential);
+        let strays = StrayKeys::outside(apis, api, request, credential);
         match write_keys(&request.headers, body, limits).await {
-            Ok(keys) => Self {
-                source: source(api, request, credential, keys.as_ref()),
-                strays,
-                detail: None,
-            },
+            Ok(keys) => Self::new(source(api, request, credential, keys.as_ref()), strays),
             Err(Refusal { reason, detail }) => Self {
                 source: SourceFact::Unreadable(reason),
                 strays,
@@ -109,7 +111,6 @@ impl Named {
             {
                 Some(mistake.sentence().into())
             }
-            (DenyReason::BodyInvalid, _) => Some(PIXEL_DATA.into()),
             _ => None,
         }
     }
@@ -203,7 +204,7 @@ pub fn source(
         named = Some(key);
     }
     disagree |= is_odd;
-    // What the events say cannot name a source, but it must not contradict the one that is named.
+    // The events cannot name a source, but they must not contradict the source that is named.
     let mut events = in_json.iter().filter_map(|keys| keys.events);
     if let Some(named) = named {
         disagree |= events.any(|key| key != named);

@@ -66,7 +66,7 @@ impl StrayKeys {
 
     /// Those in the head of a request to an API that identifies sources, apart from the places where it looks itself.
     #[must_use]
-    pub fn beside(apis: &[Api], api: &Api, request: &RequestHeader, credential: &Credential) -> Self {
+    pub fn outside(apis: &[Api], api: &Api, request: &RequestHeader, credential: &Credential) -> Self {
         let is_read = match credential {
             Credential::Missing | Credential::Token(_) => true,
             Credential::Basic(_) => api.identify.contains(&Identify::Basic),

@@ -123,7 +123,12 @@ impl Gateway {
         method: &str,
     ) -> Outcome {
         self.metrics.allowed(Some(at), None);
-        let answer = cors::answer(api.cors.as_ref(), session.req_header(), method, &client.request_id);
+        let answer = cors::answer(
+            api.cors.as_ref(),
+            session.req_header(),
+            method,
+            &client.request_id,
+        );
         let mut reusable = match answer {
             Ok(head) => respond::write_head(session, head, true).await.is_ok(),
             Err(_) => false,

@@ -11,7 +11,7 @@ pub(super) struct Open {
     /// Bit 0 is the innermost: set for an object.
     pub(super) objects: u64,
     pub(super) depth: u32,
-    /// What is open at depth 2 is the batch, or may be one to somebody: some go over an object's members, too.
+    /// The container at depth 2 is the batch, or some parsers take it for one: they iterate over an object's members, too.
     pub(super) in_batch: bool,
 }
 
@@ -41,8 +41,8 @@ impl Open {
         self.objects & 1 == 1
     }
 
-    /// Whether keys here may be a write key's: those of the document, of the batch's events, and of a batch that
-    /// is an object and may be the one event to somebody.
+    /// Whether a key here may be `writeKey`: in the document, in the batch's events, and in a batch that is an object,
+    /// which some parsers take for the one event.
     pub(super) const fn has_write_keys(&self) -> bool {
         self.in_object() && (self.depth == 1 || (self.in_batch && matches!(self.depth, 2 | 3)))
     }

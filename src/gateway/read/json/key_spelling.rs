@@ -1,4 +1,4 @@
-//! What some parser would take a key of a JSON object for, told from its beginning alone.
+//! What some parser would take a key of a JSON object for, known from its first bytes.
 //!
 //! A key may be as long as the body. But the keys that matter are short, and what follows them either ends the key
 //! or makes it another one: so [`KEY_BYTES_READ`] bytes are always enough, escapes and all.
@@ -9,7 +9,7 @@ use super::scan_error::ScanError;
 /// behind it at most 12 more.
 const KEY_BYTES_READ: usize = 64;
 
-/// What a key is to somebody.
+/// What some parser takes a key for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spelling {
     /// None of those that matter.

@@ -1,9 +1,8 @@
 //! Finds every write key in a JSON body, while checking that the body is JSON to every parser alike.
 //!
-//! An upstream that reads another source out of the same bytes is the attack this file stands against.
-//! So the whole text is checked against the grammar of RFC 8259, duplicate and differently spelt keys
-//! are told, and nothing is accepted that some parser would forgive: comments, single quotes, trailing
-//! commas, a byte order mark, data after the end.
+//! The attack is an upstream that reads another source in the same bytes. So the scanner checks the whole text against
+//! the grammar of RFC 8259, finds duplicate and differently spelt keys, and rejects what only some parsers accept:
+//! comments, single quotes, trailing commas, a byte order mark, data after the end.
 //!
 //! Two stages, block by block and without a buffer between them. The first turns 64 bytes into bit masks
 //! of quotes, operators, white space and the rest. The second checks the grammar on whole masks: which
@@ -31,8 +30,8 @@ pub struct BodyKeys {
 /// The most white space between a `writeKey` and its value, in bytes.
 const WHITE_BYTES_MAX: usize = 4096;
 
-/// How much of a body is scanned at once where others wait, in bytes: some 50 microseconds of work.
-pub const SLICE_BYTES: usize = 64 * 1024;
+/// How much [`scan`] scans at once, in bytes.
+const SLICE_BYTES: usize = 64 * 1024;
 
 /// Scans a whole body.
 ///
@@ -147,13 +146,13 @@ struct Scanner<'b> {
     open: Open,
     /// Where the last key of a block before began.
     key_start: usize,
-    /// The last key of the document was `batch`, or would be to somebody.
+    /// The last key of the document was `batch`, or some parser takes it for that.
     is_batch: bool,
     /// The event under the cursor already had its own write key.
     event_has_key: bool,
     /// The write key that the events before this one carry.
     event_key: Option<Vec<u8>>,
-    /// What was looked at beside the blocks, in bytes.
+    /// Bytes looked at in addition to the blocks.
     steps: usize,
     found: BodyKeys,
 }
@@ -305,7 +304,7 @@ impl<'b> Scanner<'b> {
         /// The quotes and what is between them, from `writeKey` to the longest spelling without escapes.
         const LENGTHS: [u32; 4] = [10, 11, 12, 13];
         let [plain, one_i, one_k, both] = LENGTHS;
-        // Written in escapes alone, the key is shorter than a block. One that somebody cuts off may be longer.
+        // Written in escapes alone, the key is shorter than a block. One that some parser cuts off at a NUL may be longer.
         let is_long = self.carry.in_key != 0 && self.classifier.last_backslash > self.key_start;
         if self.classifier.last_backslash + 64 >= base || is_long {
             return u64::MAX;
@@ -532,7 +531,7 @@ mod tests {
 
     /// A key that goes over several blocks, with the NUL anywhere.
     #[test]
-    fn long_keys_are_seen_as_far_as_somebody_sees_them() {
+    fn long_keys_are_read_up_to_a_nul() {
         for length in (0..300).step_by(7) {
             let tail = "x".repeat(length);
             let body =
@@ -561,7 +560,7 @@ mod tests {
             r#"{"batch":[{"a":1,"WRITEKEY\u0000":"k"}],"writeKey":"k"}"#,
             r#"{"batch":[{"writeKey":"k","writeKey\u0000":"k"}],"writeKey":"k"}"#,
             r#"{"batch\u0000":[{"writekey":"k"}],"writeKey":"k"}"#,
-            // Java folds each letter by itself.
+            // Java folds each letter alone.
             "{\"wr\u{131}teKey\":\"k\"}",
             "{\"wr\u{130}teKey\":\"k\",\"writeKey\":\"k\"}",
             r#"{"wr\u0131teKey":"k"}"#,
