@@ -55,6 +55,7 @@ pub async fn write_keys(
 }
 
 /// Why the scan of a body failed.
+#[derive(Clone, Copy)]
 enum Failed {
     Scan(ScanError),
     /// Other large bodies took all the time that this one may wait.

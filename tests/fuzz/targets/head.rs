@@ -14,6 +14,7 @@ use portcullis::domain::ids::WriteKeyDigest;
 use portcullis::domain::scope::Scope;
 use portcullis::gateway::parsers::end_of_head;
 use portcullis::gateway::read::credential::Credential;
+use portcullis::gateway::read::route::Route;
 use portcullis::gateway::read::{content, credential, head, route, source};
 
 use super::common::in_linear_work;
@@ -40,7 +41,8 @@ pub fn run(data: &[u8]) {
         assert!(length.as_bytes().iter().all(u8::is_ascii_digit));
     }
     let api = api();
-    if let Ok(Some((_, held))) = route::route(std::slice::from_ref(&api), &head) {
+    let method = request.method.as_str();
+    if let Ok(Route::Api(_, held)) = route::route(std::slice::from_ref(&api), &head, method) {
         check_source(held, &request);
     }
 }
@@ -105,7 +107,8 @@ fn check_credential(request: &RequestHeader) {
             assert!(pair.starts_with(&user) && pair.get(user.len()) == Some(&b':'));
             assert!(!user.contains(&b':'));
         }
-        Credential::Opaque | Credential::Unreadable | Credential::Conflicting => assert!(!all.is_empty()),
+        Credential::OtherScheme { scheme, value } => said(scheme, &value),
+        Credential::Opaque | Credential::Unreadable(_) | Credential::Conflicting => assert!(!all.is_empty()),
     }
 }
 
