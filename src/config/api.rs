@@ -132,7 +132,7 @@ fn is_origin(text: &str) -> bool {
         _ => None,
     };
     text == format!("{scheme}://{authority}")
-        && !text.bytes().any(|byte| byte.is_ascii_uppercase())
+        && !text.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b'*')
         && !authority.as_str().contains('@')
         && !authority.host().is_empty()
         && (authority.port_u16().is_none() || authority.port_u16() != own_port)
