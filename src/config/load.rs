@@ -29,6 +29,7 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
     let keys = Keys::of(&parse(path, text, hint)?);
     let mut config = check.config(file, keys);
     if let Some(config) = &mut config {
+        config.add_own_resource();
         config.keys.add_contents(&check.contents);
     }
     check.finish(config)

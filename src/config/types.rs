@@ -38,6 +38,21 @@ pub struct Config {
     pub keys: Keys,
 }
 
+impl Config {
+    /// Lets clients request tokens for the gateway of the same process by its public URL.
+    pub(super) fn add_own_resource(&mut self) {
+        let url = self
+            .gateway
+            .as_ref()
+            .and_then(|gateway| gateway.public_url.clone());
+        if let (Some(control_plane), Some(url)) = (&mut self.control_plane, url)
+            && !control_plane.resources.contains(&url)
+        {
+            control_plane.resources.push(url);
+        }
+    }
+}
+
 /// How a process ends, and how a listener does that was taken out of the config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {

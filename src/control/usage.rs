@@ -52,6 +52,19 @@ impl Uses {
         }
     }
 
+    /// Puts counts back that could not be stored.
+    fn restore_issued(&self, counts: Vec<(IssuedKey, Issued)>) {
+        let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, counted) in counts {
+            if let Some(held) = issued.get_mut(&key) {
+                held.count += counted.count;
+                held.latest = held.latest.max(counted.latest);
+            } else if issued.len() < ENTRIES_MAX {
+                issued.insert(key, counted);
+            }
+        }
+    }
+
     /// Takes the counts.
     pub fn take_issued(&self) -> Vec<(IssuedKey, Issued)> {
         let mut issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +108,7 @@ impl Usage {
                 .await
         {
             self.changes.background_failure(&error, ISSUED_NOT_STORED);
+            self.uses.restore_issued(issued);
         }
         let (app_keys, api_tokens) = self.uses.take();
         if app_keys.is_empty() && api_tokens.is_empty() {
@@ -103,5 +117,31 @@ impl Usage {
         if let Err(error) = self.store.record_uses(&app_keys, &api_tokens).await {
             self.changes.background_failure(&error, USES_NOT_STORED);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::AppId;
+
+    #[test]
+    fn counts_that_were_not_stored_are_kept_and_merged() {
+        let uses = Uses::default();
+        let key = |text| KeyId::parse(text).unwrap();
+        let counted = |hour: u64| {
+            let (app, at) = (AppId::parse("app_1").unwrap(), UnixSeconds(hour * 3_600));
+            IssuedKey::new(&app, &key("key_1"), &key("sig_1"), at, at)
+        };
+        uses.record_issued(counted(1), UnixSeconds(3_700));
+        uses.record_issued(counted(2), UnixSeconds(7_200));
+        let taken = uses.take_issued();
+        assert!(uses.take_issued().is_empty());
+        uses.record_issued(counted(1), UnixSeconds(3_650));
+        uses.restore_issued(taken);
+        let counts: HashMap<IssuedKey, Issued> = uses.take_issued().into_iter().collect();
+        let of = |hour: u64| counts[&counted(hour)];
+        assert_eq!((of(1).count, of(1).latest), (2, UnixSeconds(3_700)));
+        assert_eq!((of(2).count, of(2).latest), (1, UnixSeconds(7_200)));
     }
 }

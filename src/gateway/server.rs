@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::config::{OutsideIssuer, PolicyOrigin};
 use crate::connections::{ConnectionLimiter, ConnectionMetrics};
+use crate::domain::ids::Audience;
 use crate::domain::policy::{Freshness, Policy};
 use crate::feed::{Reporter, Subscriber};
 use crate::task_monitor::TaskMonitor;
@@ -141,12 +142,7 @@ impl Prepared {
     /// The policy file cannot be used.
     pub async fn run(self, origin: Origin) -> Result<Running, StartError> {
         let (gateway, monitor) = (&self.gateway, self.monitor);
-        let mut installer = Installer::new(
-            Arc::clone(&gateway.policy),
-            self.freshness,
-            gateway.clock.clone(),
-            Arc::clone(&gateway.watch),
-        );
+        let mut installer = installer(gateway, self.freshness);
         let (mut background, mut reporter) = (Vec::new(), None);
         for fetcher in &gateway.fetchers {
             let (fetcher, shared) = (Arc::clone(fetcher), gateway.clone());
@@ -209,6 +205,18 @@ impl Prepared {
             .collect();
         Ok(running)
     }
+}
+
+/// What puts policies in force. The gateway's public URL is an audience of its own, for clients that name it as `resource`.
+fn installer(gateway: &Gateway, freshness: Freshness) -> Installer {
+    let public_url = gateway.public_url.as_deref();
+    Installer::new(
+        Arc::clone(&gateway.policy),
+        freshness,
+        public_url.and_then(|url| Audience::parse(url).ok()),
+        gateway.clock.clone(),
+        Arc::clone(&gateway.watch),
+    )
 }
 
 /// Where the policy comes from.

@@ -14,6 +14,7 @@ use super::wire::InvalidSnapshot;
 use super::wire::invalid;
 use super::wire::parse_digest;
 use crate::domain::ids::AppId;
+use crate::domain::ids::Audience;
 use crate::domain::ids::TokenDigest;
 use crate::domain::issuer_keys::IssuerKeys;
 use crate::domain::policy::Policy;
@@ -39,6 +40,21 @@ pub fn apply(policy: &Policy, changes: &Changes) -> Result<Policy, InvalidSnapsh
     next.version = changes.version;
     next.confirmed_at = next.confirmed_at.max(UnixSeconds(changes.issued_at));
     Ok(next)
+}
+
+/// The same policy, with `audience` among the audiences of the control plane's issuer: the gateway's public URL, for which
+/// clients may request tokens (RFC 8707).
+#[must_use]
+pub fn with_own_audience(mut policy: Policy, audience: &Audience) -> Policy {
+    let own = policy.issuers.first().filter(|_| policy.has_own_issuer);
+    if own.is_some_and(|own| !own.audiences.contains(audience)) {
+        let mut issuers = policy.issuers.to_vec();
+        if let Some(own) = issuers.first_mut() {
+            own.audiences.push(audience.clone());
+        }
+        policy.issuers = issuers.into();
+    }
+    policy
 }
 
 pub(crate) fn apply_one(policy: &mut Policy, change: &Change) -> Result<(), InvalidSnapshot> {

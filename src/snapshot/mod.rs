@@ -14,7 +14,8 @@ mod records;
 pub(crate) mod wire;
 
 pub use crate::snapshot::apply::{
-    apply, confirm, not_confirmed_after, with_clock_step, with_issuer_keys, without_revocations,
+    apply, confirm, not_confirmed_after, with_clock_step, with_issuer_keys, with_own_audience,
+    without_revocations,
 };
 pub use crate::snapshot::compile::compile;
 pub use crate::snapshot::key_set::{Jwk, KeyBounds, KeySet, LeftOut, SAME_ID_MAX, WhyLeftOut, jwk};

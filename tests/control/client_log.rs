@@ -157,3 +157,30 @@ async fn rejections_at_revoke_and_introspect_are_logged() {
         );
     }
 }
+
+#[tokio::test]
+async fn rejected_request_cannot_forge_a_log_line() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let app = server.workspace().await;
+    let app = app.app().await;
+    let logs = Logs::default();
+    let _guard = logs.begin();
+    let line = "x%0AINFO%20forged%1B%5B2K%E2%80%AE";
+    let good = super::support::form(&app.assertion(), "");
+    for (form, cause) in [
+        (format!("{line}=1&{line}=2"), "request_malformed"),
+        (format!("{good}&resource={line}"), "resource"),
+    ] {
+        let answer = server.post_token("/token", &form).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        let lines = logs.take("client request rejected");
+        assert_eq!((lines.len(), &lines[0]["cause"]), (1, &json!(cause)));
+        let error = lines[0]["error"].as_str().unwrap();
+        assert!(error.contains("forged"), "{error}");
+        assert!(
+            error.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            "{error:?}"
+        );
+    }
+}

@@ -6,22 +6,36 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::support::process::Process;
-use super::support::product::{Quickstart, project_file, quickstart_data};
+use super::support::product::{
+    CONTROL_PLANE, OBSERVABILITY, Serve, Wishes, gateway, project_file, quickstart_data, served_env,
+};
+use super::support::recorder::Recorder;
 
-/// `aud` of quickstart's tokens.
+/// `aud` of tokens without `resource`.
 const AUDIENCE: &str = "portcullis";
 
-/// Runs a script with the environment of a quickstart, and checks that every library in it succeeded.
+/// The gateway's public URL.
+const RESOURCE: &str = "https://events.example.test";
+
+/// Runs a script with the environment of both planes, and checks that every library in it succeeded.
 fn assert_all_succeed(mut command: Command, clients: &[&str], verifiers: &[&str]) {
     let dir = quickstart_data();
-    let quickstart = Quickstart::start(dir.path());
+    let upstream = Recorder::start();
+    let public_url = format!("gateway:\n  public_url: \"{RESOURCE}\"\n");
+    let planes = gateway(&upstream, &Wishes::default()).replacen("gateway:\n", &public_url, 1);
+    let config = dir.write("portcullis.yaml", &(planes + OBSERVABILITY + CONTROL_PLANE));
+    let serve = Serve::start(&config);
+    let env = served_env(dir.path(), &serve);
     for proxy in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
         command.env_remove(proxy);
     }
     for name in ["CLIENT_ID", "KEY_ID", "PRIVATE_KEY_FILE", "SCOPE", "AUTH_SERVER"] {
-        command.env(name, quickstart.env.get(name));
+        command.env(name, env.get(name));
     }
-    command.env("AUDIENCE", AUDIENCE).env("RESOURCE", AUDIENCE);
+    for name in ["GATEWAY_URL", "WRITE_KEY"] {
+        command.env(name, env.get(name));
+    }
+    command.env("AUDIENCE", AUDIENCE).env("RESOURCE", RESOURCE);
     let finished = Process::run(&mut command);
     let lines: Vec<Value> = finished
         .stdout
@@ -39,14 +53,17 @@ fn assert_all_succeed(mut command: Command, clients: &[&str], verifiers: &[&str]
         if line.get("client").is_some() {
             let kind = line["token_type"].as_str().unwrap();
             assert!(kind.eq_ignore_ascii_case("bearer"), "{line}");
-            assert_eq!(line["scope"], quickstart.env.get("SCOPE"));
+            assert_eq!(line["scope"], env.get("SCOPE"));
             assert_eq!(line["expires_in"], 86_400);
-            assert_eq!(line["aud"], AUDIENCE);
+            let with_resource = line["client"].as_str().unwrap().ends_with("resource");
+            assert_eq!(line["aud"], if with_resource { RESOURCE } else { AUDIENCE });
+            // The gateway accepts both.
+            assert_eq!(line["event"], 200, "{line}");
         } else {
-            assert_eq!(line["sub"], quickstart.env.get("CLIENT_ID"));
+            assert_eq!(line["sub"], env.get("CLIENT_ID"));
         }
     }
-    quickstart.stop();
+    serve.stop();
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             upstreams: BTreeMap::from([(UPSTREAM.to_owned(), sample)]),
             limits: Limits::default(),
             trusted_proxies: Vec::new(),
-            public_url: None,
+            public_url: public_url(&args.gateway),
             token_cache_entries: 10_000,
         }),
         policy: PolicyOrigin::Bundled,
@@ -70,7 +70,7 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             listen: args.control_plane.clone(),
             public_url: None,
             audience: None,
-            resources: Vec::new(),
+            resources: public_url(&args.gateway).into_iter().collect(),
             assertion_lifetime_max: Duration::from_secs(3_600),
             store: StoreLocation::Sqlite(args.dir.join("portcullis.db")),
             signing: Signing {
@@ -95,6 +95,12 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
         upgrade_socket: None,
         keys: Keys::default(),
     })
+}
+
+/// The URL of a gateway that listens on one address and a port that is known before it starts.
+fn public_url(address: &str) -> Option<String> {
+    let at: SocketAddr = address.parse().ok()?;
+    (at.port() != 0 && !at.ip().is_unspecified()).then(|| format!("http://{at}"))
 }
 
 /// The key that the signing keys are encrypted with: the one of an earlier run, or a new one.

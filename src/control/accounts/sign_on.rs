@@ -19,6 +19,7 @@ use super::sessions::{Browser, Method, SignedIn};
 use crate::control::actor::Actor;
 use crate::control::audit_event::{AuditAction, Event};
 use crate::control::error::ControlError;
+use crate::control::input::email_address;
 use crate::control::workspaces::members::member_in;
 use crate::domain::id_token::Identity;
 use crate::domain::ids::AccountId;
@@ -151,7 +152,7 @@ impl SignOn {
         signed_in: Option<&AccountId>,
     ) -> Result<(AccountId, String), SignOnError> {
         let email = identity.email.as_deref().ok_or(SignOnError::Unverified)?;
-        let email = email.trim().to_lowercase();
+        let email = provider_address(email).ok_or(SignOnError::Unverified)?;
         let domains = &provider.settings.domains;
         let domain = email
             .rsplit_once('@')
@@ -296,4 +297,38 @@ impl SignOn {
 struct Proved {
     account: Account,
     events: Vec<Event>,
+}
+
+/// The address that a provider has verified, in its canonical form. `None` for an address that becomes another mailbox's
+/// in that form: U+212A KELVIN SIGN is a letter of its own to a mail server, and `k` in lower case.
+fn provider_address(text: &str) -> Option<String> {
+    let folds_to_ascii =
+        |letter: char| !letter.is_ascii() && letter.to_lowercase().any(|lower| lower.is_ascii());
+    if text.chars().any(folds_to_ascii) {
+        return None;
+    }
+    email_address(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn provider_address_never_folds_into_another_mailbox() {
+        for (verified, canonical) in [
+            ("alike@example.com", Some("alike@example.com")),
+            (" Alike@Example.COM ", Some("alike@example.com")),
+            ("\u{c9}ve@example.com", Some("\u{e9}ve@example.com")),
+            ("e\u{301}ve@example.com", Some("\u{e9}ve@example.com")),
+            ("ali\u{212a}e@example.com", None),
+            ("alike@\u{212a}.example.com", None),
+            ("al\u{130}ke@example.com", None),
+            ("alike", None),
+            ("al ike@example.com", None),
+            ("alike\u{202e}@example.com", None),
+        ] {
+            assert_eq!(provider_address(verified).as_deref(), canonical, "{verified:?}");
+        }
+    }
 }

@@ -13,8 +13,8 @@ use super::file_stamp::{Stamp, settled};
 use crate::clock::Clock;
 use crate::clock::guard::ClockWatch;
 use crate::config::{ConfigError, OutsideIssuer, load_policy};
-use crate::domain::ids::TokenDigest;
-use crate::domain::policy::Freshness;
+use crate::domain::ids::{Audience, TokenDigest};
+use crate::domain::policy::{Freshness, Policy};
 use crate::domain::time::UnixSeconds;
 use crate::feed::Subscriber;
 use crate::gateway::state::policy_cell::PolicyCell;
@@ -45,6 +45,8 @@ const FILE_EVERY: Duration = Duration::from_secs(2);
 pub struct Installer {
     cell: Arc<PolicyCell>,
     freshness: Freshness,
+    /// The gateway's public URL, an audience besides the control plane's.
+    own_audience: Option<Audience>,
     clock: Clock,
     watch: Arc<ClockWatch>,
     /// What the wall clock and the time since boot showed when the policy's age was last corrected, in seconds.
@@ -55,13 +57,27 @@ pub struct Installer {
     file: Option<Stamp>,
 }
 
+fn with_own_audience(policy: Policy, audience: Option<&Audience>) -> Policy {
+    match audience {
+        Some(audience) => snapshot::with_own_audience(policy, audience),
+        None => policy,
+    }
+}
+
 impl Installer {
     /// An installer for `cell`.
     #[must_use]
-    pub fn new(cell: Arc<PolicyCell>, freshness: Freshness, clock: Clock, watch: Arc<ClockWatch>) -> Self {
+    pub fn new(
+        cell: Arc<PolicyCell>,
+        freshness: Freshness,
+        own_audience: Option<Audience>,
+        clock: Clock,
+        watch: Arc<ClockWatch>,
+    ) -> Self {
         Self {
             cell,
             freshness,
+            own_audience,
             seen: (clock.now(), clock.uptime().as_secs()),
             clock,
             watch,
@@ -82,6 +98,7 @@ impl Installer {
             Update::Changes(changes) => {
                 self.cell.replace(|policy, _| match policy {
                     Some(policy) => snapshot::apply(policy, changes)
+                        .map(|policy| with_own_audience(policy, self.own_audience.as_ref()))
                         .map(|policy| snapshot::not_confirmed_after(policy, now)),
                     None => Err(InvalidSnapshot {
                         field: "version".to_owned(),
@@ -109,6 +126,7 @@ impl Installer {
         let now = self.clock.now();
         self.cell.replace(|_, outside| {
             snapshot::compile(snapshot, outside, self.freshness)
+                .map(|policy| with_own_audience(policy, self.own_audience.as_ref()))
                 .map(|policy| snapshot::not_confirmed_after(policy, now))
         })?;
         self.ending.clear();

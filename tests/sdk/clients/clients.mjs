@@ -12,6 +12,7 @@ import * as oauth from 'oauth4webapi'
 import * as openid from 'openid-client'
 
 const { AUTH_SERVER, CLIENT_ID, KEY_ID, PRIVATE_KEY_FILE, SCOPE, AUDIENCE, RESOURCE } = process.env
+const { GATEWAY_URL, WRITE_KEY } = process.env
 const issuer = new URL(AUTH_SERVER)
 const pem = readFileSync(PRIVATE_KEY_FILE, 'utf8')
 const key = await crypto.subtle.importKey(
@@ -83,6 +84,16 @@ async function post(assertion) {
   return body
 }
 
+// One event of an enforced source, with the token. Answers the gateway's status.
+async function send(token) {
+  const response = await fetch(`${GATEWAY_URL}/v1/track`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ event: 'Hello', userId: 'u1', writeKey: WRITE_KEY }),
+  })
+  return response.status
+}
+
 async function bearerMiddleware(token) {
   const check = auth({ issuerBaseURL: AUTH_SERVER, audience: AUDIENCE, tokenSigningAlg: 'RS256', strict: true })
   const server = createServer((request, response) => {
@@ -126,7 +137,8 @@ for (const [library, ask] of Object.entries(clients)) {
   await report({ client: library }, async () => {
     const answer = await ask()
     token ??= answer.access_token
-    return { token_type: answer.token_type, scope: answer.scope, expires_in: answer.expires_in, aud: jose.decodeJwt(answer.access_token).aud }
+    const { token_type, scope, expires_in, access_token } = answer
+    return { token_type, scope, expires_in, aud: jose.decodeJwt(access_token).aud, event: await send(access_token) }
   })
 }
 

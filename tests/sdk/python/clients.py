@@ -13,7 +13,7 @@ import jwt
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.jose import JsonWebKey, JsonWebToken
-from authlib.oauth2.rfc7523 import ClientSecretJWT, PrivateKeyJWT
+from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from joserfc import jwk as joserfc_jwk
 from joserfc import jwt as joserfc_jwt
 from msal.oauth2cli.assertion import JwtAssertionCreator
@@ -44,6 +44,13 @@ def post(assertion):
     if answer.status_code != 200:
         raise RuntimeError(answer.text)
     return answer.json()
+
+
+def send(token):
+    """One event of an enforced source, with the token. Answers the gateway's status."""
+    event = {"event": "Hello", "userId": "u1", "writeKey": os.environ["WRITE_KEY"]}
+    headers = {"Authorization": f"Bearer {token}"}
+    return requests.post(f"{os.environ['GATEWAY_URL']}/v1/track", json=event, headers=headers, timeout=10).status_code
 
 
 def authlib(headers=None):
@@ -138,7 +145,7 @@ def report(kind, name, run):
     try:
         line.update(run())
         line["ok"] = True
-    except Exception as error:  # noqa: BLE001 - whatever a library raises is its answer
+    except Exception as error:  # noqa: BLE001 - a failure of any kind is the library's result
         line.update(ok=False, error=f"{type(error).__name__}: {error}")
     print(json.dumps(line), flush=True)
 
@@ -156,6 +163,7 @@ def ask(client):
         "scope": scope if isinstance(scope, str) else " ".join(scope),
         "expires_in": answer["expires_in"],
         "aud": claims["aud"],
+        "event": send(answer["access_token"]),
     }
 
 

@@ -1,6 +1,7 @@
 //! One log line for each request of an OAuth client: who it claims to be, and the real cause of a rejection. The client
 //! itself may read less, so that nobody learns which apps and keys exist.
 
+use super::error::in_description;
 use crate::control::client_address::ClientAddress;
 use crate::control::tokens::client_proof::ClaimedIdentity;
 use crate::control::tokens::error::TokenError;
@@ -41,6 +42,8 @@ impl ClientLog {
     /// Logs why the request was rejected. A request over its rate limit is logged at level debug: a flood of them must
     /// not fill the log.
     pub fn rejected(&self, error: &TokenError) {
+        // The text repeats names that the client sent: without line breaks it cannot forge a line of its own.
+        let description: String = error.to_string().chars().map(in_description).collect();
         macro_rules! rejected {
             ($level:ident) => {
                 tracing::$level!(
@@ -50,7 +53,7 @@ impl ClientLog {
                     key_id = self.key(),
                     client = %self.from.0,
                     status = error.status().0.as_u16(),
-                    %error,
+                    error = %description,
                     "{CLIENT_REQUEST_REJECTED}"
                 )
             };
