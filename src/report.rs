@@ -29,6 +29,8 @@ pub struct Report {
 #[serde(deny_unknown_fields)]
 pub struct Count {
     pub source: String,
+    /// The policy version that judged the requests, or an earlier one where too many were in force since the last report.
+    pub policy_version: u64,
     pub verdict: Verdict,
     /// The reason of a denial, or of what would have been one; empty for `allow`.
     pub reason: String,

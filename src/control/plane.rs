@@ -381,6 +381,16 @@ impl Shared {
             store: store.clone(),
             changes: changes.clone(),
         });
+        let introspection = Arc::new(Introspection {
+            identity: identity.clone(),
+            limits: limits.clone(),
+            store: store.clone(),
+            api_tokens: people.api_tokens.clone(),
+            apps: apps.clone(),
+            changes: changes.clone(),
+            issuer_keys: issuer_keys.clone(),
+            resources: resources.clone(),
+        });
         Ok(Control {
             traffic: Arc::new(TrafficCounts {
                 gateway_state: RwLock::new(None),
@@ -405,19 +415,11 @@ impl Shared {
                 keys: keys.clone(),
                 uses: uses.clone(),
                 changes: changes.clone(),
-                resources: resources.clone(),
-            }),
-            introspection: Arc::new(Introspection {
-                identity: identity.clone(),
-                limits: limits.clone(),
-                store: store.clone(),
-                api_tokens: people.api_tokens.clone(),
-                apps: apps.clone(),
-                changes: changes.clone(),
-                issuer_keys: issuer_keys.clone(),
                 resources,
             }),
+            introspection: introspection.clone(),
             revocation: Arc::new(TokenRevocation {
+                introspection,
                 usage: usage.clone(),
                 identity: identity.clone(),
                 keys: keys.clone(),

@@ -41,6 +41,13 @@ pub fn expiry(app: &AppId, id: &str) -> Option<UnixSeconds> {
     (check(app, named) == given).then_some(UnixSeconds(moment))
 }
 
+/// Whether a text has the form of a token ID.
+#[must_use]
+pub fn has_form(id: &str) -> bool {
+    let bytes = URL_SAFE_NO_PAD.decode(id);
+    bytes.is_ok_and(|bytes| bytes.len() == MOMENT_BYTES + RANDOM_BYTES + CHECK_BYTES)
+}
+
 fn check(app: &AppId, named: &[u8]) -> [u8; CHECK_BYTES] {
     let digest = ShortDigest::of("jti", &[app.as_str().as_bytes(), named]);
     let [check @ .., _, _, _, _, _, _, _, _] = digest.to_bytes();

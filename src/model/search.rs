@@ -24,13 +24,38 @@ pub struct SourceFilter<'a> {
 pub struct SourceSummary {
     pub source: Source,
     pub app_name: Option<String>,
+    pub blocker: Option<Blocker>,
+}
+
+/// Why no token can be accepted for a source: if it is enforced, it denies every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocker {
+    NoApp,
+    /// The app has no public key, so it gets no tokens.
+    NoKey,
+    /// The app lacks the scope that the source requires.
+    NoScope,
+}
+
+impl Blocker {
+    /// The blocker of a source of this kind whose app, if there is one, has these scopes and so many keys.
+    #[must_use]
+    pub fn of<'s>(kind: SourceKind, app: Option<(impl IntoIterator<Item = &'s str>, u64)>) -> Option<Self> {
+        let Some((scopes, keys)) = app else {
+            return Some(Self::NoApp);
+        };
+        if !scopes.into_iter().any(|scope| scope == kind.scope()) {
+            return Some(Self::NoScope);
+        }
+        (keys == 0).then_some(Self::NoKey)
+    }
 }
 
 /// Names that one search looks at in a workspace that has more than [`FULL_SEARCH_MAX`]. It is some thirty milliseconds of
 /// the database's work; the next search continues where it stopped.
 pub const SEARCHED_AT_ONCE: u32 = 50_000;
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Found<T> {
     pub items: Vec<T>,

@@ -1,6 +1,6 @@
 //! API tokens of members, stored as hashes.
 
-use crate::model::api_token::ApiTokenDetails;
+use crate::model::api_token::{ApiTokenDetails, MemberApiToken};
 use sqlx::FromRow;
 
 use super::database::{ReadTx, WriteTx};
@@ -44,6 +44,26 @@ impl TryFrom<ApiTokenRow> for ApiTokenDetails {
             created_at: moment(row.created_at, "api_tokens")?,
             last_used_at: at(row.last_used_at)?,
             expires_at: at(row.expires_at)?,
+        })
+    }
+}
+
+#[derive(FromRow)]
+struct MemberTokenRow {
+    member: String,
+    email: String,
+    #[sqlx(flatten)]
+    token: ApiTokenRow,
+}
+
+impl TryFrom<MemberTokenRow> for MemberApiToken {
+    type Error = StoreError;
+
+    fn try_from(row: MemberTokenRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            member: MemberId::parse(&row.member).map_err(|_| StoreError::Corrupted("api_tokens"))?,
+            email: row.email,
+            details: row.token.try_into()?,
         })
     }
 }
@@ -94,21 +114,59 @@ impl ReadTx {
         all(rows)
     }
 
-    /// One API token of a member.
-    pub(crate) async fn api_token_of(
+    /// One page of the API tokens of all members of a workspace.
+    pub(crate) async fn api_tokens_of_workspace(
         &mut self,
-        member: &MemberId,
-        id: &str,
-    ) -> Result<Option<ApiTokenDetails>, StoreError> {
-        let row: Option<ApiTokenRow> = sqlx::query_as(
-            "SELECT id, name, prefix, created_at, last_used_at, expires_at FROM api_tokens \
-             WHERE member = $1 AND id = $2",
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<MemberApiToken>, StoreError> {
+        let rows: Vec<MemberTokenRow> = sqlx::query_as(
+            "SELECT t.id, t.name, t.prefix, t.created_at, t.last_used_at, t.expires_at, t.member, a.email \
+             FROM api_tokens t JOIN members m ON m.id = t.member JOIN accounts a ON a.id = m.account \
+             WHERE m.workspace = $1 AND t.id > $2 ORDER BY t.id LIMIT $3",
         )
-        .bind(member.as_str())
+        .bind(workspace.as_str())
+        .bind(page.after)
+        .bind(i64::from(page.limit))
+        .fetch_all(self.connection())
+        .await?;
+        all(rows)
+    }
+
+    /// One API token of a workspace.
+    pub(crate) async fn api_token_in(
+        &mut self,
+        workspace: &WorkspaceId,
+        id: &str,
+    ) -> Result<Option<MemberApiToken>, StoreError> {
+        let row: Option<MemberTokenRow> = sqlx::query_as(
+            "SELECT t.id, t.name, t.prefix, t.created_at, t.last_used_at, t.expires_at, t.member, a.email \
+             FROM api_tokens t JOIN members m ON m.id = t.member JOIN accounts a ON a.id = m.account \
+             WHERE m.workspace = $1 AND t.id = $2",
+        )
+        .bind(workspace.as_str())
         .bind(id)
         .fetch_optional(self.connection())
         .await?;
-        row.map(ApiTokenDetails::try_from).transpose()
+        row.map(MemberApiToken::try_from).transpose()
+    }
+
+    /// One API token of a workspace, by its hash.
+    pub(crate) async fn api_token_by_hash(
+        &mut self,
+        workspace: &WorkspaceId,
+        hash: &str,
+    ) -> Result<Option<MemberApiToken>, StoreError> {
+        let row: Option<MemberTokenRow> = sqlx::query_as(
+            "SELECT t.id, t.name, t.prefix, t.created_at, t.last_used_at, t.expires_at, t.member, a.email \
+             FROM api_tokens t JOIN members m ON m.id = t.member JOIN accounts a ON a.id = m.account \
+             WHERE m.workspace = $1 AND t.hash = $2",
+        )
+        .bind(workspace.as_str())
+        .bind(hash)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(MemberApiToken::try_from).transpose()
     }
 
     /// How many API tokens a member has.

@@ -149,6 +149,46 @@ impl ReadTx {
         all(rows)
     }
 
+    /// IDs of apps of the workspace behind `after`, in order.
+    pub(crate) async fn app_ids(
+        &mut self,
+        workspace: &WorkspaceId,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<AppId>, StoreError> {
+        let rows: Vec<String> =
+            sqlx::query_scalar("SELECT id FROM apps WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3")
+                .bind(workspace.as_str())
+                .bind(after)
+                .bind(i64::from(limit))
+                .fetch_all(self.connection())
+                .await?;
+        let damaged = |_| StoreError::Corrupted("apps");
+        rows.iter().map(|id| AppId::parse(id).map_err(damaged)).collect()
+    }
+
+    /// The app of the workspace that has the public key with this thumbprint: its ID and name, and the ID of the key.
+    pub(crate) async fn app_of_key(
+        &mut self,
+        workspace: &WorkspaceId,
+        thumbprint: &str,
+    ) -> Result<Option<(AppId, String, KeyId)>, StoreError> {
+        let row: Option<(String, String, String)> = sqlx::query_as(
+            "SELECT a.id, a.name, k.id FROM app_keys k JOIN apps a ON a.id = k.app \
+             WHERE a.workspace = $1 AND k.thumbprint = $2 ORDER BY a.id LIMIT 1",
+        )
+        .bind(workspace.as_str())
+        .bind(thumbprint)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(|(app, name, key)| {
+            let app = AppId::parse(&app).map_err(|_| StoreError::Corrupted("apps"))?;
+            let key = KeyId::parse(&key).map_err(|_| StoreError::Corrupted("app_keys"))?;
+            Ok((app, name, key))
+        })
+        .transpose()
+    }
+
     /// The app's keys, oldest first. There are at most two.
     pub(crate) async fn app_keys(&mut self, app: &AppId) -> Result<Vec<AppKey>, StoreError> {
         keys_of(self.connection(), app).await

@@ -1,7 +1,8 @@
 //! Search by part of a name, kind, enforcement and app, for lists.
 
 use super::rows::search_text;
-use crate::model::search::{Found, SEARCHED_AT_ONCE, SourceFilter, SourceSummary};
+use crate::model::search::{Blocker, Found, SEARCHED_AT_ONCE, SourceFilter, SourceSummary};
+use crate::model::source::Source;
 use sqlx::FromRow;
 
 use super::database::ReadTx;
@@ -22,6 +23,8 @@ struct SummaryRow {
     #[sqlx(flatten)]
     source: SourceRow,
     app_name: Option<String>,
+    app_scopes: Option<String>,
+    app_keys: i64,
 }
 
 /// The most sources that one search reads one by one. Larger workspaces are searched in parts.
@@ -70,7 +73,8 @@ macro_rules! find {
     ($driver:literal) => {
         concat!(
             "SELECT s.id, s.workspace, s.name, s.kind, s.write_key, s.enforcement, s.app, s.revision, s.created_at, \
-             a.name AS app_name FROM sources s LEFT JOIN apps a ON a.id = s.app \
+             a.name AS app_name, a.scopes AS app_scopes, \
+             (SELECT COUNT(*) FROM app_keys k WHERE k.app = a.id) AS app_keys FROM sources s LEFT JOIN apps a ON a.id = s.app \
              WHERE s.workspace = $1 AND s.id IN (SELECT f.id FROM sources f WHERE ",
             $driver,
             " AND ($3 = '' OR REPLACE(f.search, $3, '') <> f.search) AND ($4 = '' OR f.kind = $4) \
@@ -199,8 +203,12 @@ impl ReadTx {
         let rows = query.fetch_all(self.connection()).await?;
         rows.into_iter()
             .map(|row| {
+                let source: Source = row.source.try_into()?;
+                let keys = number(row.app_keys, "app_keys")?;
+                let app = row.app_scopes.as_deref().map(|scopes| (scopes.split(' '), keys));
                 Ok(SourceSummary {
-                    source: row.source.try_into()?,
+                    blocker: Blocker::of(source.kind, app),
+                    source,
                     app_name: row.app_name,
                 })
             })

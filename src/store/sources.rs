@@ -292,6 +292,24 @@ impl ReadTx {
         number(count, "sources")
     }
 
+    /// The source of the workspace with this digest of its write key.
+    pub(crate) async fn source_of_write_key(
+        &mut self,
+        workspace: &WorkspaceId,
+        digest: &str,
+    ) -> Result<Option<Source>, StoreError> {
+        sqlx::query_as::<_, SourceRow>(
+            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at \
+             FROM sources WHERE write_key_digest = $1 AND workspace = $2",
+        )
+        .bind(digest)
+        .bind(workspace.as_str())
+        .fetch_optional(self.connection())
+        .await?
+        .map(Source::try_from)
+        .transpose()
+    }
+
     /// Whether a source of any workspace has the write key with this digest.
     pub(crate) async fn has_write_key(&mut self, digest: &str) -> Result<bool, StoreError> {
         let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM sources WHERE write_key_digest = $1")

@@ -1,4 +1,4 @@
-//! What the pages say of credentials that end, and that it is so.
+//! Pages that revoke credentials say which, and revoke them.
 
 use super::support::product::{Env, Quickstart, quickstart_data};
 use super::support::secrets;
@@ -8,7 +8,7 @@ use super::visitor::{Visitor, text};
 const PASSWORD: &str = "a long enough password";
 const NEW_PASSWORD: &str = "another long enough password";
 
-/// Somebody is invited: the secret, and where the members page has them.
+/// Invites a person. Returns the secret of the invitation.
 fn invite(owner: &mut Visitor, at: &str, email: &str) -> String {
     let path = format!("{at}/members/invite");
     let csrf = owner.csrf(&path);
@@ -27,13 +27,13 @@ fn invite(owner: &mut Visitor, at: &str, email: &str) -> String {
     secret
 }
 
-/// A member who has joined, signed in, with an API token.
-fn joined(env: &Env, owner: &mut Visitor, at: &str, email: &str) -> (Visitor, String) {
+/// A member who has joined and is signed in, with an API token.
+pub fn joined(env: &Env, owner: &mut Visitor, at: &str, email: &str) -> (Visitor, String) {
     let secret = invite(owner, at, email);
     let mut visitor = Visitor::new(env);
     let answer = visitor.post("/console/join", &[("secret", &secret), ("password", PASSWORD)]);
     assert_eq!(answer.status(), 303, "{}", text(&answer));
-    assert_eq!(visitor.sign_in(email, PASSWORD, at).status(), 303);
+    assert_eq!(visitor.get(at).status(), 200, "joining signs in");
     let path = format!("{at}/account/tokens/new");
     let csrf = visitor.csrf(&path);
     let fields = [("csrf", csrf.as_str()), ("name", "script"), ("days", "7")];
@@ -47,7 +47,7 @@ fn joined(env: &Env, owner: &mut Visitor, at: &str, email: &str) -> (Visitor, St
     (visitor, token)
 }
 
-fn works(env: &Env, token: &str) -> bool {
+pub fn works(env: &Env, token: &str) -> bool {
     let url = format!("{}/workspaces/{}", env.get("API_URL"), env.get("WORKSPACE_ID"));
     let status = Request::to("GET", &url).bearer(token).send().status();
     assert!([200, 401].contains(&status), "{status}");
@@ -62,7 +62,7 @@ fn followed(visitor: &mut Visitor, answer: &Message) -> String {
 }
 
 #[test]
-fn pages_say_which_credentials_end_and_they_do() {
+fn password_change_and_sign_out_revoke_what_they_say() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = &product.env;
@@ -74,7 +74,7 @@ fn pages_say_which_credentials_end_and_they_do() {
     assert!(page.contains("Your e-mail address is not verified"), "{page}");
     assert!(!text(&owner.get(&account)).contains("not verified"));
 
-    // Kept where one says so, and ended otherwise.
+    // API tokens are revoked unless the form keeps them.
     let path = format!("{account}/password");
     let change = |ada: &mut Visitor, current: &str, new: &str, keep: &[(&str, &str)]| {
         let csrf = ada.csrf(&path);
@@ -88,10 +88,10 @@ fn pages_say_which_credentials_end_and_they_do() {
         followed(ada, &answer)
     };
     let page = change(&mut ada, PASSWORD, NEW_PASSWORD, &[("keep_api_tokens", "on")]);
-    assert!(page.contains("No API token ended."), "{page}");
+    assert!(page.contains("No API tokens were revoked."), "{page}");
     assert!(works(env, &token));
     let page = change(&mut ada, NEW_PASSWORD, PASSWORD, &[]);
-    assert!(page.contains("One API token ended with them."), "{page}");
+    assert!(page.contains("1 API token was revoked."), "{page}");
     assert!(!works(env, &token));
 
     let (mut bob, token) = joined(env, &mut owner, &at, "bob@example.com");
@@ -101,11 +101,11 @@ fn pages_say_which_credentials_end_and_they_do() {
         &[("csrf", &csrf), ("api_tokens", "on")],
     );
     let page = followed(&mut bob, &answer);
-    assert!(page.contains("One API token ended with them."), "{page}");
+    assert!(page.contains("1 API token was revoked."), "{page}");
     assert!(!works(env, &token));
     assert_eq!(bob.get(&at).status(), 303, "signed out");
 
-    // Removed, their session opens nothing of the workspace, and the page says no more than that.
+    // A removed member keeps the session, which no longer opens the workspace.
     let (mut eve, token) = joined(env, &mut owner, &at, "eve@example.com");
     let members = text(&owner.get(&format!("{at}/members")));
     let before = members.split("<bdi>eve@example.com").next().unwrap();
@@ -121,7 +121,9 @@ fn pages_say_which_credentials_end_and_they_do() {
     let answer = owner.post(&path, &[("csrf", &csrf)]);
     let page = followed(&mut owner, &answer);
     assert!(
-        page.contains("their API tokens for this workspace have ended, and their sessions no longer open it"),
+        page.contains(
+            "Their API tokens for this workspace are revoked, and their sessions no longer open it"
+        ),
         "{page}"
     );
     assert!(!works(env, &token));
@@ -130,7 +132,7 @@ fn pages_say_which_credentials_end_and_they_do() {
 }
 
 #[test]
-fn who_is_signed_in_joins_as_who_they_are() {
+fn verified_session_joins_without_a_password() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = &product.env;
@@ -139,7 +141,7 @@ fn who_is_signed_in_joins_as_who_they_are() {
     let email = env.get("OWNER_EMAIL");
     let page = text(&owner.get("/console/join"));
     assert!(page.contains("Join as") && page.contains(email), "{page}");
-    // An invitation of somebody else is not theirs, and what is no form of ours does nothing.
+    // The invitation is for another address, and the second form has no CSRF token.
     let secret = invite(&mut owner, &at, "ada@example.com");
     let csrf = owner.csrf("/console/join");
     let answer = owner.post(
@@ -153,7 +155,7 @@ fn who_is_signed_in_joins_as_who_they_are() {
         &[("secret", &secret), ("as", "own"), ("csrf", "x")],
     );
     assert_eq!(answer.status(), 403);
-    // Whose address is not verified is asked for a password.
+    // A session without a verified address needs a password.
     let (mut bob, _) = joined(env, &mut owner, &at, "bob@example.com");
     assert!(!text(&bob.get("/console/join")).contains("Join as"));
     product.stop();

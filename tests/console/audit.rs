@@ -1,4 +1,4 @@
-//! The audit trail: the export is what the page found, no more and no less.
+//! The audit trail: the export has exactly the events that the page finds.
 
 use super::support::product::{Quickstart, quickstart_data};
 use super::visitor::{Visitor, text};

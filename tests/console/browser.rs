@@ -41,7 +41,18 @@ fn pages(env: &Env) -> Vec<Value> {
     let source = format!("{at}/sources/{}", env.source("Observed"));
     let unconnected = format!("{at}/sources/{}", env.source("Not enforced"));
     let page = |name: &str, path: String| json!([name, path]);
+    // Names without spaces wrap.
+    let long = "W".repeat(128);
+    let other = format!("/apps/{}", env.get("OTHER_CLIENT_ID"));
+    env.change("PATCH", &other, &json!({"name": long}));
+    let named = env.change("POST", "/sources", &json!({"name": long, "kind": "nodejs"}));
+    let named = format!("{at}/sources/{}", named["id"].as_str().unwrap());
     vec![
+        page("app-long-name", format!("{at}{other}")),
+        page("app-long-name-settings", format!("{at}{other}/settings")),
+        page("source-long-name", named.clone()),
+        page("source-long-name-oauth", format!("{named}/oauth")),
+        page("source-long-name-connect", format!("{named}/oauth/connect")),
         page("out-sign-in", "/console/sign-in".to_owned()),
         page("out-join", "/console/join".to_owned()),
         page("members", format!("{at}/members")),
@@ -74,6 +85,12 @@ fn pages(env: &Env) -> Vec<Value> {
         page("signing-keys", format!("{at}/signing-keys")),
         page("signing-keys-rotate", format!("{at}/signing-keys/rotate")),
         page("signing-keys-end", format!("{at}/signing-keys/end")),
+        page("api-tokens", format!("{at}/api-tokens")),
+        page("app-revoke-all", format!("{app}/revoke-all")),
+        page(
+            "leaked-tokens-revoke-all",
+            format!("{at}/leaked-tokens/revoke-all"),
+        ),
         page("leaked-tokens", format!("{at}/leaked-tokens")),
         page("member-listed", format!("{at}/members/{}", listed_member(env))),
         json!(["nothing-here", format!("{at}/nothing"), 404]),

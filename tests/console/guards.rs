@@ -1,4 +1,4 @@
-//! What guards the console: headers, cookies, the origin of forms, and that whatever people type stays text.
+//! The protection of the console: headers, cookies, the origin of forms, and escaped input.
 
 use super::support::product::{Env, Quickstart, quickstart_data};
 use super::support::web::Message;
@@ -98,7 +98,10 @@ fn every_page_is_guarded_and_small() {
             page.body.len() + assets
         );
     }
-    for path in ["/console/sign-in", app.as_str(), "/", "/console"] {
+    let nowhere = owner.get("/console/nothing/here");
+    assert_eq!(nowhere.status(), 404);
+    assert!(text(&nowhere).contains("<h1>Page not found</h1>"));
+    for path in ["/console/sign-in", app.as_str(), "/", "/console", "/console/"] {
         let page = owner.get(path);
         assert_guarded(&page, path);
         assert_no_inline(&page, path);

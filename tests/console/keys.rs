@@ -1,10 +1,9 @@
-//! Signing keys and leaked tokens in the console: what is shown, what a step says before it is taken, and what it
-//! does.
+//! Signing keys and leaked tokens: what is shown, what a step says before it is taken, and what it does.
 
 use super::store;
 use super::support::product::{Env, Quickstart, quickstart_data};
 use super::support::secrets;
-use super::visitor::{Visitor, text};
+use super::visitor::{Visitor, hidden, text};
 
 fn at(env: &Env) -> String {
     format!("/console/w/{}", env.get("WORKSPACE_ID"))
@@ -16,7 +15,7 @@ fn post(visitor: &mut Visitor, path: &str) -> u16 {
 }
 
 #[test]
-fn signing_keys_are_rotated_and_ended_and_numbers_say_what_ends() {
+fn signing_keys_are_rotated_and_revoked_with_their_tokens() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = &product.env;
@@ -30,17 +29,17 @@ fn signing_keys_are_rotated_and_ended_and_numbers_say_what_ends() {
     let listed = text(&owner.get(&keys));
     assert_eq!(listed.matches(">Signing<").count(), 1);
     assert!(
-        listed.contains("data-label=\"Live tokens\" class=\"num\">1</td>"),
+        listed.contains("data-label=\"Active tokens\" class=\"num\">1</td>"),
         "{listed}"
     );
 
     let rotate = format!("{keys}/rotate");
-    assert!(text(&owner.get(&rotate)).contains("0 live tokens stop working"));
+    assert!(text(&owner.get(&rotate)).contains("No active tokens are affected"));
     assert_eq!(post(&mut owner, &rotate), 303);
     let listed = text(&owner.get(&keys));
     assert!(listed.contains(">Next<") && !listed.contains(">Rotate now<"));
     let again = text(&owner.get(&rotate));
-    assert!(again.contains("is made already") && !again.contains(">Rotate now<"));
+    assert!(again.contains("already published") && !again.contains(">Rotate now<"));
 
     let id = listed
         .split("/signing-keys/")
@@ -48,10 +47,11 @@ fn signing_keys_are_rotated_and_ended_and_numbers_say_what_ends() {
     let end = format!("{keys}/{}/end", id.unwrap().0);
     let page = text(&owner.get(&end));
     assert!(
-        page.contains("1 live token stops working") && page.contains("0 live tokens of other keys stay"),
+        page.contains("1 active token stops working")
+            && page.contains("0 active tokens of other keys keep working"),
         "{page}"
     );
-    assert!(page.contains("The next key begins to sign now"));
+    assert!(page.contains("The next key takes over now"));
     assert_eq!(
         env.event("WRITE_KEY").bearer(&token).send().status(),
         200,
@@ -59,18 +59,26 @@ fn signing_keys_are_rotated_and_ended_and_numbers_say_what_ends() {
     );
     assert_eq!(post(&mut owner, &end), 303);
     assert_eq!(env.event("WRITE_KEY").bearer(&token).send().status(), 401);
-    assert_eq!(owner.get(&end).status(), 404, "ended already");
+    assert_eq!(owner.get(&end).status(), 404, "revoked already");
     let fresh = env.token("", "tracking_api:write");
     assert_eq!(env.event("WRITE_KEY").bearer(&fresh).send().status(), 200);
     let all = format!("{keys}/end");
-    assert!(text(&owner.get(&all)).contains("Every signing key ends: 1 live token stops working"));
-    assert_eq!(post(&mut owner, &all), 303);
+    let page = text(&owner.get(&all));
+    assert!(
+        page.contains("Revokes all signing keys. 1 active token stops working"),
+        "{page}"
+    );
+    assert_eq!(post(&mut owner, &all), 422, "not confirmed");
+    assert_eq!(env.event("WRITE_KEY").bearer(&fresh).send().status(), 200);
+    let csrf = owner.csrf(&all);
+    let confirmed = owner.post(&all, &[("csrf", &csrf), ("confirm", "Revoke all")]);
+    assert_eq!(confirmed.status(), 303);
     assert_eq!(env.event("WRITE_KEY").bearer(&fresh).send().status(), 401);
     product.stop();
 }
 
 #[test]
-fn who_does_not_own_every_workspace_sees_the_keys_and_is_told_whom_to_ask() {
+fn signing_keys_are_read_only_for_owners_of_some_workspaces() {
     let data = quickstart_data();
     let others = "INSERT INTO workspaces (id, name, created_at) VALUES ('ws_of_others', 'Others', 1)";
     store::run(data.path(), &[others.to_owned()]);
@@ -80,7 +88,7 @@ fn who_does_not_own_every_workspace_sees_the_keys_and_is_told_whom_to_ask() {
     let keys = format!("{}/signing-keys", at(env));
     let listed = text(&owner.get(&keys));
     assert!(listed.contains(">Signing<") && listed.contains("ask the operator of this server"));
-    assert!(!listed.contains("/rotate") && !listed.contains("/end\"") && !listed.contains("Live tokens"));
+    assert!(!listed.contains("/rotate") && !listed.contains("/end\"") && !listed.contains("Active tokens"));
     let csrf = owner.csrf(&at(env));
     for path in [format!("{keys}/rotate"), format!("{keys}/end")] {
         let page = owner.get(&path);
@@ -97,7 +105,7 @@ fn who_does_not_own_every_workspace_sees_the_keys_and_is_told_whom_to_ask() {
 }
 
 #[test]
-fn notices_of_leaked_tokens_are_told_as_text_and_dismissed_one_by_one() {
+fn leak_notices_are_escaped_and_dismissed_one_by_one() {
     let data = quickstart_data();
     let env = Env::read(&data.join("env"));
     let long = format!("https://example.com/{}", "x".repeat(2_000));
@@ -125,10 +133,10 @@ fn notices_of_leaked_tokens_are_told_as_text_and_dismissed_one_by_one() {
     assert!(!page.contains("<script>") && !page.contains("<img"));
     assert!(
         !page.contains("href=\"javascript"),
-        "what is no web page is no link"
+        "only https addresses are links"
     );
     assert!(page.contains("href=\"https://example.com/repo/file\" rel=\"noreferrer noopener\""));
-    // What turns the direction of text does so for itself alone.
+    // Text direction is isolated.
     assert!(page.contains("<bdi>\u{202e}tsig</bdi>") && page.contains("<bdi>مصدر</bdi>"));
     assert!(page.contains(&long) && page.contains("Quickstart app"));
     let csrf = owner.csrf(&leaked);
@@ -143,7 +151,7 @@ fn notices_of_leaked_tokens_are_told_as_text_and_dismissed_one_by_one() {
 }
 
 #[test]
-fn a_token_that_somebody_has_found_ends_whichever_app_it_is_of() {
+fn pasted_credentials_are_identified_and_revoked() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = &product.env;
@@ -153,19 +161,121 @@ fn a_token_that_somebody_has_found_ends_whichever_app_it_is_of() {
     let token = env.token("", "tracking_api:write");
     assert_eq!(env.event("WRITE_KEY").bearer(&token).send().status(), 200);
 
-    let refused = owner.post(&path, &[("csrf", &csrf), ("token", &token[..token.len() - 3])]);
-    assert_eq!(refused.status(), 422);
-    let page = text(&refused);
+    let mut identify = |text: &str| {
+        let page = owner.post(&path, &[("csrf", &csrf), ("credential", text)]);
+        (page.status(), super::visitor::text(&page))
+    };
+    let (status, page) = identify(&token[..token.len() - 3]);
+    assert_eq!(status, 200);
     assert!(
-        page.contains("This is not an access token of an OAuth app of this workspace"),
+        page.contains("This is not a credential of this workspace"),
         "{page}"
     );
-    assert!(!page.contains(&token[..40]), "what was pasted comes back");
+    assert!(!page.contains(&token[..40]), "the pasted token comes back");
+    let (_, page) = identify(&format!("\"Authorization: Bearer {token}\""));
+    assert!(
+        page.contains("Access token") && page.contains(">Active<"),
+        "{page}"
+    );
+    assert!(!page.contains(&token[..40]), "the pasted token comes back");
     assert_eq!(env.event("WRITE_KEY").bearer(&token).send().status(), 200);
-
-    let ended = owner.post(&path, &[("csrf", &csrf), ("token", &format!("Bearer {token}"))]);
-    assert_eq!(ended.status(), 303);
+    let (app, id) = (hidden(&page, "app"), hidden(&page, "id"));
+    let revoke = format!("{path}/revoke");
+    let fields = [
+        ("csrf", csrf.as_str()),
+        ("kind", "access_token"),
+        ("app", &app),
+        ("id", &id),
+    ];
+    assert_eq!(owner.post(&revoke, &fields).status(), 303);
     let refused = env.event("WRITE_KEY").bearer(&token).send();
     assert_eq!(refused.status(), 401);
+    let mut identify = |text: &str| {
+        let page = owner.post(&path, &[("csrf", &csrf), ("credential", text)]);
+        super::visitor::text(&page)
+    };
+    assert!(identify(&token).contains(">Revoked<"));
+    assert!(identify(&id).contains(">Revoked<"), "the ID alone");
+    let page = identify(env.get("WRITE_KEY"));
+    assert!(page.contains("A write key is not a secret"), "{page}");
+    let private = std::fs::read_to_string(env.get("PRIVATE_KEY_FILE")).unwrap();
+    let page = identify(&private);
+    assert!(page.contains("Whoever has it can get access tokens") && !page.contains("BEGIN PRIVATE"));
+    assert!(identify("pcl_nothing").contains("This is not a credential"));
+    product.stop();
+}
+
+#[test]
+fn owners_revoke_leaked_api_tokens_of_any_member() {
+    let data = quickstart_data();
+    let product = Quickstart::start(data.path());
+    let env = &product.env;
+    let mut owner = Visitor::owner(env);
+    let at = at(env);
+    let leaked = format!("{at}/leaked-tokens");
+    let (_, token) = super::account::joined(env, &mut owner, &at, "leaky@roles.example");
+    assert!(super::account::works(env, &token));
+    let listed = text(&owner.get(&format!("{at}/api-tokens")));
+    assert!(
+        listed.contains("leaky@roles.example") && listed.contains(&token[..8]) && !listed.contains(&token),
+        "{listed}"
+    );
+    let csrf = owner.csrf(&leaked);
+    let page = text(&owner.post(&leaked, &[("csrf", &csrf), ("credential", &token)]));
+    assert!(
+        page.contains("leaky@roles.example") && page.contains(">Active<"),
+        "{page}"
+    );
+    assert!(!page.contains(&token));
+    let id = hidden(&page, "id");
+    let fields = [
+        ("csrf", csrf.as_str()),
+        ("kind", "api_token"),
+        ("app", ""),
+        ("id", &id),
+    ];
+    assert_eq!(owner.post(&format!("{leaked}/revoke"), &fields).status(), 303);
+    assert!(!super::account::works(env, &token));
+    let page = text(&owner.post(&leaked, &[("csrf", &csrf), ("credential", &token)]));
+    assert!(page.contains("API token that does not work"), "{page}");
+    product.stop();
+}
+
+#[test]
+fn all_tokens_of_an_app_or_the_workspace_are_revoked() {
+    let data = quickstart_data();
+    let product = Quickstart::start(data.path());
+    let env = &product.env;
+    let mut owner = Visitor::owner(env);
+    let at = at(env);
+    let app = format!("{at}/apps/{}", env.get("CLIENT_ID"));
+    let key = format!("{app}/keys/{}/revoke", env.get("KEY_ID"));
+    let all = format!("{at}/leaked-tokens/revoke-all");
+    for path in [format!("{app}/revoke-all"), key, all.clone()] {
+        let token = env.token("", "tracking_api:write");
+        secrets::note([token.as_str()]);
+        assert_eq!(
+            env.event("WRITE_KEY").bearer(&token).send().status(),
+            200,
+            "{path}"
+        );
+        let csrf = owner.csrf(&path);
+        if path == all {
+            assert_eq!(
+                owner.post(&path, &[("csrf", &csrf)]).status(),
+                422,
+                "not confirmed"
+            );
+        } else {
+            assert!(text(&owner.get(&path)).contains("active token"), "{path}");
+        }
+        let done = owner.post(&path, &[("csrf", &csrf), ("confirm", "revoke all")]);
+        assert_eq!(done.status(), 303, "{path}: {}", text(&done));
+        assert_eq!(
+            env.event("WRITE_KEY").bearer(&token).send().status(),
+            401,
+            "{path}"
+        );
+    }
     product.stop();
 }

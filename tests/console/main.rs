@@ -30,5 +30,6 @@ mod picker;
 mod roles;
 mod samples;
 mod search;
+mod sources;
 mod store;
 mod visitor;

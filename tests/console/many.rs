@@ -16,7 +16,7 @@ const REQUESTS: usize = 300;
 /// Notifications of leaked tokens, a few pages of them.
 const NOTICES: u32 = 200;
 
-/// What is added to a store that nobody has open: the sources, all connected to one app, somebody whose role lists
+/// Rows to add to a closed store: the sources, all connected to one app, a member whose role lists
 /// as many of them as a role may, and notices of leaked tokens.
 fn additions(env: &Env) -> Vec<String> {
     let workspace = env.get("WORKSPACE_ID");

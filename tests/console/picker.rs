@@ -1,4 +1,4 @@
-//! The sources that a role is for are found by name and ticked, in a form that works without script.
+//! The sources of a role are searched by name and selected, without script.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ fn listed(env: &Env, email: &str) -> Vec<String> {
 }
 
 #[test]
-fn sources_are_found_ticked_and_kept_over_searches() {
+fn selected_sources_are_kept_over_searches() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = &product.env;
@@ -134,7 +134,7 @@ impl LongList {
         let path = format!("/console/w/{}/members/{id}", env.get("WORKSPACE_ID"));
         let mut owner = Visitor::owner(env);
         let page = text(&owner.get(&path));
-        assert!(page.contains(&format!("({} ticked)", ids.len())));
+        assert!(page.contains(&format!("({} selected)", ids.len())));
         let shown = ticked(&page, ROLE);
         let kept = hidden(&page, &format!("kept.{ROLE}"));
         let mut fields: Vec<(String, String)> = [("role", "on"), ("which", "listed"), ("kept", &kept)]
@@ -179,7 +179,7 @@ impl LongList {
 }
 
 #[test]
-fn long_lists_keep_what_they_do_not_show() {
+fn long_lists_keep_sources_without_a_checkbox() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = &product.env;
@@ -210,13 +210,13 @@ fn long_lists_keep_what_they_do_not_show() {
     let forged = format!("pick.{ROLE}.src_of_nobody");
     let (status, page) = form.send(&[(&forged, "on")]);
     assert_eq!(status, 422);
-    assert!(page.contains(&format!("id=\"{ROLE}-error\"")) && page.contains("no source of this workspace"));
+    assert!(page.contains(&format!("id=\"{ROLE}-error\"")) && page.contains("not in this workspace"));
     assert_eq!(form.send(&[]).0, 303);
     product.stop();
 }
 
 #[test]
-fn whatever_is_searched_or_found_stays_text() {
+fn search_text_and_results_are_escaped() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = &product.env;

@@ -1,4 +1,4 @@
-//! Each of the six roles, invited through the console: what it is shown, and that nothing else can be reached.
+//! Each of the six roles, invited through the console: the pages it may open, and no other.
 
 use super::support::product::{Env, Quickstart, quickstart_data};
 use super::support::secrets;
@@ -16,8 +16,8 @@ pub const ROLES: [&str; 6] = [
     "function_read_only",
 ];
 
-/// What each role gets of a page: `y` the page, `-` a refusal. Columns in the order of [`ROLES`].
-const PAGES: [(&str, &str); 21] = [
+/// The pages that each role may open: `y` yes, `-` no. Columns in the order of [`ROLES`].
+const PAGES: [(&str, &str); 24] = [
     ("", "yyyyyy"),
     ("/account", "yyyyyy"),
     ("/apps", "y-yyyy"),
@@ -39,9 +39,12 @@ const PAGES: [(&str, &str); 21] = [
     ("/signing-keys/rotate", "y-----"),
     ("/signing-keys/end", "y-----"),
     ("/leaked-tokens", "y-----"),
+    ("/leaked-tokens/revoke-all", "y-----"),
+    ("/api-tokens", "y-----"),
+    ("/apps/APP/revoke-all", "y-y-y-"),
 ];
 
-/// Invites somebody through the pages and lets them join. Answers their address.
+/// Invites a person through the pages, who joins. Returns the e-mail address.
 pub fn invite(env: &Env, owner: &mut Visitor, role: &str) -> String {
     secrets::note([PASSWORD]);
     let at = format!("/console/w/{}", env.get("WORKSPACE_ID"));
@@ -77,7 +80,7 @@ fn sign_in(env: &Env, email: &str) -> Visitor {
 }
 
 #[test]
-fn each_role_sees_what_it_may_and_no_more() {
+fn each_role_opens_the_pages_it_may() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = &product.env;
@@ -103,7 +106,7 @@ fn each_role_sees_what_it_may_and_no_more() {
                 if page.status() == 403 {
                     assert!(
                         text(&page).contains(env.get("OWNER_EMAIL")),
-                        "{role} {path} says whom to ask"
+                        "{role} {path} names an owner"
                     );
                 }
             }
@@ -116,7 +119,7 @@ fn each_role_sees_what_it_may_and_no_more() {
     product.stop();
 }
 
-/// Sends a form that the role was never shown.
+/// Sends forms that the role is not shown.
 fn forged(env: &Env, visitor: &mut Visitor, role: &str, may_edit: bool) {
     let at = format!("/console/w/{}", env.get("WORKSPACE_ID"));
     let csrf = visitor.csrf(&at);

@@ -1,4 +1,4 @@
-//! What the pages tell people to paste works as it is pasted.
+//! The samples of the pages run as they are.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::support::secrets;
 use super::visitor::{Visitor, text};
 
 #[test]
-fn the_sample_for_curl_fetches_a_token() {
+fn command_line_sample_fetches_a_token() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = &product.env;

@@ -1,4 +1,4 @@
-//! Searching a list that is too long to be looked through at once: the page says how far it came, and goes on.
+//! Searching a list that is too long for one search: the page says how far it got, and continues.
 
 use super::store;
 use super::support::product::{Quickstart, quickstart_data};
@@ -16,7 +16,7 @@ fn next(page: &str) -> Option<String> {
 }
 
 #[test]
-fn a_long_list_is_searched_a_part_at_a_time() {
+fn long_lists_are_searched_in_parts() {
     let data = quickstart_data();
     let product = Quickstart::start(data.path());
     let env = product.env.clone();
@@ -29,20 +29,20 @@ fn a_long_list_is_searched_a_part_at_a_time() {
 
     // The sample's sources were made later than those of the long list.
     let first = text(&owner.get(&format!("{at}/sources?q=WEBsite")));
-    assert!(first.contains("No source matches so far."), "{first}");
+    assert!(first.contains("No sources match so far."), "{first}");
     assert!(
-        first.contains("0 sources found among the first 50,000"),
+        first.contains("0 sources found among the first 50,000 searched"),
         "{first}"
     );
-    assert!(first.contains("Search on"), "{first}");
+    assert!(first.contains("Continue search"), "{first}");
     let second = text(&owner.get(&next(&first).expect("a way on")));
     assert!(
-        second.contains("0 sources found among the next 50,000"),
+        second.contains("0 sources found among the next 50,000 searched"),
         "{second}"
     );
     let third = text(&owner.get(&next(&second).expect("a way on")));
     assert!(third.contains(&website), "{third}");
-    assert!(!third.contains("Search on"), "{third}");
+    assert!(!third.contains("Continue search"), "{third}");
     assert_eq!(next(&third), None);
 
     // Enough found on the way is a page as any other.
@@ -50,7 +50,7 @@ fn a_long_list_is_searched_a_part_at_a_time() {
     assert!(many.contains("Next page") && !many.contains("so far"), "{many}");
     // A list with an index for what is asked is gone through to its end.
     let kind = text(&owner.get(&format!("{at}/sources?kind=source_function&mode=")));
-    assert!(!kind.contains("Search on"), "{kind}");
+    assert!(!kind.contains("Continue search"), "{kind}");
 
     let invite = format!("{at}/members/invite");
     let csrf = owner.csrf(&invite);
@@ -66,8 +66,8 @@ fn a_long_list_is_searched_a_part_at_a_time() {
         text(&owner.post(&invite, &fields))
     };
     let first = send(&[("find", "source_admin")]);
-    assert!(first.contains("in its name so far."), "{first}");
-    assert!(first.contains("Search on"), "{first}");
+    assert!(first.contains(" so far."), "{first}");
+    assert!(first.contains("Continue search"), "{first}");
     let last = hidden(&first, "last.source_admin");
     let second = send(&[("more", "source_admin"), ("last.source_admin", &last)]);
     let last = hidden(&second, "last.source_admin");

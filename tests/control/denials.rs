@@ -29,7 +29,7 @@ const OWNERS: For = Roles("y-----");
 const EVERY_ROLE: For = Roles("yyyyyy");
 
 /// Method, path as the router has it, whom it is for. `{source}` and `{function}` are both `{id}` there.
-const ROUTES: [(&str, &str, For); 62] = [
+const ROUTES: [(&str, &str, For); 65] = [
     ("POST", "/token", Anybody),
     ("POST", "//token", Anybody),
     ("POST", "/revoke", Anybody),
@@ -105,6 +105,16 @@ const ROUTES: [(&str, &str, For); 62] = [
         Roles("y---yy"),
     ),
     (
+        "POST",
+        "/workspaces/{ws}/sources/{source}/traffic/restart",
+        Roles("y-y---"),
+    ),
+    (
+        "POST",
+        "/workspaces/{ws}/sources/{function}/traffic/restart",
+        Roles("y---y-"),
+    ),
+    (
         "PUT",
         "/workspaces/{ws}/sources/{source}/enforcement",
         Roles("y-y---"),
@@ -119,11 +129,12 @@ const ROUTES: [(&str, &str, For); 62] = [
     ("GET", "/workspaces/{ws}/members/{member}", OWNERS),
     ("PATCH", "/workspaces/{ws}/members/{member}", OWNERS),
     ("DELETE", "/workspaces/{ws}/members/{member}", OWNERS),
+    ("GET", "/workspaces/{ws}/members/{member}/api-tokens", OWNERS),
     ("GET", "/workspaces/{ws}/api-tokens", EVERY_ROLE),
     ("POST", "/workspaces/{ws}/api-tokens", InPerson("yyyyyy")),
     ("GET", "/workspaces/{ws}/audit-events", OWNERS),
     ("GET", "/workspaces/{ws}/audit-events/export", OWNERS),
-    // A token of somebody else does not exist for anybody, owners included.
+    // A token of another member is not found, except for owners.
     ("GET", "/workspaces/{ws}/api-tokens/{id}", EVERY_ROLE),
 ];
 

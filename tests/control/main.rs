@@ -39,6 +39,7 @@ mod openapi;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod publish;
+mod readiness;
 mod repeated;
 mod resources;
 mod revoke;

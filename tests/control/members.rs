@@ -436,7 +436,7 @@ async fn listed_sources_are_all_that_a_member_sees_page_by_page() {
 }
 
 #[tokio::test]
-async fn api_tokens_are_ones_own_and_shown_once() {
+async fn api_tokens_are_private_to_members_and_owners() {
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;
     let (tenant, cookie) = server.workspace_and_session().await;
@@ -471,17 +471,26 @@ async fn api_tokens_are_ones_own_and_shown_once() {
         .create_owner(&OPERATOR, &tenant.id, "second@example.com")
         .await
         .unwrap();
+    let of_other = format!("/members/{}", other.id);
+    let roles = json!({"roles": [{"role": "source_admin", "resources": "all"}]});
+    assert_eq!(tenant.call("PATCH", &of_other, Some(roles)).await.status, 200);
     let other = server
         .control
         .api_tokens
         .create_api_token(&OPERATOR, &other.id, "tests", None)
         .await
         .unwrap();
-    assert_eq!(
-        tenant.call_as(other.expose(), "DELETE", &path, None).await.status,
-        404,
-        "not theirs"
-    );
+    for method in ["GET", "DELETE"] {
+        let answer = tenant.call_as(other.expose(), method, &path, None).await;
+        assert_eq!(answer.status, 404, "another member's token");
+    }
+    // Owners list and revoke the tokens of every member.
+    let listed = tenant.call("GET", &format!("{of_other}/api-tokens"), None).await;
+    assert_eq!(listed.json()["items"][0]["id"], json!(other.details.id));
+    assert!(!listed.text().contains(other.expose()));
+    let of_other = format!("/api-tokens/{}", other.details.id);
+    assert_eq!(tenant.call("DELETE", &of_other, None).await.status, 204);
+    assert_eq!(tenant.call_as(other.expose(), "GET", "", None).await.status, 401);
     assert_eq!(tenant.call("DELETE", &path, None).await.status, 204);
     assert_eq!(tenant.call_as(&token, "GET", "", None).await.status, 401);
 

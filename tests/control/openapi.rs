@@ -1,4 +1,4 @@
-//! The OpenAPI document: it tells of every route, and a client that believes it finds nothing else.
+//! The OpenAPI document: it describes every route, and requests made from it find no contradiction.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,6 +15,38 @@ async fn document(server: &TestControl) -> Value {
     let answer = server.send("GET", "/api/v1/openapi.json", &[], b"").await;
     assert_eq!(answer.status, 200);
     answer.json()
+}
+
+/// Every `description` and `summary` below a value.
+fn descriptions<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value.as_str() {
+                    Some(text) if ["description", "summary"].contains(&name.as_str()) => found.push(text),
+                    _ => descriptions(value, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| descriptions(item, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn descriptions_have_no_remarks_about_the_code() {
+    let dir = TempDir::new();
+    let server = TestControl::start(&dir).await;
+    let document = document(&server).await;
+    let mut found = Vec::new();
+    descriptions(&document, &mut found);
+    assert!(found.len() > 100, "{}", found.len());
+    for text in found {
+        for remark in ["`Debug`", "[`", "::", "API's form", "struct", "INVARIANT"] {
+            assert!(!text.contains(remark), "{text}");
+        }
+    }
+    server.stop().await;
 }
 
 #[tokio::test]

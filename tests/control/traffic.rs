@@ -1,8 +1,9 @@
-//! What a gateway counted, as the control plane tells it to whoever thinks of enforcing a source.
+//! Traffic counts of sources: added up from the reports of gateways, bounded, and dropped after a day.
 
 use std::sync::Arc;
 
 use portcullis::control::fleet::publish;
+use portcullis::control::sources::traffic::Readiness;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::feed::{Subscriber, feed};
 use portcullis::report::{Count, Report, Verdict};
@@ -12,14 +13,14 @@ use tokio::task::JoinHandle;
 use super::support::{DEADLINE, NOW, OPERATOR, TempDir, TestControl};
 
 /// A gateway that reports by hand.
-struct Gateway {
+pub struct Gateway {
     subscriber: Subscriber,
     publishing: JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
 
 impl Gateway {
-    fn attach(server: &TestControl) -> Self {
+    pub fn attach(server: &TestControl) -> Self {
         let (publisher, subscriber) = feed();
         let (stop, stopped) = oneshot::channel::<()>();
         let run = publish::run(
@@ -37,7 +38,7 @@ impl Gateway {
         }
     }
 
-    async fn report(&self, counts: Vec<Count>) {
+    pub async fn report(&self, counts: Vec<Count>) {
         let report = Report {
             policy_version: 7,
             confirmed_at: NOW - 3,
@@ -46,8 +47,8 @@ impl Gateway {
         self.subscriber.reporter().report(report).await.unwrap();
     }
 
-    /// Ends, once everything reported was taken.
-    async fn end(self) {
+    /// Stops, once every report was taken.
+    pub async fn end(self) {
         drop(self.subscriber);
         let _ = self.stop.send(());
         tokio::time::timeout(DEADLINE, self.publishing)
@@ -60,6 +61,7 @@ impl Gateway {
 fn count(source: &str, verdict: Verdict, reason: &str, agent: &str, requests: u64) -> Count {
     Count {
         source: source.to_owned(),
+        policy_version: 7,
         verdict,
         reason: reason.to_owned(),
         agent: agent.to_owned(),
@@ -103,7 +105,8 @@ async fn counts_of_a_source_add_up_by_reason_and_client() {
         .unwrap();
     assert_eq!(traffic.in_hour(Verdict::Allow), 15);
     assert_eq!(traffic.in_day(Verdict::WouldDeny), 3);
-    assert!(!traffic.is_ready_to_enforce());
+    assert_eq!(traffic.readiness(), Readiness::NotObserved);
+    assert_eq!((traffic.judged(), traffic.unjudged), (0, 18));
     let kind = traffic
         .hour
         .iter()
@@ -181,7 +184,6 @@ async fn counts_are_forgotten_after_a_day() {
         (traffic.in_hour(Verdict::Allow), traffic.in_day(Verdict::Allow)),
         (0, 4)
     );
-    assert!(traffic.is_ready_to_enforce());
     server.clock.set(UnixSeconds(NOW + 25 * 3_600));
     let traffic = server
         .control

@@ -30,6 +30,7 @@ fn count(source: usize, verdict: Verdict, reason: &str, agent: &str, requests: u
     };
     Count {
         source: snapshot().sources[source].id.clone(),
+        policy_version: 1,
         verdict,
         reason: reason.to_owned(),
         agent: agent.to_owned(),

@@ -64,7 +64,14 @@ const fn entry(action: AuditAction) -> (Option<AuditAction>, &'static str) {
             Some(A::EnforcementChanged),
             "An OAuth app was disconnected from a source.",
         ),
-        A::EnforcementChanged => (Some(A::MemberAdded), "The enforcement of a source changed."),
+        A::EnforcementChanged => (
+            Some(A::ObservationRestarted),
+            "The enforcement of a source changed.",
+        ),
+        A::ObservationRestarted => (
+            Some(A::MemberAdded),
+            "The requests of a source were counted from a new start.",
+        ),
         A::MemberAdded => (
             Some(A::MemberInvited),
             "A person with an account became a member.",

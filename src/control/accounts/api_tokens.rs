@@ -22,7 +22,7 @@ use crate::domain::digest::sha256;
 use crate::domain::ids::{MemberId, WorkspaceId};
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
-use crate::model::api_token::ApiTokenDetails;
+use crate::model::api_token::{ApiTokenDetails, MemberApiToken};
 use crate::model::credential::Credential;
 use crate::model::member::Member;
 use crate::model::page::Page;
@@ -166,7 +166,41 @@ impl ApiTokens {
         Ok(self.store.read().await?.api_tokens(&member.id, page).await?)
     }
 
-    /// One of the actor's API tokens.
+    /// One page of the API tokens of all members of the workspace, for its owners.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`].
+    pub async fn api_tokens_of_workspace(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        page: Page<'_>,
+    ) -> Result<Vec<MemberApiToken>, ControlError> {
+        actor.require(workspace, Action::ManageMembers)?;
+        let mut tx = self.store.read().await?;
+        Ok(tx.api_tokens_of_workspace(workspace, page).await?)
+    }
+
+    /// One page of the API tokens of a member, for owners of the workspace.
+    ///
+    /// # Errors
+    /// [`ControlError::Forbidden`] or [`ControlError::NotFound`].
+    pub async fn api_tokens_of_member(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        member: &MemberId,
+        page: Page<'_>,
+    ) -> Result<Vec<ApiTokenDetails>, ControlError> {
+        actor.require(workspace, Action::ManageMembers)?;
+        let mut tx = self.store.read().await?;
+        if tx.workspace_of(member).await?.as_ref() != Some(workspace) {
+            return Err(ControlError::NotFound("member"));
+        }
+        Ok(tx.api_tokens(member, page).await?)
+    }
+
+    /// One API token: of the member, or for owners of any member of the workspace.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], also for another member's token.
@@ -175,13 +209,14 @@ impl ApiTokens {
         actor: &Actor,
         workspace: &WorkspaceId,
         id: &str,
-    ) -> Result<ApiTokenDetails, ControlError> {
+    ) -> Result<MemberApiToken, ControlError> {
         let member = own(actor, workspace)?;
-        let found = self.store.read().await?.api_token_of(&member.id, id).await?;
+        let found = self.store.read().await?.api_token_in(workspace, id).await?;
+        let found = found.filter(|found| found.member == member.id || manages_members(actor, workspace));
         found.ok_or(ControlError::NotFound("API token"))
     }
 
-    /// Revokes one of the actor's API tokens.
+    /// Revokes an API token: of the member, or for owners of any member of the workspace.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], also for another member's token.
@@ -193,11 +228,12 @@ impl ApiTokens {
     ) -> Result<(), ControlError> {
         let member = own(actor, workspace)?;
         let mut tx = self.changes.begin(actor).await?;
-        let found = tx.api_token_of(&member.id, id).await?;
+        let found = tx.api_token_in(workspace, id).await?;
+        let found = found.filter(|found| found.member == member.id || manages_members(actor, workspace));
         let found = found.ok_or(ControlError::NotFound("API token"))?;
         tx.delete_api_token(id).await?;
-        let event =
-            token_event(AuditAction::ApiTokenDeleted, workspace, &found).removed(value(&member.id, &found));
+        let event = token_event(AuditAction::ApiTokenDeleted, workspace, &found.details)
+            .removed(value(&found.member, &found.details));
         self.changes.commit(tx, &[], event).await
     }
 
@@ -229,6 +265,10 @@ fn own<'a>(actor: &'a Actor, workspace: &WorkspaceId) -> Result<&'a Member, Cont
     actor
         .as_member()
         .ok_or(ControlError::Forbidden(Action::ManageOwnTokens))
+}
+
+fn manages_members(actor: &Actor, workspace: &WorkspaceId) -> bool {
+    actor.require(workspace, Action::ManageMembers).is_ok()
 }
 
 fn token_event(action: AuditAction, workspace: &WorkspaceId, token: &ApiTokenDetails) -> Event {

@@ -57,20 +57,21 @@ fn shortest_lifetime() -> String {
     TokenLifetime::OneDay.as_str().to_owned()
 }
 
-/// A public key to add. It has no `Debug`: people paste private keys by mistake.
+// No `Debug`: people paste private keys by mistake.
+/// A public key to add.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewAppKey {
     #[schemars(length(min = 1, max = 256))]
     pub name: String,
-    /// As `openssl rsa -in private.pem -pubout -outform PEM` writes it.
+    /// PEM, as `openssl rsa -in private.pem -pubout -outform PEM` writes it.
     pub pem: String,
-    /// The algorithm that signs the assertions; by default the usual one of the key's type.
+    /// The algorithm that client assertions are signed with. Default: RS256, ES256 or EdDSA by the type of the key.
     #[serde(default)]
     pub algorithm: Option<String>,
 }
 
-/// Changes of an app. Absent members stay as they are.
+/// A change of an app. Absent members stay as they are.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AppChange {
@@ -189,6 +190,7 @@ impl Apps {
         let mut found = details(&mut tx, actor, workspace, id).await?;
         actor.check_if_match(found.app.revision)?;
         let before = app_value(&found);
+        let held_scopes = found.app.scopes.clone();
         if let Some(text) = &change.name {
             found.app.name = name(text, "name")?;
         }
@@ -201,6 +203,9 @@ impl Apps {
         let after = app_value(&found);
         if after == before {
             return Ok(found);
+        }
+        if found.app.scopes != held_scopes {
+            tx.change_app_rules(id, self.changes.now()).await?;
         }
         let event = app_event(AuditAction::AppChanged, &found.app).changed(before, after);
         self.put_app(tx, actor, &mut found, event).await?;
@@ -264,6 +269,7 @@ impl Apps {
             return Err(Conflict::KeyRepeated.into());
         }
         tx.insert_app_key(&key).await?;
+        tx.change_app_rules(id, self.changes.now()).await?;
         found.keys.push(key.clone());
         let event = app_event(AuditAction::AppKeyAdded, &found.app)
             .made(key_value(&key))
@@ -295,6 +301,7 @@ impl Apps {
         }
         let gone = found.keys.remove(at.ok_or(ControlError::NotFound("public key"))?);
         tx.delete_app_key(key).await?;
+        tx.change_app_rules(id, self.changes.now()).await?;
         let event = app_event(AuditAction::AppKeyDeleted, &found.app).removed(key_value(&gone));
         self.put_app(tx, actor, &mut found, event).await
     }

@@ -13,6 +13,8 @@ pub enum Cookie {
     Browser,
     /// A sign-on under way at a provider.
     SignOn,
+    /// What the next page of the console says was done.
+    Notice,
 }
 
 /// How cookies are written for a public URL.
@@ -43,6 +45,8 @@ impl Cookies {
             (Cookie::Browser, false) => "portcullis-browser-on-http",
             (Cookie::SignOn, true) => "__Host-portcullis-sign-on",
             (Cookie::SignOn, false) => "portcullis-sign-on-on-http",
+            (Cookie::Notice, true) => "__Host-portcullis-notice",
+            (Cookie::Notice, false) => "portcullis-notice-on-http",
         }
     }
 

@@ -2,4 +2,4 @@
 
 pub(crate) mod search;
 pub(crate) mod source;
-pub(crate) mod traffic;
+pub mod traffic;

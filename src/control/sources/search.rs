@@ -4,16 +4,16 @@ use crate::control::actor::Actor;
 use crate::control::changes::Changes;
 use crate::control::error::ControlError;
 use crate::control::usage::Usage;
-use crate::domain::ids::{AppId, KeyId, WorkspaceId};
+use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId, WriteKey};
 use crate::domain::policy::Enforcement;
 use crate::domain::role::{Action, View};
 use crate::domain::source_kind::SourceKind;
 use crate::model::app::App;
 use crate::model::page::Page;
-use crate::model::search::{AppSummary, Found, SourceFilter, SourceSummary};
+use crate::model::search::{AppSummary, Blocker, Found, SourceFilter, SourceSummary};
 use crate::model::source::Source;
-use crate::snapshot::OWN_LEEWAY_S;
-use crate::store::Store;
+use crate::snapshot::{OWN_LEEWAY_S, digest_text};
+use crate::store::{ReadTx, Store, StoreError};
 use std::sync::Arc;
 
 /// The most owners that a member without rights is referred to.
@@ -73,8 +73,8 @@ impl Search {
         })
     }
 
-    /// One page of the sources that match the filter and that the actor may view. It may stop before it is full: see
-    /// [`Found::searched_to`].
+    /// One page of the sources that the filter finds, of those that the actor may view. It may stop before it is
+    /// full: see [`Found::searched_to`]. A text that is the ID or the write key of a source finds that source.
     ///
     /// # Errors
     /// [`ControlError::Forbidden`] or [`ControlError::Store`].
@@ -87,6 +87,14 @@ impl Search {
     ) -> Result<Found<SourceSummary>, ControlError> {
         actor.require(workspace, Action::ViewWorkspace)?;
         let mut tx = self.store.read().await?;
+        if page.after.is_empty()
+            && let Some(source) = exact_match(&mut tx, actor, workspace, filter.text).await?
+        {
+            return Ok(Found {
+                items: vec![summary(&mut tx, source).await?],
+                searched_to: None,
+            });
+        }
         let limited = actor.as_member().filter(|member| !member.grants.is_owner());
         // Each kind has an index; all but one kind do not.
         let by_kind = limited.is_some() || (filter.text.is_empty() && filter.but_kind.is_some());
@@ -122,7 +130,16 @@ impl Search {
         Ok(range.found(found, page))
     }
 
-    /// One app without its keys and sources: there may be many.
+    /// Why no token can be accepted for a source, if that is so.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub async fn blocker(&self, source: &Source) -> Result<Option<Blocker>, ControlError> {
+        let mut tx = self.store.read().await?;
+        Ok(summary(&mut tx, source.clone()).await?.blocker)
+    }
+
+    /// One app by itself, without its keys and its sources, of which there may be many.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], [`ControlError::Forbidden`] or [`ControlError::Store`].
@@ -223,4 +240,52 @@ impl Search {
             .live_tokens(&app, key, self.changes.now(), OWN_LEEWAY_S)
             .await?)
     }
+}
+
+/// The source that has this text as its ID or write key, if the actor may view it.
+async fn exact_match(
+    tx: &mut ReadTx,
+    actor: &Actor,
+    workspace: &WorkspaceId,
+    text: &str,
+) -> Result<Option<Source>, StoreError> {
+    let text = text.trim();
+    let mut found = None;
+    if let Ok(id) = SourceId::parse(text) {
+        found = tx.source(workspace, &id).await?;
+    }
+    if found.is_none()
+        && let Ok(key) = WriteKey::parse(text)
+    {
+        found = tx
+            .source_of_write_key(workspace, &digest_text(&key.digest()))
+            .await?;
+    }
+    let may_view = |source: &Source| {
+        actor
+            .require_on_source(workspace, Action::ViewSource, &source.id, source.kind)
+            .is_ok()
+    };
+    Ok(found.filter(may_view))
+}
+
+async fn summary(tx: &mut ReadTx, source: Source) -> Result<SourceSummary, StoreError> {
+    let app = match &source.app {
+        Some(id) => tx.app(&source.workspace, id).await?,
+        None => None,
+    };
+    let Some(app) = app else {
+        return Ok(SourceSummary {
+            blocker: Some(Blocker::NoApp),
+            app_name: None,
+            source,
+        });
+    };
+    let keys = tx.app_keys(&app.id).await?.len() as u64;
+    let scopes = app.scopes.iter().map(crate::domain::scope::Scope::as_str);
+    Ok(SourceSummary {
+        blocker: Blocker::of(source.kind, Some((scopes, keys))),
+        app_name: Some(app.name.to_string()),
+        source,
+    })
 }

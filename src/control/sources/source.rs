@@ -33,7 +33,8 @@ const WRITE_KEY_CHARS: usize = 32;
 /// so its base64 has no padding, which would need escaping in a query.
 const FUNCTION_SECRET_CHARS: usize = 34;
 
-/// A source to create. It has no `Debug`, since it may contain a write key.
+// No `Debug`: it may hold a write key.
+/// A source to create.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSource {
@@ -41,7 +42,7 @@ pub struct NewSource {
     pub name: String,
     #[schemars(extend("enum" = ["http_api", "nodejs", "python", "source_function", "public_api"]))]
     pub kind: String,
-    /// An existing write key; generated if absent.
+    /// A write key that clients already use. Generated if absent.
     #[serde(default)]
     pub write_key: Option<String>,
 }
@@ -269,6 +270,26 @@ impl Sources {
             .await
     }
 
+    /// Counts the requests of a source from now on: what was judged before no longer says whether it is ready to enforce.
+    ///
+    /// # Errors
+    /// [`ControlError::NotFound`].
+    pub async fn restart_observation(
+        &self,
+        actor: &Actor,
+        workspace: &WorkspaceId,
+        id: &SourceId,
+    ) -> Result<(), ControlError> {
+        let (mut tx, source) = self
+            .source_to_change(actor, workspace, id, Action::EnforceSource)
+            .await?;
+        tx.change_source_rules(id, self.changes.now()).await?;
+        let event = source_event(AuditAction::ObservationRestarted, &source);
+        self.changes
+            .commit(tx, &[Change::PutSource(record(&source))], event)
+            .await
+    }
+
     async fn source_to_change(
         &self,
         actor: &Actor,
@@ -301,6 +322,9 @@ impl Sources {
         }
         source.revision += 1;
         tx.update_source(&source).await?;
+        if action != AuditAction::SourceRenamed {
+            tx.change_source_rules(&source.id, self.changes.now()).await?;
+        }
         let event = source_event(action, &source).changed(before, after);
         self.changes
             .commit(tx, &[Change::PutSource(record(&source))], event)

@@ -1,4 +1,4 @@
-//! Traffic counts of sources and workspaces, from the reports of gateways.
+//! What gateways counted: the traffic of sources, whether they are ready to enforce, and the charts.
 
 use super::source::Sources;
 use crate::control::changes::Changes;
@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError};
 use crate::control::actor::Actor;
 use crate::control::error::ControlError;
 use crate::domain::ids::{SourceId, WorkspaceId};
+use crate::domain::policy::Enforcement;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
@@ -18,36 +19,73 @@ use crate::report::{Report, Verdict};
 const HOUR_S: u64 = 3_600;
 const DAY_S: u64 = 24 * HOUR_S;
 
-/// A source's recent requests, by verdict, reason and client, most frequent first.
+/// A source's requests of the last hour and day by verdict, reason and client, the most frequent kind first, and what
+/// they say about enforcing it.
 #[derive(Clone, Debug)]
 pub struct SourceTraffic {
     pub hour: Vec<Traffic>,
     pub day: Vec<Traffic>,
+    /// The requests of the last day that the present rules judged: mode, app, and the keys and scopes of the app. None
+    /// while enforcement is off.
+    pub judged_by_rules: Vec<Traffic>,
+    /// Since when the present rules judge requests; none while enforcement is off.
+    pub observing_since: Option<UnixSeconds>,
+    /// Requests that the present rules did not judge, of the last day or since then, whichever is later.
+    pub unjudged: u64,
+}
+
+/// Whether a source can be enforced without denying what it receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Enforcement is off: nothing is judged.
+    NotObserved,
+    /// No request was judged under the present rules yet.
+    TooEarly,
+    /// Requests were denied, or would be.
+    NotReady,
+    /// Every request that was judged is allowed.
+    Ready,
 }
 
 impl SourceTraffic {
     /// Requests of the last day with this verdict.
     #[must_use]
     pub fn in_day(&self, verdict: Verdict) -> u64 {
-        sum(&self.day, verdict)
+        sum(&self.day, |kind| kind.verdict == verdict)
     }
 
     /// Requests of the last hour with this verdict.
     #[must_use]
     pub fn in_hour(&self, verdict: Verdict) -> u64 {
-        sum(&self.hour, verdict)
+        sum(&self.hour, |kind| kind.verdict == verdict)
     }
 
-    /// Whether the source was observed for a day, and no request would have been denied.
+    /// Requests that the present rules judged, of the last day.
     #[must_use]
-    pub fn is_ready_to_enforce(&self) -> bool {
-        self.in_day(Verdict::Allow) > 0 && self.in_day(Verdict::WouldDeny) == 0
+    pub fn judged(&self) -> u64 {
+        sum(&self.judged_by_rules, |_| true)
+    }
+
+    /// Those of them that were denied, or would be if enforcement were on.
+    #[must_use]
+    pub fn would_deny(&self) -> u64 {
+        sum(&self.judged_by_rules, |kind| kind.verdict != Verdict::Allow)
+    }
+
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        match (self.observing_since, self.judged(), self.would_deny()) {
+            (None, _, _) => Readiness::NotObserved,
+            (Some(_), 0, _) => Readiness::TooEarly,
+            (Some(_), _, 0) => Readiness::Ready,
+            (Some(_), _, _) => Readiness::NotReady,
+        }
     }
 }
 
-fn sum(traffic: &[Traffic], verdict: Verdict) -> u64 {
-    let alike = traffic.iter().filter(|kind| kind.verdict == verdict);
-    alike.fold(0, |sum, kind| sum.saturating_add(kind.requests))
+fn sum(traffic: &[Traffic], counts: impl Fn(&Traffic) -> bool) -> u64 {
+    let counted = traffic.iter().filter(|kind| counts(kind));
+    counted.fold(0, |sum, kind| sum.saturating_add(kind.requests))
 }
 
 /// The latest report of the bundled gateway.
@@ -81,13 +119,26 @@ impl TrafficCounts {
         workspace: &WorkspaceId,
         source: &SourceId,
     ) -> Result<SourceTraffic, ControlError> {
-        // Permission to view the source includes its traffic.
-        self.sources.get(actor, workspace, source).await?;
+        // Who may view the source may see what it receives.
+        let found = self.sources.get(actor, workspace, source).await?;
         let now = self.changes.now();
         let mut tx = self.store.read().await?;
+        let rules = tx.source_rules(source).await?;
+        let observing_since = (found.enforcement != Enforcement::Off).then_some(rules.since);
+        let judged_by_rules = match observing_since {
+            Some(_) => tx.source_traffic(source, now, DAY_S, Some(rules)).await?,
+            None => Vec::new(),
+        };
+        let day_ago = now.minus(DAY_S);
+        let unjudged_since = observing_since.map_or(day_ago, |since| since.max(day_ago));
         Ok(SourceTraffic {
-            hour: tx.source_traffic(source, now, HOUR_S).await?,
-            day: tx.source_traffic(source, now, DAY_S).await?,
+            hour: tx.source_traffic(source, now, HOUR_S, None).await?,
+            day: tx.source_traffic(source, now, DAY_S, None).await?,
+            judged_by_rules,
+            observing_since,
+            unjudged: tx
+                .requests_not_judged(source, unjudged_since, observing_since.map(|_| rules))
+                .await?,
         })
     }
 

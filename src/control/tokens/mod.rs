@@ -6,6 +6,7 @@ pub(crate) mod cutoff;
 pub(crate) mod decoy_keys;
 pub(crate) mod error;
 pub(crate) mod github;
+pub(crate) mod identify;
 pub(crate) mod introspect;
 pub(crate) mod issue;
 pub(crate) mod leaked;

@@ -1,6 +1,7 @@
 //! Revocation of one token, given whole or by its id (`jti`). It becomes an entry of the revocation list, which expires
 //! with the token. [`super::revoke_all`] revokes many at once.
 
+use super::introspect::Introspection;
 use super::own_token::{OwnToken, pasted};
 use crate::control::apps::app::Apps;
 use crate::control::changes::Changes;
@@ -60,6 +61,7 @@ pub struct TokenRevocation {
     pub(crate) changes: Arc<Changes>,
     pub(crate) search: Arc<Search>,
     pub(crate) usage: Arc<Usage>,
+    pub(crate) introspection: Arc<Introspection>,
 }
 
 impl TokenRevocation {

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::domain::decision::DenyReason;
 use crate::domain::ids::SourceId;
@@ -25,6 +26,10 @@ const SOURCES_MAX: usize = 100_000;
 
 /// Kinds of denied client that are kept apart for one source between two reports; the others are counted together.
 const CLIENTS_MAX: usize = 16;
+
+/// Policy versions that are kept apart for one source between two reports. Requests of further ones are counted under the
+/// last of these, so a count never claims a newer policy than the one that judged.
+const VERSIONS_MAX: usize = 8;
 
 /// Parts of the table, so that workers seldom wait for each other.
 const SHARDS: usize = 16;
@@ -43,11 +48,15 @@ pub struct Tally {
 
 #[derive(Default)]
 struct PerSource {
-    allowed: u64,
+    /// The policy versions that judged, oldest first.
+    versions: SmallVec<[u64; 1]>,
+    /// Allowed requests by version, in the order of `versions`.
+    allowed: SmallVec<[u64; 1]>,
     refused: Vec<Refused>,
 }
 
 struct Refused {
+    version: u64,
     verdict: Verdict,
     reason: DenyReason,
     /// Empty where too many clients were seen to keep them apart.
@@ -65,16 +74,30 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts a request that was let through for good.
-    pub fn allowed(&self, source: &Source) {
-        self.with(source, |counts| counts.allowed += 1);
+    /// Counts a request that the policy of this version allowed.
+    pub fn allowed(&self, source: &Source, version: u64) {
+        self.with(source, |counts| {
+            let (at, _) = counts.version(version);
+            if let Some(allowed) = counts.allowed.get_mut(at) {
+                *allowed += 1;
+            }
+        });
     }
 
-    /// Counts a request that was refused, or would have been.
-    pub fn refused(&self, source: &Source, verdict: Verdict, reason: DenyReason, client: Client<'_>) {
+    /// Counts a request that the policy of this version denied, or would have denied.
+    pub fn refused(
+        &self,
+        source: &Source,
+        version: u64,
+        verdict: Verdict,
+        reason: DenyReason,
+        client: Client<'_>,
+    ) {
         self.with(source, |counts| {
+            let (_, version) = counts.version(version);
             let alike = |held: &&mut Refused| {
-                held.verdict == verdict
+                held.version == version
+                    && held.verdict == verdict
                     && held.reason == reason
                     && held.agent == client.agent
                     && held.address == client.address
@@ -84,13 +107,22 @@ impl Tally {
                 return;
             }
             let mut client = client;
-            if counts.refused.len() >= CLIENTS_MAX {
+            if counts
+                .refused
+                .iter()
+                .filter(|held| held.version == version)
+                .count()
+                >= CLIENTS_MAX
+            {
                 client = Client {
                     agent: "",
                     address: None,
                 };
                 let others = |held: &&mut Refused| {
-                    held.verdict == verdict && held.reason == reason && held.agent.is_empty()
+                    held.version == version
+                        && held.verdict == verdict
+                        && held.reason == reason
+                        && held.agent.is_empty()
                 };
                 if let Some(held) = counts.refused.iter_mut().find(others) {
                     held.requests += 1;
@@ -99,6 +131,7 @@ impl Tally {
             }
             // The reasons are few, so the entries past the bound are, too.
             counts.refused.push(Refused {
+                version,
                 verdict,
                 reason,
                 agent: client.agent.to_owned(),
@@ -125,7 +158,7 @@ impl Tally {
         for shard in &self.shards {
             let mut left = COUNTS_MAX.saturating_sub(counts.len());
             let fits = |_: &SourceId, held: &mut PerSource| {
-                let needed = 1 + held.refused.len();
+                let needed = held.versions.len() + held.refused.len();
                 let fits = needed <= left;
                 left = if fits { left - needed } else { 0 };
                 fits
@@ -177,30 +210,54 @@ impl Tally {
 }
 
 impl PerSource {
+    /// Where requests that this version judged are counted, and under which version. Requests that are judged by a
+    /// version and counted after a newer one are counted under the newest that is not newer.
+    fn version(&mut self, version: u64) -> (usize, u64) {
+        let older = self.versions.partition_point(|held| *held <= version);
+        if let Some(at) = older.checked_sub(1)
+            && let Some(held) = self.versions.get(at)
+            && (*held == version || self.versions.len() >= VERSIONS_MAX)
+        {
+            return (at, *held);
+        }
+        if self.versions.len() >= VERSIONS_MAX {
+            // Older than all: the oldest takes its place, so that it still claims no newer policy.
+            if let Some(oldest) = self.versions.first_mut() {
+                let before = std::mem::replace(oldest, version);
+                for held in self.refused.iter_mut().filter(|held| held.version == before) {
+                    held.version = version;
+                }
+            }
+            return (0, version);
+        }
+        self.versions.insert(older, version);
+        self.allowed.insert(older, 0);
+        (older, version)
+    }
+
     fn into_counts(self, source: &SourceId) -> Vec<Count> {
-        let mut counts = Vec::with_capacity(1 + self.refused.len());
-        let count = |verdict, reason: &str, agent, address: String, requests| Count {
+        let mut counts = Vec::with_capacity(self.versions.len() + self.refused.len());
+        let count = |policy_version, verdict, reason: &str, agent, address: String, requests| Count {
             source: source.as_str().to_owned(),
+            policy_version,
             verdict,
             reason: reason.to_owned(),
             agent,
             address,
             requests,
         };
-        if self.allowed > 0 {
-            counts.push(count(
-                Verdict::Allow,
-                "",
-                String::new(),
-                String::new(),
-                self.allowed,
-            ));
+        for (version, allowed) in self.versions.iter().zip(self.allowed) {
+            if allowed > 0 {
+                let (agent, address) = (String::new(), String::new());
+                counts.push(count(*version, Verdict::Allow, "", agent, address, allowed));
+            }
         }
         for held in self.refused {
             let address = held
                 .address
                 .map_or_else(String::new, |address| address.to_string());
             counts.push(count(
+                held.version,
                 held.verdict,
                 held.reason.as_str(),
                 held.agent,

@@ -122,6 +122,8 @@ const METHOD_OVERRIDDEN: &str = "a header names another method than the request,
 /// A request that may go on, and what it needs for that.
 struct AdmittedRequest {
     permit: Permit,
+    /// The policy that allowed it.
+    policy_version: u64,
     token: Option<Arc<VerifiedToken>>,
     body: Held,
     forward_authorization: bool,
@@ -176,7 +178,7 @@ impl Gateway {
         let would_deny = cleared.permit.would_deny();
         // Counted before the client sees the answer, so that whoever reads the metrics after it finds it.
         self.metrics.allowed(Some(at), would_deny);
-        self.tally_allowed(session, client, &cleared.permit);
+        self.tally_allowed(session, client, &cleared);
         let status = answered.status();
         let cors = api.cors.as_ref();
         let cors = cors.map(|cors| CorsHeaders::new(cors, &session.req_header().headers));
@@ -257,7 +259,7 @@ impl Gateway {
         if body_keys::has_token_in_form(headers, &body, &self.limits).await? {
             return Err(DenyReason::CredentialsConflict.into());
         }
-        let (permit, token) = match early {
+        let (permit, policy_version, token) = match early {
             Some((_, judged)) if body.bytes().is_empty() => judged,
             // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
             // moment; a revocation that arrives while a body trickles in counts.
@@ -274,6 +276,7 @@ impl Gateway {
         Ok(AdmittedRequest {
             forward_authorization: api.forward_token || self.is_not_ours(&credential, token.as_deref()),
             permit,
+            policy_version,
             token,
             body,
         })
@@ -310,7 +313,7 @@ impl Gateway {
         api: &Api,
         named: &Named,
         credential: &Credential,
-    ) -> Result<(Permit, Option<Arc<VerifiedToken>>), Refusal> {
+    ) -> Result<(Permit, u64, Option<Arc<VerifiedToken>>), Refusal> {
         let began = instant();
         let mut looked = match credential {
             Credential::Token(text) => self.look_up(text),
@@ -355,13 +358,14 @@ impl Gateway {
         let (decision, source) = (decide(policy, &facts, self.clock.now()), facts.source);
         self.metrics.decided(began.elapsed());
         match decision {
-            Decision::Allow(permit) => Ok((permit, looked.and_then(Result::ok))),
+            Decision::Allow(permit) => Ok((permit, policy.version(), looked.and_then(Result::ok))),
             Decision::Deny(reason) => {
                 if let SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } = &source
                     && let Some(source) = policy.source(key)
                 {
+                    let version = policy.version();
                     self.tally
-                        .refused(source, Verdict::Deny, reason, counted(session, client));
+                        .refused(source, version, Verdict::Deny, reason, counted(session, client));
                 }
                 let fault = looked.and_then(Result::err);
                 let detail = explain(reason, &source, fault.as_ref(), credential);
@@ -373,12 +377,18 @@ impl Gateway {
         }
     }
 
-    fn tally_allowed(&self, session: &ServerSession, client: &ClientFacts, permit: &Permit) {
-        match (permit.source(), permit.would_deny()) {
-            (Some(source), None) => self.tally.allowed(source),
+    fn tally_allowed(&self, session: &ServerSession, client: &ClientFacts, admitted: &AdmittedRequest) {
+        let version = admitted.policy_version;
+        match (admitted.permit.source(), admitted.permit.would_deny()) {
+            (Some(source), None) => self.tally.allowed(source, version),
             (Some(source), Some(reason)) => {
-                self.tally
-                    .refused(source, Verdict::WouldDeny, reason, counted(session, client));
+                self.tally.refused(
+                    source,
+                    version,
+                    Verdict::WouldDeny,
+                    reason,
+                    counted(session, client),
+                );
             }
             (None, _) => {}
         }

@@ -61,7 +61,7 @@ export async function close(page) {
   same(wrongs.length, 0, `errors of the browser (${wrongs.join('; ')})`)
 }
 
-/** Signs somebody in through the page, as they would. */
+/** Signs a person in through the page. */
 export async function signIn(page, { email, password }, next = '') {
   await page.goto(`/console/sign-in${next && `?next=${encodeURIComponent(next)}`}`)
   await page.getByLabel('E-mail address').fill(email)

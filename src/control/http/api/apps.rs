@@ -1,4 +1,4 @@
-//! OAuth apps and their keys in the API's form.
+//! OAuth apps and their keys in the management API.
 
 use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,7 @@ use crate::control::http::state::Shared;
 use crate::domain::ids::AppId;
 use crate::model::app::AppKey;
 
-/// A public key in the API's form.
+/// A public key of an OAuth app.
 #[derive(Serialize, JsonSchema)]
 pub struct KeyJson {
     id: String,
@@ -45,7 +45,7 @@ impl From<AppKey> for KeyJson {
     }
 }
 
-/// An app in the API's form.
+/// An OAuth app.
 #[derive(Serialize, JsonSchema)]
 pub struct AppJson {
     id: String,
@@ -142,7 +142,7 @@ pub async fn list_keys(
     #[derive(Serialize)]
     struct Keys {
         items: Vec<KeyJson>,
-        /// There are at most two keys, so never a second page.
+        /// An app has at most two keys: there is no second page.
         next: Option<String>,
     }
     let found = control.apps.get(&at.actor, &at.workspace, &at.app()?).await?;

@@ -1,4 +1,4 @@
-//! The audit trail in the API's form, by page and as a whole.
+//! The audit trail in the management API: pages and the export.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ const FILTER_BYTES_MAX: usize = 254;
 /// The columns of an export as CSV.
 const COLUMNS: &str = "id,at,action,actor_type,actor_id,actor_name,address,resource_type,resource_id,resource_name,before,after\r\n";
 
-/// An event in the API's form.
+/// An event of the audit trail.
 #[derive(Serialize, JsonSchema)]
 pub struct EventJson {
     id: String,
@@ -47,18 +47,18 @@ pub struct EventJson {
     after: Option<Box<RawValue>>,
 }
 
-/// Who did it.
+/// The actor of an event.
 #[derive(Serialize, JsonSchema)]
 pub struct ActorJson {
     #[serde(rename = "type")]
     kind: String,
     id: String,
-    /// What people knew them by then: a member's e-mail address.
+    /// The name at the time of the event, such as a member's e-mail address.
     name: String,
     address: Option<String>,
 }
 
-/// What it was done to.
+/// The resource of an event.
 #[derive(Serialize, JsonSchema)]
 pub struct ResourceJson {
     #[serde(rename = "type")]
@@ -92,7 +92,7 @@ impl From<AuditRow> for EventJson {
     }
 }
 
-/// The parameters that say which events.
+/// The query parameters that filter events.
 const FILTERS: [&str; 6] = [
     "actor",
     "action",
@@ -122,7 +122,7 @@ fn filter(query: &Form) -> Result<AuditFilter, ControlError> {
     })
 }
 
-/// Which events, and which page of them.
+/// A filter and a page of it.
 pub struct EventsQuery {
     filter: AuditFilter,
     page: PageQuery,
@@ -160,7 +160,7 @@ pub async fn list(
     page.finish()
 }
 
-/// Which events, and in which form.
+/// A filter and an export format.
 pub struct ExportQuery {
     filter: AuditFilter,
     form: ExportForm,
@@ -197,7 +197,7 @@ impl<S: Sync> FromRequestParts<S> for ExportQuery {
     }
 }
 
-/// An export on its way: pages are read as fast as the client takes them, and no faster.
+/// A running export: it reads pages only as fast as the client receives them.
 struct Export {
     control: Arc<Control>,
     at: InWorkspace,
@@ -219,7 +219,7 @@ pub async fn export(
         after: String::new(),
         ended: false,
     };
-    // The first page is read before the answer begins: whoever may not is told so.
+    // The first page is read before the response begins, so that an error has its status.
     let first = export.next_piece().await?;
     let head = match form {
         ExportForm::Ndjson => String::new(),
@@ -306,7 +306,7 @@ fn csv_line(text: &mut String, row: &AuditRow) {
     text.push_str("\r\n");
 }
 
-/// A field of CSV (RFC 4180). One that a spreadsheet would take for a formula gets an apostrophe in front.
+/// A field of CSV (RFC 4180). One that a spreadsheet would run as a formula gets an apostrophe in front.
 fn csv_field(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|', '%']);
     let guard = if formula { "'" } else { "" };

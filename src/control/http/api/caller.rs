@@ -13,7 +13,7 @@ use http::request::Parts;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Who sent the request: a member, in the workspace that their credential was made in.
+/// The member who sent the request, in the workspace of the credential.
 pub struct Caller(pub Actor);
 
 impl FromRequestParts<Arc<Control>> for Caller {
@@ -27,7 +27,7 @@ impl FromRequestParts<Arc<Control>> for Caller {
     }
 }
 
-/// The member who sent the request and what lets them in, if they may send another one yet.
+/// The member and the credential of the request, within the rate limit.
 pub(crate) async fn caller(parts: &Parts, control: &Control) -> Result<(Member, Credential), ControlError> {
     match authenticated(parts, control).await {
         Ok((member, credential)) => {
@@ -44,12 +44,12 @@ pub(crate) async fn caller(parts: &Parts, control: &Control) -> Result<(Member, 
     }
 }
 
-/// Where the request came from.
+/// The client address of the request.
 pub fn address(parts: &Parts) -> Option<IpAddr> {
     parts.extensions.get::<ClientAddress>().map(|from| from.0)
 }
 
-/// The member that the request's one credential speaks for: an API token, or else a session.
+/// The member of the request's credential: an API token or a session, not both.
 pub(crate) async fn authenticated(
     parts: &Parts,
     control: &Control,

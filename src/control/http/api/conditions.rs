@@ -19,7 +19,7 @@ use crate::control::plane::Control;
 use crate::domain::decimal::canonical;
 use crate::domain::digest::{Chain, sha256};
 
-/// The header that makes a repeated request known.
+/// The header of the idempotency key.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The longest key, in bytes.
@@ -28,7 +28,7 @@ const KEY_BYTES_MAX: usize = 255;
 /// Entity tags that one `If-Match` may list.
 const TAGS_MAX: usize = 16;
 
-/// Something with a revision, as the body of an answer with its `ETag`.
+/// A resource with its revision: the body of a response with an `ETag`.
 pub struct Tagged<T> {
     status: StatusCode,
     revision: u64,
@@ -36,7 +36,7 @@ pub struct Tagged<T> {
 }
 
 impl<T> Tagged<T> {
-    /// What there is.
+    /// An existing resource: 200.
     pub const fn shown(revision: u64, body: T) -> Self {
         Self {
             status: StatusCode::OK,
@@ -45,7 +45,7 @@ impl<T> Tagged<T> {
         }
     }
 
-    /// What there is now and was not before.
+    /// A new resource: 201.
     pub const fn created(revision: u64, body: T) -> Self {
         Self {
             status: StatusCode::CREATED,
@@ -65,7 +65,7 @@ impl<T: Serialize> IntoResponse for Tagged<T> {
     }
 }
 
-/// The revisions that a request is meant for.
+/// The revisions that `If-Match` names.
 pub fn if_match(parts: &Parts) -> Result<IfMatch, BadRequest> {
     let mut tags = Vec::new();
     for value in parts.headers.get_all(header::IF_MATCH) {
@@ -82,7 +82,7 @@ pub fn if_match(parts: &Parts) -> Result<IfMatch, BadRequest> {
             if tags.len() == TAGS_MAX || inner.contains('"') {
                 return Err(BadRequest::IfMatch);
             }
-            // A tag that is no number is a tag, if none of ours: it matches nothing.
+            // A tag that is not a number is valid and matches nothing.
             tags.push(canonical(inner).unwrap_or(0));
         }
     }
@@ -93,24 +93,24 @@ pub fn if_match(parts: &Parts) -> Result<IfMatch, BadRequest> {
     })
 }
 
-/// A JSON body that makes something, with the `Idempotency-Key` that came with it.
+/// A JSON body that creates a resource, with its `Idempotency-Key`.
 pub struct Creation<T> {
     new: T,
     key: Option<Key>,
 }
 
-/// What tells a repeated request from another one.
+/// What identifies a retry of a request.
 struct Key {
     text: String,
     method_and_path: String,
     body_digest: [u8; 32],
 }
 
-/// What a request to make something turns out to be.
+/// Whether a request to create a resource is new or a retry.
 pub enum Idempotency<T> {
-    /// One to be carried out.
+    /// A new request.
     New(Actor, T),
-    /// One that was carried out: it made what has this id.
+    /// A retry of a request that created the resource with this ID.
     Replay(String),
 }
 
@@ -147,7 +147,7 @@ fn key_text(headers: &HeaderMap) -> Result<Option<String>, BadRequest> {
 }
 
 impl<T> Creation<T> {
-    /// Looks whether this request was carried out before.
+    /// Looks up the idempotency key.
     pub async fn begin(self, control: &Control, actor: &Actor) -> Result<Idempotency<T>, ControlError> {
         let Some(key) = self.key else {
             return Ok(Idempotency::New(actor.clone(), self.new));
@@ -173,7 +173,7 @@ impl<T> Creation<T> {
         })
     }
 
-    /// The same, for what holds a secret that is shown only once: it cannot be answered again.
+    /// The same for a resource whose secret is shown once: a retry fails.
     pub async fn begin_once(self, control: &Control, actor: &Actor) -> Result<(Actor, T), ControlError> {
         match self.begin(control, actor).await? {
             Idempotency::New(actor, new) => Ok((actor, new)),
@@ -182,7 +182,7 @@ impl<T> Creation<T> {
     }
 }
 
-/// What a repeated request made, where it is still there.
+/// The resource of a retried request, if it still exists.
 pub fn still_there<T>(found: Result<T, ControlError>) -> Result<T, ControlError> {
     found.map_err(|error| match error {
         ControlError::NotFound(_) => Conflict::RetriedTooLate.into(),

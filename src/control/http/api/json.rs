@@ -44,7 +44,7 @@ impl<T: DeserializeOwned> Json<T> {
     }
 }
 
-/// Names the field that holds a NUL character. A text that is no JSON is told so elsewhere.
+/// Rejects a body with a NUL character and names its field. Malformed JSON is rejected elsewhere.
 pub(crate) fn refuse_nul(json: &[u8]) -> Result<(), ControlError> {
     let value = serde_json::from_slice(json).unwrap_or_default();
     match nul_in(&value) {
@@ -68,7 +68,7 @@ pub(crate) fn nul_in(value: &Value) -> Option<String> {
     })
 }
 
-/// Names the field at fault. What was sent stays out of the sentence: it may be a private key.
+/// Names the invalid field. The value is not repeated: it may be a private key.
 pub(crate) fn json_error(path: &str, error: &serde_json::Error) -> ControlError {
     if !error.is_data() {
         return BadRequest::Malformed.into();

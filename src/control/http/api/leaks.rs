@@ -1,4 +1,4 @@
-//! Notices of leaked tokens in the API's form.
+//! Notices of leaked tokens in the management API.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -13,15 +13,15 @@ use crate::control::error::ControlError;
 use crate::control::http::state::Shared;
 use crate::model::leak::LeakNotice;
 
-/// A notice in the API's form.
+/// A notice of a leaked token.
 #[derive(Serialize, JsonSchema)]
 pub struct LeakJson {
     id: String,
     /// `access_token` or `api_token`.
     kind: String,
-    /// What the token was made for: an OAuth app, or a member.
+    /// The owner of the token: the ID of an OAuth app or of a member.
     owner_id: String,
-    /// The access token's `jti`, or the API token's id.
+    /// The `jti` of the access token, or the ID of the API token.
     token_id: String,
     url: String,
     source: String,

@@ -20,8 +20,8 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Items read from the store at once.
 const ITEMS_AT_ONCE: u32 = 32;
 
-/// One page of a list while it is written. Ask the store for [`Self::next_part`] and [`Self::add`] what it has, until
-/// there is no next part.
+/// One page of a list while it is written: read [`Self::next_part`] from the store and [`Self::add`] it until there is no
+/// next part.
 pub struct ListPage {
     json: Vec<u8>,
     /// Items that may still be added.

@@ -1,4 +1,4 @@
-//! Members, invitations and API tokens in the API's form.
+//! Members, invitations and API tokens in the management API.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,7 @@ use crate::domain::role::{Assigned, Grant};
 use crate::model::api_token::ApiTokenDetails;
 use crate::model::member::Member;
 
-/// A role with what it is for.
+/// A role and its resources.
 #[derive(Serialize, JsonSchema)]
 pub struct RoleJson {
     role: &'static str,
@@ -52,7 +52,7 @@ impl From<&Grant> for RoleJson {
     }
 }
 
-/// A member in the API's form.
+/// A member of a workspace.
 #[derive(Serialize, JsonSchema)]
 pub struct MemberJson {
     id: String,
@@ -81,7 +81,7 @@ impl From<Member> for MemberJson {
     }
 }
 
-/// A member who was just invited, with the secret that is shown this one time.
+/// A new invitation, with its secret. The secret is shown once.
 #[derive(Serialize, JsonSchema)]
 pub struct InvitedJson {
     #[serde(flatten)]
@@ -89,7 +89,7 @@ pub struct InvitedJson {
     invitation: InvitationJson,
 }
 
-/// What the invited person joins with.
+/// The secret that the invited person joins with.
 #[derive(Serialize, JsonSchema)]
 pub struct InvitationJson {
     secret: String,
@@ -142,7 +142,7 @@ pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<Memb
     Ok(Tagged::shown(found.revision, found.into()))
 }
 
-/// What may change of a member.
+/// A change of a member.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemberChange {
@@ -169,13 +169,14 @@ pub async fn remove(State(control): Shared, at: InWorkspace) -> Result<StatusCod
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What an invited person sends to join. It has no `Debug`: it holds secrets.
+// No `Debug`: it holds secrets.
+/// The acceptance of an invitation.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Acceptance {
     secret: String,
-    /// A password for this workspace. Left out, the membership is of whoever is signed in with the session, whose
-    /// address must be verified and the one that was invited.
+    /// A password for this workspace. If absent, the account of the session joins; its e-mail address must be verified and
+    /// be the invited one.
     #[serde(default)]
     password: Option<String>,
 }
@@ -218,7 +219,7 @@ pub async fn accept(
     Ok(Tagged::shown(joined.revision, joined.into()))
 }
 
-/// An API token in the API's form: without the token.
+/// An API token, without the token itself.
 #[derive(Serialize, JsonSchema)]
 pub struct ApiTokenJson {
     id: String,
@@ -242,7 +243,7 @@ impl From<ApiTokenDetails> for ApiTokenJson {
     }
 }
 
-/// An API token that was just made, with the token itself, which is shown this one time.
+/// A new API token, with the token itself. The token is shown once.
 #[derive(Serialize, JsonSchema)]
 pub struct NewApiTokenJson {
     #[serde(flatten)]
@@ -250,12 +251,12 @@ pub struct NewApiTokenJson {
     token: String,
 }
 
-/// An API token to be made.
+/// An API token to create.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApiToken {
     name: String,
-    /// When it ends, RFC 3339; after 90 days unless said.
+    /// When it expires, RFC 3339. Default: in 90 days.
     #[serde(default)]
     expires_at: Option<String>,
 }
@@ -302,7 +303,25 @@ pub async fn show_token(
         .api_tokens
         .api_token(&at.actor, &at.workspace, &at.api_token()?)
         .await?;
-    Ok(axum::Json(found.into()))
+    Ok(axum::Json(found.details.into()))
+}
+
+/// `GET /members/{id}/api-tokens`, for owners.
+pub async fn list_tokens_of_member(
+    State(control): Shared,
+    at: InWorkspace,
+    query: PageQuery,
+) -> Result<Response, ControlError> {
+    let member = at.member()?;
+    let mut page = query.page();
+    while let Some(part) = page.next_part() {
+        let found = control
+            .api_tokens
+            .api_tokens_of_member(&at.actor, &at.workspace, &member, part)
+            .await?;
+        page.add(found, |token| token.id.as_str(), ApiTokenJson::from)?;
+    }
+    page.finish()
 }
 
 pub async fn delete_token(State(control): Shared, at: InWorkspace) -> Result<StatusCode, ControlError> {

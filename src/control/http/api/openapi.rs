@@ -1,8 +1,7 @@
-//! Routes that describe themselves: what serves a path and what a reader is told of it stand in one place, and the
-//! OpenAPI 3.1 document is made from that.
+//! Routes that describe themselves: handler and description of a path are in one place, and the OpenAPI 3.1 document is
+//! generated from them.
 //!
-//! The schemas come from the types that are really read and written, so the document cannot say what the code does
-//! not do.
+//! The schemas come from the types that are read and written, so the document cannot differ from the code.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,24 +18,23 @@ use serde_json::{Map, Value, json};
 use crate::control::http::problem::Problem;
 use crate::control::plane::Control;
 
-/// Where schemas of types stand in the document.
+/// The place of schemas in the document.
 const SCHEMAS: &str = "/components/schemas";
 
-/// Statuses that any operation may answer with, as problem documents: what is wrong with the request, with who sends
-/// it, or with us.
+/// The error statuses of every operation, as problem documents.
 const ANY: [(u16, &str); 9] = [
-    (400, "The request cannot be read."),
-    (401, "No valid credential came with it."),
-    (408, "The request took too long to arrive."),
+    (400, "Malformed request."),
+    (401, "Missing or invalid credential."),
+    (408, "The request arrived too slowly."),
     (413, "The body is too large."),
-    (422, "A value cannot be taken; `field` says which."),
-    (429, "Too many requests; `Retry-After` says how long to wait."),
-    (500, "A fault of the server; nothing was changed."),
-    (503, "The store or the gateway does not answer; try again."),
-    (507, "The store's disk is full; nothing was changed."),
+    (422, "A value is invalid; `field` names it."),
+    (429, "Too many requests; `Retry-After` says when to retry."),
+    (500, "Internal error; nothing was changed."),
+    (503, "The database or the gateway does not respond; retry."),
+    (507, "The database is full; nothing was changed."),
 ];
 
-/// One method of a path: what serves it, and its description.
+/// One method of a path: its handler and its description.
 pub struct Operation {
     method: &'static str,
     route: MethodRouter<Arc<Control>>,
@@ -46,16 +44,16 @@ pub struct Operation {
     request: Option<Shape>,
     answer: Answer,
     tagged: bool,
-    /// Whether anybody may call it.
+    /// Whether it needs no credential.
     open: bool,
-    /// Whether only a session may, and no API token.
+    /// Whether it needs a session instead of an API token.
     in_session: bool,
 }
 
 /// Makes a type's schema.
 type Shape = fn(&mut SchemaGenerator) -> Schema;
 
-/// What is answered when all is well.
+/// The successful response.
 enum Answer {
     Nothing,
     Json(StatusCode, Shape),
@@ -64,27 +62,27 @@ enum Answer {
     Text(&'static [&'static str]),
 }
 
-/// What serves GET.
+/// The handler of GET.
 pub fn get<H: Handler<T, Arc<Control>>, T: 'static>(handler: H) -> Operation {
     Operation::new("get", MethodFilter::GET, handler)
 }
 
-/// What serves POST.
+/// The handler of POST.
 pub fn post<H: Handler<T, Arc<Control>>, T: 'static>(handler: H) -> Operation {
     Operation::new("post", MethodFilter::POST, handler)
 }
 
-/// What serves PUT.
+/// The handler of PUT.
 pub fn put<H: Handler<T, Arc<Control>>, T: 'static>(handler: H) -> Operation {
     Operation::new("put", MethodFilter::PUT, handler)
 }
 
-/// What serves PATCH.
+/// The handler of PATCH.
 pub fn patch<H: Handler<T, Arc<Control>>, T: 'static>(handler: H) -> Operation {
     Operation::new("patch", MethodFilter::PATCH, handler)
 }
 
-/// What serves DELETE.
+/// The handler of DELETE.
 pub fn delete<H: Handler<T, Arc<Control>>, T: 'static>(handler: H) -> Operation {
     Operation::new("delete", MethodFilter::DELETE, handler)
 }
@@ -113,7 +111,7 @@ impl Operation {
         }
     }
 
-    /// The operation's name for programs, and what it does in one line.
+    /// The operation's ID and its summary.
     pub const fn says(mut self, name: &'static str, summary: &'static str) -> Self {
         self.name = name;
         self.summary = summary;
@@ -137,7 +135,7 @@ impl Operation {
         self.answer = Answer::Json(StatusCode::CREATED, shape::<T>);
         self.header(
             "Idempotency-Key",
-            "Makes a repeated request answer as the first one did, for a day.",
+            "A retry with the same key within a day gets the response of the first request.",
         )
     }
 
@@ -151,11 +149,11 @@ impl Operation {
     pub fn pages<T: JsonSchema>(mut self) -> Self {
         self.answer = Answer::Page(shape::<T>);
         self.parameters.push(json!({
-            "name": "limit", "in": "query", "description": "Items on the page; 50 unless given.",
+            "name": "limit", "in": "query", "description": "Items on the page. Default: 50.",
             "schema": {"type": "integer", "minimum": 1, "maximum": 200},
         }));
         self.parameters.push(json!({
-            "name": "after", "in": "query", "description": "The `next` of the page before.",
+            "name": "after", "in": "query", "description": "The `next` of the previous page.",
             "schema": {"type": "string", "maxLength": 128},
         }));
         self
@@ -173,11 +171,11 @@ impl Operation {
         self
     }
 
-    /// The request may say, in `If-Match`, which revision it is meant for.
+    /// The request may name a revision in `If-Match`.
     pub fn guarded(self) -> Self {
         self.header(
             "If-Match",
-            "The `ETag` that you read; 412 where it has changed since. Without it the change is made whatever is there.",
+            "The `ETag` that you read; 412 if the resource has changed since. Without it the change is unconditional.",
         )
     }
 
@@ -199,13 +197,13 @@ impl Operation {
         self
     }
 
-    /// Anybody may call it.
+    /// It needs no credential.
     pub const fn open(mut self) -> Self {
         self.open = true;
         self
     }
 
-    /// A session may call it, and no API token.
+    /// It needs a session instead of an API token.
     pub const fn in_session(mut self) -> Self {
         self.in_session = true;
         self
@@ -259,23 +257,23 @@ impl Operation {
             responses.insert(status.to_string(), problem(said));
         }
         if path.contains('{') || self.open {
-            responses.insert(
-                "404".to_owned(),
-                problem("There is nothing of this name that you may see."),
-            );
+            responses.insert("404".to_owned(), problem("Not found, or you may not view it."));
         }
         if !self.open {
-            responses.insert("403".to_owned(), problem("Your roles do not allow it."));
+            responses.insert("403".to_owned(), problem("Your roles do not allow this."));
         }
         if self.method != "get" {
             responses.insert(
                 "409".to_owned(),
-                problem("What exists now stands in the way; `detail` says what."),
+                problem("Conflict with the current state; `detail` explains it."),
             );
-            responses.insert("412".to_owned(), problem("It has changed since you read it."));
+            responses.insert(
+                "412".to_owned(),
+                problem("The resource has changed since you read it."),
+            );
         }
         if self.request.is_some() {
-            responses.insert("415".to_owned(), problem("The body is not sent as JSON."));
+            responses.insert("415".to_owned(), problem("The body is not JSON."));
         }
         let (status, mut well) = match &self.answer {
             Answer::Nothing => (StatusCode::NO_CONTENT, json!({"description": "Done."})),
@@ -316,7 +314,7 @@ fn page_of(item: &Schema) -> Value {
         "additionalProperties": false,
         "properties": {
             "items": {"type": "array", "items": item},
-            "next": {"type": ["string", "null"], "description": "The `after` of the next page; null on the last one."},
+            "next": {"type": ["string", "null"], "description": "The `after` of the next page; null on the last page."},
         },
     })
 }
@@ -340,7 +338,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The heading that a path stands under: the collection below the workspace, or the first word.
+/// The tag of a path: the collection below the workspace, or the first word.
 fn tag(path: &str) -> &str {
     let mut words = path
         .split('/')
@@ -349,7 +347,7 @@ fn tag(path: &str) -> &str {
     words.next().filter(|_| first == "workspaces").unwrap_or(first)
 }
 
-/// Paths with what serves them, and the document that tells of them.
+/// Routes with their handlers, and the OpenAPI document of them.
 pub struct Routes {
     router: Router<Arc<Control>>,
     schemas: SchemaGenerator,
@@ -389,7 +387,7 @@ impl Routes {
         self
     }
 
-    /// What serves the paths, and the document.
+    /// The router, and the document.
     pub fn finish(mut self, title: &str) -> (Router<Arc<Control>>, Value) {
         self.schemas.subschema_for::<Problem<'_>>();
         let schemas = self.schemas.take_definitions(true);
@@ -401,11 +399,11 @@ impl Routes {
             "components": {
                 "securitySchemes": {"apiToken": {
                     "type": "http", "scheme": "bearer",
-                    "description": "An API token of a member, which begins with `pcl_`.",
+                    "description": "An API token of a member (starts with `pcl_`).",
                 }, "session": {
                     "type": "apiKey", "in": "cookie", "name": "__Host-portcullis",
-                    "description": "A session. What changes something must come from a page of this server, or carry its \
-                        CSRF token as `X-CSRF-Token`.",
+                    "description": "A session. A request that changes something must come from a page of this server, or carry the \
+                        CSRF token of the session in `X-CSRF-Token`.",
                 }},
                 "schemas": schemas,
             },
@@ -414,7 +412,7 @@ impl Routes {
     }
 }
 
-/// JSON Schema knows no `uint64`; what it means is said by `minimum`.
+/// JSON Schema has no format `uint64`; `minimum` expresses it.
 fn no_unsigned_formats(schema: &mut Schema) {
     if schema
         .get("format")

@@ -1,4 +1,4 @@
-//! Sessions in the API's form: sign in, sign out, who is signed in where.
+//! Sessions in the management API: sign in, sign out, the list of sessions.
 
 use crate::control::http::session_cookies::{InSession, browser, give_cookies};
 
@@ -23,23 +23,24 @@ use crate::control::plane::Control;
 use crate::domain::ids::WorkspaceId;
 use crate::model::session::SessionRecord;
 
-/// What a person signs in with. It has no `Debug`: it holds a password.
+// No `Debug`: it holds a password.
+/// The credentials of a sign-in.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignIn {
     email: String,
     password: String,
-    /// Where the password fits several accounts of the address: the id of the workspace that is meant.
+    /// The ID of the workspace, if the password fits several accounts with this e-mail address.
     #[serde(default)]
     workspace: Option<String>,
 }
 
-/// A session in the API's form.
+/// A session.
 #[derive(Serialize, JsonSchema)]
 pub struct SessionJson {
     id: String,
     email: String,
-    /// Whether you proved that the address is yours. Until then the session is for one workspace.
+    /// Whether the e-mail address is verified. Until then the session is for one workspace.
     email_verified: bool,
     account_id: String,
     method: String,
@@ -48,7 +49,7 @@ pub struct SessionJson {
     expires_at: String,
     user_agent: String,
     address: String,
-    /// Whether it is the one that asks.
+    /// Whether it is the session of this request.
     current: bool,
 }
 
@@ -70,7 +71,7 @@ impl SessionJson {
     }
 }
 
-/// The session that asks, with what its forms carry.
+/// The session of the request, with its CSRF token.
 #[derive(Serialize, JsonSchema)]
 pub struct OwnSessionJson {
     #[serde(flatten)]
@@ -95,7 +96,7 @@ pub async fn create(
     headers: HeaderMap,
     Json(body): Json<SignIn>,
 ) -> Result<Response, ControlError> {
-    // A page elsewhere must not sign its visitor in as somebody else.
+    // Another site must not sign its visitor in to another account (login CSRF).
     if is_same_origin(&headers, control.issuer()) == Some(false) {
         return Err(ControlError::CrossSite);
     }
@@ -113,7 +114,7 @@ pub async fn create(
     Ok(response)
 }
 
-/// `GET /session`: the one that asks.
+/// `GET /session`: the session of the request.
 pub async fn show(own: InSession) -> axum::Json<OwnSessionJson> {
     axum::Json(OwnSessionJson::of(own.session, &own.secret))
 }
@@ -129,18 +130,19 @@ pub async fn delete(
     Ok(clearing_cookie(&control, StatusCode::NO_CONTENT.into_response()))
 }
 
-/// A new password in the place of the old one. It has no `Debug`: it holds both.
+// No `Debug`: it holds both passwords.
+/// A change of the password.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewPassword {
     current_password: String,
     password: String,
-    /// Whether your API tokens stay. They end in all workspaces unless you say so.
+    /// Whether your API tokens stay valid. By default they are revoked in all workspaces.
     #[serde(default)]
     keep_api_tokens: bool,
 }
 
-/// The session that follows a change of the password, and what ended with the old one.
+/// The new session after a change of the password, and the number of revoked credentials.
 #[derive(Serialize, JsonSchema)]
 pub struct PasswordChangedJson {
     #[serde(flatten)]
@@ -149,7 +151,7 @@ pub struct PasswordChangedJson {
     api_tokens_ended: u64,
 }
 
-/// How many credentials ended.
+/// The number of revoked credentials.
 #[derive(Serialize, JsonSchema)]
 pub struct EndedJson {
     sessions_ended: u64,
@@ -227,7 +229,7 @@ pub async fn delete_all(
     Ok(clearing_cookie(&control, axum::Json(body).into_response()))
 }
 
-/// The answer, which takes the session's cookie away.
+/// The response that removes the session's cookie.
 fn clearing_cookie(control: &Control, mut response: Response) -> Response {
     if let Some(cookie) = control.cookies.clear(Cookie::Session) {
         response.headers_mut().append(header::SET_COOKIE, cookie);

@@ -1,4 +1,4 @@
-//! Sources, their connections and their enforcement in the API's form.
+//! Sources, their connections and their enforcement in the management API.
 
 use axum::extract::{FromRequestParts, State};
 use axum::response::Response;
@@ -19,7 +19,7 @@ use crate::domain::ids::{AppId, SourceId};
 use crate::domain::policy::Enforcement;
 use crate::model::source::Source;
 
-/// A source in the API's form.
+/// A source.
 #[derive(Serialize, JsonSchema)]
 pub struct SourceJson {
     id: String,
@@ -49,7 +49,7 @@ impl From<Source> for SourceJson {
 
 type Shown = Result<Tagged<SourceJson>, ControlError>;
 
-/// The answer that shows a source.
+/// The response that shows a source.
 fn shown(source: Source) -> Tagged<SourceJson> {
     Tagged::shown(source.revision, source.into())
 }

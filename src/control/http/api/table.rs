@@ -1,4 +1,4 @@
-//! The management API's routes: every path, its methods, what serves them and what is said of them.
+//! The routes of the management API: every path with its methods, handlers and descriptions.
 
 use super::apps::{AppJson, Confirmation, KeyJson};
 use super::audit::EventJson;
@@ -19,10 +19,10 @@ use crate::control::accounts::invitations::NewMember;
 use crate::control::apps::app::{AppChange, NewApp, NewAppKey};
 use crate::control::sources::source::NewSource;
 
-/// The management API. Everything below a workspace is for its members.
+/// The management API. Everything below a workspace requires membership.
 #[expect(
     clippy::too_many_lines,
-    reason = "one table: every path, its methods and what is said of them"
+    reason = "one table: every path with its methods and descriptions"
 )]
 pub(crate) fn management() -> Routes {
     Routes::under("/api/v1")
@@ -32,20 +32,20 @@ pub(crate) fn management() -> Routes {
                 get(session::show)
                     .says(
                         "showSession",
-                        "The session that asks, with the token that its forms carry.",
+                        "Shows the session of the request and its CSRF token.",
                     )
                     .shows::<OwnSessionJson>()
                     .in_session(),
                 post(session::create)
                     .says(
                         "signIn",
-                        "Signs in with a password; the answer sets the session's cookie.",
+                        "Signs in with a password; the response sets the session cookie.",
                     )
                     .reads::<SignIn>()
                     .opens::<OwnSessionJson>()
                     .open(),
                 delete(session::delete)
-                    .says("signOut", "Ends the session that asks.")
+                    .says("signOut", "Signs out.")
                     .in_session(),
             ],
         )
@@ -54,7 +54,7 @@ pub(crate) fn management() -> Routes {
             [put(session::change_password)
                 .says(
                     "changePassword",
-                    "Changes your password; ends your other sessions, and your API tokens unless you keep them.",
+                    "Changes your password; signs out your other sessions and revokes your API tokens unless you keep them.",
                 )
                 .reads::<NewPassword>()
                 .shows::<PasswordChangedJson>()
@@ -64,18 +64,18 @@ pub(crate) fn management() -> Routes {
             "/sessions",
             [
                 get(session::list)
-                    .says("listSessions", "Where you are signed in.")
+                    .says("listSessions", "Lists your sessions.")
                     .shows::<List<SessionJson>>()
                     .in_session(),
                 delete(session::delete_all)
                     .says(
                         "signOutEverywhere",
-                        "Ends all your sessions, and your API tokens where you say so.",
+                        "Signs out all your sessions; with `api_tokens=true` revokes your API tokens, too.",
                     )
                     .choice(
                         "api_tokens",
                         &["true", "false"],
-                        "Whether your API tokens end, too, in all workspaces.",
+                        "Whether to revoke your API tokens in all workspaces, too.",
                     )
                     .shows::<EndedJson>()
                     .in_session(),
@@ -84,7 +84,7 @@ pub(crate) fn management() -> Routes {
         .at(
             "/sessions/{id}",
             [delete(session::delete_one)
-                .says("endSession", "Ends one of your sessions.")
+                .says("endSession", "Signs out one of your sessions.")
                 .in_session()],
         )
         .at(
@@ -93,11 +93,11 @@ pub(crate) fn management() -> Routes {
                 get(workspaces::list)
                     .says(
                         "listWorkspaces",
-                        "The workspaces that you are a member of; with an API token, its own one.",
+                        "Lists the workspaces that you are a member of; for an API token, its workspace.",
                     )
                     .pages::<WorkspaceJson>(),
                 post(workspaces::create)
-                    .says("createWorkspace", "Makes a workspace; you are its owner.")
+                    .says("createWorkspace", "Creates a workspace; you become its owner.")
                     .in_session()
                     .reads::<NewName>()
                     .makes::<WorkspaceJson>()
@@ -108,7 +108,7 @@ pub(crate) fn management() -> Routes {
             "/workspaces/{ws}",
             [
                 get(workspaces::show)
-                    .says("showWorkspace", "One workspace.")
+                    .says("showWorkspace", "Shows a workspace.")
                     .shows::<WorkspaceJson>()
                     .tagged(),
                 patch(workspaces::update)
@@ -123,10 +123,10 @@ pub(crate) fn management() -> Routes {
             "/workspaces/{ws}/apps",
             [
                 get(apps::list)
-                    .says("listApps", "The OAuth apps of a workspace.")
+                    .says("listApps", "Lists the OAuth apps of a workspace.")
                     .pages::<AppJson>(),
                 post(apps::create)
-                    .says("createApp", "Makes an OAuth app with its first public key.")
+                    .says("createApp", "Creates an OAuth app with its first public key.")
                     .reads::<NewApp>()
                     .makes::<AppJson>()
                     .tagged(),
@@ -136,11 +136,11 @@ pub(crate) fn management() -> Routes {
             "/workspaces/{ws}/apps/{id}",
             [
                 get(apps::show)
-                    .says("showApp", "One OAuth app with its keys and connected sources.")
+                    .says("showApp", "Shows an OAuth app with its keys and connected sources.")
                     .shows::<AppJson>()
                     .tagged(),
                 patch(apps::update)
-                    .says("updateApp", "Changes an app's name, scopes or token lifetime.")
+                    .says("updateApp", "Changes the name, scopes or token lifetime of an app.")
                     .reads::<AppChange>()
                     .shows::<AppJson>()
                     .tagged()
@@ -148,7 +148,7 @@ pub(crate) fn management() -> Routes {
                 delete(apps::delete)
                     .says(
                         "deleteApp",
-                        "Deletes an app, its keys and so its tokens; its name confirms it.",
+                        "Deletes an app with its keys and revokes its tokens; the name confirms it.",
                     )
                     .reads::<Confirmation>()
                     .guarded(),
@@ -158,7 +158,7 @@ pub(crate) fn management() -> Routes {
             "/workspaces/{ws}/apps/{id}/keys",
             [
                 get(apps::list_keys)
-                    .says("listKeys", "An app's public keys; there are at most two.")
+                    .says("listKeys", "Lists the public keys of an app, two at most.")
                     .pages::<KeyJson>(),
                 post(apps::create_key)
                     .says("createKey", "Adds a public key to an app.")
@@ -172,12 +172,12 @@ pub(crate) fn management() -> Routes {
             [delete(apps::delete_key)
                 .says(
                     "deleteKey",
-                    "Deletes a public key; the tokens that it proved end with it.",
+                    "Deletes a public key and revokes the tokens issued with it.",
                 )
                 .choice(
                     "last_key",
                     &["true", "false"],
-                    "Whether the app's last key may be deleted.",
+                    "Whether to delete the key even if it is the last one of the app.",
                 )
                 .guarded()],
         )
@@ -186,7 +186,7 @@ pub(crate) fn management() -> Routes {
             [post(tokens::revoke)
                 .says(
                     "revokeToken",
-                    "Revokes one access token, which is sent whole, or by its id.",
+                    "Revokes an access token, given as a whole or by its ID (`jti`).",
                 )
                 .reads::<TokenToRevoke>()
                 .shows::<RevokedJson>()],
@@ -196,7 +196,7 @@ pub(crate) fn management() -> Routes {
             [post(tokens::revoke_all_of_app)
                 .says(
                     "revokeAppTokens",
-                    "Ends all tokens of an OAuth app, or those issued before a moment.",
+                    "Revokes all tokens of an app, or those issued before a time.",
                 )
                 .reads::<TokensToRevoke>()
                 .shows::<AllRevokedJson>()],
@@ -206,7 +206,7 @@ pub(crate) fn management() -> Routes {
             [post(tokens::revoke_all_of_key)
                 .says(
                     "revokeKeyTokens",
-                    "Ends all tokens that a public key proved; the key stays.",
+                    "Revokes all tokens issued with a public key; the key stays.",
                 )
                 .reads::<TokensToRevoke>()
                 .shows::<AllRevokedJson>()],
@@ -216,7 +216,7 @@ pub(crate) fn management() -> Routes {
             [post(tokens::revoke_all_of_workspace)
                 .says(
                     "revokeWorkspaceTokens",
-                    "Ends all tokens of all OAuth apps of a workspace.",
+                    "Revokes all tokens of all apps of a workspace.",
                 )
                 .reads::<TokensToRevoke>()
                 .shows::<AllRevokedJson>()],
@@ -224,26 +224,26 @@ pub(crate) fn management() -> Routes {
         .at(
             "/workspaces/{ws}/leaked-tokens",
             [get(leaks::list)
-                .says("listLeakedTokens", "Tokens that were found in public and ended.")
+                .says("listLeakedTokens", "Lists tokens that were found in public and revoked.")
                 .pages::<LeakJson>()],
         )
         .at(
             "/workspaces/{ws}/leaked-tokens/{id}",
             [
                 delete(leaks::dismiss)
-                    .says("dismissLeakedToken", "Dismisses a notice; the token stays ended."),
+                    .says("dismissLeakedToken", "Dismisses a notice; the token stays revoked."),
             ],
         )
         .at(
             "/workspaces/{ws}/sources",
             [
                 get(sources::list)
-                    .says("listSources", "The sources of a workspace that you may view.")
+                    .says("listSources", "Lists the sources of a workspace that you may view.")
                     .pages::<SourceJson>(),
                 post(sources::create)
                     .says(
                         "createSource",
-                        "Makes a source: connected to no app, enforcement off.",
+                        "Creates a source: not connected, enforcement off.",
                     )
                     .reads::<NewSource>()
                     .makes::<SourceJson>()
@@ -254,7 +254,7 @@ pub(crate) fn management() -> Routes {
             "/workspaces/{ws}/sources/{id}",
             [
                 get(sources::show)
-                    .says("showSource", "One source.")
+                    .says("showSource", "Shows a source.")
                     .shows::<SourceJson>()
                     .tagged(),
                 patch(sources::update)
@@ -266,7 +266,7 @@ pub(crate) fn management() -> Routes {
                 delete(sources::delete)
                     .says(
                         "deleteSource",
-                        "Deletes a source; its write key is unknown from then on.",
+                        "Deletes a source; its write key becomes unknown.",
                     )
                     .guarded(),
             ],
@@ -285,7 +285,7 @@ pub(crate) fn management() -> Routes {
                     .choice(
                         "force",
                         &["true", "false"],
-                        "Whether to do so while enforcement is not off.",
+                        "Whether to disconnect even if enforcement is not off.",
                     )
                     .shows::<SourceJson>()
                     .tagged()
@@ -297,7 +297,7 @@ pub(crate) fn management() -> Routes {
             [put(sources::set_enforcement)
                 .says(
                     "setEnforcement",
-                    "Switches what happens to requests without a valid token.",
+                    "Sets the enforcement of a source: `off`, `observe` or `on`.",
                 )
                 .reads::<Mode>()
                 .shows::<SourceJson>()
@@ -309,9 +309,16 @@ pub(crate) fn management() -> Routes {
             [get(traffic::show)
                 .says(
                     "showTraffic",
-                    "A source's requests of the last hour and day, by verdict, reason and client.",
+                    "The traffic of a source by verdict, reason and client, and whether it is ready to enforce.",
                 )
                 .shows::<TrafficJson>()],
+        )
+        .at(
+            "/workspaces/{ws}/sources/{id}/traffic/restart",
+            [post(traffic::restart).says(
+                "restartObservation",
+                "Counts from now on; requests judged before no longer count as judged.",
+            )],
         )
         .at(
             "/workspaces/{ws}/members",
@@ -319,13 +326,13 @@ pub(crate) fn management() -> Routes {
                 get(members::list)
                     .says(
                         "listMembers",
-                        "The members of a workspace, joined or only invited.",
+                        "Lists the members of a workspace, joined or invited.",
                     )
                     .pages::<MemberJson>(),
                 post(members::invite)
                     .says(
                         "inviteMember",
-                        "Invites a person; the answer has the secret that lets them join.",
+                        "Invites a person; the response has the secret to join with.",
                     )
                     .reads::<NewMember>()
                     .makes::<InvitedJson>()
@@ -336,30 +343,36 @@ pub(crate) fn management() -> Routes {
             "/workspaces/{ws}/members/{id}",
             [
                 get(members::show)
-                    .says("showMember", "One member.")
+                    .says("showMember", "Shows a member.")
                     .shows::<MemberJson>()
                     .tagged(),
                 patch(members::update)
-                    .says("updateMember", "Replaces a member's roles.")
+                    .says("updateMember", "Replaces the roles of a member.")
                     .reads::<MemberChange>()
                     .shows::<MemberJson>()
                     .tagged()
                     .guarded(),
                 delete(members::remove)
-                    .says("removeMember", "Removes a member; their API tokens end at once.")
+                    .says("removeMember", "Removes a member and revokes their API tokens.")
                     .guarded(),
             ],
+        )
+        .at(
+            "/workspaces/{ws}/members/{id}/api-tokens",
+            [get(members::list_tokens_of_member)
+                .says("listMemberApiTokens", "Lists the API tokens of a member; for owners.")
+                .pages::<ApiTokenJson>()],
         )
         .at(
             "/workspaces/{ws}/api-tokens",
             [
                 get(members::list_tokens)
-                    .says("listApiTokens", "Your own API tokens for a workspace.")
+                    .says("listApiTokens", "Lists your API tokens for a workspace.")
                     .pages::<ApiTokenJson>(),
                 post(members::create_token)
                     .says(
                         "createApiToken",
-                        "Makes an API token, which the answer shows this one time.",
+                        "Creates an API token; the response shows it once.",
                     )
                     .in_session()
                     .reads::<NewApiToken>()
@@ -370,16 +383,19 @@ pub(crate) fn management() -> Routes {
             "/workspaces/{ws}/api-tokens/{id}",
             [
                 get(members::show_token)
-                    .says("showApiToken", "One of your API tokens.")
+                    .says("showApiToken", "Shows one of your API tokens; for owners, of any member.")
                     .shows::<ApiTokenJson>(),
-                delete(members::delete_token).says("deleteApiToken", "Deletes one of your API tokens."),
+                delete(members::delete_token).says(
+                    "deleteApiToken",
+                    "Revokes one of your API tokens; for owners, of any member.",
+                ),
             ],
         )
         .at(
             "/workspaces/{ws}/audit-events",
             [audit_filters(
                 get(audit::list)
-                    .says("listAuditEvents", "The audit trail, newest first.")
+                    .says("listAuditEvents", "Lists the audit trail, newest first.")
                     .pages::<EventJson>(),
             )],
         )
@@ -387,7 +403,7 @@ pub(crate) fn management() -> Routes {
             "/workspaces/{ws}/audit-events/export",
             [audit_filters(
                 get(audit::export)
-                    .says("exportAuditEvents", "The audit trail as one text.")
+                    .says("exportAuditEvents", "Exports the audit trail as text.")
                     .choice("format", &["ndjson", "csv"], "One JSON object a line, or CSV.")
                     .exports(&["application/x-ndjson", "text/csv"]),
             )],
@@ -397,7 +413,7 @@ pub(crate) fn management() -> Routes {
             [post(members::accept)
                 .says(
                     "acceptInvitation",
-                    "Joins a workspace with the secret of an invitation, for a new password or as you are signed in.",
+                    "Joins a workspace with the secret of an invitation, with a new password or the account of the session.",
                 )
                 .reads::<Acceptance>()
                 .shows::<MemberJson>()
@@ -409,10 +425,10 @@ pub(crate) fn management() -> Routes {
 /// The parameters that say which events of the audit trail are meant.
 fn audit_filters(operation: Operation) -> Operation {
     operation
-        .query("actor", "The id of who did it, or a member's e-mail address.")
-        .query("action", "What was done, such as `app.created`.")
-        .query("resource_type", "What it was done to, such as `source`.")
-        .query("resource_id", "The id of what it was done to.")
-        .query("since", "Not before this moment, RFC 3339.")
-        .query("until", "Before this moment, RFC 3339.")
+        .query("actor", "The ID of the actor, or the e-mail address of a member.")
+        .query("action", "The action, such as `app.created`.")
+        .query("resource_type", "The type of the resource, such as `source`.")
+        .query("resource_id", "The ID of the resource.")
+        .query("since", "At or after this time, RFC 3339.")
+        .query("until", "Before this time, RFC 3339.")
 }

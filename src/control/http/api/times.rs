@@ -4,25 +4,20 @@ use crate::control::error::ControlError;
 use crate::domain::decimal::begins_with_year;
 use crate::domain::time::UnixSeconds;
 
-/// A moment in the API's form, RFC 3339 in UTC.
+/// A time as RFC 3339 in UTC.
 pub(crate) fn at_text(at: UnixSeconds) -> String {
     let seconds = i64::try_from(at.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).map_or_else(|_| at.to_string(), |moment| moment.to_string())
 }
 
-/// The moment that a text in the API's form means. A fraction of a second is dropped.
+/// The time of an RFC 3339 text. A fraction of a second is dropped.
 pub(crate) fn moment(text: &str, field: &str) -> Result<UnixSeconds, ControlError> {
     let parsed: Option<jiff::Timestamp> = text.parse().ok();
     parsed
         .filter(|_| begins_with_year(text))
         .and_then(|moment| u64::try_from(moment.as_second()).ok())
         .map(UnixSeconds)
-        .ok_or_else(|| {
-            ControlError::invalid(
-                field,
-                "write a moment as RFC 3339 says, such as 2030-01-31T12:00:00Z",
-            )
-        })
+        .ok_or_else(|| ControlError::invalid(field, "use an RFC 3339 time, such as 2030-01-31T12:00:00Z"))
 }
 
 /// The same, with a fraction of a second rounded up.

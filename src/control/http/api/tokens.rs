@@ -1,4 +1,4 @@
-//! Revocation in the API's form.
+//! Revocation in the management API.
 
 use axum::extract::State;
 use schemars::JsonSchema;
@@ -13,7 +13,8 @@ use crate::control::tokens::revoke::Revoked;
 use crate::control::tokens::revoke_all::TokensOf;
 use crate::domain::time::UnixSeconds;
 
-/// The body of a revocation: the complete token, or its id. It has no `Debug`: it holds a token.
+// No `Debug`: it holds a token.
+/// The token to revoke: the complete token, or its ID (`jti`).
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenToRevoke {
@@ -23,7 +24,7 @@ pub struct TokenToRevoke {
     jti: Option<String>,
 }
 
-/// Which tokens of something to revoke: those issued before a moment, or all until now.
+/// The tokens to revoke: those issued before a time, or all issued until now.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokensToRevoke {
@@ -32,25 +33,25 @@ pub struct TokensToRevoke {
 }
 
 impl TokensToRevoke {
-    /// The moment, rounded up to a whole second: tokens do not say more.
+    /// The cutoff, rounded up to a whole second, the resolution of `iat`.
     fn moment(&self) -> Result<Option<UnixSeconds>, ControlError> {
         let text = self.issued_before.as_deref();
         text.map(|text| moment_after(text, "issued_before")).transpose()
     }
 }
 
-/// A revocation's answer in the API's form.
+/// The result of a revocation.
 #[derive(Serialize, JsonSchema)]
 pub struct RevokedJson {
     status: &'static str,
     expires_at: String,
 }
 
-/// The answer to a revocation of several tokens.
+/// The result of a revocation of several tokens.
 #[derive(Serialize, JsonSchema)]
 pub struct AllRevokedJson {
     status: &'static str,
-    /// Tokens issued before it are over.
+    /// Tokens issued before this time are revoked.
     issued_before: String,
 }
 

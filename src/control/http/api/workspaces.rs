@@ -1,4 +1,4 @@
-//! Workspaces in the API's form.
+//! Workspaces in the management API.
 
 use axum::extract::State;
 use axum::response::Response;
@@ -16,7 +16,7 @@ use crate::control::http::state::Shared;
 use crate::domain::ids::WorkspaceId;
 use crate::model::workspace::Workspace;
 
-/// A workspace in the API's form.
+/// A workspace.
 #[derive(Serialize, JsonSchema)]
 pub struct WorkspaceJson {
     id: String,

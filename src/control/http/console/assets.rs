@@ -1,4 +1,4 @@
-//! The console's style sheet, script and icon: in the binary, under names that follow from their content.
+//! The console's style sheet, script and icon: compiled in, and named after their content.
 
 use std::sync::LazyLock;
 
@@ -8,10 +8,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{StatusCode, header};
 
+use super::paths::ASSET;
 use crate::domain::digest::sha256;
 
-/// A name never means anything else, so it may be kept for good.
-const FOR_GOOD: &str = "public, max-age=31536000, immutable";
+/// The name changes with the content, so the file may be cached forever.
+const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
 
 /// A file of the console.
 pub(crate) struct Asset {
@@ -26,7 +27,7 @@ impl Asset {
         let hash = URL_SAFE_NO_PAD.encode(sha256(content));
         let hash: String = hash.chars().take(12).collect();
         Self {
-            path: format!("/console/assets/{name}-{hash}.{ending}"),
+            path: ASSET.replace("{name}", &format!("{name}-{hash}.{ending}")),
             kind,
             content,
         }
@@ -57,7 +58,7 @@ pub(crate) async fn serve(Path(name): Path<String>) -> Response {
         Some(asset) => (
             [
                 (header::CONTENT_TYPE, asset.kind),
-                (header::CACHE_CONTROL, FOR_GOOD),
+                (header::CACHE_CONTROL, CACHE_FOREVER),
                 (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
                 (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
             ],

@@ -1,4 +1,4 @@
-//! The chart of what gateways decided, as SVG made here: no script, no style of its own, the same for everybody.
+//! The chart of requests by decision, as SVG that the server renders: without script or inline style.
 
 use askama::Template;
 use askama::filters::HtmlSafe;
@@ -8,7 +8,7 @@ use crate::domain::time::UnixSeconds;
 use crate::model::traffic::SpanTraffic;
 use crate::report::Verdict;
 
-/// Bars of a day: half an hour each.
+/// Bars of a day, half an hour each.
 const BARS: u64 = 48;
 const BAR_S: u64 = 1_800;
 
@@ -94,7 +94,7 @@ impl Chart {
         };
         Self {
             summary: format!(
-                "Requests of the last 24 hours, by half an hour: {} allowed, {} denied, {} would have been denied.",
+                "Requests of the last 24 hours, per half hour: {} allowed, {} denied, {} would be denied.",
                 total.allow, total.deny, total.would_deny
             ),
             total,
@@ -121,7 +121,7 @@ fn x(at: u64) -> u64 {
     LEFT + at * (WIDTH - LEFT) / BARS
 }
 
-/// One bar: what was allowed at the bottom, what was denied on top, where it is seen.
+/// One bar: allowed at the bottom, denied on top.
 fn bars(at: u64, counts: Counts, top: u64) -> Vec<Bar> {
     let room = HEIGHT - BELOW;
     let parts = [
@@ -132,7 +132,7 @@ fn bars(at: u64, counts: Counts, top: u64) -> Vec<Bar> {
     let mut floor = room;
     let mut bars = Vec::new();
     for (class, count) in parts.into_iter().filter(|(_, count)| *count > 0) {
-        // However few they are among many, they are to be seen.
+        // A few among many stay visible.
         let height = (u128::from(count) * u128::from(room) / u128::from(top.max(1))).max(2);
         let height = u64::try_from(height).unwrap_or(room).min(floor);
         floor -= height;
@@ -146,7 +146,7 @@ fn bars(at: u64, counts: Counts, top: u64) -> Vec<Bar> {
     bars
 }
 
-/// The next number that is easy to read, for the top of the scale.
+/// The next round number, for the top of the scale.
 fn round_up(most: u64) -> u64 {
     let mut step: u64 = 1;
     loop {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_is_drawn_and_nothing_else() {
+    fn chart_draws_the_counts_of_the_day_only() {
         let now = UnixSeconds(100 * 86_400);
         let span = |begins, verdict, requests| SpanTraffic {
             begins: UnixSeconds(begins),

@@ -1,14 +1,16 @@
-//! The small pieces that pages are put together from. Each writes its own HTML, escaped.
+//! The components that pages are made of. Each renders its own HTML, escaped.
 
 use askama::Template;
 use askama::filters::HtmlSafe;
 
+use super::paths::with_query;
 use crate::control::signing_keys::rotation::KeyState;
 use crate::domain::policy::Enforcement;
 use crate::domain::time::UnixSeconds;
-use crate::model::search::{Found, SEARCHED_AT_ONCE};
+use crate::model::page::Page;
+use crate::model::search::{Blocker, Found, SEARCHED_AT_ONCE};
 
-/// One line of a form: label, hint, control, and what is wrong with what stands in it.
+/// A field of a form: label, hint, control and problem.
 #[derive(Template)]
 #[template(path = "parts/field.html")]
 pub(crate) struct Field {
@@ -19,7 +21,7 @@ pub(crate) struct Field {
     value: String,
     error: Option<String>,
     autocomplete: &'static str,
-    /// For a text area: whether it is a short one.
+    /// Whether a text area is short.
     short: bool,
     first_at_fault: bool,
 }
@@ -71,7 +73,7 @@ impl Field {
         }
     }
 
-    /// Puts what is wrong beside the field, if something is.
+    /// Shows a problem next to the field, if there is one.
     pub fn problem(self, problem: Option<&str>) -> Self {
         Self {
             error: problem.map(sentence),
@@ -81,7 +83,7 @@ impl Field {
     }
 }
 
-/// A group of which one is chosen, or several are.
+/// A group of choices: radio buttons or checkboxes.
 #[derive(Template)]
 #[template(path = "parts/choices.html")]
 pub(crate) struct Choices {
@@ -96,7 +98,7 @@ pub(crate) struct Choices {
 
 impl HtmlSafe for Choices {}
 
-/// One of them.
+/// One choice.
 pub(crate) struct Choice {
     pub name: String,
     pub value: String,
@@ -106,7 +108,7 @@ pub(crate) struct Choice {
 }
 
 impl Choices {
-    /// Of these one is chosen.
+    /// Radio buttons.
     pub fn one(name: &'static str, legend: &'static str, choices: Vec<Choice>) -> Self {
         Self {
             id: name,
@@ -119,7 +121,7 @@ impl Choices {
         }
     }
 
-    /// Of these several may be chosen.
+    /// Checkboxes.
     pub fn several(id: &'static str, legend: &'static str, choices: Vec<Choice>) -> Self {
         Self {
             kind: "checkbox",
@@ -143,7 +145,7 @@ impl Choices {
     }
 }
 
-/// What enforcement does or a signing key is for, as a badge.
+/// A state as a badge: of enforcement, or of a signing key.
 #[derive(Template)]
 #[template(source = r#"<span class="badge {{ class }}">{{ word }}</span>"#, ext = "html")]
 pub(crate) struct Badge {
@@ -157,13 +159,22 @@ impl Badge {
     pub fn of(enforcement: Enforcement) -> Self {
         let (class, word) = match enforcement {
             Enforcement::Off => ("off", "Off"),
-            Enforcement::Observe => ("observe", "Observe"),
+            Enforcement::Observe => ("observe", "Observing"),
             Enforcement::On => ("on", "Enforced"),
         };
         Self { class, word }
     }
 
-    /// What a signing key is for.
+    /// The enforcement of a source, or that it denies every request.
+    pub fn of_source(enforcement: Enforcement, blocker: Option<Blocker>) -> Self {
+        if enforcement == Enforcement::On && blocker.is_some() {
+            let (class, word) = ("bad", "Denies everything");
+            return Self { class, word };
+        }
+        Self::of(enforcement)
+    }
+
+    /// The state of a signing key.
     pub fn of_key(state: KeyState) -> Self {
         let (class, word) = match state {
             KeyState::Next => ("observe", "Next"),
@@ -174,7 +185,7 @@ impl Badge {
     }
 }
 
-/// A value that people carry elsewhere. With script it gets a button.
+/// A value to copy. With script it gets a button.
 #[derive(Template)]
 #[template(
     source = r#"<span class="copy"><code data-copy="{{ what }}">{{ value }}</code></span>"#,
@@ -196,7 +207,7 @@ impl Copy {
     }
 }
 
-/// A moment: exact for machines and on hover, in words for people.
+/// A time: exact for machines and on hover, in words for people.
 #[derive(Template)]
 #[template(
     source = r#"<time datetime="{{ exact }}" title="{{ exact }}" class="nowrap">{{ words }}</time>"#,
@@ -210,7 +221,7 @@ pub(crate) struct When {
 impl HtmlSafe for When {}
 
 impl When {
-    /// How long ago it was, or will be.
+    /// How long ago it was, or in how long it will be.
     pub fn ago(at: UnixSeconds, now: UnixSeconds) -> Self {
         Self {
             exact: exact(at),
@@ -229,7 +240,15 @@ impl When {
         &self.words
     }
 
-    /// The moment itself, in UTC.
+    /// How long it has been going on since then.
+    pub fn lasting(since: UnixSeconds, now: UnixSeconds) -> Self {
+        Self {
+            words: span(now.since(since)),
+            exact: exact(since),
+        }
+    }
+
+    /// The time itself, in UTC.
     pub fn on(at: UnixSeconds) -> Self {
         Self {
             words: exact(at).replace('T', " ").replace('Z', " UTC"),
@@ -238,13 +257,13 @@ impl When {
     }
 }
 
-/// A moment as RFC 3339 in UTC.
+/// A time as RFC 3339 in UTC.
 pub(crate) fn exact(at: UnixSeconds) -> String {
     let seconds = i64::try_from(at.0).unwrap_or(i64::MAX);
     jiff::Timestamp::from_second(seconds).map_or_else(|_| at.to_string(), |moment| moment.to_string())
 }
 
-/// A span of time in its largest unit.
+/// A duration in its largest unit.
 pub(crate) fn span(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..60 => (seconds, "second"),
@@ -261,7 +280,7 @@ pub(crate) fn counted(count: u64, thing: &str) -> String {
     format!("{count} {thing}{plural}")
 }
 
-/// The control plane's problems continue a field's name. On their own line they are sentences.
+/// A problem of the control plane, which follows a field's name, as a sentence of its own.
 pub(crate) fn sentence(problem: &str) -> String {
     let mut letters = problem.chars();
     let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
@@ -273,7 +292,7 @@ pub(crate) fn sentence(problem: &str) -> String {
     format!("{first}{}{stop}", letters.as_str())
 }
 
-/// The way on through a list that is longer than a page.
+/// Links to the first and the next page of a list.
 #[derive(Template)]
 #[template(path = "parts/pager.html")]
 pub(crate) struct Pager {
@@ -281,7 +300,7 @@ pub(crate) struct Pager {
     things: &'static str,
     first: Option<String>,
     next: Option<String>,
-    /// Whether a search stopped before it had looked at everything.
+    /// Whether the search stopped before it had looked at everything.
     stopped: bool,
 }
 
@@ -291,12 +310,11 @@ impl HtmlSafe for Pager {}
 pub(crate) const PAGE_ITEMS: u32 = 50;
 
 impl Pager {
-    /// Cuts `items` down to a page, where one more than that was asked for. `path` has a query already.
+    /// Cuts `items` to one page. The caller asks the store for one item more than [`PAGE_ITEMS`].
     pub fn cut<T>(
         items: &mut Vec<T>,
         things: &'static str,
-        path: &str,
-        after: &str,
+        list: &Listing<'_>,
         id: impl Fn(&T) -> &str,
     ) -> Self {
         let kept = usize::try_from(PAGE_ITEMS).unwrap_or(usize::MAX);
@@ -306,37 +324,60 @@ impl Pager {
         Self {
             shown: items.len(),
             things,
-            first: (!after.is_empty()).then(|| path.to_owned()),
-            next: last.map(|item| format!("{path}&after={}", encoded(id(item)))),
+            first: (!list.after.is_empty()).then(|| with_query(&list.path, list.query)),
+            next: last.map(|item| list.after(id(item))),
             stopped: false,
         }
     }
 
-    /// Says that the list goes on behind this item, although the page has room for more.
-    pub fn go_on(&mut self, path: &str, last: &str) {
-        self.next = Some(format!("{path}&after={}", encoded(last)));
+    /// Continues the list behind this item, although the page is not full.
+    pub fn continue_after(&mut self, list: &Listing<'_>, last: &str) {
+        self.next = Some(list.after(last));
     }
 
-    /// What stands behind "none found".
+    /// What follows "none found" when the search has not looked at everything.
     pub fn so_far(&self) -> &'static str {
         if self.stopped { " so far" } else { "" }
     }
 
-    /// The same for what a search found, which may have stopped before it had looked at everything.
+    /// The same for a search, which may stop before it has looked at everything.
     pub fn of_search<T>(
         found: Found<T>,
         things: &'static str,
-        path: &str,
-        after: &str,
+        list: &Listing<'_>,
         id: impl Fn(&T) -> &str,
     ) -> (Vec<T>, Self) {
         let mut items = found.items;
-        let mut pager = Self::cut(&mut items, things, path, after, id);
+        let mut pager = Self::cut(&mut items, things, list, id);
         if let Some(to) = found.searched_to {
-            pager.next = Some(format!("{path}&after={}", encoded(&to)));
+            pager.next = Some(list.after(&to));
             pager.stopped = true;
         }
         (items, pager)
+    }
+}
+
+/// A list in pages: where it is, how it is filtered, and the cursor of the present page.
+pub(crate) struct Listing<'a> {
+    pub path: String,
+    pub query: &'a [(&'a str, &'a str)],
+    pub after: &'a str,
+}
+
+impl Listing<'_> {
+    /// The page behind the cursor.
+    fn after(&self, cursor: &str) -> String {
+        let mut query = self.query.to_vec();
+        query.push(("after", cursor));
+        with_query(&self.path, &query)
+    }
+
+    /// What to ask the store for: one item more than a page shows.
+    pub fn span(&self) -> Page<'_> {
+        Page {
+            after: self.after,
+            limit: PAGE_ITEMS + 1,
+        }
     }
 }
 
@@ -345,26 +386,12 @@ fn looked_at() -> String {
     format!("{},{:03}", SEARCHED_AT_ONCE / 1_000, SEARCHED_AT_ONCE % 1_000)
 }
 
-/// A value for a query.
-pub(crate) fn encoded(value: &str) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_told_in_their_largest_unit() {
+    fn times_are_shown_in_their_largest_unit() {
         let at = |at, now| When::ago(UnixSeconds(at), UnixSeconds(now)).words;
         assert_eq!(at(100, 105), "just now");
         assert_eq!(at(100, 161), "1 minute ago");
@@ -374,13 +401,13 @@ mod tests {
     }
 
     #[test]
-    fn problems_become_sentences() {
+    fn problems_are_shown_as_sentences() {
         assert_eq!(sentence("the name is empty"), "The name is empty.");
         assert_eq!(sentence(""), ".");
     }
 
     #[test]
-    fn markup_in_a_field_is_text() {
+    fn markup_in_a_field_is_escaped() {
         let field = Field::text("name", "Name")
             .value("\"><b>")
             .problem(Some("`<i>` is no name"));

@@ -1,16 +1,17 @@
-//! The page that asks before something is destroyed, and the way back from it.
+//! The page that asks before a destructive step.
 
 use super::components::Field;
 use super::frame::Frame;
 use crate::control::http::console::components::Badge;
 use crate::control::http::console::pages::sources::kind_words;
+use crate::model::search::SourceSummary;
 use crate::model::source::Source;
 
 use askama::Template;
 
-/// A page that says what a step will do before it is done.
+/// A page that says what a step does before it is taken.
 #[derive(Template)]
-#[template(path = "confirm.html")]
+#[template(path = "frame/confirm.html")]
 pub(crate) struct Confirm {
     pub frame: Frame,
     pub crumbs: Vec<Crumb>,
@@ -18,13 +19,13 @@ pub(crate) struct Confirm {
     pub will: Vec<String>,
     pub links: Vec<SourceRow>,
     pub fields: Vec<Field>,
-    /// What the button says; without one the step cannot be taken.
+    /// The label of the button; empty if the step is not possible.
     pub button: &'static str,
     pub destroys: bool,
     pub back: String,
 }
 
-/// A page above this one.
+/// A page above this one, in the breadcrumb.
 pub(crate) struct Crumb {
     pub path: String,
     pub name: String,
@@ -45,6 +46,15 @@ pub(crate) struct SourceRow {
     pub name: String,
     pub kind: &'static str,
     pub badge: Badge,
+}
+
+impl From<&SourceSummary> for SourceRow {
+    fn from(found: &SourceSummary) -> Self {
+        Self {
+            badge: Badge::of_source(found.source.enforcement, found.blocker),
+            ..Self::from(&found.source)
+        }
+    }
 }
 
 impl From<&Source> for SourceRow {

@@ -1,4 +1,4 @@
-//! What a page says when it cannot do what it was asked: a page too, with what to do next.
+//! Errors as pages, with what to do next, and what is wrong with a form.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(crate) enum Fault {
     NotSignedIn,
     /// A form of another site.
     OtherSite,
-    /// A form that we did not make for this session, or that is broken.
+    /// A form without the CSRF token of this session, or a malformed one.
     Form,
     Unreadable(BadRequest),
     Control(ControlError),
@@ -30,11 +30,11 @@ impl<E: Into<ControlError>> From<E> for Fault {
     }
 }
 
-/// What the handlers of pages answer.
+/// The result of a page handler.
 pub(crate) type Page = Result<Response, Fault>;
 
 #[derive(Template)]
-#[template(path = "fault_alone.html")]
+#[template(path = "outside/fault.html")]
 struct FaultAlone<'a> {
     title: &'a str,
     what: &'a str,
@@ -53,14 +53,14 @@ impl Fault {
             ),
             Self::OtherSite => (
                 StatusCode::FORBIDDEN,
-                "That came from another site",
-                own("Nothing was changed. Open the console yourself and do it there."),
+                "Request blocked: it came from another site",
+                own("Nothing was changed. Open the console and do it there."),
             ),
             Self::Form => (
                 StatusCode::FORBIDDEN,
-                "That form is not of this session",
+                "This form has expired",
                 own(
-                    "Nothing was changed. You may have signed in again since it was opened: go back, reload the page and send it once more.",
+                    "Nothing was changed. You may have signed in again since you opened it. Go back, reload the page and send the form again.",
                 ),
             ),
             Self::Unreadable(error @ BadRequest::Exhausted(_)) => {
@@ -73,7 +73,7 @@ impl Fault {
             }
             Self::Unreadable(error) => (
                 StatusCode::BAD_REQUEST,
-                "What you sent could not be read",
+                "The form could not be read",
                 format!("{} Nothing was changed.", sentence(&error.to_string())),
             ),
             Self::Control(error) => of_control(error),
@@ -82,71 +82,89 @@ impl Fault {
 }
 
 impl Fault {
-    /// Says in an answer when to try again, where that helps.
-    pub(crate) fn say_when(&self, answer: &mut Response) {
+    /// Adds `Retry-After` where waiting helps.
+    pub(crate) fn add_retry_after(&self, answer: &mut Response) {
         if let Self::Unreadable(fault) = self {
             fault.say_when(answer);
         }
     }
 }
 
+/// Log message: a page ended in an error of this server.
+const PAGE_FAILED: &str = "console page failed";
+
+/// The heading for something that is not there.
+fn not_found_title(what: &str) -> &'static str {
+    match what {
+        "page" => "Page not found",
+        "source" => "Source not found",
+        "OAuth app" => "OAuth app not found",
+        "public key" => "Public key not found",
+        "member" => "Member not found",
+        "workspace" => "Workspace not found",
+        "signing key" => "Signing key not found",
+        _ => "Not found",
+    }
+}
+
 fn of_control(error: &ControlError) -> (StatusCode, &'static str, String) {
     let told = sentence(&error.to_string());
+    let own = |text: &str| text.to_owned();
     match error {
-        ControlError::NotFound(_) => (
+        ControlError::NotFound(what) => (
             StatusCode::NOT_FOUND,
-            "There is nothing here",
-            format!("{told} It may have been deleted, or you may not be allowed to see it."),
+            not_found_title(what),
+            own("It may have been deleted, or you don't have access to it."),
         ),
-        // It was good when the form began to arrive.
+        // The session ended while the form arrived.
         ControlError::Unauthenticated => Fault::NotSignedIn.words(),
         ControlError::Forbidden(_)
         | ControlError::OperatorOnly
         | ControlError::NotOwnerOfAll
-        | ControlError::RolesChanged => (StatusCode::FORBIDDEN, "You may not do this", told),
+        | ControlError::RolesChanged => (StatusCode::FORBIDDEN, "You don't have permission", told),
         ControlError::Invalid { problem, .. } => (
             StatusCode::UNPROCESSABLE_ENTITY,
-            "That cannot be taken",
+            "Invalid input",
             sentence(problem),
         ),
         ControlError::TooMany(_) | ControlError::TooManyFailures(_) => {
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests", told)
         }
-        ControlError::Conflict(_) => (StatusCode::CONFLICT, "Something stands in the way", told),
+        ControlError::Conflict(_) => (StatusCode::CONFLICT, "This can't be done right now", told),
         ControlError::NotYetInForce { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, "Stored, not yet in force", told)
+            (StatusCode::SERVICE_UNAVAILABLE, "Saved, not yet in force", told)
         }
         ControlError::Store(StoreError::Full(_) | StoreError::Unconfirmed(_)) => {
-            tracing::error!(%error, "a page failed");
+            tracing::error!(%error, "{PAGE_FAILED}");
             (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The store failed",
+                "The database failed",
                 sentence(error.fault()),
             )
         }
         ControlError::Store(StoreError::Unavailable(_)) => {
-            tracing::error!(%error, "a page failed");
+            tracing::error!(%error, "{PAGE_FAILED}");
             (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "The store does not answer",
-                "Nothing was changed. Try again shortly; if it lasts, tell the operator of this server."
+                "The database does not respond",
+                "Nothing was changed. Try again shortly. If it keeps happening, tell the operator of this server."
                     .to_owned(),
             )
         }
         _ => {
-            tracing::error!(%error, "a page failed for our fault");
+            tracing::error!(%error, "{PAGE_FAILED}");
             (
                 StatusCode::INTERNAL_SERVER_ERROR,
-                "This server failed",
-                "Nothing was changed. Try again; if it happens again, tell the operator of this server."
+                "Internal error",
+                "Nothing was changed. Try again. If it keeps happening, tell the operator of this server."
                     .to_owned(),
             )
         }
     }
 }
 
-/// Outside of a workspace a fault is a page of its own. Inside, `visit::enter` makes it one of the workspace:
-/// it finds the fault beside the answer.
+/// Outside of a workspace a fault is a page of its own. Inside, `enter` takes the fault from the response's extensions
+/// and shows it as a page of the workspace.
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let (status, what, do_next) = self.words();
@@ -158,18 +176,18 @@ impl IntoResponse for Fault {
                 do_next,
             },
         );
-        self.say_when(&mut answer);
+        self.add_retry_after(&mut answer);
         answer.extensions_mut().insert(Arc::new(self));
         answer
     }
 }
 
 /// A path or a method that the console does not serve.
-pub(crate) async fn nothing_here() -> Fault {
+pub(crate) async fn no_page() -> Fault {
     Fault::Control(ControlError::NotFound("page"))
 }
 
-/// What a form is told: the field at fault and what is wrong with it, or a sentence for the whole form.
+/// What is wrong with a form: a field and its problem, or a sentence for the whole form.
 #[derive(Default)]
 pub(crate) struct Problems {
     field: String,
@@ -186,7 +204,7 @@ impl Problems {
         }
     }
 
-    /// What of an error can be put right in the form; everything else is a fault of its own.
+    /// The problems that the member can correct in the form. Every other error is a fault.
     pub fn of(error: ControlError) -> Result<Self, Fault> {
         match error {
             ControlError::Invalid { field, problem } => Ok(Self {
@@ -201,7 +219,7 @@ impl Problems {
             }),
             ControlError::Changed { .. } => Ok(Self {
                 field: String::new(),
-                problem: "somebody else changed this after you opened the page; what you typed is still here: look at it again, then save"
+                problem: "this was changed in another tab or by someone else; your input is still here: check it, then save again"
                     .to_owned(),
                 status: StatusCode::CONFLICT,
             }),
@@ -218,8 +236,8 @@ impl Problems {
         }
     }
 
-    /// The same refusal without its words, where the page says them in a better way.
-    pub fn unsaid(self) -> Self {
+    /// The same status without the sentence, for a page that explains the problem itself.
+    pub fn without_words(self) -> Self {
         Self {
             problem: String::new(),
             ..self
@@ -231,12 +249,12 @@ impl Problems {
         (!self.problem.is_empty() && self.field == name).then_some(self.problem.as_str())
     }
 
-    /// Whether the problem is of a field whose name begins so.
+    /// Whether the problem is of a field whose name begins with `prefix`.
     pub fn is_below(&self, prefix: &str) -> bool {
         !self.problem.is_empty() && self.field.starts_with(prefix)
     }
 
-    /// What is wrong, where it belongs to none of these fields.
+    /// The problem of the form as a whole: one that belongs to none of these fields.
     pub fn of_form(&self, fields: &[&str]) -> String {
         if self.problem.is_empty() || fields.contains(&self.field.as_str()) {
             return String::new();

@@ -9,30 +9,30 @@ use crate::control::http::body::read_body;
 use axum::extract::Request;
 use http::header;
 
-/// The field of every form that proves that we sent it to this session.
+/// The field with the CSRF token of the session.
 pub(crate) const CSRF: &str = "csrf";
 
 /// The fields of a form.
 pub(crate) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// What was typed into a field, without the spaces around it.
+    /// The value of a field, without spaces around it.
     pub fn text(&self, name: &str) -> &str {
         self.raw(name).trim()
     }
 
-    /// A field's value as it came; empty where there is none.
+    /// The value of a field; empty if it is absent.
     pub fn raw(&self, name: &str) -> &str {
         let found = self.0.iter().find(|(held, _)| held == name);
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
-    /// Whether a box was ticked.
+    /// Whether a checkbox was ticked.
     pub fn ticked(&self, name: &str) -> bool {
         !self.raw(name).is_empty()
     }
 
-    /// The ticked ones of the boxes whose names begin with `prefix`, by the rest of their names.
+    /// The ticked checkboxes whose names begin with `prefix`, by the rest of their names.
     pub fn ticked_of(&self, prefix: &str) -> Vec<String> {
         let rest = |(name, value): &(String, String)| {
             let rest = name.strip_prefix(prefix)?;
@@ -57,5 +57,5 @@ impl Fields {
     }
 }
 
-/// The most fields of a form: every role with all the boxes that its list of sources has.
+/// The most fields of a form: every role with all checkboxes of its sources.
 pub(crate) const FIELDS_MAX: usize = 512;

@@ -1,4 +1,4 @@
-//! What a form sent: read whole within a bound, from this site, by somebody who was shown the form.
+//! Reading a form: its size is bounded, and it must come from a page of this session.
 
 use super::fields::{CSRF, Fields};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::visit::PageContext;
 use crate::control::http::cookies::{is_safe, is_same_origin};
 use crate::control::plane::Control;
 
-/// The form that a member sent, from a page that was made for their session.
+/// A form of the session that sends it: its CSRF token is checked.
 pub(crate) struct Posted(pub Fields);
 
 impl FromRequest<Arc<Control>> for Posted {
@@ -33,8 +33,8 @@ impl FromRequest<Arc<Control>> for Posted {
     }
 }
 
-/// Refuses to change anything for another site. A browser says where a form was; what says nothing is no
-/// browser, and carries nobody's cookies along. Forms of a session prove themselves besides ([`Posted`]).
+/// Rejects a change that another site sends (CSRF). Browsers send `Sec-Fetch-Site` or `Origin`; a client that sends
+/// neither has no cookies of a browser. Forms of a session carry a CSRF token as well ([`Posted`]).
 pub(crate) async fn same_origin(
     State(control): State<Arc<Control>>,
     request: Request,

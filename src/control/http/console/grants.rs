@@ -1,5 +1,5 @@
-//! The roles of a form: which are given, and for which sources. Sources are found by name and ticked; a search is
-//! a way of sending the form that saves nothing, so that it works without script and loses nothing.
+//! The roles of a form and their sources. Sources are searched by name and selected; a search submits the form without
+//! saving it, so that it works without script and keeps all input.
 
 use super::components::sentence;
 use super::fault::{Fault, Problems};
@@ -16,45 +16,45 @@ use crate::model::page::Page as Span;
 use crate::model::search::{Found, SourceFilter};
 use crate::model::source::Source;
 
-/// Chosen sources that have a box each. Further ones are kept, and found like any other.
+/// Selected sources that are shown as checkboxes. Further ones are kept hidden, and can be searched.
 const CHOSEN_SHOWN: usize = 30;
 
 /// Sources that one search shows.
 const FOUND_SHOWN: usize = 20;
 
-/// One role of a form: whether it is given, and for what.
+/// One role of a form: whether it is given, and for which sources.
 pub(crate) struct RoleChoice {
     pub name: &'static str,
     pub title: &'static str,
     pub opens: &'static str,
     pub given: bool,
     pub error: Option<String>,
-    /// For the roles on sources and functions.
+    /// For roles on sources or functions.
     pub sources: Option<Picker>,
 }
 
-/// The sources of a role: those chosen, and those that were found.
+/// The sources of a role: those selected, and those found by the search.
 pub(crate) struct Picker {
-    /// Whether it is for these alone.
+    /// Whether the role is for selected sources only.
     pub listed: bool,
     pub things: &'static str,
     pub chosen: usize,
-    /// Chosen ones that the search did not find.
+    /// Selected sources that the search did not find.
     pub others: Vec<Pick>,
-    /// Ids of chosen ones that have no box, and how many they are.
+    /// IDs of selected sources without a checkbox, and their number.
     pub kept: String,
     pub kept_count: usize,
     pub q: String,
-    /// Whether this is the search that was asked for.
+    /// Whether the member searched in this role.
     pub asked: bool,
     pub found: Vec<Pick>,
-    /// Where the next page of what was found begins, if there is one.
+    /// The cursor of the next page of results, if there is one.
     pub last: Option<String>,
     /// Whether the search stopped before it had looked at every name.
     pub stopped: bool,
 }
 
-/// A source with a box.
+/// A source with a checkbox.
 pub(crate) struct Pick {
     pub id: String,
     pub name: String,
@@ -73,14 +73,14 @@ impl Pick {
     }
 }
 
-/// What a form says of roles: as held, or as typed.
+/// The roles that a form starts from: those of the member, or those submitted.
 pub(crate) struct Given<'a> {
     pub held: Option<&'a Grants>,
     pub typed: Option<&'a Fields>,
     pub problems: &'a Problems,
 }
 
-/// One role of it.
+/// One role of the form.
 #[derive(Default)]
 struct Choice {
     given: bool,
@@ -114,7 +114,7 @@ impl Choice {
     }
 }
 
-/// The ids of the sources that a form chose for a role: those with a ticked box, and those without a box.
+/// The IDs of the sources selected for a role: ticked checkboxes, and sources without a checkbox.
 fn chosen_of(fields: &Fields, role: &str) -> Vec<String> {
     let mut ids = fields.ticked_of(&format!("pick.{role}."));
     let kept = fields.text(&format!("kept.{role}")).split_whitespace();
@@ -126,28 +126,27 @@ fn chosen_of(fields: &Fields, role: &str) -> Vec<String> {
     ids
 }
 
-/// Whether a form asks for sources instead of being saved. The Enter key in a field sends it too: whoever has
-/// typed a name to search for means to search.
+/// Whether the form is a search instead of a save. The Enter key submits it as well: with a search text it is a search.
 pub(crate) fn is_search(fields: &Fields) -> bool {
     let typed = |role: Role| !fields.text(&format!("q.{}", role.as_str())).is_empty();
     ["find", "more"].iter().any(|name| fields.ticked(name))
         || fields.ticked("enter") && Role::ALL.into_iter().any(typed)
 }
 
-const fn opens(role: Role) -> &'static str {
+const fn allows(role: Role) -> &'static str {
     match role {
-        Role::WorkspaceOwner => "Everything: OAuth apps, sources, members and the audit trail.",
-        Role::WorkspaceMember => "Belongs to the workspace. Other roles say what they see.",
-        Role::SourceAdmin => "Edits OAuth apps; connects, observes and enforces the sources below.",
-        Role::SourceReadOnly => "Views OAuth apps and the sources below.",
+        Role::WorkspaceOwner => "Full access to OAuth apps, sources, members and the audit trail.",
+        Role::WorkspaceMember => "Can sign in, with no access to OAuth apps or sources.",
+        Role::SourceAdmin => "Can edit OAuth apps and connect, observe and enforce selected sources.",
+        Role::SourceReadOnly => "Can view OAuth apps and selected sources.",
         Role::FunctionAdmin => {
-            "Edits OAuth apps; connects, observes and enforces the source functions below."
+            "Can edit OAuth apps and connect, observe and enforce selected source functions."
         }
-        Role::FunctionReadOnly => "Views OAuth apps and the source functions below.",
+        Role::FunctionReadOnly => "Can view OAuth apps and selected source functions.",
     }
 }
 
-/// The roles of a form. Problems are named `roles[n]` in the order they were sent.
+/// The roles of a form. Problems name them `roles[n]` in the order of submission.
 pub(crate) async fn role_choices(
     control: &Control,
     visit: &PageContext,
@@ -171,7 +170,7 @@ pub(crate) async fn role_choices(
         choices.push(RoleChoice {
             name: role.as_str(),
             title: role.title(),
-            opens: opens(role),
+            opens: allows(role),
             given: choice.given,
             error,
             sources: if role.is_for_sources() {
@@ -184,7 +183,7 @@ pub(crate) async fn role_choices(
     Ok(choices)
 }
 
-/// The sources of a role, with what its search finds.
+/// The sources of a role, with the results of its search.
 async fn picker(
     control: &Control,
     visit: &PageContext,
@@ -242,7 +241,7 @@ async fn picker(
     })
 }
 
-/// The sources that a role reaches, and one more where there are more than are shown.
+/// The sources that a role may be for. One more than is shown tells that there is a next page.
 async fn find(
     control: &Control,
     visit: &PageContext,
@@ -269,12 +268,12 @@ async fn find(
     })
 }
 
-/// A source that was chosen. What is none of the workspace keeps its id for a name: saving says what is wrong.
+/// A selected source. One that is not in the workspace is shown by its ID: saving reports it.
 async fn chosen(control: &Control, visit: &PageContext, id: &str) -> Result<Pick, Fault> {
     let unknown = Pick {
         id: id.to_owned(),
         name: id.to_owned(),
-        kind: "no source of this workspace",
+        kind: "not in this workspace",
         chosen: true,
     };
     let Ok(parsed) = SourceId::parse(id) else {
@@ -291,7 +290,7 @@ async fn chosen(control: &Control, visit: &PageContext, id: &str) -> Result<Pick
     }
 }
 
-/// The roles that a form gives.
+/// The roles that a form submits.
 pub(crate) fn grants_of(fields: &Fields) -> Vec<NewGrant> {
     let given = Role::ALL
         .into_iter()

@@ -1,13 +1,16 @@
 //! The web console: pages over the same functions as the management API.
 //!
-//! It has no rule of its own. A page reads what [`Control`](crate::control::plane::Control) tells this member, a form sends
-//! what they typed to it, and what it refuses stands beside the field. Every page works without script: forms
-//! that change something post and are answered by a redirect, and a step that destroys something is a page.
+//! It has no rules of its own. A page shows what [`Control`](crate::control::plane::Control) returns for this member, a form
+//! calls it, and an error it returns is shown next to the field. Every page works without script: forms post and are answered
+//! by a redirect, and a destructive step has a page that asks first.
 //!
-//! Start at [`routes`]. `visit` is who is here, `posted` reads forms, `frame` and `parts` are what all pages
-//! share, `fault` is what a refusal looks like; the other files are one section of the console each.
+//! Start at [`routes`] and `paths`. `visit` is the signed-in member, `form` and `fields` read forms, `answer` answers
+//! them, `frame` and `components` are shared by all pages, `fault` is an error as a page. `pages` has one file for each
+//! section.
 
+mod answer;
 mod assets;
+mod changed;
 mod chart;
 pub(crate) mod components;
 pub(crate) mod confirm;
@@ -18,8 +21,10 @@ pub(crate) mod form;
 mod frame;
 mod grants;
 mod multipart;
+mod notice;
 mod observed;
 pub(crate) mod pages;
+mod paths;
 mod session;
 mod visit;
 
@@ -35,163 +40,176 @@ use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, header};
 
 use super::console::fault::Fault;
+use super::console::paths::pattern;
 use crate::control::bad_request::BadRequest;
 use crate::control::plane::Control;
 
-/// Nothing but what this server sends is run, shown, sent to or framed, and nobody frames it.
+/// Only what this server sends is run, shown or framed; forms go to this server only; no site may frame a page.
 const CONTENT_SECURITY_POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// Everything below `/console`, and `/`, which leads there.
+/// The routes below `/console`, and `/`, which redirects there.
 pub(crate) fn routes(control: &Arc<Control>) -> Router<Arc<Control>> {
     let inside = Router::new()
-        .route("/", get(pages::overview::show))
-        .merge(apps_and_sources())
-        .merge(people())
-        .merge(keys_and_leaks())
-        .fallback(fault::nothing_here)
-        .method_not_allowed_fallback(fault::nothing_here)
+        .route(pattern::OVERVIEW, get(pages::overview::show))
+        .merge(apps())
+        .merge(sources())
+        .merge(members())
+        .merge(account())
+        .merge(security())
+        .fallback(fault::no_page)
+        .method_not_allowed_fallback(fault::no_page)
         .layer(from_fn_with_state(Arc::clone(control), enter::enter));
     let pages = Router::new()
         .route("/", get(pages::sign_in::home))
-        .route("/console", get(pages::sign_in::home))
+        .route(paths::HOME, get(pages::sign_in::home))
+        .route(paths::HOME_SLASH, get(pages::sign_in::home))
         .route(
-            "/console/sign-in",
+            paths::SIGN_IN,
             get(pages::sign_in::form).post(pages::sign_in::submit),
         )
-        .nest("/console/w/{ws}", inside)
-        .route("/console/sign-out", post(pages::sign_in::sign_out))
-        .route("/console/workspaces", get(pages::sign_in::workspaces))
-        .route(
-            "/console/join",
-            get(pages::members::join_form).post(pages::members::join),
-        )
+        .nest(paths::IN_WORKSPACE, inside)
+        .route(paths::SIGN_OUT, post(pages::sign_in::sign_out))
+        .route(paths::WORKSPACES, get(pages::sign_in::workspaces))
+        .route(paths::JOIN, get(pages::join::form).post(pages::join::submit))
+        .route(paths::ELSEWHERE, get(fault::no_page))
+        .method_not_allowed_fallback(fault::no_page)
         .layer(from_fn_with_state(Arc::clone(control), form::same_origin))
         .layer(map_response(guarded));
-    pages.route("/console/assets/{name}", get(assets::serve))
+    pages.route(paths::ASSET, get(assets::serve))
 }
 
-fn apps_and_sources() -> Router<Arc<Control>> {
+fn apps() -> Router<Arc<Control>> {
+    use pages::{app, app_keys, app_settings, apps, client, revoke_all};
     Router::new()
-        .route("/apps", get(pages::apps::list))
+        .route(pattern::APPS, get(apps::list))
+        .route(pattern::NEW_APP, get(apps::create_form).post(apps::create))
+        .route(pattern::APP, get(app::overview))
         .route(
-            "/apps/new",
-            get(pages::apps::create_form).post(pages::apps::create),
+            pattern::APP_SETTINGS,
+            get(app_settings::settings).post(app_settings::save),
         )
-        .route("/apps/{id}", get(pages::app::overview))
+        .route(pattern::APP_CLIENT, get(client::show))
+        .route(pattern::REVOKE_TOKEN, get(app::revoke_form).post(app::revoke))
+        .route(pattern::DELETE_APP, get(app::delete_form).post(app::delete))
         .route(
-            "/apps/{id}/settings",
-            get(pages::app::settings).post(pages::app::save),
-        )
-        .route("/apps/{id}/client", get(pages::client::show))
-        .route(
-            "/apps/{id}/revoke",
-            get(pages::app::revoke_form).post(pages::app::revoke),
-        )
-        .route(
-            "/apps/{id}/delete",
-            get(pages::app::delete_form).post(pages::app::delete),
+            pattern::REVOKE_APP_TOKENS,
+            get(revoke_all::of_app_form).post(revoke_all::of_app),
         )
         .route(
-            "/apps/{id}/keys/new",
-            get(pages::app_keys::add_form).post(pages::app_keys::add),
+            pattern::REVOKE_KEY_TOKENS,
+            get(revoke_all::of_key_form).post(revoke_all::of_key),
         )
+        .route(pattern::NEW_KEY, get(app_keys::add_form).post(app_keys::add))
         .route(
-            "/apps/{id}/keys/{kid}/delete",
-            get(pages::app_keys::delete_form).post(pages::app_keys::delete),
-        )
-        .route("/sources", get(pages::sources::list))
-        .route(
-            "/sources/new",
-            get(pages::sources::create_form).post(pages::sources::create),
-        )
-        .route("/sources/{id}", get(pages::source::overview))
-        .route(
-            "/sources/{id}/settings",
-            get(pages::source::settings).post(pages::source::save),
-        )
-        .route(
-            "/sources/{id}/delete",
-            get(pages::source::delete_form).post(pages::source::delete),
-        )
-        .route("/sources/{id}/oauth", get(pages::source_oauth::show))
-        .route(
-            "/sources/{id}/oauth/connect",
-            get(pages::source_oauth::connect_form).post(pages::source_oauth::connect),
-        )
-        .route(
-            "/sources/{id}/oauth/disconnect",
-            get(pages::source_oauth::disconnect_form).post(pages::source_oauth::disconnect),
-        )
-        .route(
-            "/sources/{id}/oauth/{mode}",
-            get(pages::source_oauth::mode_form).post(pages::source_oauth::set_mode),
+            pattern::DELETE_KEY,
+            get(app_keys::delete_form).post(app_keys::delete),
         )
 }
 
-fn people() -> Router<Arc<Control>> {
+fn sources() -> Router<Arc<Control>> {
+    use pages::{source, source_oauth, sources};
     Router::new()
-        .route("/members", get(pages::members::list))
+        .route(pattern::SOURCES, get(sources::list))
         .route(
-            "/members/invite",
-            get(pages::members::invite_form).post(pages::members::invite),
+            pattern::NEW_SOURCE,
+            get(sources::create_form).post(sources::create),
+        )
+        .route(pattern::SOURCE, get(source::overview))
+        .route(pattern::SOURCE_SETTINGS, get(source::settings).post(source::save))
+        .route(
+            pattern::DELETE_SOURCE,
+            get(source::delete_form).post(source::delete),
+        )
+        .route(pattern::SOURCE_OAUTH, get(source_oauth::show))
+        .route(
+            pattern::CONNECT_APP,
+            get(source_oauth::connect_form).post(source_oauth::connect),
         )
         .route(
-            "/members/{id}",
-            get(pages::members::show).post(pages::members::save),
+            pattern::DISCONNECT_APP,
+            get(source_oauth::disconnect_form).post(source_oauth::disconnect),
         )
         .route(
-            "/members/{id}/remove",
-            get(pages::members::remove_form).post(pages::members::remove),
-        )
-        .route("/audit", get(pages::audit::list))
-        .route("/account", get(pages::account::show))
-        .route(
-            "/account/tokens/new",
-            get(pages::account::token_form).post(pages::account::create_token),
+            pattern::RESTART_OBSERVATION,
+            post(source_oauth::restart_observation),
         )
         .route(
-            "/account/tokens/{id}/delete",
-            get(pages::account::delete_token_form).post(pages::account::delete_token),
+            pattern::SET_ENFORCEMENT,
+            get(source_oauth::mode_form).post(source_oauth::set_mode),
         )
-        .route(
-            "/account/password",
-            get(pages::account::password_form).post(pages::account::change_password),
-        )
-        .route("/account/sessions/end", post(pages::account::end_all))
-        .route("/account/sessions/{id}/end", post(pages::account::end_one))
 }
 
-fn keys_and_leaks() -> Router<Arc<Control>> {
+fn members() -> Router<Arc<Control>> {
+    use pages::members;
     Router::new()
-        .route("/signing-keys", get(pages::signing_keys::list))
+        .route(pattern::MEMBERS, get(members::list))
+        .route(pattern::INVITE, get(members::invite_form).post(members::invite))
+        .route(pattern::MEMBER, get(members::show).post(members::save))
         .route(
-            "/signing-keys/rotate",
-            get(pages::signing_keys::rotate_form).post(pages::signing_keys::rotate),
+            pattern::REMOVE_MEMBER,
+            get(members::remove_form).post(members::remove),
         )
-        .route(
-            "/signing-keys/end",
-            get(pages::signing_keys::end_all_form).post(pages::signing_keys::end_all),
-        )
-        .route(
-            "/signing-keys/{kid}/end",
-            get(pages::signing_keys::end_form).post(pages::signing_keys::end),
-        )
-        .route(
-            "/leaked-tokens",
-            get(pages::leaked::list).post(pages::leaked::revoke),
-        )
-        .route("/leaked-tokens/{id}/dismiss", post(pages::leaked::dismiss))
 }
 
-/// What every page says to the browser besides itself.
+fn account() -> Router<Arc<Control>> {
+    use pages::account;
+    Router::new()
+        .route(pattern::ACCOUNT, get(account::show))
+        .route(
+            pattern::NEW_API_TOKEN,
+            get(account::token_form).post(account::create_token),
+        )
+        .route(
+            pattern::REVOKE_API_TOKEN,
+            get(account::revoke_token_form).post(account::revoke_token),
+        )
+        .route(
+            pattern::PASSWORD,
+            get(account::password_form).post(account::change_password),
+        )
+        .route(pattern::SIGN_OUT_EVERYWHERE, post(account::sign_out_everywhere))
+        .route(pattern::SIGN_OUT_SESSION, post(account::sign_out_session))
+}
+
+fn security() -> Router<Arc<Control>> {
+    use pages::{api_tokens, audit, leaked, revoke_all, signing_keys};
+    Router::new()
+        .route(pattern::AUDIT, get(audit::list))
+        .route(pattern::SIGNING_KEYS, get(signing_keys::list))
+        .route(
+            pattern::ROTATE_SIGNING_KEYS,
+            get(signing_keys::rotate_form).post(signing_keys::rotate),
+        )
+        .route(
+            pattern::REVOKE_SIGNING_KEYS,
+            get(signing_keys::revoke_all_form).post(signing_keys::revoke_all),
+        )
+        .route(
+            pattern::REVOKE_SIGNING_KEY,
+            get(signing_keys::revoke_form).post(signing_keys::revoke),
+        )
+        .route(pattern::LEAKED_TOKENS, get(leaked::list).post(leaked::identify))
+        .route(pattern::REVOKE_CREDENTIAL, post(leaked::revoke))
+        .route(
+            pattern::REVOKE_ALL_TOKENS,
+            get(revoke_all::of_workspace_form).post(revoke_all::of_workspace),
+        )
+        .route(pattern::API_TOKENS, get(api_tokens::list))
+        .route(
+            pattern::REVOKE_MEMBER_TOKEN,
+            get(api_tokens::revoke_form).post(api_tokens::revoke),
+        )
+        .route(pattern::DISMISS_LEAK, post(leaked::dismiss))
+}
+
+/// Adds the headers that protect every page.
 async fn guarded(mut response: Response) -> Response {
     const HEADERS: [(HeaderName, &str); 6] = [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // Paths hold identifiers, and an invitation's holds its secret: no other site is told. With `no-referrer`
-        // browsers would not say either where a form of ours was.
+        // Paths hold identifiers, which no other site needs. `no-referrer` would also hide which page sent a form.
         (header::REFERRER_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
         (
@@ -207,7 +225,7 @@ async fn guarded(mut response: Response) -> Response {
     response
 }
 
-/// A page for a request that is refused before anything looks at it.
+/// A page for a request that is rejected before it is routed.
 pub(crate) async fn refusal(fault: BadRequest) -> Response {
     guarded(Fault::Unreadable(fault).into_response()).await
 }

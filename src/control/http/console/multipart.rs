@@ -1,70 +1,56 @@
-//! Reading of `multipart/form-data` (RFC 7578) from a body that is there whole and bounded.
+//! Parsing of `multipart/form-data` (RFC 7578) from a complete, bounded body.
 //!
-//! As strict as the forms without files: a field given twice, a part without a name, bytes that are not UTF-8 and
-//! NUL characters are refused. What a browser sends is all that is read.
+//! It is as strict as forms without files: a repeated field, a part without a name, text that is not UTF-8 and NUL
+//! characters are rejected.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::stream;
+use multer::{Field, Multipart, parse_boundary};
 
 use crate::domain::cost;
 
 /// The most parts of one form.
 const PARTS_MAX: usize = 64;
 
-/// The longest boundary (RFC 2046 section 5.1.1).
-const BOUNDARY_BYTES_MAX: usize = 70;
-
-/// Name and value of each field. A file that was chosen is its content; one that was not is empty.
+/// Name and value of each field. A selected file is its content, with U+FFFD for bytes that are not text; a file that was
+/// not selected is empty.
 pub fn parse(content_type: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
-    let boundary = boundary(content_type)?;
-    let delimiter = format!("\r\n--{boundary}");
-    // The first delimiter has no line before it to end.
-    let mut rest = body.strip_prefix(delimiter.trim_start().as_bytes())?;
+    let boundary = parse_boundary(content_type).ok()?;
+    cost::count(2 * body.len());
+    let body = Bytes::copy_from_slice(body);
+    let body = stream::iter([Ok::<_, Infallible>(body)]);
+    // The body is complete, so no step of it waits.
+    fields(Multipart::new(body, boundary)).now_or_never().flatten()
+}
+
+async fn fields(mut form: Multipart<'_>) -> Option<Vec<(String, String)>> {
     let mut fields: Vec<(String, String)> = Vec::new();
     let mut names = HashSet::new();
-    loop {
-        if rest.starts_with(b"--") {
-            return Some(fields);
-        }
-        let part = rest.strip_prefix(b"\r\n")?;
-        let end = memchr::memmem::find(part, delimiter.as_bytes())?;
-        let (part, after) = part.split_at_checked(end)?;
-        rest = after.get(delimiter.len()..)?;
-        cost::count(2 * part.len());
-        let head_end = memchr::memmem::find(part, b"\r\n\r\n")?;
-        let (head, value) = part.split_at_checked(head_end)?;
-        let value = std::str::from_utf8(value.get(4..)?).ok()?;
-        cost::count(part.len() + head.len());
-        let name = name(std::str::from_utf8(head).ok()?)?;
-        if value.contains('\0') || name.contains('\0') {
-            return None;
-        }
+    while let Some(field) = form.next_field().await.ok()? {
+        let (name, value) = read(field).await?;
         if fields.len() == PARTS_MAX || !names.insert(name.clone()) {
             return None;
         }
-        fields.push((name, value.to_owned()));
+        fields.push((name, value));
     }
+    Some(fields)
 }
 
-fn boundary(content_type: &str) -> Option<&str> {
-    let (_, boundary) = content_type.split_once("boundary=")?;
-    let boundary = boundary.split(';').next()?.trim().trim_matches('"');
-    let fits = (1..=BOUNDARY_BYTES_MAX).contains(&boundary.len());
-    (fits && boundary.bytes().all(|byte| byte.is_ascii_graphic())).then_some(boundary)
-}
-
-/// `name` of the part's Content-Disposition.
-fn name(head: &str) -> Option<String> {
-    let line = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-disposition").then_some(value)
-    })?;
-    let (kind, parameters) = line.split_once(';')?;
-    if !kind.trim().eq_ignore_ascii_case("form-data") {
-        return None;
-    }
-    let (_, rest) = parameters.trim_start().split_once("name=\"")?;
-    let (name, _) = rest.split_once('"')?;
-    (!name.is_empty()).then(|| name.to_owned())
+async fn read(field: Field<'_>) -> Option<(String, String)> {
+    let name = field.name().filter(|name| !name.is_empty())?.to_owned();
+    let is_file = field.file_name().is_some();
+    let bytes = field.bytes().await.ok()?;
+    cost::count(2 * bytes.len());
+    let value = if is_file {
+        String::from_utf8_lossy(&bytes).replace('\0', "\u{fffd}")
+    } else {
+        String::from_utf8(bytes.into()).ok()?
+    };
+    (!value.contains('\0') && !name.contains('\0')).then_some((name, value))
 }
 
 #[cfg(test)]
@@ -89,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_refused() {
+    fn malformed_forms_are_rejected() {
         let part = "------b1\nContent-Disposition: form-data; name=\"a\"\n\n1\n";
         assert!(fields(&format!("{part}------b1--\n")).is_some());
         assert!(fields(&format!("{part}{part}------b1--\n")).is_none(), "twice");
@@ -102,5 +88,17 @@ mod tests {
             .map(|n| format!("------b1\nContent-Disposition: form-data; name=\"n{n}\"\n\n1\n"))
             .collect();
         assert!(fields(&format!("{many}------b1--\n")).is_none());
+    }
+
+    #[test]
+    fn binary_files_become_replacement_characters() {
+        let body =
+            b"------b1\r\nContent-Disposition: form-data; name=\"pem_file\"; filename=\"key.der\"\r\n\r\n\
+                     0\x82\0\xff\r\n------b1--\r\n";
+        let read = parse(KIND, body).unwrap();
+        assert_eq!(read[0].1, "0\u{fffd}\u{fffd}\u{fffd}");
+        let text = body.as_slice();
+        let text = String::from_utf8_lossy(text).replace("; filename=\"key.der\"", "");
+        assert!(parse(KIND, text.as_bytes()).is_none(), "NUL in a text field");
     }
 }

@@ -1,39 +1,38 @@
-//! What enforcement would do to a source, from what its requests were judged lately.
+//! Whether a source is ready to enforce, by the requests that its present rules judged.
 
 use std::collections::BTreeMap;
 
-use super::components::counted;
+use super::components::{When, counted};
 use super::fault::Fault;
 use super::visit::PageContext;
 use crate::control::plane::Control;
-use crate::control::sources::traffic::SourceTraffic;
+use crate::control::sources::traffic::{Readiness, SourceTraffic};
 use crate::domain::decision::DenyReason;
+use crate::domain::time::UnixSeconds;
 use crate::model::source::Source;
 use crate::report::Verdict;
 
 /// Rows of the tables by reason and by client.
 const ROWS_SHOWN: usize = 20;
 
-/// What the gateways reported of a source.
+/// The traffic of a source, and whether it is ready to enforce.
 pub(crate) struct Observed {
-    pub hour: Judged,
-    pub day: Judged,
-    /// What requests of the last day were denied for, or would have been, and how many of them.
+    pub hour: u64,
+    pub day: u64,
+    /// Requests that the present rules judged, and those of them that were denied or would be.
+    pub judged: u64,
+    pub would_deny: u64,
+    pub unjudged: u64,
+    /// How long the present rules have judged requests.
+    pub since: Option<When>,
+    /// Why judged requests were denied or would be, and how many.
     pub reasons: Vec<Reason>,
     /// The same by client: its product and address.
     pub clients: Vec<(String, u64)>,
-    ready: bool,
+    readiness: Readiness,
 }
 
-/// How many requests of a time were judged, and how many of them were denied or would have been.
-#[derive(Clone, Copy)]
-pub(crate) struct Judged {
-    pub all: u64,
-    pub denied: u64,
-    pub would_deny: u64,
-}
-
-/// One reason with its sentence.
+/// A deny reason with its description.
 pub(crate) struct Reason {
     pub word: String,
     pub why: &'static str,
@@ -46,30 +45,41 @@ impl Observed {
             .traffic
             .source_traffic(&visit.actor, &visit.workspace.id, &source.id)
             .await?;
-        Ok(Self::from(&traffic))
+        Ok(Self::new(&traffic, visit.now))
     }
 
-    /// Whether turning enforcement on would break nothing that was seen.
     pub fn is_ready(&self) -> bool {
-        self.ready
+        self.readiness == Readiness::Ready
     }
 
-    /// What turning enforcement on would have broken, in sentences.
+    pub fn is_too_early(&self) -> bool {
+        self.readiness == Readiness::TooEarly
+    }
+
+    /// What turning enforcement on would deny, in sentences.
     pub fn would_break(&self) -> Vec<String> {
-        if self.day.all == 0 {
-            return vec!["No gateway counted a request of this source in the last day, so this page cannot say what will break.".to_owned()];
+        let since = self.since.as_ref().map(When::words).unwrap_or_default();
+        match self.readiness {
+            Readiness::NotObserved => vec![
+                "This source has not been observed, so it is unknown which requests would be denied. To find out, start observing first."
+                    .to_owned(),
+            ],
+            Readiness::TooEarly => vec![format!(
+                "Too early to say which requests would be denied: none has arrived since observing started {since} ago."
+            )],
+            Readiness::Ready => vec![format!(
+                "None of the {} of the last {since} would be denied.",
+                counted(self.judged, "request")
+            )],
+            Readiness::NotReady => self.denials(since),
         }
-        if self.day.would_deny == 0 {
-            return vec![format!(
-                "None of the {} of the last day would have been denied.",
-                counted(self.day.all, "request")
-            )];
-        }
+    }
+
+    fn denials(&self, since: &str) -> Vec<String> {
         let mut lines = vec![format!(
-            "{} of {} of the last day would have been denied, {} of them in the last hour.",
-            self.day.would_deny,
-            counted(self.day.all, "request"),
-            self.hour.would_deny
+            "{} of {} of the last {since} would be denied.",
+            self.would_deny,
+            counted(self.judged, "request")
         )];
         lines.extend(
             self.reasons
@@ -83,22 +93,17 @@ impl Observed {
         );
         lines
     }
-}
 
-impl From<&SourceTraffic> for Observed {
-    fn from(traffic: &SourceTraffic) -> Self {
-        let judged = |count: &dyn Fn(Verdict) -> u64| {
-            let [allowed, denied, would_deny] =
-                [Verdict::Allow, Verdict::Deny, Verdict::WouldDeny].map(count);
-            Judged {
-                all: allowed.saturating_add(denied).saturating_add(would_deny),
-                denied,
-                would_deny,
-            }
+    fn new(traffic: &SourceTraffic, now: UnixSeconds) -> Self {
+        let all = |count: &dyn Fn(Verdict) -> u64| {
+            [Verdict::Allow, Verdict::Deny, Verdict::WouldDeny]
+                .into_iter()
+                .fold(0, |sum: u64, verdict| sum.saturating_add(count(verdict)))
         };
         let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
         let mut clients: BTreeMap<String, u64> = BTreeMap::new();
-        for kind in traffic.day.iter().filter(|kind| kind.verdict != Verdict::Allow) {
+        let denied = traffic.judged_by_rules.iter();
+        for kind in denied.filter(|kind| kind.verdict != Verdict::Allow) {
             let client = match (kind.agent.as_str(), kind.address.as_str()) {
                 ("", "") => "other clients".to_owned(),
                 (agent, "") => agent.to_owned(),
@@ -108,8 +113,12 @@ impl From<&SourceTraffic> for Observed {
             *clients.entry(client).or_default() += kind.requests;
         }
         Self {
-            hour: judged(&|verdict| traffic.in_hour(verdict)),
-            day: judged(&|verdict| traffic.in_day(verdict)),
+            hour: all(&|verdict| traffic.in_hour(verdict)),
+            day: all(&|verdict| traffic.in_day(verdict)),
+            judged: traffic.judged(),
+            would_deny: traffic.would_deny(),
+            unjudged: traffic.unjudged,
+            since: traffic.observing_since.map(|at| When::lasting(at, now)),
             reasons: most(reasons)
                 .map(|(word, count)| Reason {
                     word: word.to_owned(),
@@ -118,12 +127,12 @@ impl From<&SourceTraffic> for Observed {
                 })
                 .collect(),
             clients: most(clients).collect(),
-            ready: traffic.is_ready_to_enforce(),
+            readiness: traffic.readiness(),
         }
     }
 }
 
-/// The most frequent ones, first.
+/// The most frequent first.
 fn most<K>(counts: BTreeMap<K, u64>) -> impl Iterator<Item = (K, u64)> {
     let mut counts: Vec<(K, u64)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

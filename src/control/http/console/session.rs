@@ -1,4 +1,4 @@
-//! The session of a browser: whose it is, and what proves that a form came from one of its pages.
+//! The session of a browser, and the CSRF token of its forms.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ use crate::model::credential::Credential;
 use crate::model::member::Member;
 use crate::model::session::SessionRecord;
 
-/// Somebody who is signed in.
+/// A session that is signed in.
 pub(crate) struct BrowserSession {
     pub record: SessionRecord,
     secret: Secret,
@@ -48,7 +48,7 @@ impl BrowserSession {
         })
     }
 
-    /// The session as one that acts, by one of its person's memberships.
+    /// The actor of the session, as this member.
     pub fn actor(&self, member: Member) -> Actor {
         Actor::member(member, self.from).with_credential(Credential::Session(self.record.id.clone()))
     }

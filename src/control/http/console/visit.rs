@@ -1,19 +1,23 @@
-//! Who is here: the session's member in the workspace that the path names.
+//! The context of a page: the member of the session in the workspace of the path.
 
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::response::Response;
+use http::header;
 use http::request::Parts;
 
 use super::fault::Fault;
 use super::fields::Fields;
 use super::frame::see_other;
-use super::frame::{Frame, NavPermissions, Section, done};
+use super::frame::{Frame, NavPermissions, Section};
+use super::notice::Flash;
+use super::paths::WorkspacePaths;
 use super::session::BrowserSession;
 use crate::control::actor::{Actor, IfMatch};
 use crate::control::error::ControlError;
 use crate::control::form::Form;
+use crate::control::http::cookies::Cookies;
 use crate::control::plane::Control;
 use crate::domain::decimal::canonical;
 use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
@@ -25,15 +29,18 @@ use crate::model::page::Page;
 use crate::model::source::Source;
 use crate::model::workspace::Workspace;
 
-/// A member's request inside a workspace.
+/// A member's request in a workspace.
 pub(crate) struct PageContext {
     pub actor: Actor,
     pub member: Member,
     pub workspace: Workspace,
     pub now: UnixSeconds,
     pub session: BrowserSession,
-    /// Where the pages of the workspace are.
-    pub at: String,
+    /// Links to the pages of the workspace.
+    pub to: WorkspacePaths,
+    /// The notice that the page before left.
+    pub flash: Option<Flash>,
+    cookies: Cookies,
     several: bool,
     parameters: Vec<(String, String)>,
     query: Form,
@@ -58,7 +65,9 @@ impl PageContext {
         let several = control.workspaces.workspaces_of(&actor, two).await?.len() > 1;
         let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
         Ok(Self {
-            at: format!("/console/w/{id}"),
+            to: WorkspacePaths::of(&id),
+            flash: Flash::of(control.cookies, &parts.headers),
+            cookies: control.cookies,
             several,
             now: control.changes.now(),
             session: signed,
@@ -70,7 +79,7 @@ impl PageContext {
         })
     }
 
-    /// A parameter of the query, empty where it is absent. One that is absurdly long is no parameter of ours.
+    /// A parameter of the query; empty if it is absent or longer than any the console makes.
     pub fn query(&self, name: &str) -> &str {
         self.query
             .get(name)
@@ -90,7 +99,7 @@ impl PageContext {
         self.parameter("kid", KeyId::parse, "public key")
     }
 
-    /// A parameter of the path as it stands there.
+    /// A parameter of the path, unparsed.
     pub fn in_path(&self, name: &str) -> &str {
         let found = self.parameters.iter().find(|(held, _)| held == name);
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
@@ -105,8 +114,8 @@ impl PageContext {
         parse(self.in_path(name)).map_err(|_| ControlError::NotFound(what).into())
     }
 
-    /// Whether the page may offer something that concerns the workspace as a whole. The function behind the
-    /// form asks the same question again.
+    /// Whether the member may do this to the workspace. It decides what a page offers; the function behind the form
+    /// checks again.
     pub fn may(&self, action: Action) -> bool {
         may(&self.member.grants, action, Resource::Workspace)
     }
@@ -120,7 +129,7 @@ impl PageContext {
         may(&self.member.grants, action, resource)
     }
 
-    /// Refuses the page to whoever may not do what it offers.
+    /// Fails for a member who may not do what the page offers.
     pub fn require(&self, action: Action) -> Result<(), Fault> {
         if self.may(action) {
             Ok(())
@@ -137,9 +146,9 @@ impl PageContext {
         }
     }
 
-    /// The actor of a form that was filled in for one revision of a thing.
+    /// The actor of a form that was made for one revision of a resource.
     pub fn actor_who_saw(&self, fields: &Fields) -> Actor {
-        // What is no number is a revision that nothing ever has.
+        // Revision 0 never exists.
         let seen = canonical(fields.text("revision")).unwrap_or(0);
         Actor {
             if_match: IfMatch::Revisions(vec![seen]),
@@ -159,7 +168,7 @@ impl PageContext {
         Frame {
             title: title.into(),
             section,
-            at: self.at.clone(),
+            to: self.to.clone(),
             workspace: self.workspace.name.as_str().to_owned(),
             several: self.several,
             email: self.member.email.clone(),
@@ -169,17 +178,21 @@ impl PageContext {
                 sources,
                 owner: self.may(Action::ManageMembers),
             },
-            done: done(self.query("done"), self.query("ended")),
+            done: self.flash.map(Flash::words),
         }
     }
 
-    /// A redirect to a page of this workspace that says what was done.
-    pub fn done(&self, path: &str, word: &str) -> Response {
-        see_other(&format!("{}{path}?done={word}", self.at))
+    /// A redirect to a page that shows what was done.
+    pub fn done(&self, path: &str, flash: impl Into<Flash>) -> Response {
+        let mut answer = see_other(path);
+        if let Some(cookie) = flash.into().to_cookie(self.cookies) {
+            answer.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        answer
     }
 }
 
-/// The visit, for handlers.
+/// The context of the page, for handlers.
 pub(crate) struct CurrentVisit(pub Arc<PageContext>);
 
 impl<S: Sync> FromRequestParts<S> for CurrentVisit {

@@ -12,6 +12,7 @@ export async function looksOf(browser, world, cookies, pages) {
     const answer = await page.goto(path)
     same(answer.status(), status, `status of ${path}`)
     await sound(page)
+    await noSidewaysScroll(page)
     for (const scheme of SCHEMES) {
       await page.emulateMedia({ colorScheme: scheme })
       await axe(page)

@@ -1,7 +1,7 @@
 // A newcomer in an empty workspace, who follows what the pages themselves say, from sign-in to an enforced source:
 // nothing of the navigation is used.
 //
-// How long that takes a person is reckoned with the keystroke-level model (Card, Moran and Newell, 1980) and the mean
+// How long that takes a person is estimated with the keystroke-level model (Card, Moran and Newell, 1980) and the mean
 // speed of silent reading (Brysbaert, 2019). A page's text counts from its top down to what is done on it, each sentence
 // when it is first met, samples of code apart; of it people read a bit more than a quarter (Weinreich et al., 2008).
 
@@ -18,7 +18,7 @@ const KEY_S = 0.2
 const TERMINAL_S = 20
 const BOUND_S = 180
 
-/** Seconds that somebody needs who has never seen a page of it before. */
+/** Seconds that a person needs who sees each page for the first time. */
 class Person {
   constructor(page) {
     this.main = page.getByRole('main')
@@ -116,7 +116,7 @@ export async function newcomersWay(browser, world) {
   await person.type('Public key name', 'laptop')
   await person.follow('button', 'Create OAuth app')
   await done(page, 'Next: connect it to a source.')
-  const app = { appId: await value(page, 'Application id'), keyId: await value(page, 'Key id'), privateKey: pair.privateKey }
+  const app = { appId: await value(page, 'Application ID'), keyId: await value(page, 'Key ID'), privateKey: pair.privateKey }
   await person.follow('link', 'Add source')
   await person.type('Source name', 'My site')
   await person.follow('button', 'Add source')
@@ -127,14 +127,14 @@ export async function newcomersWay(browser, world) {
   person.acting += CLICK_S
   await choice.check()
   await person.follow('button', 'Connect')
-  await done(page, 'Next: observe what enforcement would do.')
-  await person.follow('link', 'Observe')
+  await done(page, 'Next: start observing.')
+  await person.follow('link', 'Start observing')
   await person.follow('button', 'Start observing')
   await done(page, 'Observing')
   await person.follow('link', 'Enable OAuth')
   await person.follow('button', 'Enable OAuth')
-  await done(page, 'OAuth is enforced')
-  await person.readTo(main.getByText('OAuth is enforced').first())
+  await done(page, 'OAuth enabled')
+  await person.readTo(main.getByText('OAuth enabled').first())
 
   // What the person has reached holds.
   await page.goto(new URL(page.url()).pathname.replace(/\/oauth$/, ''))

@@ -60,7 +60,7 @@ async function prepare(world, role) {
 }
 
 /**
- * Pages that the role may not open: no form but the one that signs out, and somebody to ask. They are fetched and
+ * Pages that the role may not open: no form but sign-out, and an owner to ask. They are fetched and
  * read by the browser, in this session.
  */
 async function forbidden(page, world, paths) {
@@ -72,7 +72,7 @@ async function forbidden(page, world, paths) {
   })), paths.map((path) => world.at + path))
   for (const { path, status, title, forms, ask } of answers) {
     same(status, 403, `status of ${path}`)
-    same(title, 'You may not do this', `what ${path} says`)
+    same(title, 'You don\'t have permission', `what ${path} says`)
     same(forms, 0, `forms on ${path}`)
     expect(ask.includes(world.owner.email), `${path} does not say whom to ask`)
   }
@@ -81,7 +81,7 @@ async function forbidden(page, world, paths) {
 /** A page that the role may read: it shows no form, and says who may change what it shows. */
 async function onlyShown(page, who) {
   same(await page.locator('main form').count(), 0, `forms on ${page.url()}`)
-  await page.getByText(`That takes ${who}`).first().waitFor()
+  await page.getByText(`To change them you need to be ${who}`).first().waitFor()
 }
 
 /** Every link of the navigation opens a page. */
@@ -92,7 +92,7 @@ async function linksOf(page, nav, role) {
   for (const name of names) {
     await nav.getByRole('link', { name, exact: true }).click()
     await sound(page)
-    same(await page.getByRole('heading', { name: 'You may not do this' }).count(), 0, `${role} may open ${name}`)
+    same(await page.getByRole('heading', { name: 'You don\'t have permission' }).count(), 0, `${role} may open ${name}`)
   }
 }
 
@@ -100,7 +100,7 @@ async function toldWhomToAsk(page, nav, world) {
   await nav.getByRole('link', { name: 'Overview' }).click()
   await page.getByRole('link', { name: world.owner.email }).waitFor()
   await page.goto(`${world.at}/apps`)
-  await heading(page, 'You may not do this')
+  await heading(page, 'You don\'t have permission')
   await page.getByRole('link', { name: world.owner.email }).waitFor()
   await axe(page)
 }
@@ -115,10 +115,10 @@ async function toApp(page, nav, name) {
 
 const tab = (page, of, name) => page.getByRole('navigation', { name: of, exact: true }).getByRole('link', { name, exact: true }).click()
 
-/** Looks at an app; whoever may edit changes its settings, goes over to a second key and revokes a token. */
+/** Looks at an app; roles that may edit change its settings, rotate to a second key and revoke a token. */
 async function appOf(page, nav, world, can, { app }) {
   await toApp(page, nav, app.name)
-  same(await value(page, 'Application id'), app.id, 'the application id')
+  same(await value(page, 'Application ID'), app.id, 'the application id')
   await tab(page, 'OAuth app', 'Get a token')
   await page.getByText(app.key).first().waitFor()
   await tab(page, 'OAuth app', 'Settings')
@@ -131,24 +131,24 @@ async function appOf(page, nav, world, can, { app }) {
   await page.getByLabel('Application name').fill(app.name)
   await page.getByLabel('2 days').check()
   await click(page, 'button', 'Save changes')
-  await done(page, 'Your changes were saved')
-  await click(page, 'link', 'Add a public key')
+  await done(page, 'Changes saved')
+  await click(page, 'link', 'Add public key')
   await page.getByLabel('Public key', { exact: true }).fill(SECOND.publicKey)
   await page.getByLabel('Public key name').fill('second')
   await click(page, 'button', 'Add public key')
-  await done(page, 'The public key was added.')
+  await done(page, 'Public key added.')
   app.second = (await page.getByRole('row', { name: 'second' }).locator('code').textContent()).trim()
   const held = await tokenOf(world, app)
   await tab(page, 'OAuth app', 'Overview')
-  await click(page, 'link', 'Revoke a token')
+  await click(page, 'link', 'Revoke token')
   await page.getByLabel('Access token').fill(held)
   await click(page, 'button', 'Revoke token')
-  await done(page, 'The token was revoked')
+  await done(page, 'Token revoked')
   await tab(page, 'OAuth app', 'Settings')
   await page.getByRole('link', { name: 'Delete key first' }).click()
-  await page.getByText(/0 sources stop accepting \d+ live token/).waitFor()
+  await page.getByText(/Ends \d+ active tokens? issued with this key, on 0 sources/).waitFor()
   await click(page, 'button', 'Delete public key')
-  await done(page, 'The public key was deleted')
+  await done(page, 'Public key deleted')
   expect(old.value, 'the first key got a token while it was there')
 }
 
@@ -165,7 +165,7 @@ async function spareAppOf(page, world, can, { spare }) {
   await click(page, 'link', 'Delete OAuth app')
   await page.getByLabel('Type the name of the OAuth app').fill(spare.name)
   await click(page, 'button', 'Delete OAuth app')
-  return done(page, 'The OAuth app and its keys were deleted.')
+  return done(page, 'OAuth app and its keys deleted.')
 }
 
 async function toSource(page, nav, name) {
@@ -195,15 +195,15 @@ async function administered(page, nav, world, can, { app, sources }, kind) {
   await click(page, 'button', 'Search')
   await page.getByLabel(app.name, { exact: true }).check()
   await click(page, 'button', 'Connect')
-  await done(page, 'The OAuth app was connected.')
-  await step('Observe', 'Start observing', 'Observing')
+  await done(page, 'OAuth app connected.')
+  await step('Start observing', 'Start observing', 'Observing')
   same(await send(), 'allowed', `${name} without a token while observed`)
-  await step('Enable OAuth', 'Enable OAuth', 'OAuth is enforced')
+  await step('Enable OAuth', 'Enable OAuth', 'OAuth enabled')
   same(await send(), 'token_missing', `${name} without a token`)
   same(await send(accessToken), 'allowed', `${name} with a token`)
-  await step('Turn off', 'Turn off', 'Enforcement is off')
+  await step('Turn off enforcement', 'Turn off enforcement', 'Enforcement is off')
   same(await send(), 'allowed', `${name} after enforcement was turned off`)
-  await step('Disconnect', 'Disconnect', 'The OAuth app was disconnected.')
+  await step('Disconnect', 'Disconnect OAuth app', 'OAuth app disconnected.')
   await tab(page, 'Source', 'Settings')
   if (!can.creates) {
     await onlyShown(page, 'a Workspace Owner')
@@ -211,8 +211,8 @@ async function administered(page, nav, world, can, { app, sources }, kind) {
   }
   await page.getByLabel('Source name').fill(`${name} renamed`)
   await click(page, 'button', 'Save changes')
-  await done(page, 'Your changes were saved.')
-  return step('Delete source', 'Delete source', 'The source was deleted.')
+  await done(page, 'Changes saved.')
+  return step('Delete source', 'Delete source', 'Source deleted.')
 }
 
 async function viewed(page, nav, world, { sources }, kind) {
@@ -236,13 +236,13 @@ async function unseen(page, world, { name, id }) {
 async function ownersOnly(browser, page, nav, world, role) {
   await invites(browser, page, nav, world)
   await nav.getByRole('link', { name: 'Audit trail' }).click()
-  await page.getByLabel('Who, by address or id').fill(world.people[role].email)
-  await page.getByLabel('What, as app.created').fill('source.deleted')
+  await page.getByLabel('User').fill(world.people[role].email)
+  await page.getByLabel('Event', { exact: true }).selectOption('source.deleted')
   await click(page, 'button', 'Filter')
   const shown = await page.getByRole('row').count() - 1
   same(shown, 1, 'sources that they deleted, in the trail')
   for (const [form, head] of [['CSV', 1], ['JSON', 0]]) {
-    const link = page.getByRole('link', { name: `Export these as ${form}` })
+    const link = page.getByRole('link', { name: `Export filtered ${form}` })
     const answer = await page.request.get(await link.getAttribute('href'))
     same((await answer.text()).trim().split('\n').length, shown + head, `lines of the export as ${form}`)
   }
@@ -254,32 +254,32 @@ async function invites(browser, page, nav, world) {
   await click(page, 'link', 'Invite a member')
   await page.getByLabel('E-mail address').fill(email)
   await page.getByLabel('Source Admin', { exact: true }).check()
-  await page.getByLabel('Source Admin for').selectOption({ label: 'the sources ticked below' })
+  await page.getByLabel('Source Admin for').selectOption({ label: 'selected sources' })
   const picker = page.getByRole('group', { name: /^Sources/ }).first()
   await picker.getByLabel('Find sources by name').fill('oBsErVeD')
   // The Enter key finds too, and saves nothing.
   await picker.getByLabel('Find sources by name').press('Enter')
-  await page.getByRole('group', { name: 'Sources (0 ticked)' }).first().getByLabel('Observed').check()
+  await page.getByRole('group', { name: 'Sources (0 selected)' }).first().getByLabel('Observed').check()
   await click(page, 'button', 'Invite')
-  await heading(page, 'Invitation made')
+  await heading(page, 'Invitation created')
   const link = (await page.getByLabel('Invitation link', { exact: true }).textContent()).trim()
   const visitor = await open(browser, world)
   await visitor.goto(link)
   await visitor.getByLabel('Password').fill('another sentence that nobody guesses')
   await click(visitor, 'button', 'Join')
-  await visitor.getByText('You have joined.').waitFor()
+  await visitor.getByText('You have joined the workspace.').waitFor()
   await close(visitor)
-  await click(page, 'link', 'Back to the members')
+  await click(page, 'link', 'Back to members')
   await click(page, 'link', email)
-  await page.getByRole('group', { name: 'Sources (1 ticked)' }).getByLabel('Observed').waitFor()
+  await page.getByRole('group', { name: 'Sources (1 selected)' }).getByLabel('Observed').waitFor()
   await page.getByLabel('Source Admin for').selectOption({ label: 'all sources' })
   await page.getByLabel('Function Read-only', { exact: true }).check()
   await click(page, 'button', 'Save roles')
-  await done(page, 'The member\'s roles were saved')
+  await done(page, 'Roles saved')
   await click(page, 'link', email)
   await click(page, 'link', 'Remove member')
   await click(page, 'button', 'Remove member')
-  await done(page, 'The member was removed')
+  await done(page, 'Member removed')
 }
 
 /** What everybody does with their own: API tokens, the password, and sessions. */
@@ -290,13 +290,13 @@ async function ownOf(browser, page, nav, world, role) {
   await page.getByLabel('Token name').fill('a script')
   await page.getByLabel('7 days').check()
   await click(page, 'button', 'Create API token')
-  await heading(page, 'API token made')
+  await heading(page, 'API token created')
   const secret = (await page.getByLabel('API token', { exact: true }).textContent()).trim()
   await manage(world, 'GET', '', undefined, secret)
   await click(page, 'link', 'Done')
-  await page.getByRole('link', { name: 'Delete token a script' }).click()
-  await click(page, 'button', 'Delete API token')
-  await done(page, 'The API token was deleted')
+  await page.getByRole('link', { name: 'Revoke token a script' }).click()
+  await click(page, 'button', 'Revoke API token')
+  await done(page, 'API token revoked')
   const refused = await fetch(world.api, { headers: { Authorization: `Bearer ${secret}` } })
   same(refused.status, 401, 'the deleted API token')
 
@@ -304,11 +304,11 @@ async function ownOf(browser, page, nav, world, role) {
   const elsewhere = await open(browser, world)
   await signIn(elsewhere, person)
   await toAccount()
-  const others = page.getByRole('row').filter({ has: page.getByRole('button', { name: /^End/ }) }).filter({ hasNotText: 'This one' })
+  const others = page.getByRole('row').filter({ has: page.getByRole('button', { name: /^Sign out/ }) }).filter({ hasNotText: 'This browser' })
   // Whoever was invited has signed in before.
   for (let left = await others.count(); left > 0; left -= 1) {
-    await others.first().getByRole('button', { name: /^End/ }).click()
-    await done(page, 'The session was ended.')
+    await others.first().getByRole('button', { name: /^Sign out/ }).click()
+    await done(page, 'Session signed out.')
   }
   await elsewhere.goto(world.at)
   expect(elsewhere.url().includes('/console/sign-in'), 'the ended session opens nothing')
@@ -318,7 +318,7 @@ async function ownOf(browser, page, nav, world, role) {
   await page.getByLabel('Current password').fill(person.password)
   await page.getByLabel('New password').fill(password)
   await click(page, 'button', 'Change password')
-  await done(page, 'Your password was changed')
+  await done(page, 'Password changed')
   await close(elsewhere)
   await click(page, 'button', 'Sign out everywhere')
   await page.getByText('You are signed out everywhere').waitFor()

@@ -1,5 +1,5 @@
-// The console works without this file. With it: values can be copied, a chosen key file is shown before it is sent,
-// filters apply when they are changed, and a form is not sent twice.
+// The console works without this file. With it, values have a copy button, a key file is checked in the browser before it is
+// sent, filters apply when they change, and a form is not sent twice.
 const announce = document.createElement("p");
 announce.className = "sr";
 announce.setAttribute("role", "status");
@@ -17,7 +17,7 @@ function copyButton(of, what) {
       button.textContent = "Copied";
       announce.textContent = `${what} copied`;
     } catch {
-      // Without a secure context there is no clipboard: select it, so that the usual keys copy it.
+      // Without a secure context there is no clipboard: select the text, so that the usual keys copy it.
       const range = document.createRange();
       range.selectNodeContents(of);
       getSelection().removeAllRanges();
@@ -34,23 +34,55 @@ for (const value of document.querySelectorAll("[data-copy]")) {
   value.after(copyButton(value, value.dataset.copy));
 }
 
+// Shows a problem next to a field, as the server does; without a text it takes the problem away.
+function problem(field, text) {
+  const id = `${field.id}-error`;
+  let error = document.getElementById(id);
+  if (!text) {
+    error?.remove();
+    field.removeAttribute("aria-invalid");
+    return;
+  }
+  if (!error) {
+    error = document.createElement("p");
+    error.className = "error";
+    error.id = id;
+    field.after(error);
+  }
+  error.textContent = text;
+  field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-describedby", `${id} ${field.id}-hint`);
+  announce.textContent = text;
+}
+
+// A private key never leaves the browser: the server would reject it, and should not even receive it.
+const isPrivate = (text) => /-----BEGIN [A-Z ]*PRIVATE KEY-----/.test(text);
+const PRIVATE_FILE = "This file is a private key. Choose the public key.";
+const PRIVATE_TEXT = "This is a private key. It was not sent. Paste the public key.";
+const BINARY = "This file is not PEM text. Convert it: openssl pkey -pubin -inform DER -in FILE -out public.pem";
+
 for (const file of document.querySelectorAll("input[type=file][data-into]")) {
   const into = document.getElementById(file.dataset.into);
+  const reject = (text) => {
+    into.value = "";
+    problem(into, text);
+    into.focus();
+  };
   file.addEventListener("change", async () => {
     const chosen = file.files[0];
     if (!chosen || chosen.size > 16384) return;
     const text = await chosen.text();
-    // A private key stays where it is: the server would refuse it, and it should not even be sent.
-    if (text.includes("PRIVATE KEY")) {
-      file.value = "";
-      into.value = "";
-      into.placeholder = "That file is a private key. Choose the public one.";
-      announce.textContent = into.placeholder;
-      into.focus();
-      return;
-    }
-    into.value = text;
     file.value = "";
+    if (isPrivate(text)) return reject(PRIVATE_FILE);
+    if (text.includes("\uFFFD") || text.includes("\0")) return reject(BINARY);
+    problem(into, "");
+    into.value = text;
+  });
+  into.form.addEventListener("submit", (event) => {
+    if (!isPrivate(into.value)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    reject(PRIVATE_TEXT);
   });
 }
 
@@ -69,7 +101,7 @@ for (const form of document.querySelectorAll("form[method=post]")) {
   addEventListener("pageshow", () => { sent = false; });
 }
 
-// The secret of an invitation stands after the #, which browsers do not send.
+// The secret of an invitation is the fragment of the link, which browsers do not send.
 const join = document.querySelector("form[data-join]");
 if (join && location.hash.startsWith("#pci_")) {
   join.elements.secret.value = location.hash.slice(1);

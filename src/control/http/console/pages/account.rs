@@ -1,39 +1,42 @@
-//! What is one's own: sessions and the password.
+//! The member's own API tokens, sessions and password.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::Extension;
 use axum::extract::State;
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use zeroize::Zeroizing;
 
 use super::sign_in::without_cookie;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
-use crate::control::http::console::components::{Choice, Choices, Field, When, encoded};
+use crate::control::http::console::answer::{refused, shown};
+use crate::control::http::console::components::{Choice, Choices, Field, When};
 use crate::control::http::console::confirm::{Confirm, Crumb};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
-use crate::control::http::console::frame::{Frame, Section, page};
+use crate::control::http::console::frame::{Frame, Section};
+use crate::control::http::console::notice::{Flash, Notice};
+use crate::control::http::console::paths;
 use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::http::session_cookies::{browser, give_cookies};
 use crate::control::plane::Control;
 use crate::model::page::Page as Span;
 
 #[derive(Template)]
-#[template(path = "account.html")]
+#[template(path = "account/overview.html")]
 struct AccountPage {
     frame: Frame,
     tokens: Vec<TokenRow>,
     sessions: Vec<SessionRow>,
-    /// What somebody is told whose address is not verified.
+    /// How to verify an address that is not verified yet.
     unverified: Option<Unverified>,
 }
 
 struct Unverified {
-    /// Where they prove it, if they can.
+    /// Where to verify it with single sign-on, if that is configured.
     sign_on: Option<String>,
 }
 
@@ -42,10 +45,10 @@ struct TokenRow {
     name: String,
     prefix: String,
     last_used: Option<When>,
-    ends: Option<When>,
+    expires: Option<When>,
 }
 
-/// API tokens that one member may have, and so all that are shown.
+/// API tokens of one member: the most that one may have, so all of them are shown.
 const TOKENS_SHOWN: u32 = 100;
 
 struct SessionRow {
@@ -86,7 +89,7 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit
         name: token.name.to_string(),
         prefix: token.prefix,
         last_used: token.last_used_at.map(|at| When::ago(at, visit.now)),
-        ends: token.expires_at.map(|at| When::ago(at, visit.now)),
+        expires: token.expires_at.map(|at| When::ago(at, visit.now)),
         id: token.id,
     };
     let tokens = control
@@ -104,21 +107,18 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit
         sign_on: control
             .sign_on
             .has_sign_on()
-            .then(|| format!("/login/oidc?next={}", encoded(&format!("{}/account", visit.at)))),
+            .then(|| paths::single_sign_on(&visit.to.account())),
     });
-    Ok(page(
-        StatusCode::OK,
-        &AccountPage {
-            frame: visit.frame("Tokens and sessions", Section::Account),
-            tokens: tokens.into_iter().map(token).collect(),
-            sessions,
-            unverified,
-        },
-    ))
+    shown(&AccountPage {
+        frame: visit.frame("Tokens and sessions", Section::Account),
+        tokens: tokens.into_iter().map(token).collect(),
+        sessions,
+        unverified,
+    })
 }
 
 /// `POST account/sessions/{id}/end`.
-pub(crate) async fn end_one(
+pub(crate) async fn sign_out_session(
     State(control): State<Arc<Control>>,
     Extension(from): Extension<ClientAddress>,
     CurrentVisit(visit): CurrentVisit,
@@ -130,13 +130,13 @@ pub(crate) async fn end_one(
         .sign_out(&visit.session.record, id, Some(from.0))
         .await?;
     if id == visit.session.record.id {
-        return Ok(without_cookie(&control, "/console/sign-in?done=signed-out"));
+        return Ok(without_cookie(&control, Notice::SignedOut));
     }
-    Ok(visit.done("/account", "session-ended"))
+    Ok(visit.done(&visit.to.account(), Notice::SessionSignedOut))
 }
 
-/// `POST account/sessions/end`: signs out everywhere, here too.
-pub(crate) async fn end_all(
+/// `POST account/sessions/end`: signs out everywhere, this browser included.
+pub(crate) async fn sign_out_everywhere(
     State(control): State<Arc<Control>>,
     Extension(from): Extension<ClientAddress>,
     CurrentVisit(visit): CurrentVisit,
@@ -147,13 +147,12 @@ pub(crate) async fn end_all(
         .sessions
         .sign_out_everywhere(&visit.session.record, with_api_tokens, Some(from.0))
         .await?;
-    let ended = ended.api_tokens;
-    let next = format!("/console/sign-in?done=sessions-ended&ended={ended}");
-    Ok(without_cookie(&control, &next))
+    let flash = Flash::with_api_tokens(Notice::SignedOutEverywhere, ended.api_tokens);
+    Ok(without_cookie(&control, flash))
 }
 
 #[derive(Template)]
-#[template(path = "password.html")]
+#[template(path = "account/password.html")]
 struct PasswordPage {
     frame: Frame,
     problem: String,
@@ -167,7 +166,7 @@ fn password_page(visit: &PageContext, fields: Option<&Fields>, problems: &Proble
         name: KEEP.to_owned(),
         value: "on".to_owned(),
         label: "Keep my API tokens".to_owned(),
-        hint: "Only if nobody else can have seen them.".to_owned(),
+        hint: "Only if you are sure that no one else has seen them.".to_owned(),
         chosen: fields.is_some_and(|fields| fields.text(KEEP) == "on"),
     };
     PasswordPage {
@@ -181,20 +180,17 @@ fn password_page(visit: &PageContext, fields: Option<&Fields>, problems: &Proble
         password: Field::text("password", "New password")
             .kind("password")
             .autocomplete("new-password")
-            .hint("A sentence is a good password.")
+            .hint("At least 12 characters. A sentence works well.")
             .problem(problems.of_field("password")),
     }
 }
 
-/// The field that says whether API tokens stay.
+/// The field that keeps API tokens.
 const KEEP: &str = "keep_api_tokens";
 
 /// `GET account/password`.
 pub(crate) async fn password_form(CurrentVisit(visit): CurrentVisit) -> Page {
-    Ok(page(
-        StatusCode::OK,
-        &password_page(&visit, None, &Problems::none()),
-    ))
+    shown(&password_page(&visit, None, &Problems::none()))
 }
 
 /// `POST account/password`.
@@ -220,21 +216,21 @@ pub(crate) async fn change_password(
         .await
     {
         Ok(changed) => {
-            let ended = changed.ended.api_tokens;
-            let mut answer = visit.done("/account", &format!("password-changed&ended={ended}"));
+            let flash = Flash::with_api_tokens(Notice::PasswordChanged, changed.ended.api_tokens);
+            let mut answer = visit.done(&visit.to.account(), flash);
             give_cookies(&control, &changed.signed_in, &mut answer);
             return Ok(answer);
         }
         Err(ControlError::SignInRefused) => Problems::at("current_password", "this is not your password"),
         Err(error) => Problems::of(error)?,
     };
-    Ok(page(
-        problems.status,
-        &password_page(&visit, Some(&fields), &problems),
-    ))
+    refused(problems, async |problems| {
+        Ok(password_page(&visit, Some(&fields), &problems))
+    })
+    .await
 }
 
-/// How long an API token may live, in days.
+/// Choices of how long an API token is valid, in days.
 const TOKEN_DAYS: [(&str, &str, u64); 4] = [
     ("7", "7 days", 7),
     ("30", "30 days", 30),
@@ -243,7 +239,7 @@ const TOKEN_DAYS: [(&str, &str, u64); 4] = [
 ];
 
 #[derive(Template)]
-#[template(path = "token_new.html")]
+#[template(path = "account/new_token.html")]
 struct NewTokenPage {
     frame: Frame,
     problem: String,
@@ -269,7 +265,7 @@ fn new_token_page(visit: &PageContext, fields: Option<&Fields>, problems: &Probl
         frame: visit.frame("Create API token", Section::Account),
         problem: problems.of_form(&["name", "expires_at"]),
         name: Field::text("name", "Token name")
-            .hint("What will use it, such as a script or a pipeline.")
+            .hint("For example, the script or pipeline that uses it.")
             .value(text("name"))
             .problem(problems.of_field("name")),
         days: Choices::one("days", "Expires after", TOKEN_DAYS.map(choice).into())
@@ -280,21 +276,18 @@ fn new_token_page(visit: &PageContext, fields: Option<&Fields>, problems: &Probl
 
 /// `GET account/tokens/new`.
 pub(crate) async fn token_form(CurrentVisit(visit): CurrentVisit) -> Page {
-    Ok(page(
-        StatusCode::OK,
-        &new_token_page(&visit, None, &Problems::none()),
-    ))
+    shown(&new_token_page(&visit, None, &Problems::none()))
 }
 
 #[derive(Template)]
-#[template(path = "token_made.html")]
+#[template(path = "account/created_token.html")]
 struct MadeTokenPage {
     frame: Frame,
     name: String,
     secret: Zeroizing<String>,
 }
 
-/// `POST account/tokens/new`. The token is shown in this answer and never again.
+/// `POST account/tokens/new`. The response shows the token, once.
 pub(crate) async fn create_token(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
@@ -310,26 +303,22 @@ pub(crate) async fn create_token(
         .create_own_api_token(&visit.actor, workspace, fields.text("name"), ends)
         .await
     {
-        Ok(made) => Ok(page(
-            StatusCode::OK,
-            &MadeTokenPage {
-                frame: visit.frame("API token made", Section::Account),
-                name: made.details.name.to_string(),
-                secret: Zeroizing::new(made.expose().to_owned()),
-            },
-        )),
+        Ok(made) => shown(&MadeTokenPage {
+            frame: visit.frame("API token created", Section::Account),
+            name: made.details.name.to_string(),
+            secret: Zeroizing::new(made.expose().to_owned()),
+        }),
         Err(error) => {
-            let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &new_token_page(&visit, Some(&fields), &problems),
-            ))
+            refused(Problems::of(error)?, async |problems| {
+                Ok(new_token_page(&visit, Some(&fields), &problems))
+            })
+            .await
         }
     }
 }
 
 /// `GET account/tokens/{id}/delete`.
-pub(crate) async fn delete_token_form(
+pub(crate) async fn revoke_token_form(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
 ) -> Page {
@@ -337,35 +326,35 @@ pub(crate) async fn delete_token_form(
         .api_tokens
         .api_token(&visit.actor, &visit.workspace.id, visit.in_path("id"))
         .await?;
-    let used = found.last_used_at.map_or_else(
+    let used = found.details.last_used_at.map_or_else(
         || "It has never been used.".to_owned(),
         |at| format!("It was last used {}.", When::ago(at, visit.now).words()),
     );
-    Ok(page(
-        StatusCode::OK,
-        &token_step(
-            &visit,
-            format!("The API token “{}” is refused from now on. {used}", found.name),
+    shown(&token_step(
+        &visit,
+        format!(
+            "The API token “{}” stops working immediately. {used}",
+            found.details.name
         ),
     ))
 }
 
 fn token_step(visit: &PageContext, sentence: String) -> Confirm {
     Confirm {
-        frame: visit.frame("Delete API token", Section::Account),
-        crumbs: vec![Crumb::new(format!("{}/account", visit.at), "Tokens and sessions")],
+        frame: visit.frame("Revoke API token", Section::Account),
+        crumbs: vec![Crumb::new(visit.to.account(), "Tokens and sessions")],
         problem: String::new(),
         will: vec![sentence],
         links: Vec::new(),
         fields: Vec::new(),
-        button: "Delete API token",
+        button: "Revoke API token",
         destroys: true,
-        back: format!("{}/account", visit.at),
+        back: visit.to.account(),
     }
 }
 
 /// `POST account/tokens/{id}/delete`.
-pub(crate) async fn delete_token(
+pub(crate) async fn revoke_token(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
@@ -374,5 +363,5 @@ pub(crate) async fn delete_token(
         .api_tokens
         .delete_api_token(&visit.actor, &visit.workspace.id, visit.in_path("id"))
         .await?;
-    Ok(visit.done("/account", "api-token-deleted"))
+    Ok(visit.done(&visit.to.account(), Notice::ApiTokenRevoked))
 }

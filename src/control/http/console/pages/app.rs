@@ -1,4 +1,4 @@
-//! One OAuth app: its overview, its settings, and the steps that end access.
+//! One OAuth app: overview, revoking a token, deleting the app.
 
 use crate::control::http::console::confirm::SourceRow;
 use crate::control::http::console::confirm::{Confirm, Crumb};
@@ -6,19 +6,18 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use http::StatusCode;
 
-use super::apps::{lifetime_choices, lifetime_words, scope_choices};
+use super::apps::lifetime_words;
 use super::audit::Event;
-use crate::control::apps::app::AppChange;
 use crate::control::apps::details::AppDetails;
 use crate::control::conflict::Conflict;
 use crate::control::error::ControlError;
-use crate::control::http::console::components::{Choices, Copy, Field, When, counted};
+use crate::control::http::console::answer::{answered, refused, shown};
+use crate::control::http::console::components::{Copy, Field, When, counted};
 use crate::control::http::console::fault::{Fault, Page, Problems};
-use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
-use crate::control::http::console::frame::{Frame, Section, page};
+use crate::control::http::console::frame::{Frame, Section};
+use crate::control::http::console::notice::Notice;
 use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::control::tokens::revoke::Revoked;
@@ -47,10 +46,10 @@ pub(crate) struct KeyRow {
 }
 
 impl KeyRow {
-    fn of(key: AppKey, visit: &PageContext) -> Self {
+    pub fn of(key: AppKey, visit: &PageContext) -> Self {
         Self {
             key_id: key.id.to_string(),
-            id: Copy::new("Key id", &key.id),
+            id: Copy::new("Key ID", &key.id),
             name: key.name.to_string(),
             algorithm: key.algorithm.as_str(),
             thumbprint: key.thumbprint,
@@ -61,7 +60,7 @@ impl KeyRow {
 }
 
 #[derive(Template)]
-#[template(path = "app.html")]
+#[template(path = "apps/overview.html")]
 struct AppPage {
     frame: Frame,
     tab: &'static str,
@@ -70,7 +69,7 @@ struct AppPage {
     id: Copy,
     scopes: Vec<String>,
     lifetime: &'static str,
-    live: String,
+    live: u64,
     keys: Vec<KeyRow>,
     sources: Vec<SourceRow>,
     sources_total: u64,
@@ -82,7 +81,7 @@ struct AppPage {
     may_edit: bool,
 }
 
-/// How many tokens an app's clients may still hold.
+/// How many tokens of the app are active: issued, neither expired nor revoked.
 pub(crate) async fn live_tokens(control: &Control, visit: &PageContext, id: &AppId) -> Result<u64, Fault> {
     Ok(control
         .search
@@ -125,168 +124,44 @@ pub(crate) async fn overview(State(control): State<Arc<Control>>, CurrentVisit(v
             .await?;
         any.items.is_empty()
     };
-    let shown = u64::try_from(connected.shown.len()).unwrap_or(u64::MAX);
-    Ok(page(
-        StatusCode::OK,
-        &AppPage {
-            frame: visit.frame(found.app.name.as_str(), Section::Apps),
-            tab: "overview",
-            app_id: id.to_string(),
-            app_name: found.app.name.to_string(),
-            id: Copy::new("Application id", &id),
-            scopes: found.app.scopes.iter().map(ToString::to_string).collect(),
-            lifetime: lifetime_words(found.app.token_lifetime),
-            live: tokens_words(live),
-            keys: found
-                .keys
-                .into_iter()
-                .map(|key| KeyRow::of(key, &visit))
-                .collect(),
-            more_sources: shown > 0 && connected.total > shown,
-            hidden_sources: shown == 0 && connected.total > 0,
-            sources_total: connected.total,
-            sources: connected.shown.iter().map(SourceRow::from).collect(),
-            first_source,
-            activity,
-            may_edit: visit.may(Action::EditApp),
-        },
-    ))
-}
-
-/// What is known of the tokens that clients hold.
-fn tokens_words(live: u64) -> String {
-    match live {
-        0 => "none issued that could still be accepted".to_owned(),
-        live => format!(
-            "{}, issued and neither expired nor revoked",
-            counted(live, "live token")
-        ),
-    }
-}
-
-/// `3 sources stop accepting 2 live tokens.`
-pub(crate) fn stop_accepting(sources: u64, live: u64) -> String {
-    let verb = if sources == 1 { "stops" } else { "stop" };
-    format!(
-        "{} {verb} accepting {}.",
-        counted(sources, "source"),
-        counted(live, "live token")
-    )
-}
-
-#[derive(Template)]
-#[template(path = "app_settings.html")]
-struct SettingsPage {
-    frame: Frame,
-    tab: &'static str,
-    app_id: String,
-    app_name: String,
-    problem: String,
-    theirs: Option<ConcurrentEdit>,
-    may_edit: bool,
-    revision: u64,
-    name: Field,
-    lifetime: Choices,
-    lifetime_words: &'static str,
-    scopes: Choices,
-    scope_words: String,
-    keys: Vec<KeyRow>,
-}
-
-/// What somebody else saved in the meantime.
-struct ConcurrentEdit {
-    name: String,
-    lifetime: &'static str,
-    scopes: String,
-}
-
-fn settings_page(
-    visit: &PageContext,
-    found: AppDetails,
-    typed: Option<&Fields>,
-    problems: &Problems,
-) -> SettingsPage {
-    let app = found.app;
-    let held: Vec<String> = app.scopes.iter().map(ToString::to_string).collect();
-    let chosen = typed.map_or_else(|| held.clone(), |typed| typed.ticked_of("scope."));
-    let name = typed.map_or(app.name.as_str(), |typed| typed.text("name"));
-    let lifetime = typed.map_or(app.token_lifetime.as_str(), |typed| typed.text("token_lifetime"));
-    SettingsPage {
-        frame: visit.frame(format!("Settings of {}", app.name), Section::Apps),
-        tab: "settings",
-        app_id: app.id.to_string(),
-        app_name: app.name.to_string(),
-        problem: problems.of_form(&["name", "scopes", "token_lifetime"]),
-        theirs: None,
+    let listed = u64::try_from(connected.shown.len()).unwrap_or(u64::MAX);
+    shown(&AppPage {
+        frame: visit.frame(found.app.name.as_str(), Section::Apps),
+        tab: "overview",
+        app_id: id.to_string(),
+        app_name: found.app.name.to_string(),
+        id: Copy::new("Application ID", &id),
+        scopes: found.app.scopes.iter().map(ToString::to_string).collect(),
+        lifetime: lifetime_words(found.app.token_lifetime),
+        live,
+        keys: found
+            .keys
+            .into_iter()
+            .map(|key| KeyRow::of(key, &visit))
+            .collect(),
+        more_sources: listed > 0 && connected.total > listed,
+        hidden_sources: listed == 0 && connected.total > 0,
+        sources_total: connected.total,
+        sources: connected.shown.iter().map(SourceRow::from).collect(),
+        first_source,
+        activity,
         may_edit: visit.may(Action::EditApp),
-        revision: app.revision,
-        name: Field::text("name", "Application name")
-            .value(name)
-            .problem(problems.of_field("name")),
-        lifetime: lifetime_choices(lifetime, problems)
-            .hint("For tokens issued from now on. Those issued already keep theirs."),
-        lifetime_words: lifetime_words(app.token_lifetime),
-        scopes: scope_choices(&chosen, problems)
-            .hint("A scope taken away is gone from the tokens issued already, at once."),
-        scope_words: held.join(", "),
-        keys: found.keys.into_iter().map(|key| KeyRow::of(key, visit)).collect(),
+    })
+}
+
+/// `2 active tokens`, or `no active tokens`.
+pub(crate) fn active_tokens(live: u64) -> String {
+    match live {
+        0 => "no active tokens".to_owned(),
+        live => counted(live, "active token"),
     }
 }
 
-/// `GET apps/{id}/settings`.
-pub(crate) async fn settings(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
-    let found = control
-        .apps
-        .get(&visit.actor, &visit.workspace.id, &visit.app()?)
-        .await?;
-    Ok(page(
-        StatusCode::OK,
-        &settings_page(&visit, found, None, &Problems::none()),
-    ))
-}
-
-/// `POST apps/{id}/settings`.
-pub(crate) async fn save(
-    State(control): State<Arc<Control>>,
-    CurrentVisit(visit): CurrentVisit,
-    Posted(fields): Posted,
-) -> Page {
-    let id = visit.app()?;
-    let workspace = &visit.workspace.id;
-    let change = AppChange {
-        name: Some(fields.text("name").to_owned()),
-        scopes: Some(fields.ticked_of("scope.")),
-        token_lifetime: Some(fields.text("token_lifetime").to_owned()),
-    };
-    let actor = visit.actor_who_saw(&fields);
-    let Err(error) = control.apps.update(&actor, workspace, &id, change).await else {
-        return Ok(visit.done(&format!("/apps/{id}/settings"), "app-saved"));
-    };
-    let found = control.apps.get(&visit.actor, workspace, &id).await?;
-    if matches!(error, ControlError::Changed { .. }) {
-        let theirs = ConcurrentEdit {
-            name: found.app.name.to_string(),
-            lifetime: lifetime_words(found.app.token_lifetime),
-            scopes: found.app.scopes.to_string(),
-        };
-        let answer = SettingsPage {
-            theirs: Some(theirs),
-            ..settings_page(&visit, found, Some(&fields), &Problems::none())
-        };
-        return Ok(page(StatusCode::CONFLICT, &answer));
-    }
-    let problems = Problems::of(error)?;
-    Ok(page(
-        problems.status,
-        &settings_page(&visit, found, Some(&fields), &problems),
-    ))
-}
-
-/// The way down to an app.
+/// The breadcrumb down to an app.
 pub(crate) fn crumbs(visit: &PageContext, found: &AppDetails) -> Vec<Crumb> {
     vec![
-        Crumb::new(format!("{}/apps", visit.at), "OAuth applications"),
-        Crumb::new(format!("{}/apps/{}", visit.at, found.app.id), &found.app.name),
+        Crumb::new(visit.to.apps(), "OAuth applications"),
+        Crumb::new(visit.to.app(&found.app.id), &found.app.name),
     ]
 }
 
@@ -296,32 +171,32 @@ async fn revoke_page(control: &Control, visit: &PageContext, problems: &Problems
     let found = control.apps.get(&visit.actor, &visit.workspace.id, &id).await?;
     let live = live_tokens(control, visit, &id).await?;
     Ok(Confirm {
-        frame: visit.frame("Revoke a token", Section::Apps),
+        frame: visit.frame("Revoke token", Section::Apps),
         crumbs: crumbs(visit, &found),
         problem: problems.of_form(&["token"]),
         will: vec![
-            format!(
-                "One token of {} ends: gateways refuse it as soon as this page is answered.",
-                tokens(live)
-            ),
-            "The client that holds it fetches a new one by itself, unless its key is deleted too.".to_owned(),
+            if live == 0 {
+                "This app has no active tokens.".to_owned()
+            } else {
+                format!(
+                    "The token stops working immediately. This app has {}.",
+                    active_tokens(live)
+                )
+            },
+            "The client can get a new token unless you also delete its key.".to_owned(),
         ],
         links: Vec::new(),
-        // What was pasted is a credential: it is not sent back.
+        // The pasted token is a credential: it is not sent back.
         fields: vec![
             Field::area("token", "Access token")
                 .short()
-                .hint("Paste the complete token, from the first letter to the last.")
+                .hint("Paste the complete token.")
                 .problem(problems.of_field("token")),
         ],
         button: "Revoke token",
         destroys: true,
-        back: format!("{}/apps/{id}", visit.at),
+        back: visit.to.app(&id),
     })
-}
-
-fn tokens(live: u64) -> String {
-    counted(live, "live token")
 }
 
 /// `GET apps/{id}/revoke`.
@@ -329,10 +204,7 @@ pub(crate) async fn revoke_form(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
 ) -> Page {
-    Ok(page(
-        StatusCode::OK,
-        &revoke_page(&control, &visit, &Problems::none()).await?,
-    ))
+    shown(&revoke_page(&control, &visit, &Problems::none()).await?)
 }
 
 /// `POST apps/{id}/revoke`.
@@ -343,21 +215,37 @@ pub(crate) async fn revoke(
 ) -> Page {
     let id = visit.app()?;
     let token = fields.text("token");
-    match control
+    let revoked = control
         .revocation
         .revoke_token(&visit.actor, &visit.workspace.id, &id, token)
-        .await
-    {
-        Ok(Revoked::Now { .. }) => Ok(visit.done(&format!("/apps/{id}"), "token-revoked")),
-        Ok(Revoked::Expired { .. }) => Ok(visit.done(&format!("/apps/{id}"), "token-expired")),
-        Err(error) => {
-            let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &revoke_page(&control, &visit, &problems).await?,
-            ))
-        }
-    }
+        .await;
+    answered(
+        revoked,
+        |revoked| {
+            let notice = match revoked {
+                Revoked::Now { .. } => Notice::TokenRevoked,
+                Revoked::Expired { .. } => Notice::TokenExpired,
+            };
+            visit.done(&visit.to.app(&id), notice)
+        },
+        async |problems| revoke_page(&control, &visit, &problems).await,
+    )
+    .await
+}
+
+/// What deleting an app takes with it.
+fn permanently_deletes(keys: usize, live: u64) -> String {
+    let keys = match keys {
+        0 => String::new(),
+        1 => " and its public key".to_owned(),
+        keys => format!(" and its {keys} public keys"),
+    };
+    let tokens = match live {
+        0 => "No active tokens.".to_owned(),
+        1 => "Ends 1 active token.".to_owned(),
+        live => format!("Ends {live} active tokens."),
+    };
+    format!("Permanently deletes the app{keys}. {tokens}")
 }
 
 async fn delete_page(
@@ -374,7 +262,7 @@ async fn delete_page(
         .connected(&visit.actor, &visit.workspace.id, &id, SOURCES_SHOWN)
         .await?;
     let live = live_tokens(control, visit, &id).await?;
-    let back = format!("{}/apps/{id}", visit.at);
+    let back = visit.to.app(&id);
     let page = Confirm {
         frame: visit.frame("Delete OAuth app", Section::Apps),
         crumbs: crumbs(visit, &found),
@@ -389,7 +277,7 @@ async fn delete_page(
     if connected.total > 0 {
         let are = if connected.total == 1 { "is" } else { "are" };
         let first = if connected.total > u64::from(SOURCES_SHOWN) {
-            " The first of them:"
+            " The first ones:"
         } else {
             ""
         };
@@ -399,7 +287,7 @@ async fn delete_page(
                     "This OAuth app cannot be deleted while {} {are} connected to it.",
                     counted(connected.total, "source")
                 ),
-                format!("Disconnect each of them first, or connect another OAuth app in its place.{first}"),
+                format!("Disconnect them first, or connect another OAuth app to them.{first}"),
             ],
             links: connected.shown.iter().map(SourceRow::from).collect(),
             ..page
@@ -407,13 +295,9 @@ async fn delete_page(
     }
     Ok(Confirm {
         will: vec![
-            format!(
-                "{} and {} end, for good.",
-                counted(found.keys.len() as u64, "public key"),
-                counted(live, "live token")
-            ),
-            "No source is connected, so no source stops accepting anything.".to_owned(),
-            "A client that still has the private key gets no further token.".to_owned(),
+            permanently_deletes(found.keys.len(), live),
+            "No sources are affected.".to_owned(),
+            "Clients that sign with its key will stop getting tokens.".to_owned(),
         ],
         fields: vec![
             Field::text("confirm_name", "Type the name of the OAuth app to delete it")
@@ -430,10 +314,7 @@ pub(crate) async fn delete_form(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
 ) -> Page {
-    Ok(page(
-        StatusCode::OK,
-        &delete_page(&control, &visit, "", &Problems::none()).await?,
-    ))
+    shown(&delete_page(&control, &visit, "", &Problems::none()).await?)
 }
 
 /// `POST apps/{id}/delete`.
@@ -449,18 +330,18 @@ pub(crate) async fn delete(
         .delete(&visit.actor, &visit.workspace.id, &id, typed)
         .await
     {
-        Ok(()) => Ok(visit.done("/apps", "app-deleted")),
+        Ok(()) => Ok(visit.done(&visit.to.apps(), Notice::AppDeleted)),
         Err(error) => {
             let connected = matches!(error, ControlError::Conflict(Conflict::AppConnected(_)));
             let mut problems = Problems::of(error)?;
             if connected {
-                // The page itself lists them, with links.
-                problems = problems.unsaid();
+                // The page lists the sources, with links.
+                problems = problems.without_words();
             }
-            Ok(page(
-                problems.status,
-                &delete_page(&control, &visit, typed, &problems).await?,
-            ))
+            refused(problems, async |problems| {
+                delete_page(&control, &visit, typed, &problems).await
+            })
+            .await
         }
     }
 }

@@ -1,26 +1,27 @@
-//! The public keys of an OAuth app: adding one, and deleting one with what ends by it.
+//! The public keys of an OAuth app: adding one, and deleting one together with its tokens.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use http::StatusCode;
 
-use super::app::{crumbs, stop_accepting};
+use super::app::crumbs;
 use super::apps::{KeyFields, new_key};
 use crate::control::error::ControlError;
-use crate::control::http::console::components::When;
+use crate::control::http::console::answer::{answered, shown};
+use crate::control::http::console::components::{When, counted};
 use crate::control::http::console::confirm::Confirm;
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
-use crate::control::http::console::frame::{Frame, Section, page};
+use crate::control::http::console::frame::{Frame, Section};
+use crate::control::http::console::notice::Notice;
 use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::role::Action;
 
 #[derive(Template)]
-#[template(path = "key_new.html")]
+#[template(path = "apps/new_key.html")]
 struct NewKeyPage {
     frame: Frame,
     app_id: String,
@@ -39,7 +40,7 @@ async fn new_key_page(
     let id = visit.app()?;
     let found = control.apps.get(&visit.actor, &visit.workspace.id, &id).await?;
     Ok(NewKeyPage {
-        frame: visit.frame("Add a public key", Section::Apps),
+        frame: visit.frame("Add public key", Section::Apps),
         app_id: id.to_string(),
         app_name: found.app.name.to_string(),
         problem: problems.of_form(&["pem", "name"]),
@@ -52,10 +53,7 @@ async fn new_key_page(
 
 /// `GET apps/{id}/keys/new`.
 pub(crate) async fn add_form(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
-    Ok(page(
-        StatusCode::OK,
-        &new_key_page(&control, &visit, None, &Problems::none()).await?,
-    ))
+    shown(&new_key_page(&control, &visit, None, &Problems::none()).await?)
 }
 
 /// `POST apps/{id}/keys/new`.
@@ -65,18 +63,32 @@ pub(crate) async fn add(
     Posted(fields): Posted,
 ) -> Page {
     let id = visit.app()?;
-    match control
-        .apps
-        .add_key(&visit.actor, &visit.workspace.id, &id, &new_key(&fields))
-        .await
-    {
-        Ok(_) => Ok(visit.done(&format!("/apps/{id}/settings"), "key-added")),
-        Err(error) => {
-            let problems = Problems::of(error)?;
-            let answer = new_key_page(&control, &visit, Some(&fields), &problems).await?;
-            Ok(page(problems.status, &answer))
-        }
+    answered(
+        control
+            .apps
+            .add_key(&visit.actor, &visit.workspace.id, &id, &new_key(&fields))
+            .await,
+        |_| visit.done(&visit.to.app_settings(&id), Notice::KeyAdded),
+        async |problems| new_key_page(&control, &visit, Some(&fields), &problems).await,
+    )
+    .await
+}
+
+/// `Ends 3 active tokens issued with this key, on 2 sources.`
+fn tokens_of_key(live: u64, sources: u64, has_other: bool) -> String {
+    if live == 0 {
+        return "No active tokens were issued with this key.".to_owned();
     }
+    let rest = if has_other {
+        " Tokens from the other key keep working."
+    } else {
+        ""
+    };
+    format!(
+        "Ends {} issued with this key, on {}.{rest}",
+        counted(live, "active token"),
+        counted(sources, "source")
+    )
 }
 
 async fn delete_page(control: &Control, visit: &PageContext, problems: &Problems) -> Result<Confirm, Fault> {
@@ -96,19 +108,16 @@ async fn delete_page(control: &Control, visit: &PageContext, problems: &Problems
         |at| format!("It was last used {}.", When::ago(at, visit.now).words()),
     );
     let mut will = vec![
-        format!("The public key “{}” is deleted. {used}", key.name),
-        format!(
-            "{} Those are the tokens that this key proved; others stay.",
-            stop_accepting(connected.total, live)
-        ),
+        format!("Deletes the public key “{}”. {used}", key.name),
+        tokens_of_key(live, connected.total, found.keys.len() > 1),
     ];
     let mut others = found.keys.iter().filter(|key| key.id != key_id).peekable();
     let rest = if others.peek().is_none() {
-        "It is the last key of this OAuth app: until you add another one, it gets no tokens at all."
+        "This is the last key of this OAuth app. The app gets no tokens until you add another key."
     } else if others.all(|key| key.last_used_at.is_none()) {
-        "No client has used the other key yet: whoever signs with this one gets no tokens until it is moved to the other."
+        "The other key has never been used. Clients that sign with this key will stop getting tokens."
     } else {
-        "Clients that sign with the other key notice nothing."
+        "Clients that sign with the other key are not affected."
     };
     will.push(rest.to_owned());
     Ok(Confirm {
@@ -124,7 +133,7 @@ async fn delete_page(control: &Control, visit: &PageContext, problems: &Problems
             "Delete public key"
         },
         destroys: true,
-        back: format!("{}/apps/{id}/settings", visit.at),
+        back: visit.to.app_settings(&id),
     })
 }
 
@@ -133,31 +142,23 @@ pub(crate) async fn delete_form(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
 ) -> Page {
-    Ok(page(
-        StatusCode::OK,
-        &delete_page(&control, &visit, &Problems::none()).await?,
-    ))
+    shown(&delete_page(&control, &visit, &Problems::none()).await?)
 }
 
-/// `POST apps/{id}/keys/{kid}/delete`. The page before it has named the last key as such.
+/// `POST apps/{id}/keys/{kid}/delete`. The page before it says so if the key is the last one.
 pub(crate) async fn delete(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     let (id, key) = (visit.app()?, visit.key()?);
-    match control
-        .apps
-        .delete_key(&visit.actor, &visit.workspace.id, &id, &key, true)
-        .await
-    {
-        Ok(()) => Ok(visit.done(&format!("/apps/{id}/settings"), "key-deleted")),
-        Err(error) => {
-            let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &delete_page(&control, &visit, &problems).await?,
-            ))
-        }
-    }
+    answered(
+        control
+            .apps
+            .delete_key(&visit.actor, &visit.workspace.id, &id, &key, true)
+            .await,
+        |()| visit.done(&visit.to.app_settings(&id), Notice::KeyDeleted),
+        async |problems| delete_page(&control, &visit, &problems).await,
+    )
+    .await
 }

@@ -1,26 +1,26 @@
-//! OAuth applications: the list, and making one.
+//! OAuth applications: the list, and creating one.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use http::StatusCode;
 
 use crate::control::apps::app::{NewApp, NewAppKey};
-use crate::control::http::console::components::{Choice, Choices, Field, PAGE_ITEMS, Pager, When, encoded};
+use crate::control::http::console::answer::{answered, shown};
+use crate::control::http::console::components::{Choice, Choices, Field, Listing, Pager, When};
 use crate::control::http::console::fault::{Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
-use crate::control::http::console::frame::{Frame, Section, page};
+use crate::control::http::console::frame::{Frame, Section};
+use crate::control::http::console::notice::Notice;
 use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::role::Action;
 use crate::domain::source_kind::SUPPORTED_SCOPES;
 use crate::domain::time::TokenLifetime;
-use crate::model::page::Page as Span;
 
 #[derive(Template)]
-#[template(path = "apps.html")]
+#[template(path = "apps/list.html")]
 struct AppsPage<'a> {
     frame: Frame,
     may_create: bool,
@@ -41,16 +41,16 @@ struct AppRow {
 /// `GET apps`.
 pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let (q, after) = (visit.query("q"), visit.query("after"));
-    let span = Span {
+    let listing = Listing {
+        path: visit.to.apps(),
+        query: &[("q", q)],
         after,
-        limit: PAGE_ITEMS + 1,
     };
     let found = control
         .search
-        .find_apps(&visit.actor, &visit.workspace.id, q, span)
+        .find_apps(&visit.actor, &visit.workspace.id, q, listing.span())
         .await?;
-    let path = format!("{}/apps?q={}", visit.at, encoded(q));
-    let (found, pager) = Pager::of_search(found, "OAuth apps", &path, after, |item| item.app.id.as_str());
+    let (found, pager) = Pager::of_search(found, "OAuth apps", &listing, |item| item.app.id.as_str());
     let row = |item: crate::model::search::AppSummary| AppRow {
         id: item.app.id.to_string(),
         name: item.app.name.to_string(),
@@ -64,20 +64,17 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit
             .max()
             .map(|at| When::ago(at, visit.now)),
     };
-    Ok(page(
-        StatusCode::OK,
-        &AppsPage {
-            frame: visit.frame("OAuth applications", Section::Apps),
-            may_create: visit.may(Action::CreateApp),
-            q,
-            apps: found.into_iter().map(row).collect(),
-            pager,
-        },
-    ))
+    shown(&AppsPage {
+        frame: visit.frame("OAuth applications", Section::Apps),
+        may_create: visit.may(Action::CreateApp),
+        q,
+        apps: found.into_iter().map(row).collect(),
+        pager,
+    })
 }
 
 #[derive(Template)]
-#[template(path = "app_new.html")]
+#[template(path = "apps/new.html")]
 struct NewAppPage {
     frame: Frame,
     problem: String,
@@ -87,17 +84,16 @@ struct NewAppPage {
     scopes: Choices,
 }
 
-/// What a public key is given with.
+/// The fields of a public key.
 pub(crate) struct KeyFields {
-    /// What the files of a new key pair are called before `private.pem` and `public.pem`: the client's present ones
-    /// are not to be written over.
+    /// Prefix of the file names of a new key pair, so that the client's current files are not overwritten.
     pub file: &'static str,
     pub pem: Field,
     pub name: Field,
 }
 
 impl KeyFields {
-    /// The fields as they were filled in. What looks like a private key is not sent back.
+    /// The fields as they were filled in. A private key is never sent back.
     pub fn new(fields: Option<&Fields>, problems: &Problems, prefix: &str) -> Self {
         let problem = |name: &str| problems.of_field(&format!("{prefix}{name}"));
         let typed = fields.map(pem).unwrap_or_default();
@@ -106,18 +102,18 @@ impl KeyFields {
         Self {
             file: "",
             pem: Field::area("pem", "Public key")
-                .hint("Begins with -----BEGIN PUBLIC KEY-----. RSA of at least 2048 bits, P-256 or Ed25519.")
+                .hint("PEM that starts with -----BEGIN PUBLIC KEY-----. RSA with at least 2048 bits, P-256 or Ed25519.")
                 .value(shown)
                 .problem(problem("pem")),
             name: Field::text("key_name", "Public key name")
-                .hint("How you will recognise this key later, such as the machine that has the private half.")
+                .hint("A name to recognize this key by, such as the host that holds the private key.")
                 .value(key_name)
                 .problem(problem("name")),
         }
     }
 }
 
-/// The key of a form: the file where one was chosen, what was pasted otherwise.
+/// The key of a form: the uploaded file if there is one, else the pasted text.
 fn pem(fields: &Fields) -> &str {
     let file = fields.text("pem_file");
     if file.is_empty() { fields.text("pem") } else { file }
@@ -132,8 +128,8 @@ pub(crate) fn new_key(fields: &Fields) -> NewAppKey {
     }
 }
 
-/// What each scope opens, in a line.
-const fn opens(scope: &str) -> &'static str {
+/// What each scope allows.
+const fn allows(scope: &str) -> &'static str {
     match scope.as_bytes() {
         b"tracking_api:write" => {
             "Send events to HTTP API, Node.js and Python sources through the Tracking API."
@@ -149,11 +145,11 @@ pub(crate) fn scope_choices(chosen: &[String], problems: &Problems) -> Choices {
         name: format!("scope.{scope}"),
         value: "on".to_owned(),
         label: scope.to_owned(),
-        hint: opens(scope).to_owned(),
+        hint: allows(scope).to_owned(),
         chosen: chosen.iter().any(|held| held == scope),
     };
     Choices::several("scopes", "Scopes", SUPPORTED_SCOPES.map(choice).into())
-        .hint("What the tokens of this OAuth app open. Give it no more than it needs.")
+        .hint("What this app's tokens can access. Grant only what it needs.")
         .problem(problems.of_field("scopes"))
 }
 
@@ -171,7 +167,7 @@ pub(crate) fn lifetime_choices(chosen: &str, problems: &Problems) -> Choices {
         TokenLifetime::ALL.map(choice).into(),
     )
     .row()
-    .hint("How long a token is accepted. Clients fetch a new one by themselves, so shorter is safer.")
+    .hint("How long each token is valid. Clients renew automatically, so shorter is safer.")
     .problem(problems.of_field("token_lifetime"))
 }
 
@@ -195,7 +191,7 @@ fn new_app_page(visit: &PageContext, fields: Option<&Fields>, problems: &Problem
         "" => TokenLifetime::OneDay.as_str(),
         chosen => chosen,
     };
-    let beside = [
+    let with_field = [
         "name",
         "public_key.pem",
         "public_key.name",
@@ -204,9 +200,9 @@ fn new_app_page(visit: &PageContext, fields: Option<&Fields>, problems: &Problem
     ];
     NewAppPage {
         frame: visit.frame("Create OAuth app", Section::Apps),
-        problem: problems.of_form(&beside),
+        problem: problems.of_form(&with_field),
         name: Field::text("name", "Application name")
-            .hint("What people will look for: the service or the team that sends the events.")
+            .hint("For example, the service or team that sends the events.")
             .value(text("name"))
             .problem(problems.of_field("name")),
         key: KeyFields::new(fields, problems, "public_key."),
@@ -218,10 +214,7 @@ fn new_app_page(visit: &PageContext, fields: Option<&Fields>, problems: &Problem
 /// `GET apps/new`.
 pub(crate) async fn create_form(CurrentVisit(visit): CurrentVisit) -> Page {
     visit.require(Action::CreateApp)?;
-    Ok(page(
-        StatusCode::OK,
-        &new_app_page(&visit, None, &Problems::none()),
-    ))
+    shown(&new_app_page(&visit, None, &Problems::none()))
 }
 
 /// `POST apps/new`.
@@ -236,14 +229,10 @@ pub(crate) async fn create(
         token_lifetime: fields.text("token_lifetime").to_owned(),
         public_key: new_key(&fields),
     };
-    match control.apps.create(&visit.actor, &visit.workspace.id, new).await {
-        Ok(made) => Ok(visit.done(&format!("/apps/{}", made.app.id), "app-created")),
-        Err(error) => {
-            let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &new_app_page(&visit, Some(&fields), &problems),
-            ))
-        }
-    }
+    answered(
+        control.apps.create(&visit.actor, &visit.workspace.id, new).await,
+        |created| visit.done(&visit.to.app(&created.app.id), Notice::AppCreated),
+        async |problems| Ok(new_app_page(&visit, Some(&fields), &problems)),
+    )
+    .await
 }

@@ -1,25 +1,26 @@
-//! The audit trail: a filtered list, newest first. The export is the management API's, with this session and the
-//! same filter.
+//! The audit trail: a filtered list, newest first. The export is that of the management API, with the same filter.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use http::StatusCode;
 
-use crate::control::http::console::components::{PAGE_ITEMS, Pager, When, encoded, exact};
+use crate::control::audit_event::AuditAction;
+use crate::control::http::console::answer::shown;
+use crate::control::http::console::changed::{Change, changes};
+use crate::control::http::console::components::{Listing, Pager, When, exact};
 use crate::control::http::console::fault::Page;
-use crate::control::http::console::frame::{Frame, Section, page};
+use crate::control::http::console::frame::{Frame, Section};
+use crate::control::http::console::paths::{WorkspacePaths, with_query};
 use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::decimal::begins_with_year;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::time::UnixSeconds;
 use crate::model::audit::{AuditFilter, AuditRow};
-use crate::model::page::Page as Span;
 use crate::store::audit::may_have_more;
 
-/// An event in a few words.
+/// An event, in words.
 pub(crate) struct Event {
     pub what: String,
     pub who: String,
@@ -28,8 +29,7 @@ pub(crate) struct Event {
     address: String,
     resource: String,
     resource_id: String,
-    before: String,
-    after: String,
+    changes: Vec<Change>,
 }
 
 impl Event {
@@ -42,8 +42,7 @@ impl Event {
             address: row.address.clone().unwrap_or_default(),
             resource: row.resource_name.clone(),
             resource_id: row.resource_id.clone(),
-            before: row.changed_from.clone().unwrap_or_default(),
-            after: row.changed_to.clone().unwrap_or_default(),
+            changes: changes(row.changed_from.as_deref(), row.changed_to.as_deref()),
         }
     }
 }
@@ -56,11 +55,70 @@ fn words(action: &str) -> String {
     format!("{first}{}", letters.as_str()).replace("Api ", "API ")
 }
 
+/// The actions that an event of a workspace may have, in the order of the filter.
+const ACTIONS: [AuditAction; 29] = {
+    use AuditAction as A;
+    [
+        A::AppCreated,
+        A::AppChanged,
+        A::AppDeleted,
+        A::AppKeyAdded,
+        A::AppKeyDeleted,
+        A::SourceCreated,
+        A::SourceRenamed,
+        A::SourceDeleted,
+        A::SourceConnected,
+        A::SourceDisconnected,
+        A::EnforcementChanged,
+        A::ObservationRestarted,
+        A::TokenRevoked,
+        A::AppTokensRevoked,
+        A::KeyTokensRevoked,
+        A::WorkspaceTokensRevoked,
+        A::TokenLeaked,
+        A::LeakDismissed,
+        A::MemberAdded,
+        A::MemberInvited,
+        A::MemberJoined,
+        A::MemberVerified,
+        A::MemberChanged,
+        A::MemberRemoved,
+        A::ApiTokenCreated,
+        A::ApiTokenDeleted,
+        A::ApiTokensEnded,
+        A::WorkspaceCreated,
+        A::WorkspaceRenamed,
+    ]
+};
+
+/// An action of the filter.
+struct ActionPick {
+    value: String,
+    label: String,
+    chosen: bool,
+}
+
+/// The actions of the filter. One that was asked for and is not in the list is added.
+fn actions(chosen: &str) -> Vec<ActionPick> {
+    let known = ACTIONS.map(AuditAction::as_str);
+    let other = (!chosen.is_empty() && !known.contains(&chosen)).then_some(chosen);
+    known
+        .into_iter()
+        .chain(other)
+        .map(|action| ActionPick {
+            value: action.to_owned(),
+            label: words(action),
+            chosen: action == chosen,
+        })
+        .collect()
+}
+
 #[derive(Template)]
-#[template(path = "audit.html")]
+#[template(path = "security/audit.html")]
 struct AuditPage<'a> {
     frame: Frame,
-    action: &'a str,
+    actions: Vec<ActionPick>,
+    problem: &'static str,
     actor: &'a str,
     resource: &'a str,
     since: &'a str,
@@ -68,11 +126,11 @@ struct AuditPage<'a> {
     filtered: bool,
     events: Vec<Event>,
     pager: Pager,
-    /// Where the same events are exported, without the form at its end.
+    /// The export of the same events. The format is to be appended.
     export: String,
 }
 
-/// The export of the events that the filter finds, all of them.
+/// The export of all events that the filter finds.
 fn export(workspace: &WorkspaceId, filter: &AuditFilter) -> String {
     let moment = |at: Option<UnixSeconds>| at.map(exact);
     let parameters = [
@@ -85,16 +143,16 @@ fn export(workspace: &WorkspaceId, filter: &AuditFilter) -> String {
         ("since", moment(filter.since)),
         ("until", moment(filter.until)),
     ];
-    let mut path = format!("/api/v1/workspaces/{workspace}/audit-events/export?");
-    for (name, value) in parameters {
-        if let Some(value) = value {
-            path.extend([name, "=", &encoded(&value), "&"]);
-        }
-    }
-    path + "format="
+    let parameters: Vec<(&str, &str)> = parameters
+        .iter()
+        .map(|(name, value)| (*name, value.as_deref().unwrap_or_default()))
+        .collect();
+    let path = with_query(&WorkspacePaths::audit_export(workspace), &parameters);
+    let mark = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{mark}format=")
 }
 
-/// The first moment of a day that was typed as 2026-11-22, in UTC.
+/// The start of a day given as `2026-11-22`, in UTC.
 fn day(text: &str) -> Option<UnixSeconds> {
     if !begins_with_year(text) {
         return None;
@@ -113,49 +171,50 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit
         action: text(action),
         resource_id: text(resource),
         since: day(since),
-        // The day itself is meant to be in it.
+        // The last day is included.
         until: day(until).map(|at| at.plus(86_400)),
         ..AuditFilter::of_actor(actor)
     };
-    let span = Span {
+    let listing = Listing {
+        path: visit.to.audit(),
+        query: &[
+            ("action", action),
+            ("actor", actor),
+            ("resource", resource),
+            ("since", since),
+            ("until", until),
+        ],
         after,
-        limit: PAGE_ITEMS + 1,
     };
     let mut found = control
         .audit
-        .audit_events(&visit.actor, &visit.workspace.id, &filter, span)
+        .audit_events(&visit.actor, &visit.workspace.id, &filter, listing.span())
         .await?;
-    let path = format!(
-        "{}/audit?action={}&actor={}&resource={}&since={}&until={}",
-        visit.at,
-        encoded(action),
-        encoded(actor),
-        encoded(resource),
-        encoded(since),
-        encoded(until)
-    );
-    let goes_on = may_have_more(&found, span.limit);
-    let mut pager = Pager::cut(&mut found, "events", &path, after, |row| row.id.as_str());
+    let goes_on = may_have_more(&found, listing.span().limit);
+    let mut pager = Pager::cut(&mut found, "events", &listing, |row| row.id.as_str());
     if let Some(last) = found.last().filter(|_| goes_on) {
-        pager.go_on(&path, &last.id);
+        pager.continue_after(&listing, &last.id);
     }
-    Ok(page(
-        StatusCode::OK,
-        &AuditPage {
-            frame: visit.frame("Audit trail", Section::Audit),
-            action,
-            actor,
-            resource,
-            since,
-            until,
-            filtered: ![action, actor, resource, since, until]
-                .iter()
-                .all(|text| text.is_empty()),
-            events: found.iter().map(|row| Event::of(row, &visit)).collect(),
-            pager,
-            export: export(&visit.workspace.id, &filter),
+    let is_day = |text: &str| text.is_empty() || day(text).is_some();
+    shown(&AuditPage {
+        frame: visit.frame("Audit trail", Section::Audit),
+        actions: actions(action),
+        problem: if is_day(since) && is_day(until) {
+            ""
+        } else {
+            "Write days as 2026-11-22. The filter ignores other dates."
         },
-    ))
+        actor,
+        resource,
+        since,
+        until,
+        filtered: ![action, actor, resource, since, until]
+            .iter()
+            .all(|text| text.is_empty()),
+        events: found.iter().map(|row| Event::of(row, &visit)).collect(),
+        pager,
+        export: export(&visit.workspace.id, &filter),
+    })
 }
 
 #[cfg(test)]
@@ -163,13 +222,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn actions_are_read_as_words() {
+    fn actions_are_shown_as_words() {
         assert_eq!(words("app_key.added"), "App key added");
         assert_eq!(words("api_token.created"), "API token created");
     }
 
     #[test]
-    fn what_is_exported_is_what_was_found() {
+    fn export_has_the_filter_of_the_page() {
         let workspace = WorkspaceId::parse("ws_1").unwrap();
         let all = "/api/v1/workspaces/ws_1/audit-events/export?";
         assert_eq!(
@@ -190,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_read_and_anything_else_is_none() {
+    fn only_iso_days_are_parsed() {
         assert_eq!(day("1970-01-02"), Some(UnixSeconds(86_400)));
         assert_eq!(day("yesterday"), None);
         assert_eq!(day(""), None);

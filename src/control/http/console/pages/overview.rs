@@ -1,22 +1,25 @@
-//! The front page of a workspace: how far it is, what its sources are, and what the gateways say.
+//! The overview of a workspace: getting started, traffic, sources, gateway and security.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use http::StatusCode;
 
 use super::{leaked, signing_keys};
+use crate::control::http::console::answer::shown;
 use crate::control::http::console::chart::Chart;
 use crate::control::http::console::components::When;
-use crate::control::http::console::fault::Page;
-use crate::control::http::console::frame::{Frame, Section, page};
-use crate::control::http::console::visit::CurrentVisit;
+use crate::control::http::console::confirm::SourceRow;
+use crate::control::http::console::fault::{Fault, Page};
+use crate::control::http::console::frame::{Frame, Section};
+use crate::control::http::console::paths::WorkspacePaths;
+use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::control::sources::search::SourceCounts;
 use crate::domain::role::Action;
 use crate::domain::time::UnixSeconds;
 use crate::model::page::Page as Span;
+use crate::model::search::SourceFilter;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -26,23 +29,25 @@ struct OverviewPage {
     owners: Vec<String>,
     may_create: bool,
     steps: Option<Vec<Step>>,
+    /// The first sources of a member who may not view all of them.
+    sources: Vec<SourceRow>,
     counts: Option<SourceCounts>,
     chart: Option<Chart>,
     gateway: Option<GatewayRow>,
     tokens: Option<Tokens>,
 }
 
-/// What an owner is told of the tokens of the workspace.
+/// Signing keys and leaked tokens, for owners.
 struct Tokens {
     keys: Option<signing_keys::Summary>,
-    /// How many were found in public; empty for none.
+    /// How many tokens were found in public; empty for none.
     leaked: String,
 }
 
-/// What the bundled gateway said of itself.
+/// The last report of the bundled gateway.
 struct GatewayRow {
     version: u64,
-    /// The newest version there is.
+    /// The newest version of the control plane.
     newest: u64,
     /// None before its first policy.
     confirmed: Option<When>,
@@ -50,10 +55,13 @@ struct GatewayRow {
     silent: bool,
 }
 
-/// A gateway that has not been heard for this long is not well, in seconds.
+/// Sources shown to a member who may not view all of them; the list has them all.
+const SOURCES_SHOWN: u32 = 20;
+
+/// A gateway without a report for this long is shown as not reporting, in seconds.
 const SILENT_AFTER_S: u64 = 60;
 
-/// A step on the way to the first enforced source.
+/// A step to the first enforced source.
 struct Step {
     done: bool,
     title: &'static str,
@@ -76,13 +84,18 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit
     } else {
         control.search.owner_addresses(&visit.actor, workspace).await?
     };
+    let sources = if counts.is_none() && frame.sees.sources {
+        sources_of_member(&control, &visit).await?
+    } else {
+        Vec::new()
+    };
     let steps = match counts {
         Some(counts) if counts.on == 0 && visit.may(Action::CreateApp) => {
             let one = Span { after: "", limit: 1 };
             let apps = control.search.find_apps(&visit.actor, workspace, "", one).await?;
             let apps = apps.items;
             let connected = apps.iter().any(|app| app.sources > 0);
-            Some(steps(!apps.is_empty(), connected, counts, &visit.at))
+            Some(steps(!apps.is_empty(), connected, counts, &visit.to))
         }
         _ => None,
     };
@@ -109,51 +122,63 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit
     } else {
         None
     };
-    Ok(page(
-        StatusCode::OK,
-        &OverviewPage {
-            frame,
-            roles,
-            owners,
-            may_create: visit.may(Action::CreateApp) && visit.may(Action::CreateSource),
-            steps,
-            counts,
-            chart,
-            gateway,
-            tokens,
-        },
-    ))
+    shown(&OverviewPage {
+        frame,
+        roles,
+        owners,
+        may_create: visit.may(Action::CreateApp) && visit.may(Action::CreateSource),
+        steps,
+        sources,
+        counts,
+        chart,
+        gateway,
+        tokens,
+    })
 }
 
-fn steps(has_app: bool, connected: bool, counts: SourceCounts, at: &str) -> Vec<Step> {
+/// The first sources that a member may view.
+async fn sources_of_member(control: &Control, visit: &PageContext) -> Result<Vec<SourceRow>, Fault> {
+    let first = Span {
+        after: "",
+        limit: SOURCES_SHOWN,
+    };
+    let filter = SourceFilter::default();
+    let found = control
+        .search
+        .find_sources(&visit.actor, &visit.workspace.id, &filter, first)
+        .await?;
+    Ok(found.items.iter().map(SourceRow::from).collect())
+}
+
+fn steps(has_app: bool, connected: bool, counts: SourceCounts, to: &WorkspacePaths) -> Vec<Step> {
     let has_source = counts.off + counts.observe + counts.on > 0;
     vec![
         Step {
             done: has_app,
             title: "Create an OAuth app",
-            text: "With the public key of the client that will send events.",
-            path: format!("{at}/apps/new"),
+            text: "With the public key of the client that sends events.",
+            path: to.new_app(),
             action: "Create OAuth app",
         },
         Step {
             done: has_source,
             title: "Add a source",
-            text: "The stream of events that the client sends.",
-            path: format!("{at}/sources/new"),
+            text: "It stands for what the client sends.",
+            path: to.new_source(),
             action: "Add source",
         },
         Step {
             done: connected || counts.observe > 0,
             title: "Connect the OAuth app to the source",
-            text: "On the source's page, under OAuth app.",
-            path: format!("{at}/sources"),
+            text: "On the page of the source, under OAuth app.",
+            path: to.sources(),
             action: "Choose a source",
         },
         Step {
             done: counts.observe > 0,
             title: "Observe, then enable OAuth",
-            text: "See what would be denied before anything is.",
-            path: format!("{at}/sources"),
+            text: "See what would be denied before you enforce.",
+            path: to.sources(),
             action: "Choose a source",
         },
     ]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::request::Parts;
 use http::{StatusCode, header};
 use zeroize::Zeroizing;
@@ -13,11 +13,14 @@ use zeroize::Zeroizing;
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::form::Form;
-use crate::control::http::console::components::{Field, encoded, sentence};
+use crate::control::http::console::answer::shown;
+use crate::control::http::console::components::{Field, sentence};
 use crate::control::http::console::fault::{Fault, Page};
 use crate::control::http::console::fields::{CSRF, Fields};
+use crate::control::http::console::frame::page;
 use crate::control::http::console::frame::see_other;
-use crate::control::http::console::frame::{done, page};
+use crate::control::http::console::notice::{Flash, Notice};
+use crate::control::http::console::paths::{self, WorkspacePaths, inside};
 use crate::control::http::console::session::BrowserSession;
 use crate::control::http::cookies::Cookie;
 use crate::control::http::session_cookies::{browser, give_cookies};
@@ -30,9 +33,9 @@ use crate::model::workspace::Workspace;
 const WORKSPACES_SHOWN: u32 = 100;
 
 #[derive(Template)]
-#[template(path = "sign_in.html")]
+#[template(path = "outside/sign_in.html")]
 struct SignInPage {
-    notice: String,
+    notice: Option<String>,
     problem: String,
     next: String,
     provider: Option<String>,
@@ -40,47 +43,26 @@ struct SignInPage {
     password: Field,
 }
 
-/// Where somebody who has signed in goes: a page of this console, or its front.
-pub(crate) fn inside(next: &str) -> &str {
-    // A browser reads `//host` and `/\host` as the address of another site.
-    let plain = next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if plain && next.starts_with("/console/") && !next.contains("/..") && next.len() <= 2_048 {
-        next
-    } else {
-        "/console"
-    }
-}
-
-/// The workspace of a page, for which of several accounts somebody means who signs in to see it.
-fn workspace_of(page: &str) -> Option<WorkspaceId> {
-    let rest = page.strip_prefix("/console/w/")?;
-    let id = rest.split(['/', '?', '#']).next()?;
-    WorkspaceId::parse(id).ok()
-}
-
 /// `GET /` and `GET /console`.
 pub(crate) async fn home(State(control): State<Arc<Control>>, parts: Parts) -> Page {
     let signed = match BrowserSession::of(&control, &parts).await {
         Ok(signed) => signed,
-        Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
+        Err(Fault::NotSignedIn) => return Ok(see_other(paths::SIGN_IN)),
         Err(fault) => return Err(fault),
     };
     match control.sessions.default_membership(&signed.record.account).await {
-        Ok(member) => Ok(see_other(&format!("/console/w/{}", member.workspace))),
-        Err(ControlError::Unauthenticated) => Ok(see_other("/console/workspaces")),
+        Ok(member) => Ok(see_other(&WorkspacePaths::of(&member.workspace).overview())),
+        Err(ControlError::Unauthenticated) => Ok(see_other(paths::WORKSPACES)),
         Err(error) => Err(error.into()),
     }
 }
 
 fn sign_in_page(control: &Control, next: &str, email: &str, problem: &str) -> SignInPage {
     SignInPage {
-        notice: String::new(),
+        notice: None,
         problem: problem.to_owned(),
         next: next.to_owned(),
-        provider: control
-            .sign_on
-            .has_sign_on()
-            .then(|| format!("/login/oidc?next={}", encoded(next))),
+        provider: control.sign_on.has_sign_on().then(|| paths::single_sign_on(next)),
         email: Field::text("email", "E-mail address")
             .kind("email")
             .autocomplete("username")
@@ -95,17 +77,19 @@ fn sign_in_page(control: &Control, next: &str, email: &str, problem: &str) -> Si
 pub(crate) async fn form(State(control): State<Arc<Control>>, parts: Parts) -> Response {
     let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
     let next = inside(query.get("next").unwrap_or_default());
-    let shown = SignInPage {
-        notice: done(
-            query.get("done").unwrap_or_default(),
-            query.get("ended").unwrap_or_default(),
-        ),
+    let flash = Flash::of(control.cookies, &parts.headers);
+    let form = SignInPage {
+        notice: flash.map(Flash::words),
         ..sign_in_page(&control, next, "", "")
     };
-    page(StatusCode::OK, &shown)
+    let mut answer = page(StatusCode::OK, &form);
+    if let Some(cookie) = flash.and_then(|_| control.cookies.clear(Cookie::Notice)) {
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    answer
 }
 
-/// `POST /console/sign-in`. The session is a new one, whatever the browser sent along.
+/// `POST /console/sign-in`. The session is always a new one (no session fixation).
 pub(crate) async fn submit(
     State(control): State<Arc<Control>>,
     Extension(from): Extension<ClientAddress>,
@@ -118,7 +102,7 @@ pub(crate) async fn submit(
         fields.text("email"),
         Zeroizing::new(fields.raw("password").to_owned()),
     );
-    let workspace = workspace_of(&next);
+    let workspace = paths::workspace_of(&next).and_then(|id| WorkspaceId::parse(id).ok());
     let error = match control
         .sessions
         .sign_in_to(workspace.as_ref(), email, &password, &browser)
@@ -153,7 +137,7 @@ pub(crate) async fn sign_out(State(control): State<Arc<Control>>, request: Reque
     let (parts, body) = request.into_parts();
     let signed = match BrowserSession::of(&control, &parts).await {
         Ok(signed) => signed,
-        Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
+        Err(Fault::NotSignedIn) => return Ok(see_other(paths::SIGN_IN)),
         Err(fault) => return Err(fault),
     };
     let from = parts.extensions.get::<ClientAddress>().map(|from| from.0);
@@ -165,31 +149,48 @@ pub(crate) async fn sign_out(State(control): State<Arc<Control>>, request: Reque
         .sessions
         .sign_out(&signed.record, &signed.record.id, from)
         .await?;
-    Ok(without_cookie(&control, "/console/sign-in?done=signed-out"))
+    Ok(without_cookie(&control, Notice::SignedOut))
 }
 
-/// A redirect that takes the session's cookie away.
-pub(crate) fn without_cookie(control: &Control, to: &str) -> Response {
-    let mut answer = see_other(to);
-    if let Some(cookie) = control.cookies.clear(Cookie::Session) {
+/// A redirect to the sign-in page that removes the session's cookie and leaves a notice.
+pub(crate) fn without_cookie(control: &Control, flash: impl Into<Flash>) -> Response {
+    let mut answer = see_other(paths::SIGN_IN);
+    let session = control.cookies.clear(Cookie::Session);
+    let notice = flash.into().to_cookie(control.cookies);
+    for cookie in session.into_iter().chain(notice) {
         answer.headers_mut().append(header::SET_COOKIE, cookie);
     }
     answer
 }
 
 #[derive(Template)]
-#[template(path = "workspaces.html")]
+#[template(path = "outside/workspaces.html")]
 struct WorkspacesPage {
-    workspaces: Vec<Workspace>,
+    workspaces: Vec<WorkspaceLink>,
     next: Option<String>,
     csrf: String,
+}
+
+/// A workspace with a link to it.
+struct WorkspaceLink {
+    path: String,
+    name: String,
+}
+
+impl From<Workspace> for WorkspaceLink {
+    fn from(workspace: Workspace) -> Self {
+        Self {
+            path: WorkspacePaths::of(&workspace.id).overview(),
+            name: workspace.name.to_string(),
+        }
+    }
 }
 
 /// `GET /console/workspaces`.
 pub(crate) async fn workspaces(State(control): State<Arc<Control>>, parts: Parts) -> Page {
     let signed = match BrowserSession::of(&control, &parts).await {
         Ok(signed) => signed,
-        Err(Fault::NotSignedIn) => return Ok(see_other("/console/sign-in")),
+        Err(Fault::NotSignedIn) => return Ok(see_other(paths::SIGN_IN)),
         Err(fault) => return Err(fault),
     };
     let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
@@ -211,11 +212,10 @@ pub(crate) async fn workspaces(State(control): State<Arc<Control>>, parts: Parts
     let next = workspaces
         .last()
         .filter(|_| full)
-        .map(|last| format!("/console/workspaces?after={}", encoded(last.id.as_str())));
-    let shown = WorkspacesPage {
-        workspaces,
+        .map(|last| paths::workspaces_after(last.id.as_str()));
+    shown(&WorkspacesPage {
+        workspaces: workspaces.into_iter().map(WorkspaceLink::from).collect(),
         next,
         csrf: signed.csrf().to_owned(),
-    };
-    Ok(page(StatusCode::OK, &shown).into_response())
+    })
 }

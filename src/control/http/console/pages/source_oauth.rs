@@ -1,35 +1,35 @@
-//! A source's OAuth app: connecting one, observing what enforcement would do, and turning it on.
+//! A source's OAuth app and enforcement: connecting an app, observing, enforcing.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use http::StatusCode;
 
-use super::app::stop_accepting;
+use super::app::active_tokens;
 use super::source::{Head, connected_app, crumbs, of_path};
 use crate::control::error::ControlError;
-use crate::control::http::console::components::{PAGE_ITEMS, Pager, encoded};
+use crate::control::http::console::answer::{answered, shown};
+use crate::control::http::console::components::{Listing, Pager};
 use crate::control::http::console::confirm::{Confirm, Crumb};
 use crate::control::http::console::fault::{Fault, Page, Problems};
 use crate::control::http::console::form::Posted;
-use crate::control::http::console::frame::{Frame, Section, page};
+use crate::control::http::console::frame::{Frame, Section};
+use crate::control::http::console::notice::Notice;
 use crate::control::http::console::observed::Observed;
 use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::ids::AppId;
 use crate::domain::policy::Enforcement;
 use crate::domain::role::Action;
-use crate::model::page::Page as Span;
 use crate::model::source::Source;
 
 #[derive(Template)]
-#[template(path = "source_oauth.html")]
+#[template(path = "sources/oauth.html")]
 struct OAuthPage {
     frame: Frame,
     head: Head,
     mode: Enforcement,
-    /// Id and name.
+    /// ID and name.
     app: Option<(String, String)>,
     scope: &'static str,
     may_connect: bool,
@@ -47,23 +47,20 @@ impl OAuthPage {
 pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit): CurrentVisit) -> Page {
     let source = of_path(&control, &visit).await?;
     let app = connected_app(&control, &visit, &source).await?;
-    Ok(page(
-        StatusCode::OK,
-        &OAuthPage {
-            frame: visit.frame(format!("OAuth app of {}", source.name), Section::Sources),
-            head: Head::new(&source, "oauth"),
-            mode: source.enforcement,
-            app,
-            scope: source.kind.scope(),
-            may_connect: visit.may_for(Action::ConnectSource, &source),
-            may_enforce: visit.may_for(Action::EnforceSource, &source),
-            observed: Observed::of(&control, &visit, &source).await?,
-        },
-    ))
+    shown(&OAuthPage {
+        frame: visit.frame(format!("OAuth app of {}", source.name), Section::Sources),
+        head: Head::of(&control, &source, "oauth").await?,
+        mode: source.enforcement,
+        app,
+        scope: source.kind.scope(),
+        may_connect: visit.may_for(Action::ConnectSource, &source),
+        may_enforce: visit.may_for(Action::EnforceSource, &source),
+        observed: Observed::of(&control, &visit, &source).await?,
+    })
 }
 
 #[derive(Template)]
-#[template(path = "connect.html")]
+#[template(path = "sources/connect.html")]
 struct ConnectPage<'a> {
     frame: Frame,
     source_id: String,
@@ -71,7 +68,7 @@ struct ConnectPage<'a> {
     scope: &'static str,
     problem: String,
     q: &'a str,
-    /// What another app in the place of the present one will do.
+    /// What changing the connected app does.
     replaces: Option<String>,
     apps: Vec<Candidate>,
     pager: Pager,
@@ -94,21 +91,16 @@ async fn connect_page<'a>(
     let source = of_path(control, visit).await?;
     visit.require_on_source(Action::ConnectSource, &source)?;
     let (q, after) = (visit.query("q"), visit.query("after"));
-    let span = Span {
+    let listing = Listing {
+        path: visit.to.connect_app(&source.id),
+        query: &[("q", q)],
         after,
-        limit: PAGE_ITEMS + 1,
     };
     let found = control
         .search
-        .find_apps(&visit.actor, &visit.workspace.id, q, span)
+        .find_apps(&visit.actor, &visit.workspace.id, q, listing.span())
         .await?;
-    let path = format!(
-        "{}/sources/{}/oauth/connect?q={}",
-        visit.at,
-        source.id,
-        encoded(q)
-    );
-    let (found, pager) = Pager::of_search(found, "OAuth apps", &path, after, |item| item.app.id.as_str());
+    let (found, pager) = Pager::of_search(found, "OAuth apps", &listing, |item| item.app.id.as_str());
     let scope = source.kind.scope();
     let replaces = match &source.app {
         Some(app) => {
@@ -116,21 +108,29 @@ async fn connect_page<'a>(
                 .search
                 .live_tokens(&visit.actor, &visit.workspace.id, app, None)
                 .await?;
-            let after = match source.enforcement {
-                Enforcement::On => "and is denied without a token of the new one",
-                Enforcement::Observe => "and counts their requests as ones that would be denied",
-                Enforcement::Off => "once enforcement is on",
+            let then = match source.enforcement {
+                Enforcement::On => "Requests need a token from the new app.",
+                Enforcement::Observe => {
+                    "Requests without a token from the new app count as “would be denied”."
+                }
+                Enforcement::Off => "Enforcement is off, so nothing is denied.",
             };
-            let stops = stop_accepting(1, live);
             Some(format!(
-                "In place of the present OAuth app: {} {after}.",
-                stops.trim_end_matches('.')
+                "If you change the app, this source stops accepting the current app's tokens ({}). {then}",
+                active_tokens(live)
             ))
         }
         None => None,
     };
     Ok(ConnectPage {
-        frame: visit.frame("Connect OAuth app", Section::Sources),
+        frame: visit.frame(
+            if source.app.is_some() {
+                "Change OAuth app"
+            } else {
+                "Connect OAuth app"
+            },
+            Section::Sources,
+        ),
         source_id: source.id.to_string(),
         source_name: source.name.to_string(),
         scope,
@@ -156,10 +156,7 @@ pub(crate) async fn connect_form(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
 ) -> Page {
-    Ok(page(
-        StatusCode::OK,
-        &connect_page(&control, &visit, &Problems::none()).await?,
-    ))
+    shown(&connect_page(&control, &visit, &Problems::none()).await?)
 }
 
 /// `POST sources/{id}/oauth/connect`.
@@ -178,25 +175,26 @@ pub(crate) async fn connect(
         }
         Err(_) => Err(ControlError::invalid("app_id", "choose the OAuth app to connect")),
     };
-    match connected {
-        Ok(_) => Ok(visit.done(&format!("/sources/{id}/oauth"), "connected")),
-        Err(error) => {
-            let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &connect_page(&control, &visit, &problems).await?,
-            ))
-        }
-    }
+    answered(
+        connected,
+        |source| {
+            // A source that is observed or enforced already has no next step.
+            let notice = if source.enforcement == Enforcement::Off {
+                Notice::AppConnected
+            } else {
+                Notice::AppReplaced
+            };
+            visit.done(&visit.to.source_oauth(&id), notice)
+        },
+        async |problems| connect_page(&control, &visit, &problems).await,
+    )
+    .await
 }
 
-/// The way down to the OAuth app of a source.
+/// The breadcrumb down to the OAuth app of a source.
 fn crumbs_below(visit: &PageContext, source: &Source) -> Vec<Crumb> {
     let mut crumbs = crumbs(visit, source);
-    crumbs.push(Crumb::new(
-        format!("{}/sources/{}/oauth", visit.at, source.id),
-        "OAuth app",
-    ));
+    crumbs.push(Crumb::new(visit.to.source_oauth(&source.id), "OAuth app"));
     crumbs
 }
 
@@ -210,7 +208,7 @@ fn step(visit: &PageContext, source: &Source, title: &'static str, button: &'sta
         fields: Vec::new(),
         button,
         destroys: false,
-        back: format!("{}/sources/{}/oauth", visit.at, source.id),
+        back: visit.to.source_oauth(&source.id),
     }
 }
 
@@ -221,7 +219,7 @@ async fn disconnect_page(
 ) -> Result<Confirm, Fault> {
     let source = of_path(control, visit).await?;
     visit.require_on_source(Action::ConnectSource, &source)?;
-    let page = step(visit, &source, "Disconnect OAuth app", "Disconnect");
+    let page = step(visit, &source, "Disconnect OAuth app", "Disconnect OAuth app");
     let Some(app) = &source.app else {
         return Ok(Confirm {
             will: vec!["No OAuth app is connected to this source.".to_owned()],
@@ -233,18 +231,21 @@ async fn disconnect_page(
         .search
         .live_tokens(&visit.actor, &visit.workspace.id, app, None)
         .await?;
-    let stops = stop_accepting(1, live);
+    let stops = format!(
+        "This source stops accepting the app's tokens ({}).",
+        active_tokens(live)
+    );
     let will = match source.enforcement {
         Enforcement::On => vec![
             stops,
-            "OAuth is enforced on this source: until another OAuth app is connected, every request to it is denied.".to_owned(),
-            "To let requests through without a token instead, turn enforcement off first.".to_owned(),
+            "Enforcement is on: every request is denied until you connect another OAuth app.".to_owned(),
+            "To allow requests without a token instead, turn enforcement off first.".to_owned(),
         ],
         Enforcement::Observe => vec![
             stops,
-            "Nothing is denied while enforcement only observes; every request counts as one that would be.".to_owned(),
+            "Nothing is denied. Every request counts as “would be denied” until you connect another OAuth app.".to_owned(),
         ],
-        Enforcement::Off => vec!["Enforcement is off: no request is denied, with or without a token.".to_owned()],
+        Enforcement::Off => vec!["Enforcement is off: nothing is denied, with or without a token.".to_owned()],
     };
     Ok(Confirm {
         problem: problems.of_form(&[]),
@@ -259,33 +260,25 @@ pub(crate) async fn disconnect_form(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
 ) -> Page {
-    Ok(page(
-        StatusCode::OK,
-        &disconnect_page(&control, &visit, &Problems::none()).await?,
-    ))
+    shown(&disconnect_page(&control, &visit, &Problems::none()).await?)
 }
 
-/// `POST sources/{id}/oauth/disconnect`. The page before it has said what becomes of the requests.
+/// `POST sources/{id}/oauth/disconnect`. The page before it says what happens to requests.
 pub(crate) async fn disconnect(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
     Posted(_): Posted,
 ) -> Page {
     let id = visit.source()?;
-    match control
-        .sources
-        .disconnect(&visit.actor, &visit.workspace.id, &id, true)
-        .await
-    {
-        Ok(_) => Ok(visit.done(&format!("/sources/{id}/oauth"), "disconnected")),
-        Err(error) => {
-            let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &disconnect_page(&control, &visit, &problems).await?,
-            ))
-        }
-    }
+    answered(
+        control
+            .sources
+            .disconnect(&visit.actor, &visit.workspace.id, &id, true)
+            .await,
+        |_| visit.done(&visit.to.source_oauth(&id), Notice::AppDisconnected),
+        async |problems| disconnect_page(&control, &visit, &problems).await,
+    )
+    .await
 }
 
 /// The mode in the path.
@@ -298,37 +291,39 @@ async fn mode_page(control: &Control, visit: &PageContext, problems: &Problems) 
     let mode = mode_of(visit)?;
     let source = of_path(control, visit).await?;
     visit.require_on_source(Action::EnforceSource, &source)?;
-    let (title, button) = match mode {
-        Enforcement::Off => ("Turn enforcement off", "Turn off"),
-        Enforcement::Observe => ("Observe", "Start observing"),
-        Enforcement::On => ("Enable OAuth", "Enable OAuth"),
+    let title = match (mode, source.enforcement) {
+        (Enforcement::Off, Enforcement::Observe) => "Stop observing",
+        (Enforcement::Off, _) => "Turn off enforcement",
+        (Enforcement::Observe, Enforcement::On) => "Switch to Observe",
+        (Enforcement::Observe, _) => "Start observing",
+        (Enforcement::On, _) => "Enable OAuth",
     };
     let page = Confirm {
         problem: problems.of_form(&[]),
-        ..step(visit, &source, title, button)
+        ..step(visit, &source, title, title)
     };
     if mode != Enforcement::Off && source.app.is_none() {
         return Ok(Confirm {
-            will: vec!["No OAuth app is connected to this source. Connect one first: without it nobody could get a token.".to_owned()],
+            will: vec!["No OAuth app is connected to this source. Connect one first: without it no client can get a token.".to_owned()],
             button: "",
             ..page
         });
     }
     let will = match mode {
         Enforcement::Off => vec![
-            "Requests with the write key of this source need no token any more.".to_owned(),
-            "Tokens stay valid, and the OAuth app stays connected: you can turn enforcement on again at any time.".to_owned(),
+            "Requests to this source no longer need a token.".to_owned(),
+            "The OAuth app stays connected and its tokens stay valid, so you can turn enforcement on again at any time.".to_owned(),
         ],
         Enforcement::Observe => vec![
-            "Every request to this source is judged as if OAuth were enforced, and counted.".to_owned(),
+            "Every request to this source is checked as if OAuth were enabled, and counted.".to_owned(),
             if source.enforcement == Enforcement::On {
-                "None is denied any more, whether it has a valid token or not.".to_owned()
+                "Requests without a valid token are no longer denied.".to_owned()
             } else {
-                "None is denied: clients notice nothing.".to_owned()
+                "Nothing is denied. Clients are not affected.".to_owned()
             },
         ],
         Enforcement::On => {
-            let mut will = vec!["From now on a request to this source without a valid token of the connected OAuth app is denied.".to_owned()];
+            let mut will = vec!["Requests without a valid token of the connected OAuth app are denied.".to_owned()];
             will.extend(Observed::of(control, visit, &source).await?.would_break());
             will
         }
@@ -345,10 +340,7 @@ pub(crate) async fn mode_form(
     State(control): State<Arc<Control>>,
     CurrentVisit(visit): CurrentVisit,
 ) -> Page {
-    Ok(page(
-        StatusCode::OK,
-        &mode_page(&control, &visit, &Problems::none()).await?,
-    ))
+    shown(&mode_page(&control, &visit, &Problems::none()).await?)
 }
 
 /// `POST sources/{id}/oauth/{mode}`.
@@ -359,18 +351,34 @@ pub(crate) async fn set_mode(
 ) -> Page {
     let mode = mode_of(&visit)?;
     let id = visit.source()?;
-    match control
+    answered(
+        control
+            .sources
+            .set_enforcement(&visit.actor, &visit.workspace.id, &id, mode)
+            .await,
+        |_| {
+            let notice = match mode {
+                Enforcement::Off => Notice::EnforcementOff,
+                Enforcement::Observe => Notice::Observing,
+                Enforcement::On => Notice::Enforced,
+            };
+            visit.done(&visit.to.source_oauth(&id), notice)
+        },
+        async |problems| mode_page(&control, &visit, &problems).await,
+    )
+    .await
+}
+
+/// `POST sources/{id}/oauth/restart`: counts requests from now.
+pub(crate) async fn restart_observation(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+    Posted(_): Posted,
+) -> Page {
+    let id = visit.source()?;
+    control
         .sources
-        .set_enforcement(&visit.actor, &visit.workspace.id, &id, mode)
-        .await
-    {
-        Ok(_) => Ok(visit.done(&format!("/sources/{id}/oauth"), mode.as_str())),
-        Err(error) => {
-            let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &mode_page(&control, &visit, &problems).await?,
-            ))
-        }
-    }
+        .restart_observation(&visit.actor, &visit.workspace.id, &id)
+        .await?;
+    Ok(visit.done(&visit.to.source_oauth(&id), Notice::ObservationRestarted))
 }

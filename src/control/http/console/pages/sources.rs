@@ -1,16 +1,17 @@
-//! Sources: the list with its filters, and making one.
+//! Sources: the list with its filters, and creating one.
 
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
-use http::StatusCode;
 
-use crate::control::http::console::components::{Badge, Choice, Choices, Field, PAGE_ITEMS, Pager, encoded};
+use crate::control::http::console::answer::{answered, shown};
+use crate::control::http::console::components::{Badge, Choice, Choices, Field, Listing, Pager};
 use crate::control::http::console::fault::{Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
-use crate::control::http::console::frame::{Frame, Section, page};
+use crate::control::http::console::frame::{Frame, Section};
+use crate::control::http::console::notice::Notice;
 use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::control::sources::source::NewSource;
@@ -18,10 +19,9 @@ use crate::domain::ids::AppId;
 use crate::domain::policy::Enforcement;
 use crate::domain::role::Action;
 use crate::domain::source_kind::SourceKind;
-use crate::model::page::Page as Span;
 use crate::model::search::{SourceFilter, SourceSummary};
 
-/// A source's kind as people read it.
+/// The name of a source's kind.
 pub(crate) const fn kind_words(kind: SourceKind) -> &'static str {
     match kind {
         SourceKind::HttpApi => "HTTP Tracking API",
@@ -33,10 +33,10 @@ pub(crate) const fn kind_words(kind: SourceKind) -> &'static str {
 }
 
 /// A choice of a filter.
-struct Pick {
-    value: &'static str,
-    label: &'static str,
-    chosen: bool,
+pub(crate) struct Pick {
+    pub value: &'static str,
+    pub label: &'static str,
+    pub chosen: bool,
 }
 
 fn picks<const N: usize>(choices: [(&'static str, &'static str); N], chosen: &str) -> Vec<Pick> {
@@ -49,7 +49,7 @@ fn picks<const N: usize>(choices: [(&'static str, &'static str); N], chosen: &st
 }
 
 #[derive(Template)]
-#[template(path = "sources.html")]
+#[template(path = "sources/list.html")]
 struct SourcesPage<'a> {
     frame: Frame,
     may_create: bool,
@@ -77,7 +77,7 @@ impl From<SourceSummary> for Row {
             id: item.source.id.to_string(),
             name: item.source.name.to_string(),
             kind: kind_words(item.source.kind),
-            badge: Badge::of(item.source.enforcement),
+            badge: Badge::of_source(item.source.enforcement, item.blocker),
             app: item
                 .source
                 .app
@@ -99,25 +99,20 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit
         app: AppId::parse(app).ok(),
         ..SourceFilter::default()
     };
-    let span = Span {
-        after,
-        limit: PAGE_ITEMS + 1,
-    };
-    let found = control
-        .search
-        .find_sources(&visit.actor, workspace, &filter, span)
-        .await?;
     let (kind_word, mode_word) = (
         kind.map_or("", SourceKind::as_str),
         mode.map_or("", Enforcement::as_str),
     );
-    let path = format!(
-        "{}/sources?q={}&kind={kind_word}&mode={mode_word}&app={}",
-        visit.at,
-        encoded(q),
-        encoded(app)
-    );
-    let (found, pager) = Pager::of_search(found, "sources", &path, after, |item| item.source.id.as_str());
+    let listing = Listing {
+        path: visit.to.sources(),
+        query: &[("q", q), ("kind", kind_word), ("mode", mode_word), ("app", app)],
+        after,
+    };
+    let found = control
+        .search
+        .find_sources(&visit.actor, workspace, &filter, listing.span())
+        .await?;
+    let (found, pager) = Pager::of_search(found, "sources", &listing, |item| item.source.id.as_str());
     let app_name = match &filter.app {
         Some(id) => control
             .search
@@ -127,31 +122,28 @@ pub(crate) async fn list(State(control): State<Arc<Control>>, CurrentVisit(visit
             .map(|found| found.name.to_string()),
         None => None,
     };
-    Ok(page(
-        StatusCode::OK,
-        &SourcesPage {
-            frame: visit.frame("Sources", Section::Sources),
-            may_create: visit.may(Action::CreateSource),
-            q,
-            app,
-            app_name,
-            filtered: !(q.is_empty() && kind_word.is_empty() && mode_word.is_empty() && app.is_empty()),
-            kinds: picks(
-                SourceKind::ALL.map(|each| (each.as_str(), kind_words(each))),
-                kind_word,
-            ),
-            modes: picks(
-                [("on", "Enforced"), ("observe", "Observe"), ("off", "Off")],
-                mode_word,
-            ),
-            sources: found.into_iter().map(Row::from).collect(),
-            pager,
-        },
-    ))
+    shown(&SourcesPage {
+        frame: visit.frame("Sources", Section::Sources),
+        may_create: visit.may(Action::CreateSource),
+        q,
+        app,
+        app_name,
+        filtered: !(q.is_empty() && kind_word.is_empty() && mode_word.is_empty() && app.is_empty()),
+        kinds: picks(
+            SourceKind::ALL.map(|each| (each.as_str(), kind_words(each))),
+            kind_word,
+        ),
+        modes: picks(
+            [("on", "Enforced"), ("observe", "Observing"), ("off", "Off")],
+            mode_word,
+        ),
+        sources: found.into_iter().map(Row::from).collect(),
+        pager,
+    })
 }
 
 #[derive(Template)]
-#[template(path = "source_new.html")]
+#[template(path = "sources/new.html")]
 struct NewSourcePage {
     frame: Frame,
     problem: String,
@@ -170,20 +162,20 @@ fn new_source_page(visit: &PageContext, fields: Option<&Fields>, problems: &Prob
         name: "kind".to_owned(),
         value: kind.as_str().to_owned(),
         label: kind_words(kind).to_owned(),
-        hint: format!("Tokens for it need the scope {}.", kind.scope()),
+        hint: format!("Requires scope {}.", kind.scope()),
         chosen: kind.as_str() == chosen,
     };
     NewSourcePage {
         frame: visit.frame("Add source", Section::Sources),
         problem: problems.of_form(&["name", "kind", "write_key"]),
         name: Field::text("name", "Source name")
-            .hint("What sends the events, such as the website or the job.")
+            .hint("For example, the website or job that sends the events.")
             .value(text("name"))
             .problem(problems.of_field("name")),
         kind: Choices::one("kind", "Kind", SourceKind::ALL.map(choice).into())
             .problem(problems.of_field("kind")),
         write_key: Field::text("write_key", "Write key (optional)")
-            .hint("Only if clients use one already. Left empty, a new one is made.")
+            .hint("Leave empty to generate one. Enter a key only if clients already use it.")
             .value(text("write_key"))
             .problem(problems.of_field("write_key")),
     }
@@ -192,10 +184,7 @@ fn new_source_page(visit: &PageContext, fields: Option<&Fields>, problems: &Prob
 /// `GET sources/new`.
 pub(crate) async fn create_form(CurrentVisit(visit): CurrentVisit) -> Page {
     visit.require(Action::CreateSource)?;
-    Ok(page(
-        StatusCode::OK,
-        &new_source_page(&visit, None, &Problems::none()),
-    ))
+    shown(&new_source_page(&visit, None, &Problems::none()))
 }
 
 /// `POST sources/new`.
@@ -210,18 +199,13 @@ pub(crate) async fn create(
         kind: fields.text("kind").to_owned(),
         write_key: (!write_key.is_empty()).then(|| write_key.to_owned()),
     };
-    match control
-        .sources
-        .create(&visit.actor, &visit.workspace.id, new)
-        .await
-    {
-        Ok(made) => Ok(visit.done(&format!("/sources/{}/oauth", made.id), "source-created")),
-        Err(error) => {
-            let problems = Problems::of(error)?;
-            Ok(page(
-                problems.status,
-                &new_source_page(&visit, Some(&fields), &problems),
-            ))
-        }
-    }
+    answered(
+        control
+            .sources
+            .create(&visit.actor, &visit.workspace.id, new)
+            .await,
+        |source| visit.done(&visit.to.source_oauth(&source.id), Notice::SourceCreated),
+        async |problems| Ok(new_source_page(&visit, Some(&fields), &problems)),
+    )
+    .await
 }
