@@ -211,7 +211,7 @@ impl Planes {
     /// Has the files looked at that are read again when they change.
     pub(super) fn look_at_files(&self) {
         if let Some(running) = &self.gateway {
-            running.look_at_files();
+            running.reread_files();
         }
     }
 

@@ -131,6 +131,7 @@ pub struct UpstreamTlsFile {
 #[serde(deny_unknown_fields)]
 pub struct HealthCheckFile {
     pub path: Option<Spanned<String>>,
+    pub host: Option<Spanned<String>>,
     pub interval: Option<Spanned<Duration>>,
     pub timeout: Option<Spanned<Duration>>,
     pub healthy_after: Option<Spanned<usize>>,

@@ -11,8 +11,8 @@ use super::file;
 use super::overlap::Placed;
 use super::shown::{has_user, shown};
 use super::types::{
-    Api, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener, ListenerTls, ProxyProtocol, Timeouts,
-    Upstream, UpstreamTls,
+    Api, ErrorForm, Gateway, Identify, Limits, Listener, ListenerTls, ProxyProtocol, Timeouts, Upstream,
+    UpstreamTls,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::scope::Scope;
@@ -347,33 +347,6 @@ impl Check<'_> {
                 idle: or(file.timeouts.idle, 60),
             },
         })
-    }
-
-    fn health_check(&mut self, file: &file::HealthCheckFile) -> HealthCheck {
-        if let Some(path) = &file.path
-            && !path.value.starts_with('/')
-        {
-            self.problem(
-                path.referenced,
-                "is not a path",
-                "write /path, or leave it out to only connect",
-            );
-        }
-        let or = |value: &Option<Spanned<file::Duration>>, seconds| {
-            value
-                .as_ref()
-                .map_or(Duration::from_secs(seconds), |held| held.value.0)
-        };
-        HealthCheck {
-            path: file.path.as_ref().map(|path| path.value.clone()),
-            interval: or(&file.interval, 5).max(Duration::from_millis(100)),
-            timeout: or(&file.timeout, 2),
-            healthy_after: file.healthy_after.as_ref().map_or(1, |times| times.value.max(1)),
-            unhealthy_after: file
-                .unhealthy_after
-                .as_ref()
-                .map_or(2, |times| times.value.max(1)),
-        }
     }
 
     /// How many connections may be open, and how many of one client: a quarter of them unless said.

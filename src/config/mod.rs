@@ -12,6 +12,7 @@ mod control;
 mod environment;
 mod file;
 mod gateway;
+mod health_check;
 mod issuers;
 mod keys;
 mod load;

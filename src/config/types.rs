@@ -181,6 +181,8 @@ pub struct UpstreamTls {
 pub struct HealthCheck {
     /// GET this path and expect 200; `None` only connects.
     pub path: Option<String>,
+    /// `Host` of the probe; `None` is the server's own name.
+    pub host: Option<String>,
     pub interval: Duration,
     pub timeout: Duration,
     pub healthy_after: usize,

@@ -196,6 +196,21 @@ impl DenyReason {
     pub const fn challenges(self) -> bool {
         self.status() == 401 || matches!(self, Self::ScopeInsufficient)
     }
+
+    /// Whether the upstream or this gateway failed, as opposed to a denial for what the client sent.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        self.status() >= 500
+    }
+
+    /// `decision` of a request that got this reason, in metrics and log.
+    #[must_use]
+    pub const fn decision(self) -> &'static str {
+        match self.is_failure() {
+            true => "error",
+            false => "deny",
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From the config to the [`Gateway`] that serves as it says: at the start, and at every reload.
+//! Builds the [`Gateway`] that a config describes, at the start and at every reload.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::link::tally::Tally;
 use super::listen::listener::REFUSALS_AT_ONCE;
 use super::observe::access_log::AccessLog;
 use super::observe::metrics::Metrics;
+use super::observe::upstream_metrics::UpstreamMetrics;
 use super::read::body::HeldBytes;
 use super::serve::request::{Gateway, RequestIds};
 use super::start_error::StartError;
@@ -27,24 +28,24 @@ use crate::config::OutsideIssuer;
 use crate::domain::time::UnixSeconds;
 use crate::task_monitor::TaskMonitor;
 
-/// Descriptors for everything but connections: the store, logs, listeners, files that are read now and then, and
-/// refused connections that are being answered.
+/// Descriptors for everything except connections: the store, logs, listeners, files that are read again, and refused
+/// connections that are being answered.
 const DESCRIPTORS_KEPT: u64 = 32 + REFUSALS_AT_ONCE as u64;
 
 /// The pools by name.
 pub(super) type Pools = BTreeMap<String, Arc<Pool>>;
 
-/// The pools that a config wants: those at hand where they are as it wants them, new ones else.
-pub(super) fn pools(config: &config::Gateway, at_hand: &Pools) -> Result<Pools, StartError> {
-    let mut pools = Pools::new();
-    for (name, upstream) in &config.upstreams {
-        let pool = match at_hand.get(name) {
+/// The pools that a config names: those that exist already where it has not changed them, new ones otherwise.
+pub(super) fn pools(config: &config::Gateway, existing: &Pools, metrics: &UpstreamMetrics) -> Pools {
+    let upstreams = config.upstreams.iter();
+    let pools = upstreams.map(|(name, upstream)| {
+        let pool = match existing.get(name) {
             Some(pool) if pool.is_for(upstream) => Arc::clone(pool),
-            _ => Arc::new(Pool::new(name, upstream)?),
+            _ => Arc::new(Pool::new(name, upstream, metrics)),
         };
-        pools.insert(name.clone(), pool);
-    }
-    Ok(pools)
+        (name.clone(), pool)
+    });
+    pools.collect()
 }
 
 fn by_api(config: &config::Gateway, pools: &Pools) -> Vec<Arc<Pool>> {
@@ -59,13 +60,14 @@ fn names(config: &config::Gateway) -> Vec<&str> {
 /// The first gateway of a process.
 pub(super) fn gateway(
     config: &config::Gateway,
-    pools: &Pools,
     issuers: &[OutsideIssuer],
     access_log: bool,
     clock: Clock,
     registry: &Registry,
     monitor: &TaskMonitor,
-) -> Result<Gateway, StartError> {
+) -> Result<(Gateway, Pools), StartError> {
+    let metrics = Metrics::new(registry, &names(config))?;
+    let pools = pools(config, &Pools::new(), &metrics.upstreams);
     let mut trusted = Vec::new();
     let mut key_files = Vec::new();
     let mut fetchers = Vec::new();
@@ -84,9 +86,9 @@ pub(super) fn gateway(
         trusted.push(jwks::trusted(issuer, keys));
         key_files.extend(file);
     }
-    Ok(Gateway {
+    let gateway = Gateway {
         apis: config.apis.clone(),
-        pools: by_api(config, pools),
+        pools: by_api(config, &pools),
         limits: config.limits,
         trusted_proxies: config.trusted_proxies.clone().into(),
         public_url: config.public_url.clone(),
@@ -95,7 +97,7 @@ pub(super) fn gateway(
         key_files,
         fetchers,
         held: HeldBytes::new(&config.limits),
-        metrics: Arc::new(Metrics::new(registry, &names(config))?),
+        metrics: Arc::new(metrics),
         tally: Arc::new(Tally::default()),
         access_log: if access_log {
             Some(Arc::new(AccessLog::to_stdout(monitor)?))
@@ -105,17 +107,18 @@ pub(super) fn gateway(
         watch: Arc::new(clock_watch(&clock, registry)?),
         clock,
         request_ids: Arc::new(RequestIds::new(request_id_prefix())),
-    })
+    };
+    Ok((gateway, pools))
 }
 
-/// The gateway has no store to keep a trusted time in: it begins without one, and deletes nothing for a day.
+/// The gateway has no store for a trusted time: it begins without one, and deletes nothing for a day.
 fn clock_watch(clock: &Clock, registry: &Registry) -> Result<ClockWatch, prometheus::Error> {
     let watch = ClockWatch::new("gateway", clock.clone(), UnixSeconds(0))?;
     watch.register(registry)?;
     Ok(watch)
 }
 
-/// The gateway after `before`: the APIs, pools and limits of `config`, and all else as it is.
+/// The gateway after a reload: the APIs, pools and limits of `config`, and everything else of `before`.
 pub(super) fn next(before: &Gateway, config: &config::Gateway, pools: &Pools) -> Gateway {
     Gateway {
         apis: config.apis.clone(),
@@ -127,8 +130,8 @@ pub(super) fn next(before: &Gateway, config: &config::Gateway, pools: &Pools) ->
     }
 }
 
-/// How many connections the process's limit of open files leaves room for, after raising it as far as it
-/// may: each may need a second descriptor, towards its upstream.
+/// How many connections the process's limit of open files allows, after raising it as far as possible: each may need
+/// a second descriptor, to its upstream.
 pub(super) fn connections_for_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -137,7 +140,7 @@ pub(super) fn connections_for_descriptors() -> usize {
             ..limit
         };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            tracing::debug!(%error, "the limit of open files stays as it is");
+            tracing::debug!(%error, "the limit of open files could not be raised; keeping the current one");
         }
     }
     match getrlimit(Resource::Nofile).current {

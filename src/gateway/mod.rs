@@ -1,17 +1,15 @@
-//! The data plane: a shell around `decide`. The life of a request, file by file:
+//! The data plane: a shell around `decide`. The life of a request, folder by folder:
 //!
-//! `listener` accepts its connection and gives it a permit, `tls` and `certificates` agree on keys,
-//! `connection` hears which HTTP it speaks, `http1` reads its head as bytes (`raw_head`) and `http2` takes it off
-//! its connection, `proxy` leads it through, `extract` checks its head and reads it (`query` its parameters), `body` holds what follows
-//! (`chunks` watches how it is framed) and `scan` finds the write keys in it, large ones (`large_bodies`) a slice at a time,
-//! (`stray_keys` those that an API did not ask for),
-//! `token_cache` knows its token, `decide` decides, `own_answers` and `respond` refuse or `forward` sends
-//! it to one of `upstream`'s servers. Beside them `subscribe`, `jwks` and `key_file` keep the policy in `policy_cell`
-//! current, and `tally` tells the control plane what became of each source's requests. `service` starts all of it
-//! and changes it while it runs, as `settings` makes it from the config.
+//! - `listen` accepts a connection, gives it a permit, performs the TLS handshake with `wire`, and reads HTTP/1 heads and
+//!   HTTP/2 streams from it.
+//! - `read` checks the head, finds route, credential and source, and holds the body.
+//! - `serve` leads the request through: `decide` with the policy and the verified tokens of `state`, then a denial or a permit.
+//! - `forward` sends a permitted request to a server of an upstream and relays the response. It also writes denials.
+//! - `link` keeps policy and keys current, and reports what became of each source's requests. `observe` counts and logs.
 //!
-//! What is absent: this folder does not know the control plane or its store; all it learns comes through
-//! the snapshot.
+//! `build` makes all of it from the config, and `server` starts, changes and ends it.
+//!
+//! This folder does not know the control plane or its store: all it learns comes through the snapshot.
 
 pub(crate) mod build;
 pub mod forward;

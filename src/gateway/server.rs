@@ -1,4 +1,4 @@
-//! Builds the data plane from a config, runs it, changes it while it runs, and ends it.
+//! Starts the data plane from a config, changes it while it runs, and ends it.
 
 use super::start_error::StartError;
 use std::mem::ManuallyDrop;
@@ -33,7 +33,7 @@ use crate::task_monitor::TaskMonitor;
 /// How long the last report may wait for the control plane.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
 
-/// What the gateway is made of, besides its own config.
+/// What the gateway is started with.
 pub struct Parts<'a> {
     pub config: &'a config::Gateway,
     pub issuers: &'a [OutsideIssuer],
@@ -42,11 +42,11 @@ pub struct Parts<'a> {
     pub clock: Clock,
     pub registry: &'a Registry,
     pub sockets: &'a mut Sockets,
-    /// Hears of it when a task has fallen that the gateway cannot do without.
+    /// Is told when a critical task panicked.
     pub monitor: &'a TaskMonitor,
 }
 
-/// A gateway that is ready to run: its sockets are bound, its policy may be missing yet.
+/// A gateway that is ready to run: its sockets are bound, its policy may still be missing.
 pub struct Prepared {
     gateway: Gateway,
     config: config::Gateway,
@@ -61,10 +61,10 @@ pub struct Prepared {
 /// A running gateway; it ends when this is dropped.
 pub struct Running {
     app: Arc<CurrentGateway>,
-    /// The way back to the control plane, where there is one.
+    /// Reports to the control plane, where there is one.
     reporter: Option<Reporter>,
     listeners: Vec<Supervised<Listener>>,
-    /// Taken out of the config, and their last connections not yet ended.
+    /// Removed from the config, while their last connections end.
     leaving: Vec<Arc<Listener>>,
     pools: Pools,
     pool_tasks: Vec<Supervised<Pool>>,
@@ -99,7 +99,6 @@ impl Prepared {
     /// [`StartError`] in a sentence for the operator.
     pub fn new(parts: Parts<'_>) -> Result<Self, StartError> {
         let config = parts.config;
-        let pools = build::pools(config, &Pools::new())?;
         let connections = ConnectionMetrics::new("gateway")?;
         connections.register(parts.registry)?;
         let limiter = ConnectionLimiter::new(connections);
@@ -108,16 +107,16 @@ impl Prepared {
             let socket = parts.sockets.take_or_bind(&listener.address)?;
             listeners.push(Arc::new(new_listener(listener, socket, &limiter)?));
         }
+        let (gateway, pools) = build::gateway(
+            config,
+            parts.issuers,
+            parts.access_log,
+            parts.clock,
+            parts.registry,
+            parts.monitor,
+        )?;
         Ok(Self {
-            gateway: build::gateway(
-                config,
-                &pools,
-                parts.issuers,
-                parts.access_log,
-                parts.clock,
-                parts.registry,
-                parts.monitor,
-            )?,
+            gateway,
             config: config.clone(),
             pools,
             listeners,
@@ -134,9 +133,10 @@ impl Prepared {
         self.listeners.iter().map(|listener| listener.address).collect()
     }
 
-    /// Starts everything but accepting. Call it on the runtime that is to carry the background tasks.
+    /// Starts everything except accepting. Call it on the runtime for the background tasks.
     ///
-    /// Outside keys are fetched first, each within its own bound, so that the first request finds them.
+    /// Key sets of outside issuers and names of upstream servers are looked up first, each within its own time, so that the
+    /// first request finds them.
     ///
     /// # Errors
     /// The policy file cannot be used.
@@ -173,13 +173,8 @@ impl Prepared {
                 background.push(tokio::spawn(monitor.watch("policy_file", following)));
             }
         }
-        let descriptors_for = build::connections_for_descriptors();
-        if descriptors_for < self.config.limits.connections {
-            tracing::warn!(
-                connections = descriptors_for,
-                "the limit of open files allows fewer connections than limits.connections; raise it (ulimit -n)"
-            );
-        }
+        join_all(self.pools.values().map(|pool| pool.resolve())).await;
+        let descriptors_for = descriptors_for(&self.config.limits);
         let mut running = Running {
             app: Arc::new(CurrentGateway::new(self.gateway, descriptors_for)),
             reporter,
@@ -196,12 +191,12 @@ impl Prepared {
         running.listeners = self
             .listeners
             .into_iter()
-            .map(|one| running.tend_listener(one))
+            .map(|one| running.supervise_listener(one))
             .collect();
         running.pool_tasks = running
             .pools
             .values()
-            .map(|pool| tend_pool(pool, &running.monitor))
+            .map(|pool| supervise_pool(pool, &running.monitor))
             .collect();
         Ok(running)
     }
@@ -217,6 +212,18 @@ fn installer(gateway: &Gateway, freshness: Freshness) -> Installer {
         gateway.clock.clone(),
         Arc::clone(&gateway.watch),
     )
+}
+
+/// How many connections the limit of open files allows, with a warning where it is fewer than configured.
+fn descriptors_for(limits: &config::Limits) -> usize {
+    let connections = build::connections_for_descriptors();
+    if connections < limits.connections {
+        tracing::warn!(
+            connections,
+            "the limit of open files allows fewer connections than limits.connections; raise it (ulimit -n)"
+        );
+    }
+    connections
 }
 
 /// Where the policy comes from.
@@ -283,8 +290,8 @@ impl Running {
         }
     }
 
-    /// Has the files looked at that are read again when they change.
-    pub fn look_at_files(&self) {
+    /// Reads certificate and key files again where they have changed.
+    pub fn reread_files(&self) {
         let gateway = self.app.current();
         gateway.key_files.iter().for_each(|file| file.look());
         for listener in &self.listeners {
@@ -294,17 +301,20 @@ impl Running {
         }
     }
 
-    /// Goes over to other listeners, APIs, upstreams and limits: whole, or not at all. Requests under way keep
-    /// what they began with. What is as before goes on untouched: listeners with their connections, pools with
-    /// theirs and with what is known of their servers' health.
+    /// Changes to other listeners, APIs, upstreams and limits: all of them, or none. Requests in progress keep the settings
+    /// they began with. What has not changed stays: listeners with their connections, pools with their connections and the
+    /// state of their servers.
     ///
     /// # Errors
     /// [`StartError`]; nothing has changed then.
     pub fn apply(&mut self, config: &config::Gateway, drain: Drain) -> Result<(), StartError> {
-        let pools = build::pools(config, &self.pools)?;
+        let before = self.app.current();
+        let pools = build::pools(config, &self.pools, &before.metrics.upstreams);
         let wanted = self.wanted(config)?;
         // INVARIANT: nothing fails from here on.
-        let before = self.app.current();
+        for (name, pool) in &self.pools {
+            pool.forget_metrics(pools.get(name).map(|next| &**next));
+        }
         before.held.set_limits(&config.limits);
         self.app.replace(build::next(&before, config, &pools));
         self.replace_listeners(wanted, drain);
@@ -317,7 +327,7 @@ impl Running {
                     .position(|held| Arc::ptr_eq(&held.resource, pool))
                 {
                     Some(at) => self.pool_tasks.swap_remove(at),
-                    None => tend_pool(pool, &self.monitor),
+                    None => supervise_pool(pool, &self.monitor),
                 }
             })
             .collect();
@@ -325,18 +335,18 @@ impl Running {
         Ok(())
     }
 
-    /// The listeners of a config: those at hand, or new ones with the socket that they will accept on.
+    /// The listeners of a config: existing ones, or new ones with the socket that they will accept on.
     fn wanted(&self, config: &config::Gateway) -> Result<Vec<Wanted>, StartError> {
-        let mut at_hand: Vec<&Arc<Listener>> = self.listeners.iter().map(|held| &held.resource).collect();
+        let mut existing: Vec<&Arc<Listener>> = self.listeners.iter().map(|held| &held.resource).collect();
         let mut wanted = Vec::new();
         for listener in &config.listeners {
-            let found = at_hand
+            let found = existing
                 .iter()
                 .position(|held| held.config.address == listener.address);
-            let held = found.map(|at| at_hand.remove(at));
+            let held = found.map(|at| existing.remove(at));
             wanted.push(match held {
                 Some(held) if held.config == *listener => Wanted::Kept(Arc::clone(held)),
-                // Other certificates on the same address: the socket stays, and so do those who wait in it.
+                // Other certificates on the same address: the socket stays, and so do the connections waiting in it.
                 held => {
                     let socket = match held.map(|held| held.handle()).transpose()?.flatten() {
                         Some(socket) => socket,
@@ -363,8 +373,8 @@ impl Running {
                 }
                 Wanted::New(listener, socket) => {
                     listener.accept_on(&self.runtime, &self.app, socket, &self.monitor);
-                    let tended = self.tend_listener(listener);
-                    self.listeners.push(tended);
+                    let supervised = self.supervise_listener(listener);
+                    self.listeners.push(supervised);
                 }
             }
         }
@@ -382,10 +392,10 @@ impl Running {
             self.leaving.push(Arc::clone(&gone.resource));
         }
         self.background.retain(|task| !task.is_finished());
-        self.look_at_files();
+        self.reread_files();
     }
 
-    fn tend_listener(&self, listener: Arc<Listener>) -> Supervised<Listener> {
+    fn supervise_listener(&self, listener: Arc<Listener>) -> Supervised<Listener> {
         let gateway = self.app.current();
         let task = listener.tls.as_ref().map(|tls| {
             let tls = Arc::clone(tls);
@@ -399,8 +409,8 @@ impl Running {
         }
     }
 
-    /// Stops accepting and resolves when the last connection has ended: after the answer to its request, or
-    /// when its time is over.
+    /// Stops accepting, and resolves when the last connection has ended: after the response to its request, or when the
+    /// drain timeout is over.
     pub async fn drain(&self, drain: Drain) {
         self.ending.store(true, Ordering::Relaxed);
         let listeners = self.listeners.iter().map(|listener| &listener.resource);
@@ -435,7 +445,7 @@ fn new_listener(
     Ok(Listener::new(config.clone(), socket, tls, limiter)?)
 }
 
-fn tend_pool(pool: &Arc<Pool>, monitor: &TaskMonitor) -> Supervised<Pool> {
+fn supervise_pool(pool: &Arc<Pool>, monitor: &TaskMonitor) -> Supervised<Pool> {
     let current = Arc::clone(pool);
     let keeping = async move { current.keep_current().await };
     Supervised {
@@ -470,7 +480,7 @@ impl Probe {
             .refresh(&gateway.policy, &gateway.held, &gateway.clock);
     }
 
-    /// What operators are told of the system's clock; nothing where all is in order.
+    /// The warning about the system's clock, if there is one.
     #[must_use]
     pub fn clock_warning(&self) -> Option<&'static str> {
         self.app.current().watch.warning()
@@ -491,7 +501,7 @@ impl Probe {
             return Err("the policy is older than max_age");
         }
         if policy.issuers().iter().all(|issuer| issuer.keys.is_none()) {
-            return Err("no issuer's keys could be had yet");
+            return Err("no issuer's signing keys have been fetched yet");
         }
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! Why the gateway cannot start.
 
-use super::forward::upstream::PoolError;
 use super::link::jwks::KeySetError;
 use super::wire::certificates::TlsError;
 use crate::config::ConfigError;
@@ -13,8 +12,6 @@ pub enum StartError {
     Listen { address: String, problem: String },
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error(transparent)]
-    Pool(#[from] PoolError),
     #[error("issuer `{issuer}`: {error}")]
     Keys { issuer: String, error: KeySetError },
     #[error("{0}")]

@@ -55,7 +55,7 @@ async fn answer_under_way_at_the_end_is_the_last_of_its_connection() {
 }
 
 #[tokio::test]
-async fn connection_that_was_silent_for_the_grace_is_closed_at_once_and_others_may_ask_once_more() {
+async fn drain_closes_idle_connections_and_serves_recent_ones_once() {
     let grace = Duration::from_millis(1_500);
     let upstream = StubUpstream::start();
     let gateway = Setup::new(&upstream).start().await;

@@ -64,7 +64,7 @@ async fn connection_to_a_server_is_kept() {
 }
 
 #[tokio::test]
-async fn server_that_is_down_is_passed_over_and_nothing_is_sent_twice() {
+async fn server_that_is_down_is_skipped_and_nothing_sent_twice() {
     let down = ReservedPort::new();
     let up = StubUpstream::start();
     let gateway = Setup::to(&[down.address(), up.address()]).start().await;
@@ -103,6 +103,7 @@ async fn health_check_takes_a_server_out_and_back_in() {
     let mut setup = Setup::to(&[sick.address(), well.address()]);
     setup.upstream().health_check = Some(HealthCheck {
         path: Some("/health".to_owned()),
+        host: None,
         interval: Duration::from_millis(20),
         timeout: Duration::from_secs(10),
         healthy_after: 2,
@@ -143,6 +144,7 @@ async fn health_check_by_connecting_takes_a_server_out() {
         let mut setup = Setup::to(&[address]);
         setup.upstream().health_check = Some(HealthCheck {
             path: None,
+            host: None,
             interval: Duration::from_millis(20),
             timeout: Duration::from_secs(10),
             healthy_after: 1,
@@ -161,7 +163,7 @@ async fn health_check_by_connecting_takes_a_server_out() {
 }
 
 #[tokio::test]
-async fn slow_server_is_a_timeout() {
+async fn slow_server_is_a_gateway_timeout() {
     let upstream = StubUpstream::answering(|_| Reply::Hang);
     let mut setup = Setup::new(&upstream);
     setup.upstream().timeouts.read = Duration::from_millis(50);
@@ -173,7 +175,7 @@ async fn slow_server_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn garbage_is_a_bad_gateway() {
+async fn malformed_response_is_a_bad_gateway() {
     for garbage in [
         "garbage\r\n\r\n",
         "HTTP/1.1 abc OK\r\n\r\n",
@@ -344,7 +346,7 @@ async fn errors_and_redirects_of_the_upstream_come_back_as_they_are() {
 }
 
 #[tokio::test]
-async fn response_headers_come_back_unchanged_but_for_those_of_the_connection() {
+async fn response_headers_pass_unchanged_except_hop_by_hop() {
     let wire = "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Any: \u{e9}  x\r\n\
                 Retry-After: 7\r\nWWW-Authenticate: Basic\r\nServer: its\r\nConnection: keep-alive, X-Own\r\n\
                 X-Own: hop\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: x\r\nContent-Length: 0\r\n\r\n";
@@ -362,7 +364,7 @@ async fn response_headers_come_back_unchanged_but_for_those_of_the_connection() 
 }
 
 #[tokio::test]
-async fn request_headers_go_on_unchanged_but_for_those_of_the_connection() {
+async fn request_headers_pass_unchanged_except_hop_by_hop() {
     let upstream = StubUpstream::start();
     let gateway = Setup::new(&upstream).start().await;
     let request = get("/things?a=%20b&c")
@@ -454,7 +456,7 @@ async fn large_response_comes_back_whole() {
     check_response("GET", &wire, false, 200, &body).await;
 }
 
-fn tls_setup(upstream: &StubUpstream, authority: &Authority, sni: &str) -> Setup {
+pub fn tls_setup(upstream: &StubUpstream, authority: &Authority, sni: &str) -> Setup {
     let mut setup = Setup::new(upstream);
     setup.upstream().tls = Some(UpstreamTls {
         sni: sni.to_owned(),
@@ -476,7 +478,7 @@ async fn server_of_a_private_authority_is_spoken_to_by_its_name() {
 }
 
 #[tokio::test]
-async fn server_that_cannot_prove_its_name_gets_nothing() {
+async fn server_with_an_untrusted_certificate_gets_nothing() {
     let authority = Authority::new();
     let upstream = StubUpstream::tls(authority.issue("upstream.test").acceptor(), |_| Reply::ok());
     for (trusted, name) in [(&authority, "other.test"), (&Authority::new(), "upstream.test")] {
@@ -512,6 +514,7 @@ async fn health_of_an_http2_server_is_checked_in_http2() {
 fn every_20_ms(path: &str) -> HealthCheck {
     HealthCheck {
         path: Some(path.to_owned()),
+        host: None,
         interval: Duration::from_millis(20),
         timeout: Duration::from_secs(10),
         healthy_after: 1,

@@ -41,7 +41,7 @@ fn coded(fields: &[(&'static str, String)]) -> Vec<u8> {
 }
 
 /// The header block of a good request.
-fn good() -> Vec<u8> {
+pub fn good() -> Vec<u8> {
     coded(&fields(&[]))
 }
 
@@ -137,7 +137,7 @@ async fn malformed_requests_are_refused_and_nothing_goes_on() {
 }
 
 #[tokio::test]
-async fn bodies_of_another_length_than_declared_are_refused_and_nothing_goes_on() {
+async fn http2_body_of_another_length_than_declared_is_rejected() {
     let upstream = StubUpstream::start();
     let gateway = Setup::new(&upstream).start().await;
     let body = batch(ENFORCED);
@@ -244,8 +244,8 @@ async fn unknown_frames_settings_and_priorities_are_ignored() {
     let upstream = StubUpstream::start();
     let gateway = Setup::new(&upstream).start().await;
     let mut frames = Frames::connect(gateway.address()).await;
-    frames.send(&frame(0x7f, 0xff, 0, b"whatever")).await;
-    frames.send(&frame(0x7f, 0xff, 77, b"whatever")).await;
+    frames.send(&frame(0x7f, 0xff, 0, b"unknown")).await;
+    frames.send(&frame(0x7f, 0xff, 77, b"unknown")).await;
     frames.send(&settings(0x7777, 5)).await;
     frames.send(&frame(PRIORITY, 0, 9, &[0, 0, 0, 1, 16])).await;
     frames.send(&whole(1)).await;
@@ -363,7 +363,7 @@ async fn rapid_resets_end_the_connection() {
 }
 
 /// The same with whole requests, which reach the upstream before they are reset: what one connection has at
-/// work is bounded whatever it resets.
+/// work is bounded however many it resets.
 #[tokio::test]
 async fn resets_of_whole_requests_do_not_pile_up_work() {
     let upstream = StubUpstream::answering(|_| Reply::Hang);
@@ -469,7 +469,7 @@ async fn head_that_stops_ends_with_the_idle_bound() {
 }
 
 #[tokio::test]
-async fn connection_that_asks_nothing_is_closed_and_one_that_works_is_not() {
+async fn idle_http2_connection_is_closed_and_a_busy_one_is_not() {
     let upstream = StubUpstream::answering(|_| Reply::Hang);
     let mut setup = Setup::new(&upstream);
     setup.config.limits.idle_timeout = Duration::from_millis(100);
@@ -487,7 +487,7 @@ async fn connection_that_asks_nothing_is_closed_and_one_that_works_is_not() {
 }
 
 #[tokio::test]
-async fn opening_that_stops_is_given_up() {
+async fn stalled_http2_preface_is_closed() {
     let upstream = StubUpstream::start();
     let mut setup = Setup::new(&upstream);
     setup.config.limits.header_timeout = Duration::from_millis(100);

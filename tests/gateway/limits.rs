@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::client::{H1, H2, read_response};
 use crate::gateway::{ENFORCED, Http, Setup, batch, token};
 use crate::upstream::{Reply, StubUpstream};
-use crate::wait::until;
+use crate::wait::{until, within};
 
 fn head(length: usize) -> Vec<u8> {
     Http::new("POST", "tracking.test", "/v1/batch")
@@ -105,7 +105,7 @@ async fn connection_that_says_nothing_is_closed() {
 }
 
 #[tokio::test]
-async fn connection_that_never_asks_is_closed_after_the_time_of_a_head() {
+async fn silent_connection_is_closed_after_the_header_timeout() {
     let upstream = StubUpstream::start();
     let mut setup = Setup::new(&upstream);
     setup.config.limits.header_timeout = Duration::from_millis(100);
@@ -187,7 +187,7 @@ async fn heads_over_http2_count_among_what_is_held() {
     }
     // Three have room to wait for their bodies.
     for _ in 0..7 {
-        let answer = crate::wait::within("one is refused", answers.join_next()).await;
+        let answer = within("one is refused", answers.join_next()).await;
         let answer = answer.unwrap().unwrap().unwrap();
         assert_eq!(answer.verdict(), (503, "overloaded".to_owned()));
     }
@@ -250,7 +250,7 @@ async fn body_is_held_until_its_answer_has_come_and_no_longer() {
 }
 
 #[tokio::test]
-async fn head_that_stops_is_answered_after_its_own_time_and_not_the_idle_one() {
+async fn stalled_head_gets_408_after_the_header_timeout() {
     let upstream = StubUpstream::start();
     let mut setup = Setup::new(&upstream);
     setup.config.limits.header_timeout = Duration::from_millis(100);
@@ -307,7 +307,7 @@ async fn refusal_is_read_by_a_client_that_is_still_sending() {
 }
 
 #[tokio::test]
-async fn body_refused_with_the_head_is_read_away_and_the_connection_goes_on() {
+async fn rejected_body_is_discarded_and_the_connection_kept() {
     let upstream = StubUpstream::start();
     let gateway = Setup::new(&upstream).start().await;
     let mut client = H1::connect(gateway.address()).await;
@@ -446,4 +446,51 @@ async fn slow_clients_do_not_keep_others_from_being_served() {
     })
     .await;
     assert_eq!(upstream.received().len(), 20);
+}
+
+/// Responses that a client does not read count towards what it holds: one address cannot fill the memory with them.
+#[tokio::test]
+async fn unread_responses_over_http2_are_bounded_for_each_client() {
+    const SHARE: usize = 2 << 20;
+    let large = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}",
+        1 << 20,
+        "x".repeat(1 << 20)
+    );
+    let upstream = StubUpstream::answering(move |_| Reply::text(&large));
+    let mut setup = Setup::new(&upstream);
+    setup.config.limits.held_bytes_per_client = SHARE;
+    let gateway = setup.start().await;
+    let held = || gateway.metric("portcullis_held_body_bytes", &[]);
+    let request = |target: &str| {
+        let uri = format!("http://public.test{target}");
+        http::Request::get(uri).body(()).unwrap()
+    };
+    let (mut unread, mut statuses, mut clients) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let client = H2::connect(gateway.address()).await;
+        for _ in 0..20 {
+            // The window of a stream is smaller than its response, and nothing is read of it.
+            let (response, _) = client.begin(request("/large"), true).await;
+            let response = within("the head", response).await.unwrap();
+            statuses.push(response.status().as_u16());
+            unread.push(response);
+        }
+        clients.push(client);
+    }
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!((4..=SHARE / (192 << 10)).contains(&served), "{statuses:?}");
+    assert!(
+        statuses.iter().all(|status| matches!(status, 200 | 503)),
+        "{statuses:?}"
+    );
+    assert!(held() <= SHARE as f64, "{}", held());
+    // Another client is served meanwhile.
+    let mut other = H1::connect_from([127, 0, 0, 2], gateway.address()).await;
+    other
+        .send(&Http::new("GET", "public.test", "/large").bytes())
+        .await;
+    other.answer_to("GET").await.assert_ok();
+    drop((unread, clients));
+    until("everything was given back", || held() == 0.0).await;
 }

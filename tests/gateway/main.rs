@@ -31,6 +31,7 @@ mod wait;
 #[path = "../support/wire.rs"]
 mod wire;
 
+mod accepted_forms;
 mod addresses;
 mod bodies;
 mod canonical;
@@ -52,10 +53,12 @@ mod limits;
 mod methods;
 mod other_places;
 mod panics;
+mod pipelining;
 mod pixels;
 mod policy;
 mod providers;
 mod proxy_protocol;
+mod response_framing;
 mod rows;
 mod sentences;
 mod stray_keys;
@@ -65,3 +68,4 @@ mod tls;
 mod tokens;
 mod torture;
 mod upstream_faults;
+mod upstreams;

@@ -57,7 +57,7 @@ fn record() {
 }
 
 /// What every gateway of this process has logged.
-fn log() -> &'static Mutex<Vec<u8>> {
+pub fn log() -> &'static Mutex<Vec<u8>> {
     static LOG: OnceLock<Mutex<Vec<u8>>> = OnceLock::new();
     LOG.get_or_init(|| {
         struct Into;

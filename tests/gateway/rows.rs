@@ -66,7 +66,8 @@ const LET_THROUGH_BY_THE_SERVER_BELOW: &[(&str, &[&str])] = &[
     (
         "Upgrade: websocket",
         &[
-            "gateway/strictness.rs::wishes_to_change_the_protocol_are_refused",
+            "gateway/accepted_forms.rs::offers_to_upgrade_are_ignored",
+            "gateway/accepted_forms.rs::bytes_behind_an_offer_to_upgrade_are_no_tunnel",
             "gateway/torture.rs::header_lines_have_one_reading",
         ],
     ),
@@ -82,13 +83,13 @@ const LET_THROUGH_BY_THE_SERVER_BELOW: &[(&str, &[&str])] = &[
     (
         "first request slow; then keep-alive for ever",
         &[
-            "gateway/limits.rs::head_that_stops_is_answered_after_its_own_time_and_not_the_idle_one",
+            "gateway/limits.rs::stalled_head_gets_408_after_the_header_timeout",
             "gateway/limits.rs::head_that_trickles_is_timed_out_as_a_whole",
             "gateway/limits.rs::connection_that_says_nothing_is_closed",
-            "gateway/limits.rs::connection_that_never_asks_is_closed_after_the_time_of_a_head",
+            "gateway/limits.rs::silent_connection_is_closed_after_the_header_timeout",
             "gateway/limits.rs::body_that_trickles_is_timed_out_as_a_whole",
             "gateway/limits.rs::body_that_stops_is_timed_out_in_http2",
-            "gateway/http2.rs::connection_that_asks_nothing_is_closed_and_one_that_works_is_not",
+            "gateway/http2.rs::idle_http2_connection_is_closed_and_a_busy_one_is_not",
         ],
     ),
     (
@@ -202,8 +203,11 @@ const FELL_IN_THE_FIELD: &[(&str, &[&str])] = &[
             "gateway/torture.rs::it_makes_no_difference_where_the_bytes_are_cut",
             "gateway/strictness.rs::second_request_is_not_smuggled_in_the_first_ones_body",
             "gateway/strictness.rs::bytes_behind_a_body_are_never_read_as_its_request",
+            "gateway/pipelining.rs::denied_request_does_not_shift_those_behind_it",
+            "gateway/pipelining.rs::malformed_request_behind_others_ends_the_connection",
+            "gateway/accepted_forms.rs::absolute_form_with_two_readings_is_rejected",
             "gateway/limits.rs::refused_body_that_never_comes_ends_the_connection",
-            "gateway/limits.rs::body_refused_with_the_head_is_read_away_and_the_connection_goes_on",
+            "gateway/limits.rs::rejected_body_is_discarded_and_the_connection_kept",
         ],
     ),
     (

@@ -135,7 +135,7 @@ fn request_lines() -> Vec<Row> {
         row(
             "absolute form of the host",
             line("POST http://tracking.test/v1/batch HTTP/1.1"),
-            PATH,
+            Forwarded,
         ),
         row(
             "absolute form of another host",
@@ -368,14 +368,14 @@ fn header_lines() -> Vec<Row> {
         row(
             "upgrade to websocket",
             more("Connection: Upgrade\r\nUpgrade: websocket"),
-            MALFORMED,
+            Forwarded,
         ),
         row(
             "upgrade to HTTP/2",
             more("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk"),
-            MALFORMED,
+            Forwarded,
         ),
-        row("upgrade without a Connection", more("Upgrade: h2c"), MALFORMED),
+        row("upgrade without a Connection", more("Upgrade: h2c"), Forwarded),
         row("expectation unknown", more("Expect: 200-ok"), MALFORMED),
         row(
             "connection of an end-to-end header",
@@ -383,7 +383,7 @@ fn header_lines() -> Vec<Row> {
             MALFORMED,
         ),
         row(
-            "connection of ours",
+            "connection naming an identity header",
             more("Connection: close, X-Portcullis-Source-Id"),
             MALFORMED,
         ),

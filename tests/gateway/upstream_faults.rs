@@ -18,7 +18,7 @@ const UNAVAILABLE: (u16, &str) = (502, "upstream_unavailable");
 const TIMEOUT: (u16, &str) = (504, "upstream_timeout");
 
 fn refused(gateway: &TestGateway, reason: &str) -> f64 {
-    let labels = [("api", "tracking"), ("decision", "deny"), ("reason", reason)];
+    let labels = [("api", "tracking"), ("decision", "error"), ("reason", reason)];
     gateway.metric("portcullis_requests_total", &labels)
 }
 
@@ -46,7 +46,7 @@ async fn full() -> (TcpListener, Vec<TcpStream>) {
 }
 
 #[tokio::test]
-async fn server_that_does_not_accept_is_given_up_in_time() {
+async fn connect_timeout_is_a_bad_gateway() {
     let (listener, _waiting) = full().await;
     let mut setup = Setup::to(&[listener.local_addr().unwrap()]);
     setup.upstream().timeouts.connect = Duration::from_millis(50);
@@ -55,7 +55,7 @@ async fn server_that_does_not_accept_is_given_up_in_time() {
 }
 
 #[tokio::test]
-async fn server_that_does_not_accept_is_passed_over() {
+async fn server_that_does_not_accept_is_skipped() {
     let (listener, _waiting) = full().await;
     let up = StubUpstream::start();
     let mut setup = Setup::to(&[listener.local_addr().unwrap(), up.address()]);
@@ -99,7 +99,7 @@ async fn read_request(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn answer_that_never_gets_to_its_point_is_a_timeout() {
+async fn dripping_response_head_is_a_timeout() {
     // Each byte and each interim answer comes in time, the answer does not.
     for drip in ["H", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
         let (address, requests) = server(move |mut stream, _| async move {
@@ -121,7 +121,7 @@ async fn answer_that_never_gets_to_its_point_is_a_timeout() {
 }
 
 #[tokio::test]
-async fn head_beyond_all_bounds_is_a_bad_gateway() {
+async fn oversized_response_head_is_a_bad_gateway() {
     let many = "X: y\r\n".repeat(300);
     let large = format!("X: {}\r\n", "y".repeat(3 << 20));
     for lines in [many, large] {
@@ -152,7 +152,7 @@ fn cut(gateway: &TestGateway, by: &str) -> f64 {
 
 /// Bodies that end too early, or stop: each is seen as broken, by each version of HTTP/1, and counted.
 #[tokio::test]
-async fn response_that_breaks_off_is_seen_as_broken_and_counted() {
+async fn truncated_response_is_seen_as_broken_and_counted() {
     let length = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf";
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
     for (wire, stops) in [(length, false), (chunked, false), (length, true), (chunked, true)] {
@@ -184,7 +184,7 @@ async fn response_that_breaks_off_is_seen_as_broken_and_counted() {
 }
 
 #[tokio::test]
-async fn client_that_leaves_in_the_middle_of_its_response_is_counted() {
+async fn client_that_closes_during_its_response_is_counted() {
     let (address, _) = server(|mut stream, _| async move {
         let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut sent = stream.write_all(head).await;
@@ -208,7 +208,7 @@ async fn client_that_leaves_in_the_middle_of_its_response_is_counted() {
 
 /// A server that closes a kept connection tells it to nobody. What is sent next goes on another one.
 #[tokio::test]
-async fn kept_connection_that_the_server_has_closed_is_not_used() {
+async fn kept_connection_closed_by_the_server_is_not_reused() {
     let closed = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&closed);
     let (address, requests) = server(move |mut stream, _| {
@@ -231,9 +231,9 @@ async fn kept_connection_that_the_server_has_closed_is_not_used() {
     assert_eq!(requests.load(Ordering::SeqCst), 50);
 }
 
-/// Whether the server acted on what it read cannot be known: the client is told, and nobody sends it again.
+/// Whether the server processed the request is unknown: the client gets 502 and decides whether to retry.
 #[tokio::test]
-async fn request_on_a_kept_connection_that_closes_meanwhile_is_not_sent_again() {
+async fn post_on_a_closing_kept_connection_is_not_retried() {
     let second = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&second);
     let (address, requests) = server(move |mut stream, _| {

@@ -194,7 +194,7 @@ fn config_with_a_mistake_changes_nothing() {
     let config = world.dir.join("portcullis.yaml");
     let before = fs::read_to_string(&config).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().map(|address| (taken, address)).unwrap().1;
+    let other = format!("listeners: [{{address: \"{}\"}}, ", taken.local_addr().unwrap());
     for (round, bad) in [
         before.replacen("upstream: api", "upstream: nowhere", 1),
         before.replacen(
@@ -205,7 +205,7 @@ fn config_with_a_mistake_changes_nothing() {
         // Found out only when it is tried: nothing of the rest may be in force then.
         before
             .replacen("  workers: 2\n", "  workers: 2\n  limits: {body_bytes: 64B}\n", 1)
-            .replacen("servers: [", "servers: [\"no-such-host.invalid:1\", ", 1),
+            .replacen("listeners: [", &other, 1),
         String::new(),
     ]
     .into_iter()
@@ -216,7 +216,7 @@ fn config_with_a_mistake_changes_nothing() {
         records(&world.serve, "config refused", round + 1);
         assert_eq!(world.env.event("UNENFORCED_WRITE_KEY").send().status(), 200);
     }
-    let _ = taken;
+    drop(taken);
     world.serve.stop();
 }
 

@@ -50,7 +50,7 @@ fn upgrades_under_load_fail_no_request() {
         let finished = serve.process.finish();
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
         assert!(
-            !finished.stderr.contains("not ended in time"),
+            !finished.stderr.contains("drain timeout reached"),
             "{}",
             finished.stderr
         );

@@ -1,7 +1,7 @@
-//! A permit, and what it is for: the request that goes upstream, and the response that comes back.
+//! The exchange that a permit allows: the request to the upstream, and the response back to the client.
 //!
 //! Forwarding takes a [`Permit`], so there is no way to write to an upstream without a decision.
-//! Headers that identify somebody are stripped in every spelling first and set from the permit after.
+//! Headers that identify the client are stripped in every spelling first, and set from the permit after.
 
 use crate::gateway::observe::cut::Cut;
 use bytes::Bytes;
@@ -10,28 +10,30 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, StatusCode, Version};
-use pingora_core::protocols::http::ServerSession;
-use pingora_error::{BError, Error, ErrorType};
+use pingora_error::BError;
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_timeout::timeout;
 use smallvec::SmallVec;
 
-use super::respond;
-use super::upstream::{Connection, Pool, absolute_uri};
+use super::connection::{Connection, absolute_uri};
+use super::http1_response::{BODY_READ, is_bodiless};
+use super::upstream::Pool;
+use crate::domain::decimal::digits;
 use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::scope::ScopeSet;
 use crate::gateway::read::body::Held;
 use crate::gateway::read::client_facts::ClientFacts;
 use crate::gateway::read::cors::CorsHeaders;
 use crate::gateway::read::spelling::{after_prefix, is_spelt_alike, letters};
-use crate::gateway::wire::socket::Socket;
+use crate::gateway::wire::http2_stream::WAITING_BYTES_MAX;
+use crate::gateway::wire::session::Session;
 
 /// Headers that concern one connection only (RFC 9110 section 7.6.1).
-const HOP_BY_HOP: [&str; 5] = [
+const HOP_BY_HOP: [&str; 6] = [
     "keep-alive",
     "proxy-connection",
     "proxy-authenticate",
     "proxy-authorization",
+    "http2-settings",
     "te",
 ];
 
@@ -44,8 +46,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// What the request brought along that is not in the permit.
+/// What the request has that is not in the permit.
 pub struct Origin<'a> {
     pub client: &'a ClientFacts,
     /// The scopes of the token that the permit rests on.
@@ -54,7 +57,7 @@ pub struct Origin<'a> {
     pub forward_authorization: bool,
 }
 
-/// An upstream that has taken the whole request and begun to answer.
+/// A response whose head has come.
 pub struct Answered {
     connection: Connection,
     response: ResponseHeader,
@@ -66,51 +69,87 @@ impl Answered {
     pub fn status(&self) -> u16 {
         self.response.status.as_u16()
     }
+
+    /// The most bytes of the response that wait at one time for a client that reads slowly: its codec's, a part that is
+    /// being written, and the next one. A response that is known to be shorter is counted by its length.
+    #[must_use]
+    pub fn waiting_bytes_max(&self) -> usize {
+        const ALL: usize = WAITING_BYTES_MAX + 2 * BODY_READ;
+        let length = self.response.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| digits(length.to_str().ok()?));
+        length.map_or(ALL, |length: usize| length.min(ALL))
+    }
 }
 
 /// Why there is no response.
 #[derive(Clone, Copy, Debug)]
 pub enum Failed {
-    /// The upstream's fault; the client was sent nothing yet.
+    /// The upstream failed; nothing was sent to the client yet.
     Upstream(DenyReason),
-    /// The client has taken its request back, and there is nobody to answer.
+    /// The client has reset its request: no response is due.
     ClientGone,
 }
 
-/// Sends the request upstream, whole, and waits for the head of its response.
+/// Sends the whole request upstream and waits for the head of its response.
 ///
 /// # Errors
 /// [`Failed`], with nothing sent to the client.
 pub async fn send(
     permit: &Permit,
     origin: &Origin<'_>,
-    session: &mut ServerSession,
+    session: &mut Session,
     body: &Held,
     pool: &Pool,
 ) -> Result<Answered, Failed> {
-    let failed = |error: BError| Failed::Upstream(reason_of(&error));
-    let mut connection = pool.connect().await.map_err(failed)?;
-    let request = request_header(permit, origin, session.req_header(), body.bytes(), &connection)
-        .map_err(|_| Failed::Upstream(DenyReason::RequestMalformed))?;
-    let exchange = async {
-        connection.send(request, body.bytes()).await?;
-        let within = connection.head_within();
-        timeout(within, final_head(&mut connection))
-            .await
-            .unwrap_or_else(|_| Err(Error::new(ErrorType::ReadTimedout)))
-    };
-    // A stream that was reset must not go on in the background: its client may open the next at once, and
-    // the next, and have us do the work of all of them.
-    let response = match session.watch_h2_stream_close() {
-        None => exchange.await,
-        Some(closed) => tokio::select! {
+    let mut is_repeated = false;
+    loop {
+        let connecting = pool.connect(is_repeated);
+        let connected = connecting.await.map_err(|failure| failure.reason());
+        let mut connection = connected.map_err(Failed::Upstream)?;
+        let request = request_header(permit, origin, session.req_header(), body.bytes(), &connection)
+            .map_err(|_| Failed::Upstream(DenyReason::RequestMalformed))?;
+        let method = request.method.clone();
+        let exchange = async {
+            connection.send(request, body.bytes()).await?;
+            connection.final_head(&method).await
+        };
+        // The work for a stream that was reset must end, or its client could open the next at once, and the next,
+        // and have the work of all of them done.
+        let response = tokio::select! {
             biased;
             response = exchange => response,
-            _ = closed => return Err(Failed::ClientGone),
-        },
-    };
-    let response = response.map_err(failed)?;
-    Ok(Answered { connection, response })
+            () = session.reset() => return Err(Failed::ClientGone),
+        };
+        match response {
+            Ok(response) => return Ok(Answered { connection, response }),
+            Err(failure)
+                if !is_repeated
+                    && connection.may_have_been_closed_unused(&failure)
+                    && may_repeat(session.req_header()) =>
+            {
+                is_repeated = true;
+            }
+            Err(failure) => {
+                connection.failed(&failure);
+                return Err(Failed::Upstream(failure.reason()));
+            }
+        }
+    }
+}
+
+/// Whether a request may be sent a second time, on a new connection, after its server closed a kept one without a byte
+/// of a response.
+///
+/// The server may have acted on it all the same, and RFC 9110 section 9.2.2 forbids a proxy to repeat a request then
+/// unless that does no harm: its method is idempotent, or its client made it so by an idempotency key. So do nginx and
+/// Go. Any other request gets 502, and its client decides.
+#[must_use]
+pub fn may_repeat(request: &RequestHeader) -> bool {
+    let is_idempotent = matches!(
+        request.method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE
+    );
+    is_idempotent || request.headers.contains_key(IDEMPOTENCY_KEY)
 }
 
 /// Passes the response on.
@@ -119,7 +158,7 @@ pub async fn send(
 /// [`Cut`]: the client's connection must end here, so that what it got is not taken for the whole.
 pub async fn relay(
     answered: Answered,
-    session: &mut ServerSession,
+    session: &mut Session,
     request_id: &str,
     pool: &Pool,
     cors: Option<&CorsHeaders>,
@@ -136,60 +175,29 @@ pub async fn relay(
     if let Some(cors) = cors {
         cors.apply(&mut response).map_err(by_client)?;
     }
-    respond::write_head(session, response, is_bodiless)
+    session
+        .write_head(response, is_bodiless)
         .await
         .map_err(by_client)?;
     if !is_bodiless {
         while let Some(part) = next_part(&mut connection, session).await? {
-            session
-                .write_response_body(part, false)
-                .await
-                .map_err(by_client)?;
+            session.write_part(part).await.map_err(by_client)?;
         }
-        respond::write_last(session, Bytes::new())
-            .await
-            .map_err(by_client)?;
+        session.write_last(Bytes::new()).await.map_err(by_client)?;
     }
     pool.release(connection).await;
     Ok(())
 }
 
-async fn next_part(connection: &mut Connection, session: &ServerSession) -> Result<Option<Bytes>, Cut> {
-    connection.response_body().await.map_err(|_| {
-        // The end of the connection is the end of such a body, so it must not end in order.
+async fn next_part(connection: &mut Connection, session: &Session) -> Result<Option<Bytes>, Cut> {
+    connection.response_body().await.map_err(|failure| {
+        connection.failed(&failure);
+        // The end of the connection would be the end of such a body.
         if session.req_header().version == Version::HTTP_10 {
-            Socket::tear(session);
+            session.tear();
         }
         Cut::ByUpstream
     })
-}
-
-/// Whether a response has no body whatever its headers say (RFC 9112 section 6.3).
-fn is_bodiless(method: &Method, status: StatusCode) -> bool {
-    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-fn reason_of(error: &BError) -> DenyReason {
-    match error.etype() {
-        ErrorType::ReadTimedout | ErrorType::WriteTimedout => DenyReason::UpstreamTimeout,
-        _ => DenyReason::UpstreamUnavailable,
-    }
-}
-
-/// The final response's head. Interim responses belong to the connection they came on.
-async fn final_head(connection: &mut Connection) -> Result<ResponseHeader, BError> {
-    loop {
-        let head = connection.response_head().await?;
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::explain(
-                ErrorType::InvalidHTTPHeader,
-                "the upstream changed the protocol unasked",
-            ));
-        }
-        if !head.status.is_informational() {
-            return Ok(head);
-        }
-    }
 }
 
 /// The header that goes upstream: the client's, without what concerns its connection or claims an
@@ -215,6 +223,12 @@ fn request_header(
         to.set_raw_path(from.raw_path())?;
         to.insert_header(HOST, client.authority.clone())?;
     }
+    if client.authority.is_empty() {
+        to.insert_header(HOST, connection.host())?;
+    }
+    if !client.host.is_empty() {
+        to.insert_header(X_FORWARDED_HOST, client.host.clone())?;
+    }
     let had_body = from.headers.contains_key(CONTENT_LENGTH) || from.headers.contains_key(TRANSFER_ENCODING);
     if had_body || !body.is_empty() {
         to.insert_header(CONTENT_LENGTH, body.len())?;
@@ -228,7 +242,7 @@ fn request_header(
         to.insert_header(X_APP_ID, app.id.as_str())?;
         to.insert_header(X_WORKSPACE_ID, app.workspace.as_str())?;
         if let Some(scopes) = origin.scopes {
-            // What the app no longer has was not looked at, and counts for nothing behind us either.
+            // A scope that the app no longer has was not checked, and does not count upstream either.
             to.insert_header(X_SCOPE, scopes.shared_with(&app.scopes).to_string())?;
         }
     }
@@ -237,10 +251,12 @@ fn request_header(
         to.insert_header(X_FORWARDED_FOR, forwarded_for.clone())?;
     }
     to.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme()))?;
-    to.insert_header(X_FORWARDED_HOST, client.host.clone())?;
     let http2 = connection.is_http2();
     if http2 {
-        let authority = client.authority.to_str().unwrap_or_default();
+        let authority = match client.authority.to_str() {
+            Ok(named) if !named.is_empty() => named,
+            _ => connection.host(),
+        };
         absolute_uri(&mut to, authority, connection.is_tls())?;
         to.remove_header(&HOST);
     }
@@ -315,13 +331,13 @@ fn is_ours(name: &str) -> bool {
     }
 }
 
-/// Takes out what concerned the upstream's connection, and says how the body will be framed here.
-fn clean_response(response: &mut ResponseHeader, session: &ServerSession) {
+/// Removes what concerns the upstream's connection, and sets how the body is framed to the client.
+fn clean_response(response: &mut ResponseHeader, session: &Session) {
     for nominated in nominated(&response.headers) {
         response.remove_header(&nominated);
     }
     for name in HOP_BY_HOP {
-        // Proxy authentication of an upstream is nobody's business beyond us; the rest is per hop.
+        // Proxy authentication of an upstream concerns this gateway alone; the rest is per hop.
         response.remove_header(name);
     }
     for name in [&CONNECTION, &UPGRADE, &TRAILER, &TRANSFER_ENCODING] {
@@ -329,6 +345,10 @@ fn clean_response(response: &mut ResponseHeader, session: &ServerSession) {
     }
     let request = session.req_header();
     let bodiless = is_bodiless(&request.method, response.status);
+    if response.status == StatusCode::NO_CONTENT {
+        // Over HTTP/2 it came unchecked.
+        response.remove_header(&CONTENT_LENGTH);
+    }
     if request.version == Version::HTTP_11 && !bodiless && !response.headers.contains_key(CONTENT_LENGTH) {
         // A body of unknown length: chunked keeps the client's connection usable.
         let _ = response.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));

@@ -1,5 +1,11 @@
 //! To the upstream and back.
 
+pub mod connection;
 pub mod exchange;
+pub mod failure;
+mod http1_response;
+mod idle;
+mod probe;
 pub mod respond;
 pub mod upstream;
+mod upstream_server;

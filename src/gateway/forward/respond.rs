@@ -1,35 +1,29 @@
-//! A denial as an HTTP response: status, challenge, body (RFC 6750 section 3, RFC 9728 section 5.1).
+//! Denials as HTTP responses: status, challenge, body (RFC 6750 section 3, RFC 9728 section 5.1).
 
 use std::borrow::Cow;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, Method};
-use pingora_core::protocols::http::ServerSession;
-use pingora_error::{Error, ErrorType, Result};
+use pingora_error::Result;
 use pingora_http::ResponseHeader;
-use pingora_timeout::timeout;
 
 use crate::config::{Api, ErrorForm};
 use crate::domain::decision::DenyReason;
 use crate::gateway::read::cors::CorsHeaders;
-use crate::gateway::wire::socket::Socket;
+use crate::gateway::wire::session::Session;
 
-/// Seconds after which a client may try again when we could not decide.
+/// Seconds after which a client may retry when the gateway could not decide.
 const RETRY_AFTER_S: &str = "1";
 
-/// How long a client may take to read a response's head where nothing else is said.
-const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
-
-/// What a denial's answer says.
+/// The response to a denied request.
 pub struct Answer<'a> {
     pub reason: DenyReason,
     pub api: Option<&'a Api>,
     pub request_id: &'a str,
-    /// Where the protected resource's metadata is, for the challenge.
+    /// The URL of the protected resource's metadata, for the challenge.
     pub metadata_url: Option<String>,
-    /// More about this one denial than the reason's sentence, for the person who debugs it.
+    /// More about this denial than the reason's description, for debugging.
     pub detail: Option<Cow<'static, str>>,
     /// How errors are written where the API is not known.
     pub form: ErrorForm,
@@ -54,7 +48,7 @@ impl<'a> Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// The status: the reason's, or 511 where the API wants that for tokens that a new one would cure.
+    /// The status: the reason's, or `reauthenticate_status` where a new token would help.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self.api {
@@ -87,7 +81,7 @@ impl Answer<'_> {
         Ok(header)
     }
 
-    /// A bare challenge where no token was sent, else with the error (RFC 6750 section 3.1).
+    /// A challenge: without an error where no token was sent (RFC 6750 section 3.1).
     fn challenge(&self) -> String {
         let mut challenge = String::from("Bearer");
         let mut separator = ' ';
@@ -114,21 +108,34 @@ impl Answer<'_> {
         challenge
     }
 
+    /// Written by hand: refusals are what attackers ask for, and a map of each would cost twenty allocations.
     fn body(&self) -> Bytes {
         let description = self.detail.as_deref().unwrap_or(self.reason.description());
-        let form = self.api.map_or(self.form, |api| api.error_form);
-        let reason = self.reason.as_str();
-        let json = error_body(
-            form,
-            (self.reason.error(), reason),
-            description,
-            reason,
-            self.request_id,
-        );
-        Bytes::from(json.to_string())
+        let mut out = String::with_capacity(512);
+        let mut member = |before: &str, text: &str| {
+            out.push_str(before);
+            push_json_text(&mut out, text);
+        };
+        match self.api.map_or(self.form, |api| api.error_form) {
+            ErrorForm::OAuth => {
+                member("{\"code\":", self.reason.as_str());
+                member(",\"error\":", self.reason.error());
+                member(",\"error_description\":", description);
+                member(",\"message\":", description);
+                member(",\"reason\":", self.reason.as_str());
+                member(",\"request_id\":", self.request_id);
+                out.push('}');
+            }
+            ErrorForm::PublicApi => {
+                member("{\"errors\":[{\"message\":", description);
+                member(",\"type\":", self.reason.as_str());
+                out.push_str("}]}");
+            }
+        }
+        Bytes::from(out)
     }
 
-    /// The whole answer as it stands on an HTTP/1.1 connection, which ends after it.
+    /// The whole response as bytes of HTTP/1.1. The connection ends behind it.
     #[must_use]
     pub fn to_http1(&self) -> Vec<u8> {
         let body = self.body();
@@ -143,11 +150,11 @@ impl Answer<'_> {
         out
     }
 
-    /// Writes the whole answer, of which `HEAD` gets the head alone.
+    /// Writes the response; to `HEAD` its head alone.
     ///
     /// # Errors
     /// The client is gone.
-    pub async fn send(&self, session: &mut ServerSession, is_head: bool) -> Result<()> {
+    pub async fn send(&self, session: &mut Session, is_head: bool) -> Result<()> {
         let body = self.body();
         let header = self.header(&body)?;
         write(session, header, body, is_head).await
@@ -183,55 +190,20 @@ fn is_quotable(sentence: &str) -> bool {
     sentence.bytes().all(is_plain)
 }
 
-/// Writes a response's head. The last thing of a response says so itself: an HTTP/2 client would count
-/// the bytes that `Content-Length` promises, and miss them. Once the listener has stopped, each answer is
-/// the last of its connection, and says so.
-///
-/// # Errors
-/// The client is gone.
-pub async fn write_head(session: &mut ServerSession, head: ResponseHeader, is_last: bool) -> Result<()> {
-    let within = session.get_write_timeout().unwrap_or(WRITTEN_WITHIN);
-    match session {
-        ServerSession::H2(session) => return session.write_response_header(Box::new(head), is_last),
-        ServerSession::H1(session) if Socket::has_stopped(session) => session.set_server_keepalive(None),
-        _ => {}
-    }
-    // Pingora bounds the writing of bodies only.
-    timeout(within, session.write_response_header(Box::new(head)))
-        .await
-        .unwrap_or_else(|_| Err(timed_out("writing a response's head")))
-}
-
-/// Writes the last part of a response's body, and all that is still to be written before it. Pingora bounds the
-/// part alone, and not the end of the body behind it, which a client that reads nothing would keep for ever.
-///
-/// # Errors
-/// The client is gone, or takes nothing.
-pub async fn write_last(session: &mut ServerSession, part: Bytes) -> Result<()> {
-    let within = session.get_write_timeout().unwrap_or(WRITTEN_WITHIN);
-    timeout(within, session.write_response_body(part, true))
-        .await
-        .unwrap_or_else(|_| Err(timed_out("writing a response's end")))
-}
-
-fn timed_out(doing: &'static str) -> Box<Error> {
-    Error::explain(ErrorType::WriteTimedout, doing)
-}
-
-async fn write(session: &mut ServerSession, head: ResponseHeader, body: Bytes, is_head: bool) -> Result<()> {
-    write_head(session, head, is_head).await?;
+async fn write(session: &mut Session, head: ResponseHeader, body: Bytes, is_head: bool) -> Result<()> {
+    session.write_head(head, is_head).await?;
     match is_head {
         true => Ok(()),
-        false => write_last(session, body).await,
+        false => session.write_last(body).await,
     }
 }
 
-/// Writes a small JSON answer that is no denial by a reason.
+/// Writes a small JSON response that is not a denial with a reason.
 ///
 /// # Errors
 /// The client is gone.
 pub async fn send_json(
-    session: &mut ServerSession,
+    session: &mut Session,
     status: u16,
     body: &serde_json::Value,
     request_id: &str,
@@ -252,5 +224,42 @@ pub async fn send_json(
     write(session, header, body, is_head).await
 }
 
-/// Where the protected resource's metadata is (RFC 9728 section 3.1).
+/// The path of the protected resource's metadata (RFC 9728 section 3.1).
 pub const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
+
+/// Appends a JSON string. Nearly always nothing in it needs an escape.
+fn push_json_text(out: &mut String, text: &str) {
+    let is_plain = |byte: u8| byte >= b' ' && !matches!(byte, b'"' | b'\\');
+    if text.bytes().all(is_plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::from(text).to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denial_body_is_json_whatever_texts_hold() {
+        for (id, detail) in [
+            ("a-1", None),
+            ("\"}{\\", Some("line\nbreak \"quoted\" \u{1}")),
+            ("", Some("")),
+        ] {
+            let answer = Answer {
+                detail: detail.map(Cow::Borrowed),
+                ..Answer::new(DenyReason::TokenMissing, id)
+            };
+            let json: serde_json::Value = serde_json::from_slice(&answer.body()).unwrap();
+            let description = detail.unwrap_or(DenyReason::TokenMissing.description());
+            assert_eq!(json["request_id"], id);
+            assert_eq!(json["message"], description);
+            assert_eq!(json["error_description"], description);
+            assert_eq!(json["reason"], "token_missing");
+        }
+    }
+}

@@ -1,148 +1,113 @@
-//! Pools of upstream servers: who is healthy, whose turn it is, and the connections kept to them.
+//! Upstream pools: which server is next, the connections kept to each, their health and their addresses.
+//!
+//! A request tries up to [`TRIES`] servers, each another one, until one accepts a connection. No byte of a request is
+//! sent before. What is sent again, and when, is written at [`super::exchange::may_repeat`].
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
-use bytes::{Buf as _, Bytes};
-use futures::FutureExt as _;
-use http::Uri;
+use futures::future::join_all;
+use parking_lot::Mutex;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::client::HttpSession as ClientSession;
-use pingora_core::protocols::http::v1::client::{HttpSession as H1Session, http_req_header_to_wire};
-use pingora_core::upstreams::peer::{HttpPeer, Peer as _};
-use pingora_error::{BError, Error, ErrorType};
-use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_load_balancing::discovery::ServiceDiscovery;
-use pingora_load_balancing::health_check::{HttpHealthCheck, TcpHealthCheck};
-use pingora_load_balancing::selection::RoundRobin;
-use pingora_load_balancing::{Backend, Backends, LoadBalancer};
-use pingora_timeout::timeout;
-use thiserror::Error as ThisError;
-use tokio::io::AsyncWriteExt as _;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::BError;
+use smallvec::SmallVec;
 
-use crate::config::{HealthCheck, Upstream};
+use super::connection::{Connection, Link};
+use super::failure::Failure;
+use super::idle::IdleConnections;
+use super::probe::probe;
+use super::upstream_server::UpstreamServer;
+use crate::config::Upstream;
+use crate::gateway::observe::upstream_metrics::{ServerGauge, UpstreamMetrics};
 
-/// How many servers are tried until one accepts a connection. Only connecting is tried again: once a
-/// byte of a request was sent, sending it a second time could deliver it twice.
-const CONNECT_TRIES: usize = 2;
+const NAME_NOT_RESOLVED: &str =
+    "name of an upstream server does not resolve; requests go to the other servers";
+const ADDRESSES_KEPT: &str = "DNS lookup failed; keeping the current addresses";
+const ADDRESSES_CHANGED: &str = "addresses of an upstream server changed";
 
-/// How long the response of a server that did not take the whole request is waited for: it is there, or
-/// it will not come.
-const ANSWERED_ALREADY: Duration = Duration::from_secs(1);
+/// How many servers a request tries to connect to.
+pub const TRIES: usize = 3;
 
-/// Unused connections kept to a pool. Fewer than the concurrency would mean connecting all the time.
-const POOL_CONNECTIONS: usize = 1024;
+/// Unused HTTP/2 connections kept of one pool.
+const HTTP2_KEPT: usize = 1024;
 
-/// How often the servers' names are looked up again, and how long one look-up may take.
+/// How often names are looked up again, how long one look-up may take, and how soon it is repeated where a name has no
+/// address yet.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+const RESOLVE_AGAIN: Duration = Duration::from_secs(1);
 
-/// One pool, ready to be used.
+/// How often unused connections are looked through.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// The part of a server's `Keep-Alive` time in which its connections are not used any more: the server may be closing
+/// them already. Half of the time where that is less.
+const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+
+/// One pool of servers.
 pub struct Pool {
     name: String,
     config: Upstream,
-    balancer: LoadBalancer<RoundRobin>,
-    servers: Arc<Servers>,
+    /// All addresses of all servers.
+    servers: ArcSwap<Vec<Arc<UpstreamServer>>>,
+    /// The configured servers, in order.
+    names: Mutex<Vec<ConfiguredServer>>,
+    turn: AtomicUsize,
     connector: PoolConnector,
+    idle: IdleConnections,
+    metrics: UpstreamMetrics,
 }
 
-/// The servers that the names of a pool stand for now.
-struct Servers(ArcSwap<Vec<Arc<HttpPeer>>>);
+/// One server as configured.
+struct ConfiguredServer {
+    name: String,
+    gauge: Arc<ServerGauge>,
+    addresses: Vec<SocketAddr>,
+    is_unresolved: bool,
+}
 
-/// The same as the balancer looks at them.
-struct Discovered(Arc<Servers>);
-
-/// Kept connections by protocol.
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one to a pool, and it never moves"
 )]
 enum PoolConnector {
-    /// Below HTTP: the request is put on the wire here, head and body in one write.
-    H1(TransportConnector),
-    H2(Connector),
-}
-
-/// A pool that cannot be used, and why.
-#[derive(Debug, ThisError)]
-pub enum PoolError {
-    #[error("the server `{server}` of upstream `{pool}` has no address: {error}")]
-    Address {
-        pool: String,
-        server: String,
-        error: std::io::Error,
-    },
-    #[error("upstream `{pool}`: {error}")]
-    Unusable { pool: String, error: String },
-}
-
-/// A connection to one server of a pool, for one exchange.
-pub struct Connection {
-    peer: Arc<HttpPeer>,
-    link: Link,
-    read: Duration,
-    write: Duration,
-    /// The server did not take the whole request. It may have answered all the same, and then closed.
-    is_cut_short: bool,
-}
-
-/// A connection by protocol, and by how far its exchange is.
-enum Link {
-    /// HTTP/1.1, nothing sent yet.
-    Fresh(Stream),
-    /// HTTP/1.1, request sent.
-    H1(Box<H1Session>),
-    H2(Box<ClientSession>),
-    /// Given up.
-    Gone,
+    /// Connects below HTTP; the exchange is our own.
+    Http1(TransportConnector),
+    Http2(Connector),
 }
 
 impl Pool {
-    /// Resolves the servers and prepares a pool.
-    ///
-    /// # Errors
-    /// [`PoolError`] when a server's name has no address.
-    pub fn new(name: &str, config: &Upstream) -> Result<Self, PoolError> {
-        let mut addresses = Vec::new();
-        for server in &config.servers {
-            let resolved = server.to_socket_addrs().map_err(|error| PoolError::Address {
-                pool: name.to_owned(),
-                server: server.clone(),
-                error,
-            })?;
-            addresses.extend(resolved);
-        }
-        let unusable = |error: BError| PoolError::Unusable {
-            pool: name.to_owned(),
-            error: error.to_string(),
-        };
-        let servers = Arc::new(Servers(ArcSwap::from_pointee(peers(addresses, config))));
-        let backends = Backends::new(Box::new(Discovered(Arc::clone(&servers))));
-        let mut balancer = LoadBalancer::<RoundRobin>::from_backends(backends);
-        // What is discovered stands in `servers` already: nothing is waited for.
-        if let Some(updated) = balancer.update().now_or_never() {
-            updated.map_err(unusable)?;
-        }
-        if let Some(check) = &config.health_check {
-            set_health_check(&mut balancer, check, config).map_err(unusable)?;
-        }
+    /// Prepares a pool. Servers named by an address are ready; names are looked up by [`Self::resolve`].
+    #[must_use]
+    pub fn new(name: &str, config: &Upstream, metrics: &UpstreamMetrics) -> Self {
+        let names = config.servers.iter().map(|server| ConfiguredServer {
+            name: server.clone(),
+            gauge: metrics.server(name, server),
+            addresses: server.parse().ok().into_iter().collect(),
+            is_unresolved: false,
+        });
         let connector = match config.http2 {
-            true => PoolConnector::H2(Connector::new(Some(options(config)))),
-            false => PoolConnector::H1(TransportConnector::new(Some(options(config)))),
+            true => PoolConnector::Http2(Connector::new(Some(options(config)))),
+            false => PoolConnector::Http1(TransportConnector::new(Some(options(config)))),
         };
-        Ok(Self {
+        let pool = Self {
             name: name.to_owned(),
             config: config.clone(),
-            balancer,
-            servers,
+            servers: ArcSwap::default(),
+            names: Mutex::new(names.collect()),
+            turn: AtomicUsize::new(0),
             connector,
-        })
+            idle: IdleConnections::default(),
+            metrics: metrics.clone(),
+        };
+        pool.use_addresses();
+        pool
     }
 
     /// Whether this is the pool that `config` wants.
@@ -151,147 +116,255 @@ impl Pool {
         self.config == *config
     }
 
-    /// A connection to the server whose turn it is; a healthy one, kept or new.
+    /// Removes the metrics of the servers that `next` does not have.
+    pub fn forget_metrics(&self, next: Option<&Self>) {
+        for server in &self.config.servers {
+            if !next.is_some_and(|next| next.config.servers.contains(server)) {
+                self.metrics.forget(&self.name, server);
+            }
+        }
+    }
+
+    /// Connects to the server whose turn it is, or to another one where it does not accept. Unused connections are
+    /// used again unless `is_fresh`.
     ///
     /// # Errors
     /// No server is healthy, or none of those tried accepted a connection in time.
-    pub async fn connect(&self) -> Result<Connection, BError> {
-        let mut last = Error::explain(ErrorType::ConnectNoRoute, "no server of the pool is healthy");
-        for _ in 0..CONNECT_TRIES {
-            let Some(peer) = self.next() else { continue };
-            let link = match &self.connector {
-                PoolConnector::H1(connector) => connector
-                    .get_stream(&*peer)
-                    .await
-                    .map(|(stream, _)| Link::Fresh(stream)),
-                PoolConnector::H2(connector) => connector
-                    .get_http_session(&*peer)
-                    .await
-                    .map(|(session, _)| Link::H2(Box::new(session))),
-            };
-            match link {
-                Ok(link) => {
-                    return Ok(Connection {
-                        peer,
-                        link,
-                        read: self.config.timeouts.read,
-                        write: self.config.timeouts.write,
-                        is_cut_short: false,
-                    });
+    pub async fn connect(&self, is_fresh: bool) -> Result<Connection, Failure> {
+        let mut last = Failure::NoServer;
+        for server in self.candidates() {
+            match self.connect_to(&server, is_fresh).await {
+                Ok(connection) => return Ok(connection),
+                Err(failure) => {
+                    server.failed(&failure);
+                    last = failure;
                 }
-                Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    fn next(&self) -> Option<Arc<HttpPeer>> {
-        let peers = self.servers.0.load();
-        if let [only] = peers.as_slice()
-            && self.config.health_check.is_none()
+    /// The servers that one request tries, in order: round robin, those that accepted no connection a moment ago last.
+    fn candidates(&self) -> SmallVec<[Arc<UpstreamServer>; TRIES]> {
+        let servers = self.servers.load();
+        if let [only] = servers.as_slice()
+            && only.is_healthy()
         {
-            return Some(Arc::clone(only));
+            return SmallVec::from_iter([Arc::clone(only)]);
         }
-        let chosen: Backend = self.balancer.select(b"", 2 * peers.len())?;
-        peers.iter().find(|peer| peer._address == chosen.addr).cloned()
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let start = turn.checked_rem(servers.len()).unwrap_or(0);
+        let (before, after) = servers.split_at_checked(start).unwrap_or_default();
+        let healthy = || {
+            let all = after.iter().chain(before);
+            all.filter(|server| server.is_healthy())
+        };
+        let first = healthy().filter(|server| !server.is_tried_last());
+        let last = healthy().filter(|server| server.is_tried_last());
+        first.chain(last).take(TRIES).cloned().collect()
     }
 
-    /// Gives a connection back after a complete exchange.
+    async fn connect_to(&self, server: &Arc<UpstreamServer>, is_fresh: bool) -> Result<Connection, Failure> {
+        let failure = |error: BError| {
+            let sni = self.config.tls.as_ref().map_or("", |tls| tls.sni.as_str());
+            Failure::of_connecting(&error, self.config.timeouts.connect, sni)
+        };
+        let (link, is_reused) = match &self.connector {
+            PoolConnector::Http1(connector) => {
+                match (!is_fresh).then(|| self.idle.take(server.address)).flatten() {
+                    Some(stream) => (Link::Fresh(stream), true),
+                    None => {
+                        let stream = connector.new_stream(&server.peer).await.map_err(failure)?;
+                        (Link::Fresh(stream), false)
+                    }
+                }
+            }
+            PoolConnector::Http2(connector) => {
+                let got = connector.get_http_session(&server.peer).await;
+                let (session, is_reused) = got.map_err(failure)?;
+                (Link::Http2(Box::new(session)), is_reused)
+            }
+        };
+        let timeouts = self.config.timeouts;
+        Ok(Connection::new(Arc::clone(server), link, timeouts, is_reused))
+    }
+
+    /// Keeps a connection after a complete exchange, for as long as its server does.
     pub async fn release(&self, connection: Connection) {
+        connection.server.succeeded();
         if connection.is_cut_short {
             return;
         }
-        let idle = Some(self.config.timeouts.idle);
+        let idle = self.config.timeouts.idle;
         match (connection.link, &self.connector) {
-            (Link::H1(mut session), PoolConnector::H1(connector)) => {
-                session.respect_keepalive();
-                if let Some(stream) = session.reuse().await {
-                    connector.release_stream(stream, connection.peer.reuse_hash(), idle);
+            (Link::Http1(response), PoolConnector::Http1(_)) => {
+                if let Some((stream, keep_alive)) = response.into_reusable() {
+                    let time = keep_alive.map_or(idle, |time| idle.min(without_margin(time)));
+                    self.idle.keep(connection.server.address, stream, time);
                 }
             }
-            (Link::H2(session), PoolConnector::H2(connector)) => {
-                connector
-                    .release_http_session(*session, &*connection.peer, idle)
-                    .await;
+            (Link::Http2(session), PoolConnector::Http2(connector)) => {
+                let peer = &connection.server.peer;
+                connector.release_http_session(*session, peer, Some(idle)).await;
             }
             _ => {}
         }
     }
 
-    /// Probes the servers and looks up their names until cancelled, each where there is something to do.
-    pub async fn keep_current(&self) {
-        let every = self.config.health_check.as_ref().map(|check| check.interval);
+    /// Probes the servers, looks up their names and closes unused connections until cancelled.
+    pub async fn keep_current(self: Arc<Self>) {
         let checking = async {
-            let Some(every) = every else { return };
-            let mut ticks = ticks(every);
+            let Some(check) = &self.config.health_check else {
+                return;
+            };
+            let mut ticks = ticks(check.interval);
             loop {
                 ticks.tick().await;
-                self.balancer.backends().run_health_check(true).await;
+                let servers = self.servers.load_full();
+                let probes = servers.iter().map(async |server| {
+                    let connecting = async { self.connect_to(server, true).await };
+                    server.probed(probe(connecting, check).await, check);
+                });
+                join_all(probes).await;
             }
         };
-        let is_name = |server: &String| server.parse::<SocketAddr>().is_err();
         let resolving = async {
-            if !self.config.servers.iter().any(is_name) {
+            if self.names.lock().iter().all(|server| is_address(&server.name)) {
                 return;
             }
-            let mut ticks = ticks(RESOLVE_EVERY);
-            ticks.tick().await;
+            loop {
+                tokio::time::sleep(self.next_resolve()).await;
+                self.resolve().await;
+            }
+        };
+        let sweeping = async {
+            let mut ticks = ticks(SWEEP_EVERY);
             loop {
                 ticks.tick().await;
-                match self.resolve().await {
-                    Ok(addresses) => self.set_addresses(addresses).await,
-                    Err(error) => {
-                        tracing::warn!(upstream = self.name, %error, "the servers known so far stay");
+                self.idle.sweep();
+                self.servers.load().iter().for_each(|server| server.log_late());
+            }
+        };
+        tokio::join!(checking, resolving, sweeping);
+    }
+
+    fn next_resolve(&self) -> Duration {
+        let names = self.names.lock();
+        if names.iter().any(|server| server.is_unresolved) {
+            return RESOLVE_AGAIN;
+        }
+        match names.iter().any(|server| server.addresses.is_empty()) {
+            // Added by a reload, and never looked up.
+            true => Duration::ZERO,
+            false => RESOLVE_EVERY,
+        }
+    }
+
+    /// Looks up the names of all servers, within [`RESOLVE_WITHIN`]. A name that does not resolve keeps the addresses it
+    /// had.
+    pub async fn resolve(&self) {
+        let names: Vec<String> = {
+            let names = self.names.lock();
+            let all = names.iter().map(|server| server.name.clone());
+            all.filter(|name| !is_address(name)).collect()
+        };
+        if names.is_empty() {
+            return;
+        }
+        let found = join_all(names.into_iter().map(async |name| {
+            let addresses = lookup(&name).await;
+            (name, addresses)
+        }))
+        .await;
+        for server in self.names.lock().iter_mut() {
+            if let Some((_, result)) = found.iter().find(|(name, _)| *name == server.name) {
+                server.resolved(&self.name, result);
+            }
+        }
+        self.use_addresses();
+    }
+
+    /// Goes over to the addresses that the servers have now. What is known of those that stay is kept, and so are the
+    /// connections to them.
+    fn use_addresses(&self) {
+        let before = self.servers.load_full();
+        let mut held: HashMap<SocketAddr, &Arc<UpstreamServer>> =
+            before.iter().map(|server| (server.address, server)).collect();
+        let mut next = Vec::new();
+        let names = self.names.lock();
+        for server in names.iter() {
+            for address in &server.addresses {
+                // An address of two names is one server, that of the first.
+                if next
+                    .iter()
+                    .any(|one: &Arc<UpstreamServer>| one.address == *address)
+                {
+                    continue;
+                }
+                next.push(match held.remove(address) {
+                    Some(kept) => Arc::clone(kept),
+                    None => Arc::new(UpstreamServer::new(
+                        &self.name,
+                        &server.name,
+                        *address,
+                        peer(*address, &self.config),
+                        Arc::clone(&server.gauge),
+                    )),
+                });
+            }
+        }
+        self.servers.store(Arc::new(next));
+    }
+}
+
+impl ConfiguredServer {
+    fn resolved(&mut self, upstream: &str, result: &std::io::Result<Vec<SocketAddr>>) {
+        let server = &*self.name;
+        match result {
+            Ok(addresses) => {
+                if self.is_unresolved {
+                    self.is_unresolved = false;
+                    self.gauge.came_back();
+                }
+                if self.addresses != *addresses {
+                    let is_first = self.addresses.is_empty();
+                    self.addresses.clone_from(addresses);
+                    if !is_first {
+                        tracing::info!(upstream, server, ?addresses, "{ADDRESSES_CHANGED}");
                     }
                 }
             }
-        };
-        tokio::join!(checking, resolving);
-    }
-
-    async fn resolve(&self) -> Result<Vec<SocketAddr>, PoolError> {
-        let mut addresses = Vec::new();
-        for server in &self.config.servers {
-            let failed = |error| PoolError::Address {
-                pool: self.name.clone(),
-                server: server.clone(),
-                error,
-            };
-            let resolved = tokio::time::timeout(RESOLVE_WITHIN, tokio::net::lookup_host(server))
-                .await
-                .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
-            addresses.extend(resolved.map_err(failed)?);
-        }
-        Ok(addresses)
-    }
-
-    /// Goes over to these servers. What is known of the health of those that stay is kept, and so are the
-    /// connections to them.
-    async fn set_addresses(&self, addresses: Vec<SocketAddr>) {
-        let next = peers(addresses, &self.config);
-        let before = self.servers.0.load_full();
-        let of =
-            |peers: &[Arc<HttpPeer>]| -> Vec<_> { peers.iter().map(|peer| peer._address.clone()).collect() };
-        if next.is_empty() || of(&next) == of(&before) {
-            return;
-        }
-        tracing::info!(upstream = self.name, servers = ?of(&next), "the servers' names have other addresses now");
-        self.servers.0.store(Arc::new(next));
-        // Until this is done a server that has gone may be chosen; it is then not found among the peers, and
-        // the next one is tried.
-        if let Err(error) = self.balancer.update().await {
-            tracing::error!(upstream = self.name, %error, "the servers cannot be changed");
+            Err(error) if self.addresses.is_empty() => {
+                if !self.is_unresolved {
+                    self.is_unresolved = true;
+                    self.gauge.went_down();
+                    tracing::warn!(upstream, server, %error, "{NAME_NOT_RESOLVED}");
+                }
+            }
+            Err(error) => tracing::warn!(upstream, server, %error, "{ADDRESSES_KEPT}"),
         }
     }
 }
 
-#[async_trait]
-impl ServiceDiscovery for Discovered {
-    async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>), BError> {
-        let peers = self.0.0.load();
-        let backends = peers.iter().map(|peer| Backend::new(&peer._address.to_string()));
-        Ok((backends.collect::<Result<_, _>>()?, HashMap::new()))
+fn is_address(server: &str) -> bool {
+    server.parse::<SocketAddr>().is_ok()
+}
+
+async fn lookup(name: &str) -> std::io::Result<Vec<SocketAddr>> {
+    let resolved = tokio::time::timeout(RESOLVE_WITHIN, tokio::net::lookup_host(name)).await;
+    let mut addresses: Vec<SocketAddr> = resolved
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?
+        .collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    match addresses.is_empty() {
+        true => Err(std::io::ErrorKind::NotFound.into()),
+        false => Ok(addresses),
     }
+}
+
+fn without_margin(keep_alive: Duration) -> Duration {
+    keep_alive - KEEP_ALIVE_MARGIN.min(keep_alive / 2)
 }
 
 fn ticks(every: Duration) -> tokio::time::Interval {
@@ -300,126 +373,11 @@ fn ticks(every: Duration) -> tokio::time::Interval {
     ticks
 }
 
-impl Connection {
-    /// Whether the server is spoken to in HTTP/2.
-    #[must_use]
-    pub fn is_http2(&self) -> bool {
-        matches!(self.link, Link::H2(_))
-    }
-
-    /// Whether the server is spoken to over TLS.
-    #[must_use]
-    pub fn is_tls(&self) -> bool {
-        self.peer.is_tls()
-    }
-
-    /// Sends a whole request. A server that takes only a part of it may have answered: its response is to
-    /// be read then as always.
-    ///
-    /// # Errors
-    /// The request cannot be sent at all.
-    pub async fn send(&mut self, request: RequestHeader, body: &Bytes) -> Result<(), BError> {
-        match std::mem::replace(&mut self.link, Link::Gone) {
-            Link::Fresh(stream) => {
-                let (session, is_whole) = send_h1(stream, &request, body, &self.peer, self.write).await?;
-                self.is_cut_short = !is_whole;
-                self.link = Link::H1(Box::new(session));
-            }
-            Link::H2(mut session) => {
-                session.set_write_timeout(Some(self.write));
-                session.write_request_header(Box::new(request)).await?;
-                self.is_cut_short = send_h2_body(&mut session, body).await.is_err();
-                self.link = Link::H2(session);
-            }
-            used => self.link = used,
-        }
-        Ok(())
-    }
-
-    /// How long the head of the final response is waited for, with all that comes before it.
-    #[must_use]
-    pub fn head_within(&self) -> Duration {
-        match self.is_cut_short {
-            true => self.read.min(ANSWERED_ALREADY),
-            false => self.read,
-        }
-    }
-
-    /// Reads the next response head: an interim one, or the final one.
-    ///
-    /// # Errors
-    /// The server sent something else, nothing in time, or closed.
-    pub async fn response_head(&mut self) -> Result<ResponseHeader, BError> {
-        let missing = || Error::explain(ErrorType::InvalidHTTPHeader, "the upstream sent no response head");
-        match &mut self.link {
-            Link::H1(session) => {
-                session.read_timeout = Some(self.read);
-                session.read_response().await?;
-                session.resp_header().cloned().ok_or_else(missing)
-            }
-            Link::H2(session) => {
-                session.set_read_timeout(Some(self.read));
-                session.read_response_header().await?;
-                session.response_header().cloned().ok_or_else(missing)
-            }
-            Link::Fresh(_) | Link::Gone => Err(missing()),
-        }
-    }
-
-    /// Reads the next part of the response's body, `None` at its end.
-    ///
-    /// # Errors
-    /// The server stopped before the end.
-    pub async fn response_body(&mut self) -> Result<Option<Bytes>, BError> {
-        match &mut self.link {
-            Link::H1(session) => session.read_body_bytes().await,
-            Link::H2(session) => session.read_response_body().await,
-            Link::Fresh(_) | Link::Gone => Ok(None),
-        }
-    }
-}
-
-async fn send_h2_body(session: &mut ClientSession, body: &Bytes) -> Result<(), BError> {
-    if !body.is_empty() {
-        session.write_request_body(body.clone(), true).await?;
-    }
-    session.finish_request_body().await
-}
-
-/// Puts head and body on the wire in one write: one call into the kernel, and one wake-up at the server.
-/// Says whether all of it was taken.
-async fn send_h1(
-    mut stream: Stream,
-    request: &RequestHeader,
-    body: &Bytes,
-    peer: &HttpPeer,
-    within: Duration,
-) -> Result<(H1Session, bool), BError> {
-    let head = http_req_header_to_wire(request)
-        .ok_or_else(|| Error::explain(ErrorType::InvalidHTTPHeader, "the request cannot be written"))?;
-    let mut wire = head.freeze().chain(body.clone());
-    let writing = async {
-        stream.write_all_buf(&mut wire).await?;
-        stream.flush().await
-    };
-    let is_whole = matches!(timeout(within, writing).await, Ok(Ok(())));
-    Ok((H1Session::new_with_options(stream, peer), is_whole))
-}
-
 fn options(config: &Upstream) -> ConnectorOptions {
-    let mut options = ConnectorOptions::new(POOL_CONNECTIONS);
+    let mut options = ConnectorOptions::new(HTTP2_KEPT);
     let ca = config.tls.as_ref().and_then(|tls| tls.ca.as_ref());
     options.ca_file = ca.map(|ca| ca.file.to_string_lossy().into_owned());
     options
-}
-
-fn peers(mut addresses: Vec<SocketAddr>, config: &Upstream) -> Vec<Arc<HttpPeer>> {
-    addresses.sort_unstable();
-    addresses.dedup();
-    let peers = addresses
-        .into_iter()
-        .map(|address| Arc::new(peer(address, config)));
-    peers.collect()
 }
 
 fn peer(address: SocketAddr, config: &Upstream) -> HttpPeer {
@@ -436,61 +394,4 @@ fn peer(address: SocketAddr, config: &Upstream) -> HttpPeer {
         peer.options.max_h2_streams = 100;
     }
     peer
-}
-
-fn set_health_check(
-    balancer: &mut LoadBalancer<RoundRobin>,
-    check: &HealthCheck,
-    config: &Upstream,
-) -> Result<(), BError> {
-    let sni = config.tls.as_ref().map_or("", |tls| tls.sni.as_str());
-    let Some(path) = &check.path else {
-        let mut tcp = if sni.is_empty() {
-            TcpHealthCheck::new()
-        } else {
-            TcpHealthCheck::new_tls(sni)
-        };
-        tcp.set_connector(TransportConnector::new(Some(options(config))));
-        tcp.consecutive_success = check.healthy_after;
-        tcp.consecutive_failure = check.unhealthy_after;
-        tcp.peer_template.options.connection_timeout = Some(check.timeout);
-        balancer.set_health_check(tcp);
-        return Ok(());
-    };
-    let host = if sni.is_empty() { "health-check" } else { sni };
-    let mut probe = HttpHealthCheck::<()>::new(host, config.tls.is_some());
-    probe.consecutive_success = check.healthy_after;
-    probe.consecutive_failure = check.unhealthy_after;
-    probe.peer_template.options.connection_timeout = Some(check.timeout);
-    probe.peer_template.options.read_timeout = Some(check.timeout);
-    probe.req.set_uri(
-        path.parse::<Uri>()
-            .map_err(|_| Error::new(ErrorType::InvalidHTTPHeader))?,
-    );
-    // A server is probed as it will be spoken to, or one that is well would be taken out.
-    probe.set_connector(Connector::new(Some(options(config))));
-    if config.http2 {
-        probe.peer_template.options.set_http_version(2, 2);
-        absolute_uri(&mut probe.req, host, config.tls.is_some())?;
-        probe.req.remove_header(&http::header::HOST);
-        probe.req.set_version(http::Version::HTTP_2);
-    }
-    balancer.set_health_check(Box::new(probe));
-    Ok(())
-}
-
-/// The scheme and authority that an HTTP/2 request names its target by.
-///
-/// # Errors
-/// The path and host do not form a URI.
-pub fn absolute_uri(request: &mut RequestHeader, host: &str, tls: bool) -> Result<(), BError> {
-    let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
-    let uri = Uri::builder()
-        .scheme(if tls { "https" } else { "http" })
-        .authority(host)
-        .path_and_query(path)
-        .build()
-        .map_err(|_| Error::explain(ErrorType::InvalidHTTPHeader, "the target is no URI"))?;
-    request.set_uri(uri);
-    Ok(())
 }

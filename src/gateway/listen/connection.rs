@@ -1,4 +1,4 @@
-//! A connection before its first request: the handshake, and which HTTP it speaks.
+//! A connection before its first request: the TLS handshake, and the choice between HTTP/1 and HTTP/2.
 
 use crate::gateway::serve::current::CurrentGateway;
 use std::net::SocketAddr;
@@ -15,8 +15,8 @@ use crate::gateway::wire::buffered::Buffered;
 use crate::gateway::wire::socket::Socket;
 use crate::gateway::wire::tls::Acceptor;
 
-/// Serves a connection to its end. What only some of its life needs is boxed: most of it is waiting, and a task
-/// is as large as its largest moment.
+/// Serves a connection to its end. Futures that are needed only some of the time are boxed: a task is as large as its
+/// largest state, and most connections wait most of the time.
 pub(crate) async fn serve(
     app: Arc<CurrentGateway>,
     stream: Buffered,
@@ -52,7 +52,7 @@ pub(crate) async fn serve(
     Box::pin(http2::serve(&app, socket, permit.connection(), &shutdown)).await;
 }
 
-/// The connection with what was read from it put back.
+/// The connection, with the bytes read from it put back.
 fn as_http2(SpeaksHttp2(stream, read): SpeaksHttp2) -> Option<Box<Socket>> {
     let mut socket = stream.into_any().downcast::<Socket>().ok()?;
     socket.rewind(&read);

@@ -1,33 +1,38 @@
 //! An HTTP/1 connection: one request after the other, each read as bytes first and served after.
+//!
+//! Requests may be pipelined (RFC 9112 section 9.3.2): what was read behind one is the beginning of the next. They are
+//! served one at a time, in order. At most one read's bytes wait; the rest waits in the kernel.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use http::header::EXPECT;
+use bytes::{Buf as _, BytesMut};
+use http::header::{EXPECT, HOST};
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_timeout::timeout;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt};
 
 use crate::connections::Connection;
 use crate::domain::decision::DenyReason;
 use crate::gateway::forward::respond::Answer;
+use crate::gateway::read::absolute_form::to_origin_form;
 use crate::gateway::read::raw_head;
 use crate::gateway::read::raw_head::{HeadOutcome, HeadPosition, RawHead};
 use crate::gateway::serve::current::CurrentGateway;
 use crate::gateway::serve::request::Gateway;
 use crate::gateway::wire::chunks::Chunks;
+use crate::gateway::wire::session::{Reusable, Session, finish_http1};
 use crate::gateway::wire::socket::Socket;
 
-/// How much is read away behind a refusal, so that the client gets to see it and not a reset.
+/// How many bytes are discarded behind a rejection, so that the client receives it before the connection is reset.
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
-/// And for how long.
+/// How long bytes are discarded behind a rejection.
 const LINGER_FOR: Duration = Duration::from_secs(2);
 
-/// The same where the bytes can be had one by one only.
+/// How many bytes are discarded where they are read one at a time.
 const LINGER_STEPS_MAX: usize = 16 * 1024;
 
 /// A connection that turned out to speak HTTP/2, and what was read from it.
@@ -41,31 +46,32 @@ pub(crate) async fn serve(
     may_be_http2: bool,
 ) -> Option<SpeaksHttp2> {
     let mut deadline = pin!(tokio::time::sleep(app.current().limits.header_timeout));
-    let mut is_first = true;
+    let mut awaited = match may_be_http2 {
+        true => HeadPosition::FirstOrHttp2,
+        false => HeadPosition::First,
+    };
+    let mut read = BytesMut::new();
     loop {
         let gateway = app.current();
-        let awaited = match (is_first, may_be_http2) {
-            (true, true) => HeadPosition::FirstOrHttp2,
-            (true, false) => HeadPosition::First,
-            (false, _) => HeadPosition::Next,
-        };
-        is_first = false;
-        match raw_head::read(
+        let head = raw_head::read(
             &mut stream,
+            read,
             deadline.as_mut(),
             &gateway.limits,
             awaited,
             connection,
-        )
-        .await
-        {
+        );
+        match head.await {
             Ok(head) => {
-                // None where the connection was evicted in this moment: the client hears the end, and nothing was
-                // begun.
+                // `None` where the connection was evicted at this moment: the client sees it end, and no request
+                // has begun.
                 let request = connection.begin_request()?;
-                // Settings may have changed while the head was waited for. From here on they stay for this
+                // Settings may have changed while the head was awaited. From here on they stay for this
                 // request.
-                stream = Box::pin(serve_one(&app.current(), stream, head)).await?;
+                let next = Box::pin(serve_one(&app.current(), stream, head)).await?;
+                (stream, read) = (next.stream, next.read);
+                skip_empty_line(&mut read);
+                awaited = HeadPosition::Next;
                 drop(request);
             }
             Err(HeadOutcome::Silence) => return None,
@@ -79,51 +85,64 @@ pub(crate) async fn serve(
     }
 }
 
-/// Serves one request. Gives the connection back where it may serve another.
-async fn serve_one(gateway: &Gateway, stream: Stream, head: RawHead) -> Option<Stream> {
+/// Drops an empty line behind a request, which old clients send and which begins no request (RFC 9112 section 2.2).
+fn skip_empty_line(read: &mut BytesMut) {
+    if read.as_ref() == b"\r\n" {
+        read.advance(2);
+    }
+}
+
+/// Serves one request. Returns the connection where it may serve another.
+async fn serve_one(gateway: &Gateway, stream: Stream, head: RawHead) -> Option<Reusable> {
     let is_chunked = head.is_chunked;
     let mut session = session_of(stream, head);
-    let idle = gateway.limits.idle_timeout.as_secs().max(1);
-    session.set_keepalive(Some(idle));
+    // The head was read: this parses it and reads nothing.
+    let parsed = timeout(LINGER_FOR, session.read_request()).await;
+    let refused = match parsed {
+        Ok(Ok(Some(_))) => to_origin_form(session.req_header_mut()).err(),
+        // The error holds the bytes that were read, credentials among them: it is not logged.
+        _ => {
+            refuse(gateway, session.into_inner(), DenyReason::RequestMalformed, "").await;
+            return None;
+        }
+    };
+    if let Some(reason) = refused {
+        let host = session.get_header(HOST).and_then(|host| host.to_str().ok());
+        let host = host.unwrap_or_default().to_owned();
+        refuse(gateway, session.into_inner(), reason, &host).await;
+        return None;
+    }
+    session.set_pipelining_enabled(true);
     session.set_abort_on_close(false);
     // The whole body has one deadline.
     session.set_read_timeout(None);
     session.set_write_timeout(Some(gateway.limits.body_timeout));
-    // The head is there: this parses it and reads nothing.
-    match timeout(LINGER_FOR, session.read_request()).await {
-        Ok(Ok(true)) => {}
-        // The error holds the bytes that were read, credentials among them: it is not logged.
-        _ => {
-            gateway
-                .refuse_head(&mut session, DenyReason::RequestMalformed)
-                .await;
-            end(&mut session).await;
-            return None;
-        }
-    }
-    // A denied body is read away within bounds, and then the connection is as good as before. But a client that
-    // waits to be asked for its body may keep it and go on, and what it sends next would be read away.
+    // A denied body is discarded within bounds, and the connection stays usable. But a client that waits for
+    // `100 Continue` may keep its body and send the next request, which would be discarded in its place.
     let waits = session.get_header(EXPECT).is_some();
     session.set_close_on_response_before_downstream_finish(waits);
-    if !gateway.handle(&mut session).await {
-        if matches!(&session, ServerSession::H1(session) if Socket::is_torn(session)) {
-            return None;
+    let mut session = Session::Http1(session);
+    let is_reusable = gateway.handle(&mut session).await;
+    let Session::Http1(mut session) = session else {
+        return None;
+    };
+    if !is_reusable {
+        if !Socket::is_torn(&session) {
+            end(&mut session).await;
         }
-        end(&mut session).await;
         return None;
     }
-    // Nearly always there is nothing left to be written.
-    let finishing = timeout(gateway.limits.body_timeout, session.finish());
-    let (stream, _) = finishing.await.ok()?.ok()??.into_parts();
+    let reusable = finish_http1(session, gateway.limits.body_timeout).await?;
     if !is_chunked {
-        return Some(stream);
+        return Some(reusable);
     }
-    let chunks = stream.into_any().downcast::<Chunks>().ok()?;
-    chunks.into_stream()
+    let chunks = reusable.stream.into_any().downcast::<Chunks>().ok()?;
+    let (stream, read) = chunks.into_parts(reusable.read)?;
+    Some(Reusable { stream, read })
 }
 
 /// A session whose parser finds the head read already.
-fn session_of(stream: Stream, head: RawHead) -> ServerSession {
+fn session_of(stream: Stream, head: RawHead) -> HttpSession {
     let RawHead {
         mut bytes,
         length,
@@ -133,14 +152,15 @@ fn session_of(stream: Stream, head: RawHead) -> ServerSession {
         true => Box::new(Chunks::new(stream, bytes.split_off(length))),
         false => stream,
     };
-    let mut session = ServerSession::new_http1(stream);
+    let mut session = HttpSession::new(stream);
     session.set_pipelined_prefix(bytes);
     session
 }
 
-/// Answers what never became a request.
+/// Responds to what never became a request, and closes the connection.
 async fn refuse(gateway: &Gateway, mut stream: Stream, reason: DenyReason, host: &str) {
     gateway.metrics.denied(None, reason);
+    gateway.metrics.responded(None, reason.status(), false);
     let request_id = gateway.request_ids.next();
     let answer = Answer {
         form: gateway.error_form(host.as_bytes()),
@@ -150,34 +170,31 @@ async fn refuse(gateway: &Gateway, mut stream: Stream, reason: DenyReason, host:
         stream.write_all(&answer.to_http1()).await?;
         stream.flush().await?;
         AsyncWriteExt::shutdown(&mut stream).await?;
-        let mut away = [0_u8; 16 * 1024];
+        let mut discarded = [0_u8; 16 * 1024];
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
-            match stream.read(&mut away).await? {
+            match stream.read(&mut discarded).await? {
                 0 => break,
                 read => left = left.saturating_sub(read),
             }
         }
         std::io::Result::Ok(())
     };
-    // Whether the client took it or not, this is the end.
+    // Whether the client received it or not, the connection ends.
     let _ = timeout(LINGER_FOR, answering).await;
 }
 
-/// Closes a connection behind its last answer, in order and within bounds: what is still to be written goes
-/// before the close, and a client that reads nothing lets nothing go.
-async fn end(session: &mut ServerSession) {
+/// Closes a connection behind its last response, within bounds: buffered bytes are written before the close, and a
+/// client that reads nothing cannot hold the connection open.
+async fn end(session: &mut HttpSession) {
     if timeout(LINGER_FOR, session.shutdown()).await.is_ok() {
         linger(session).await;
     }
 }
 
-/// Reads on for a moment behind the last answer: a connection closed with bytes unread is reset, and the
-/// answer may be lost with it.
-async fn linger(session: &mut ServerSession) {
-    let ServerSession::H1(session) = session else {
-        return;
-    };
+/// Reads on briefly behind the last response: a connection closed with bytes unread is reset, and the response may
+/// be lost with it.
+async fn linger(session: &mut HttpSession) {
     let reading = async {
         for _ in 0..LINGER_STEPS_MAX {
             if !matches!(session.idle().await, Ok(1..)) {

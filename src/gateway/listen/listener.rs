@@ -1,4 +1,4 @@
-//! Where clients connect: accepts connections, gives each its permit and its task, and ends them in order.
+//! Listeners: accept connections, give each a permit and a task, and drain them.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener as BoundSocket};
@@ -27,29 +27,28 @@ use crate::gateway::wire::tls::Acceptor;
 use crate::gateway::wire::transport_metrics::ProxyHeader;
 use crate::task_monitor::TaskMonitor;
 
-/// How long nothing is accepted after there was no descriptor for a connection.
+/// How long accepting pauses after no descriptor was left for a connection.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
-/// The shortest time between two looks at connections that are to end.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The shortest time between two checks for connections to end while draining.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// Refused connections that are answered in order at once, by each listener.
+/// How many refused connections each listener answers at once.
 pub(crate) const REFUSALS_AT_ONCE: usize = 64;
 
-/// How a listener's connections end.
+/// How a listener drains.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
-    /// How long a kept connection may wait for one more request, from its last answer on. A client that sends
-    /// again sooner never meets a connection that is being closed; one that has been silent for longer hears of
-    /// the end at once.
+    /// How long a kept connection may wait for one more request after its last response. A client that sends again
+    /// sooner never meets a connection that is being closed; one that has been idle for longer is closed at once.
     pub idle_grace: Duration,
-    /// How long all of it may take.
+    /// The drain timeout: remaining connections are closed then.
     pub within: Duration,
 }
 
-/// A listener that is bound and accepts, or will.
+/// A listener whose socket is bound.
 pub(crate) struct Listener {
-    /// As configured: what tells listeners apart.
+    /// As configured. Listeners differ by it.
     pub(crate) config: config::Listener,
     pub(crate) address: SocketAddr,
     pub(crate) tls: Option<Arc<Acceptor>>,
@@ -61,7 +60,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// A listener on `socket` that does not accept yet. `limiter` has the connections of all listeners.
+    /// A listener on `socket` that does not accept yet. `limiter` counts the connections of all listeners.
     pub(crate) fn new(
         config: config::Listener,
         socket: BoundSocket,
@@ -79,14 +78,14 @@ impl Listener {
         })
     }
 
-    /// Makes the socket known to a thread of `runtime`.
+    /// Registers the socket with a thread of `runtime`.
     pub(crate) fn register(&self, runtime: &Runtime) -> std::io::Result<TcpListener> {
         let socket = self.handle()?.ok_or(std::io::ErrorKind::NotConnected)?;
         let _on_runtime = runtime.get_handle().enter();
         TcpListener::from_std(socket)
     }
 
-    /// Begins to accept on `runtime`, on the socket that was made known to it.
+    /// Begins to accept on `runtime`, on the socket that was registered with it.
     pub(crate) fn accept_on(
         self: &Arc<Self>,
         runtime: &Runtime,
@@ -126,10 +125,10 @@ impl Listener {
                 Err(error) => {
                     app.metrics().transport.not_accepted();
                     if is_shortage(&error) {
-                        tracing::warn!(%error, "a connection cannot be accepted; raise the limit of open files");
+                        tracing::warn!(%error, "no descriptor left for a connection; raise the limit of open files");
                         reserve.turn_one_away(&socket).await;
                     }
-                    // Other errors concern one connection that is gone already.
+                    // Other errors concern one connection, which has ended already.
                 }
             }
         }
@@ -158,9 +157,9 @@ impl Listener {
             }
         };
         let connection = Arc::clone(permit.connection());
-        // A request that panics ends this task alone: the connection is closed, its permit and what it held are
-        // given back.
-        // A clone of the receiver that saw no stop: one that comes from now on is news to the connection.
+        // A request that panics ends only this task: the connection is closed, and its permit and what it held are
+        // released.
+        // A clone of a receiver that saw no stop: the connection sees one from now on as a change.
         let (app, tls, stop) = (Arc::clone(app), self.tls.clone(), stop.clone());
         let task = match is_proxied {
             false => {
@@ -208,7 +207,7 @@ impl Listener {
         Some((stream, client))
     }
 
-    /// Tells a client that there is no connection for it. Over TLS there is nothing to tell it in.
+    /// Responds to a client beyond the limits. Over TLS the connection is closed without a response.
     fn refuse(&self, app: &CurrentGateway, stream: TcpStream, read: Bytes, refused: Refused) {
         let gateway = app.current();
         gateway.metrics.denied(None, DenyReason::Overloaded);
@@ -227,25 +226,25 @@ impl Listener {
         self.refusals.answer_after(stream, read, answer.to_http1().into());
     }
 
-    /// Stops accepting; from now on every answer is the last of its connection.
+    /// Stops accepting. From now on every response is the last of its connection.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
         *self.socket.lock() = None;
     }
 
-    /// Stops, and resolves when the last connection has ended: by itself, or when its time is over.
+    /// Stops, and resolves when the last connection has ended or the drain timeout is over.
     pub(crate) async fn drain(&self, drain: Drain) {
         self.stop();
         let ended = tokio::time::timeout(drain.within, async {
             while !self.connections.is_empty() {
-                let next = self.connections.end_idle(drain.idle_grace).max(LOOK_EVERY);
+                let next = self.connections.end_idle(drain.idle_grace).max(CHECK_EVERY);
                 let _ = tokio::time::timeout(next, self.connections.wait_until_empty()).await;
             }
         });
         if ended.await.is_err() {
             let cut = self.connections.end_all();
             if cut > 0 {
-                tracing::warn!(address = %self.address, connections = cut, "not ended in time; cut");
+                tracing::warn!(address = %self.address, connections = cut, "drain timeout reached; closing remaining connections");
             }
         }
     }
@@ -263,7 +262,7 @@ fn is_shortage(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| of_descriptors.contains(&errno))
 }
 
-/// One descriptor kept for the time when there is none: with it a waiting client can at least be told.
+/// A reserved descriptor: when no other is left, it serves to accept a waiting connection and close it.
 struct Reserve(Option<File>);
 
 impl Reserve {
@@ -271,7 +270,7 @@ impl Reserve {
         Self(File::open("/dev/null").ok())
     }
 
-    /// Accepts one connection and closes it, then lets some time pass so that others may end.
+    /// Accepts one connection and closes it, then pauses so that others may end.
     async fn turn_one_away(&mut self, socket: &TcpListener) {
         self.0 = None;
         let _ = tokio::time::timeout(SHORTAGE_PAUSE, socket.accept()).await;

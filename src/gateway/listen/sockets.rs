@@ -18,7 +18,7 @@ impl Sockets {
         Self(sockets)
     }
 
-    /// The socket of a configured address: the one that was taken over, or a new one.
+    /// The socket of a configured address: taken over from the previous process, or a new one.
     ///
     /// # Errors
     /// [`StartError::Listen`] with what to do about it.

@@ -11,11 +11,15 @@ use prometheus::{
 };
 
 use super::cut::Cut;
+use super::upstream_metrics::UpstreamMetrics;
 use crate::clock::Clock;
 use crate::domain::decision::DenyReason;
 use crate::gateway::read::body::HeldBytes;
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::gateway::wire::transport_metrics::Transport;
+
+/// The classes of responses: by the first digit of their status, or `cut` where they ended in the middle.
+const CODE_CLASSES: [&str; 5] = ["2xx", "3xx", "4xx", "5xx", "cut"];
 
 /// The label of requests that belong to no API.
 const NO_API: &str = "none";
@@ -35,6 +39,7 @@ pub struct Metrics {
     pub access_log_dropped: IntCounter,
     by_api: ByApi,
     pub transport: Transport,
+    pub upstreams: UpstreamMetrics,
 }
 
 /// What is counted for each API, over all of them.
@@ -44,6 +49,7 @@ struct ByApi {
     request_seconds: HistogramVec,
     upstream_seconds: HistogramVec,
     cut: IntCounterVec,
+    responses: IntCounterVec,
 }
 
 /// What is counted for one API.
@@ -57,6 +63,8 @@ struct ApiMetrics {
     upstream_seconds: Histogram,
     cut_by_upstream: IntCounter,
     cut_by_client: IntCounter,
+    /// By class, in the order of [`CODE_CLASSES`].
+    responses: Vec<IntCounter>,
 }
 
 impl Metrics {
@@ -92,6 +100,7 @@ impl Metrics {
                 "Access log lines dropped since the log could not keep up.",
             )?,
             transport: Transport::new(registry)?,
+            upstreams: UpstreamMetrics::new(registry)?,
         };
         for collector in [
             Box::new(cache) as Box<dyn Collector>,
@@ -131,7 +140,7 @@ impl Metrics {
         }
     }
 
-    /// Counts one denied request.
+    /// Counts one request that was denied, or that failed.
     pub fn denied(&self, api: Option<usize>, reason: DenyReason) {
         if let Some(api) = self.api(api) {
             count(&api.deny, reason);
@@ -144,6 +153,17 @@ impl Metrics {
         match cut {
             Cut::ByUpstream => api.cut_by_upstream.inc(),
             Cut::ByClient => api.cut_by_client.inc(),
+        }
+    }
+
+    /// Counts one response by the class of its status, or as `cut` where it ended in the middle.
+    pub fn responded(&self, api: Option<usize>, status: u16, is_cut: bool) {
+        let class = match is_cut {
+            true => CODE_CLASSES.len() - 1,
+            false => usize::from(status / 100).saturating_sub(2),
+        };
+        if let Some(counter) = self.api(api).and_then(|api| api.responses.get(class)) {
+            counter.inc();
         }
     }
 
@@ -221,8 +241,16 @@ impl ByApi {
             ),
             &["api", "by"],
         )?;
+        let responses = IntCounterVec::new(
+            Opts::new(
+                "portcullis_responses_total",
+                "Responses by API and class of status code, those of upstreams and the gateway's own; `cut` are those that ended in the middle.",
+            ),
+            &["api", "code_class"],
+        )?;
         for collector in [
-            Box::new(requests.clone()) as Box<dyn Collector>,
+            Box::new(responses.clone()) as Box<dyn Collector>,
+            Box::new(requests.clone()),
             Box::new(request_seconds.clone()),
             Box::new(upstream_seconds.clone()),
             Box::new(cut.clone()),
@@ -234,6 +262,7 @@ impl ByApi {
             request_seconds,
             upstream_seconds,
             cut,
+            responses,
         })
     }
 
@@ -243,19 +272,25 @@ impl ByApi {
     }
 
     fn one(&self, api: &str) -> ApiMetrics {
-        let by_reason = |decision: &str| {
+        let by_reason = |decision: fn(DenyReason) -> &'static str| {
             let each = DenyReason::ALL.iter();
-            each.map(|reason| self.requests.with_label_values(&[api, decision, reason.as_str()]))
-                .collect()
+            each.map(|reason| {
+                let labels = [api, decision(*reason), reason.as_str()];
+                self.requests.with_label_values(&labels)
+            })
+            .collect()
         };
+        let classes = CODE_CLASSES.iter();
+        let responses = classes.map(|class| self.responses.with_label_values(&[api, class]));
         ApiMetrics {
             allow: self.requests.with_label_values(&[api, "allow", ""]),
-            deny: by_reason("deny"),
-            would_deny: by_reason("would_deny"),
+            deny: by_reason(DenyReason::decision),
+            would_deny: by_reason(|_| "would_deny"),
             request_seconds: self.request_seconds.with_label_values(&[api]),
             upstream_seconds: self.upstream_seconds.with_label_values(&[api]),
             cut_by_upstream: self.cut.with_label_values(&[api, "upstream"]),
             cut_by_client: self.cut.with_label_values(&[api, "client"]),
+            responses: responses.collect(),
         }
     }
 }

@@ -3,3 +3,4 @@
 pub mod access_log;
 pub(crate) mod cut;
 pub mod metrics;
+pub mod upstream_metrics;

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::RandomState;
-use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::timeout;
 
 use super::head;
@@ -20,6 +19,7 @@ use super::refusal::Refusal;
 use crate::config::Limits;
 use crate::domain::decimal::digits;
 use crate::domain::decision::DenyReason;
+use crate::gateway::wire::session::Session;
 
 /// Memory of a request over HTTP/2 apart from its body and the text of its head: its task, its session and their
 /// tables, rounded up, in bytes.
@@ -121,19 +121,25 @@ impl Share {
         if all.saturating_add(bytes) > max.load(Ordering::Relaxed)
             || own.saturating_add(bytes) > client_max.load(Ordering::Relaxed)
         {
+            self.shrink(bytes);
             Err(DenyReason::Overloaded)
         } else {
             Ok(())
         }
     }
+
+    fn shrink(&mut self, bytes: usize) {
+        self.of.held.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(own) = self.own() {
+            own.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.bytes -= bytes;
+    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.of.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        if let Some(own) = self.own() {
-            own.fetch_sub(self.bytes, Ordering::Relaxed);
-        }
+        self.shrink(self.bytes);
     }
 }
 
@@ -146,6 +152,14 @@ impl Held {
             bytes,
             share: Share::none(of, 0),
         }
+    }
+
+    /// Counts bytes of the response that wait for the client, until the request ends.
+    ///
+    /// # Errors
+    /// [`DenyReason::Overloaded`] where the client, or all clients together, hold too much.
+    pub fn add_response(&mut self, bytes: usize) -> Result<(), DenyReason> {
+        self.share.grow(bytes)
     }
 
     /// The body's bytes, as they came.
@@ -170,14 +184,14 @@ impl Held {
 /// # Errors
 /// The denial: too large, too slow, too much held at once, or cut off by the client.
 pub async fn hold(
-    session: &mut ServerSession,
+    session: &mut Session,
     limits: &Limits,
     held: &Arc<HeldBytes>,
     client: Option<IpAddr>,
 ) -> Result<Held, Refusal> {
     let mut share = Share::none(held, held.client(client));
     // An HTTP/1 connection holds one head, and connections are limited; an HTTP/2 connection holds one for each stream.
-    if let ServerSession::H2(session) = session {
+    if session.is_http2() {
         share.grow(head::bytes_of(&session.req_header().headers) + REQUEST_BYTES)?;
     }
     if session.is_body_empty() {
@@ -203,31 +217,20 @@ fn too_large(bytes_max: usize) -> Refusal {
     )
 }
 
-/// Sends `100 Continue` to a client that waits for it.
-async fn send_continue(session: &mut ServerSession) -> Result<(), DenyReason> {
-    // Pingora closes the connection after a response that precedes the end of the body.
-    let keepalive = session.get_keepalive();
-    session
-        .write_continue_response()
-        .await
-        .map_err(|_| DenyReason::RequestTimeout)?;
-    session.set_keepalive(keepalive);
-    Ok(())
-}
-
 /// The declared length. A length that is not digits alone was refused with the head.
-fn content_length(session: &ServerSession) -> Option<usize> {
+fn content_length(session: &Session) -> Option<usize> {
     digits(session.get_header(http::header::CONTENT_LENGTH)?.to_str().ok()?)
 }
 
 async fn read_whole(
-    session: &mut ServerSession,
+    session: &mut Session,
     length: Option<usize>,
     bytes_max: usize,
     mut share: Share,
 ) -> Result<Held, Refusal> {
     if session.get_header(http::header::EXPECT).is_some() {
-        send_continue(session).await?;
+        let invited = session.write_continue().await;
+        invited.map_err(|_| DenyReason::RequestTimeout)?;
     }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();

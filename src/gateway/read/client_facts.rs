@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use http::header::{AsHeaderName, HOST, HeaderMap, HeaderValue};
 use http::uri::Authority;
-use pingora_core::protocols::http::ServerSession;
 use pingora_http::RequestHeader;
 
 use crate::connections::{X_FORWARDED_FOR, client_address, is_trusted};
 use crate::domain::network::Network;
+use crate::gateway::wire::session::Session;
 
 /// The longest request id that is taken over from a trusted proxy, in bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -34,12 +34,11 @@ pub struct ClientFacts {
 
 impl ClientFacts {
     /// Reads them from a request. `new_id` makes a request id where no trusted proxy sent one.
-    pub fn of(session: &ServerSession, trusted: &[Network], new_id: impl FnOnce() -> String) -> Self {
+    pub fn of(session: &Session, trusted: &[Network], new_id: impl FnOnce() -> String) -> Self {
         let request = session.req_header();
         let authority = authority_of(request);
-        let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let peer = session.client_addr().and_then(|address| address.as_inet());
-        let peer = peer.map(|address| address.ip().to_canonical());
+        let is_tls = session.is_tls();
+        let peer = session.client_ip().map(|address| address.to_canonical());
         let own = |peer: IpAddr| HeaderValue::from_str(&peer.to_string()).ok();
         match peer {
             Some(peer) if is_trusted(peer, trusted) => {

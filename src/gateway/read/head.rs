@@ -3,7 +3,7 @@
 //! The gateway routes, decides and forwards the same bytes. It refuses a head that two parsers could read in two
 //! ways, before anything else looks at it.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Version};
 use pingora_http::RequestHeader;
 
@@ -16,7 +16,7 @@ use crate::domain::decision::DenyReason;
 /// A request's head in its one canonical form.
 #[derive(Debug)]
 pub struct Head<'r> {
-    /// Lower case, without port.
+    /// Lower case, without port. Empty where an HTTP/1.0 request names none.
     pub host: String,
     pub path: &'r str,
 }
@@ -85,10 +85,10 @@ fn check_values(request: &RequestHeader) -> Result<(), DenyReason> {
     }
 }
 
-/// The request has one end for every parser, and does not ask to change the protocol.
+/// One way to tell where the request ends. An offer to change the protocol is ignored (RFC 9110 section 7.8).
 fn check_framing(request: &RequestHeader) -> Result<(), DenyReason> {
     let headers = &request.headers;
-    if headers.contains_key(UPGRADE) || headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
         return Err(DenyReason::RequestMalformed);
     }
     let length_is_digits = headers
@@ -111,7 +111,7 @@ fn check_framing(request: &RequestHeader) -> Result<(), DenyReason> {
         cost::count(2 * value.len());
         let value = value.to_str().map_err(|_| DenyReason::RequestMalformed)?;
         let known = |option: &str| {
-            ["close", "keep-alive", "te", ""]
+            ["close", "keep-alive", "te", "upgrade", "http2-settings", ""]
                 .iter()
                 .any(|known| option.eq_ignore_ascii_case(known))
         };
@@ -122,7 +122,7 @@ fn check_framing(request: &RequestHeader) -> Result<(), DenyReason> {
     Ok(())
 }
 
-/// One host, the same in `Host` and `:authority` where both are there.
+/// One host, the same in `Host` and `:authority` where both are there. Empty for HTTP/1.0 without `Host`.
 fn host(request: &RequestHeader) -> Result<String, DenyReason> {
     let mut named = request.headers.get_all(HOST).iter();
     let header = named.next().map(HeaderValue::as_bytes);
@@ -138,6 +138,8 @@ fn host(request: &RequestHeader) -> Result<String, DenyReason> {
             return Err(DenyReason::RequestMalformed);
         }
         (Some(host), _) | (None, Some(host)) => host,
+        // HTTP/1.0 knows no `Host`. Such a request belongs to the APIs that any host reaches.
+        (None, None) if request.version == Version::HTTP_10 => return Ok(String::new()),
         (None, None) => return Err(DenyReason::RequestMalformed),
     };
     let name = host_name(host).ok_or(DenyReason::RequestMalformed)?;

@@ -1,5 +1,6 @@
 //! What a request says: its head, route, credential, source and body, read strictly and once.
 
+pub(crate) mod absolute_form;
 pub mod body;
 pub mod body_keys;
 pub mod client_facts;

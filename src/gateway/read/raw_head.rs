@@ -63,54 +63,57 @@ pub enum HeadOutcome {
     },
 }
 
-/// Reads one head. `deadline` is the connection's only timer. `connection` learns when the first byte arrives.
+/// Reads one head. `bytes` is what was read behind the request before it (RFC 9112 section 9.3.2). `deadline` is the
+/// connection's one timer. The first byte moves the connection out of its idle state.
 ///
 /// # Errors
 /// [`HeadOutcome`], with nothing written to the client yet.
 pub async fn read(
     stream: &mut Stream,
+    mut bytes: BytesMut,
     mut deadline: Pin<&mut Sleep>,
     limits: &Limits,
     awaited: HeadPosition,
     connection: &Connection,
 ) -> Result<RawHead, HeadOutcome> {
+    let mut has_begun = false;
     let silent_for = match awaited {
         HeadPosition::First | HeadPosition::FirstOrHttp2 => limits.header_timeout,
         HeadPosition::Next => limits.idle_timeout,
     };
     set(deadline.as_mut(), silent_for);
-    let mut bytes = BytesMut::new();
     let mut lines = Lines::default();
     let mut is_preface = awaited == HeadPosition::FirstOrHttp2;
     loop {
-        let began = !bytes.is_empty();
-        let read = read_some(stream, deadline.as_mut(), &mut bytes).await;
-        match read {
-            Some(Ok(0)) if began => return Err(refused(DenyReason::RequestMalformed, &bytes)),
+        if !bytes.is_empty() {
+            is_preface = is_preface && starts_alike(&bytes, PREFACE);
+            if is_preface && bytes.len() >= PREFACE.len() {
+                return Err(HeadOutcome::Http2(bytes));
+            }
+            if !is_preface
+                && let Some(length) = lines
+                    .end(&bytes, limits)
+                    .map_err(|reason| refused(reason, &bytes))?
+            {
+                let is_chunked = lines.has_coding;
+                return Ok(RawHead {
+                    bytes,
+                    length,
+                    is_chunked,
+                });
+            }
+            if !has_begun {
+                set(deadline.as_mut(), limits.header_timeout);
+                connection.head_began();
+                has_begun = true;
+            }
+        }
+        match read_some(stream, deadline.as_mut(), &mut bytes).await {
+            Some(Ok(0)) if has_begun => return Err(refused(DenyReason::RequestMalformed, &bytes)),
             Some(Ok(0) | Err(_)) => return Err(HeadOutcome::Silence),
-            None if began => return Err(refused(DenyReason::RequestTimeout, &bytes)),
+            None if has_begun => return Err(refused(DenyReason::RequestTimeout, &bytes)),
             None => return Err(HeadOutcome::Silence),
             Some(Ok(_)) => {}
-        }
-        is_preface = is_preface && starts_alike(&bytes, PREFACE);
-        if is_preface && bytes.len() >= PREFACE.len() {
-            return Err(HeadOutcome::Http2(bytes));
-        }
-        if !is_preface
-            && let Some(length) = lines
-                .end(&bytes, limits)
-                .map_err(|reason| refused(reason, &bytes))?
-        {
-            let is_chunked = lines.has_coding;
-            return Ok(RawHead {
-                bytes,
-                length,
-                is_chunked,
-            });
-        }
-        if !began {
-            set(deadline.as_mut(), limits.header_timeout);
-            connection.head_began();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The gateway in force: settings that a reload swaps as a whole.
+//! The gateway with the current settings; a reload replaces all of them at once.
 
 use super::request::Gateway;
 use crate::connections::ConnectionLimits;
@@ -6,10 +6,10 @@ use crate::gateway::observe::metrics::Metrics;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
-/// The gateway as it is set up now. Each request takes it once and keeps what it took.
+/// The gateway with the current settings. Each request loads it once and keeps it.
 pub struct CurrentGateway {
     current: ArcSwap<Gateway>,
-    /// What the process's limit of open files leaves room for.
+    /// How many connections the process's limit of open files allows.
     descriptors_for: usize,
 }
 
@@ -29,13 +29,13 @@ impl CurrentGateway {
         self.current.load_full()
     }
 
-    /// From now on requests are served as `gateway` says.
+    /// Serves requests that begin from now on as `gateway` says.
     pub fn replace(&self, gateway: Gateway) {
         self.current.store(Arc::new(gateway));
     }
 
-    /// Calls `take` with how many connections may be open. Where the limit of open files leaves room for fewer than
-    /// configured, a client's own limit shrinks in proportion.
+    /// Calls `take` with the limits of open connections. Where the limit of open files allows fewer than configured, the
+    /// limit of each client shrinks in proportion.
     pub(crate) fn with_connection_limits<T>(&self, take: impl FnOnce(&ConnectionLimits<'_>) -> T) -> T {
         let gateway = self.current.load();
         let limits = &gateway.limits;

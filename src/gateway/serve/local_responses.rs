@@ -1,10 +1,9 @@
-//! What the gateway answers by itself, without an upstream: denials, 404 and the metadata of RFC 9728.
+//! The gateway's own responses, which no upstream is asked for: denials, 404 and the metadata of RFC 9728.
 
 use std::time::Duration;
 
 use http::Method;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW};
-use pingora_core::protocols::http::ServerSession;
 
 use super::request::{Gateway, Outcome};
 use crate::config::{Api, ApiPath, ErrorForm};
@@ -16,11 +15,12 @@ use crate::gateway::read::client_facts::ClientFacts;
 use crate::gateway::read::cors::{self, CorsHeaders};
 use crate::gateway::read::refusal::Refusal;
 use crate::gateway::read::{head, route};
+use crate::gateway::wire::session::Session;
 
-/// How much of a denied request's body is read away so that the client gets to see the answer.
+/// How many bytes of a denied request's body are discarded, so that the client receives the response.
 const DRAINED_BYTES_MAX: usize = 2 << 20;
 
-/// And for how long.
+/// How long a denied request's body is discarded.
 const DRAINED_FOR: Duration = Duration::from_secs(2);
 
 impl Gateway {
@@ -32,7 +32,7 @@ impl Gateway {
 
     pub(crate) async fn deny(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         client: &ClientFacts,
         api: Option<usize>,
         refusal: Refusal,
@@ -62,7 +62,8 @@ impl Gateway {
         Outcome {
             api,
             status,
-            decision: "deny",
+            is_cut: false,
+            decision: reason.decision(),
             reason: Some(reason),
             permit: None,
             upstream: None,
@@ -70,18 +71,10 @@ impl Gateway {
         }
     }
 
-    /// Answers a head that the parser refused. The connection ends behind it.
-    pub(crate) async fn refuse_head(&self, session: &mut ServerSession, reason: DenyReason) {
-        self.metrics.denied(None, reason);
-        session.set_keepalive(None);
-        let request_id = self.request_ids.next();
-        let _ = Answer::new(reason, &request_id).send(session, false).await;
-    }
-
     /// Answers a request for which no API is configured, or none with its method.
     pub(crate) async fn not_found(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         client: &ClientFacts,
         form: ErrorForm,
         allowed: Option<&ApiPath>,
@@ -106,6 +99,7 @@ impl Gateway {
         Outcome {
             api: None,
             status,
+            is_cut: false,
             decision: "deny",
             reason: Some(reason),
             permit: None,
@@ -117,7 +111,7 @@ impl Gateway {
     /// Answers a preflight, which carries neither a source nor a token.
     pub(crate) async fn preflight(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         client: &ClientFacts,
         (at, api): (usize, &Api),
         method: &str,
@@ -130,7 +124,7 @@ impl Gateway {
             &client.request_id,
         );
         let mut reusable = match answer {
-            Ok(head) => respond::write_head(session, head, true).await.is_ok(),
+            Ok(head) => session.write_head(head, true).await.is_ok(),
             Err(_) => false,
         };
         if !session.is_body_done() {
@@ -139,6 +133,7 @@ impl Gateway {
         Outcome {
             api: Some(at),
             status: 204,
+            is_cut: false,
             decision: "allow",
             reason: None,
             permit: None,
@@ -160,7 +155,7 @@ impl Gateway {
     /// RFC 9728: what a client needs to get a token for this host.
     pub(crate) async fn metadata(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         client: &ClientFacts,
         requested: &str,
     ) -> Outcome {
@@ -192,6 +187,7 @@ impl Gateway {
         Outcome {
             api: None,
             status: 200,
+            is_cut: false,
             decision: "allow",
             reason: None,
             permit: None,
@@ -201,9 +197,9 @@ impl Gateway {
     }
 }
 
-/// Reads the rest of a denied body away within bounds, so that the answer is not lost to a reset.
-/// Returns whether the connection is at the end of the request.
-async fn drain(session: &mut ServerSession) -> bool {
+/// Discards the rest of a denied body within bounds, so that a reset does not destroy the response. Returns whether the
+/// connection is at the end of the request.
+async fn drain(session: &mut Session) -> bool {
     let reading = async {
         let mut read = 0;
         while let Ok(Some(part)) = session.read_request_body().await {

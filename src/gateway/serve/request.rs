@@ -1,5 +1,5 @@
-//! The life of one request: head, body, decision, answer. Each step is a few lines that call the files
-//! around this one; the branches are here, the work is there.
+//! The life of one request: head, body, decision, response. The branches are here; the work of each step is in its own
+//! file.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
-use pingora_core::protocols::http::ServerSession;
 
 use crate::clock::guard::ClockWatch;
 use crate::clock::{Clock, instant};
@@ -37,10 +36,11 @@ use crate::gateway::read::source::Named;
 use crate::gateway::read::{body, body_keys, cors, credential, head, route, source};
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::gateway::state::token_cache::TokenCache;
+use crate::gateway::wire::session::Session;
 use crate::report;
 use crate::report::Verdict;
 
-/// Everything that requests share, as one config says it. It never changes: a reload makes the next one.
+/// Everything that requests share under one config. It never changes: a reload makes the next one.
 #[derive(Clone)]
 pub struct Gateway {
     pub apis: Vec<Api>,
@@ -60,12 +60,12 @@ pub struct Gateway {
     pub tally: Arc<Tally>,
     pub access_log: Option<Arc<AccessLog>>,
     pub clock: Clock,
-    /// How much time has certainly passed: what revocations are dropped by.
+    /// How much time has certainly passed; expired revocations are dropped by it.
     pub watch: Arc<ClockWatch>,
     pub request_ids: Arc<RequestIds>,
 }
 
-/// Names requests: a number of this process under a random prefix.
+/// Makes request ids: a counter behind a prefix that is random for each process.
 pub struct RequestIds {
     prefix: String,
     next: AtomicU64,
@@ -86,10 +86,13 @@ impl RequestIds {
     }
 }
 
-/// What is known about a request by the time it ends, for its one log line and its metrics.
+/// What is known about a request when it ends, for its log line and its metrics.
 pub(crate) struct Outcome {
     pub(crate) api: Option<usize>,
+    /// As sent; 0 where there was no response.
     pub(crate) status: u16,
+    /// Whether the response ended in the middle.
+    pub(crate) is_cut: bool,
     pub(crate) decision: &'static str,
     pub(crate) reason: Option<DenyReason>,
     pub(crate) permit: Option<Permit>,
@@ -98,7 +101,7 @@ pub(crate) struct Outcome {
     pub(crate) reusable: bool,
 }
 
-/// Said of a write key on an API that identifies by token.
+/// The detail of a denial for a write key on an API that identifies by token.
 const KEY_IS_NO_TOKEN: &str = "a write key is no credential of this API; send events to the host and path of the API that takes them, or send an access token";
 
 /// What is to be done with a request whose head was read.
@@ -138,8 +141,8 @@ impl AdmittedRequest {
 }
 
 impl Gateway {
-    /// Leads one request through, whose head was read. Returns whether its connection may serve another.
-    pub(crate) async fn handle(&self, session: &mut ServerSession) -> bool {
+    /// Serves one request whose head was read. Returns whether its connection may serve another.
+    pub(crate) async fn handle(&self, session: &mut Session) -> bool {
         let began = instant();
         let client = ClientFacts::of(session, &self.trusted_proxies, || self.request_ids.next());
         let outcome = self.serve(session, &client).await;
@@ -147,7 +150,7 @@ impl Gateway {
         outcome.reusable
     }
 
-    async fn serve(&self, session: &mut ServerSession, client: &ClientFacts) -> Outcome {
+    async fn serve(&self, session: &mut Session, client: &ClientFacts) -> Outcome {
         let (at, api) = match self.route(session) {
             Ok(Task::Serve(at, api)) => (at, api),
             Ok(Task::Preflight(at, api, method)) => {
@@ -159,8 +162,8 @@ impl Gateway {
             }
             Err(refusal) => return self.deny(session, client, None, refusal).await,
         };
-        let cleared = match self.clear(session, client, api).await {
-            Ok(cleared) => cleared,
+        let mut admitted = match self.admit(session, client, api).await {
+            Ok(admitted) => admitted,
             Err(refusal) => return self.deny(session, client, Some(at), refusal).await,
         };
         let began = instant();
@@ -168,17 +171,23 @@ impl Gateway {
             let reason = DenyReason::UpstreamUnavailable;
             return self.deny(session, client, Some(at), reason.into()).await;
         };
-        let answered = match self.send(session, client, &cleared, pool).await {
+        let answered = match self.send(session, client, &admitted, pool).await {
             Ok(answered) => answered,
             Err(Failed::Upstream(reason)) => {
                 return self.deny(session, client, Some(at), reason.into()).await;
             }
-            Err(Failed::ClientGone) => return self.given_up(at, cleared.permit),
+            Err(Failed::ClientGone) => return self.reset_by_client(at, admitted.permit),
         };
-        let would_deny = cleared.permit.would_deny();
-        // Counted before the client sees the answer, so that whoever reads the metrics after it finds it.
+        // Over HTTP/1 a connection has one response, and connections are counted.
+        if session.is_http2()
+            && let Err(reason) = admitted.body.add_response(answered.waiting_bytes_max())
+        {
+            return self.deny(session, client, Some(at), reason.into()).await;
+        }
+        let would_deny = admitted.permit.would_deny();
+        // Counted before the client receives the response: metrics read after it include it.
         self.metrics.allowed(Some(at), would_deny);
-        self.tally_allowed(session, client, &cleared);
+        self.tally_allowed(session, client, &admitted);
         let status = answered.status();
         let cors = api.cors.as_ref();
         let cors = cors.map(|cors| CorsHeaders::new(cors, &session.req_header().headers));
@@ -186,22 +195,24 @@ impl Gateway {
         let relayed = relayed.map_err(|cut| self.metrics.cut(at, cut)).is_ok();
         Outcome {
             api: Some(at),
-            status: if relayed { status } else { 0 },
+            status,
+            is_cut: !relayed,
             decision: decision_word(would_deny),
             reason: would_deny,
-            permit: Some(cleared.permit),
+            permit: Some(admitted.permit),
             upstream: Some(began.elapsed()),
             reusable: relayed,
         }
     }
 
-    /// An allowed request whose client took it back before there was an answer.
-    fn given_up(&self, at: usize, permit: Permit) -> Outcome {
+    /// An allowed request that its client reset before the response.
+    fn reset_by_client(&self, at: usize, permit: Permit) -> Outcome {
         let would_deny = permit.would_deny();
         self.metrics.allowed(Some(at), would_deny);
         Outcome {
             api: Some(at),
             status: 0,
+            is_cut: false,
             decision: decision_word(would_deny),
             reason: would_deny,
             permit: Some(permit),
@@ -211,10 +222,14 @@ impl Gateway {
     }
 
     /// Checks the head and finds the API that the request belongs to.
-    fn route(&self, session: &ServerSession) -> Result<Task<'_>, Refusal> {
+    fn route(&self, session: &Session) -> Result<Task<'_>, Refusal> {
         let request = session.req_header();
         let head = head::head(request, &self.limits)?;
-        if head.path == crate::gateway::forward::respond::METADATA_PATH {
+        let serves_any_host = |api: &Api| api.hosts.iter().any(|host| host == "*");
+        if head.host.is_empty() && !self.apis.iter().any(serves_any_host) {
+            return Err(DenyReason::RequestMalformed.into());
+        }
+        if head.path == crate::gateway::forward::respond::METADATA_PATH && !head.host.is_empty() {
             return Ok(Task::Metadata { host: head.host });
         }
         let asked = cors::preflight(request);
@@ -234,15 +249,15 @@ impl Gateway {
         })
     }
 
-    /// Holds the body, finds the source, verifies the token, decides.
-    async fn clear(
+    /// Holds the body, finds the source, verifies the token and decides.
+    async fn admit(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         client: &ClientFacts,
         api: &Api,
     ) -> Result<AdmittedRequest, Refusal> {
         let credential = credential::credential(&session.req_header().headers);
-        // What the head alone can deny is denied before a body is waited for.
+        // What the head alone decides is denied before the body is awaited.
         if matches!(credential, Credential::Conflicting) || head::has_token_in_query(session.req_header()) {
             return Err(DenyReason::CredentialsConflict.into());
         }
@@ -261,8 +276,8 @@ impl Gateway {
         }
         let (permit, policy_version, token) = match early {
             Some((_, judged)) if body.bytes().is_empty() => judged,
-            // INVARIANT: the decision that forwards is made after the last byte came, on the policy of that
-            // moment; a revocation that arrives while a body trickles in counts.
+            // INVARIANT: the decision that forwards is made after the last byte of the body, on the policy of that
+            // moment: a revocation that takes effect while a body arrives counts.
             Some((mut named, _)) => {
                 named.add_body(headers, &body, &self.limits).await;
                 self.judge(session, client, api, &named, &credential).await?
@@ -293,22 +308,22 @@ impl Gateway {
 
     async fn send(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         client: &ClientFacts,
-        cleared: &AdmittedRequest,
+        admitted: &AdmittedRequest,
         pool: &Pool,
     ) -> Result<Answered, Failed> {
         let origin = Origin {
             client,
-            scopes: cleared.scopes(),
-            forward_authorization: cleared.forward_authorization,
+            scopes: admitted.scopes(),
+            forward_authorization: admitted.forward_authorization,
         };
-        exchange::send(&cleared.permit, &origin, session, &cleared.body, pool).await
+        exchange::send(&admitted.permit, &origin, session, &admitted.body, pool).await
     }
 
     async fn judge(
         &self,
-        session: &ServerSession,
+        session: &Session,
         client: &ClientFacts,
         api: &Api,
         named: &Named,
@@ -337,7 +352,8 @@ impl Gateway {
             (Credential::Token(_), Some(Err(fault))) => CredentialFact::Faulty(fault),
             (Credential::Opaque, _) => CredentialFact::Opaque,
             (Credential::Conflicting, _) => CredentialFact::Conflicting,
-            // A credential of another scheme is none of ours; a route that forwards those lets the upstream judge it.
+            // A credential of another scheme is not for this gateway. An API that forwards such
+            // leaves the answer to its upstream.
             (Credential::Unreadable(_) | Credential::OtherScheme { .. }, _)
                 if api.without_token == WithoutToken::Deny =>
             {
@@ -361,6 +377,7 @@ impl Gateway {
             Decision::Allow(permit) => Ok((permit, policy.version(), looked.and_then(Result::ok))),
             Decision::Deny(reason) => {
                 if let SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } = &source
+                    && !reason.is_failure()
                     && let Some(source) = policy.source(key)
                 {
                     let version = policy.version();
@@ -377,7 +394,7 @@ impl Gateway {
         }
     }
 
-    fn tally_allowed(&self, session: &ServerSession, client: &ClientFacts, admitted: &AdmittedRequest) {
+    fn tally_allowed(&self, session: &Session, client: &ClientFacts, admitted: &AdmittedRequest) {
         let version = admitted.policy_version;
         match (admitted.permit.source(), admitted.permit.would_deny()) {
             (Some(source), None) => self.tally.allowed(source, version),
@@ -402,9 +419,13 @@ impl Gateway {
         Some(looked.token)
     }
 
-    fn record(&self, session: &ServerSession, client: &ClientFacts, outcome: &Outcome, began: Instant) {
+    fn record(&self, session: &Session, client: &ClientFacts, outcome: &Outcome, began: Instant) {
         let took = began.elapsed();
         self.metrics.finished(outcome.api, took, outcome.upstream);
+        if outcome.status != 0 {
+            self.metrics
+                .responded(outcome.api, outcome.status, outcome.is_cut);
+        }
         if let Some(log) = &self.access_log {
             let request = session.req_header();
             let permit = outcome.permit.as_ref();
@@ -415,7 +436,7 @@ impl Gateway {
                     client: client.address,
                     method: request.method.as_str(),
                     path: &shown_path(&String::from_utf8_lossy(request.raw_path())),
-                    status: outcome.status,
+                    status: if outcome.is_cut { 0 } else { outcome.status },
                     api: outcome
                         .api
                         .and_then(|at| self.apis.get(at))
@@ -466,8 +487,8 @@ fn decision_word(would_deny: Option<DenyReason>) -> &'static str {
     }
 }
 
-/// The client as it is counted for its source.
-fn counted<'a>(session: &'a ServerSession, client: &ClientFacts) -> Client<'a> {
+/// The client as the tally counts it.
+fn counted<'a>(session: &'a Session, client: &ClientFacts) -> Client<'a> {
     let named = session.req_header().headers.get(http::header::USER_AGENT);
     Client {
         agent: report::agent(named.map(HeaderValue::as_bytes)),

@@ -1,6 +1,7 @@
-//! A connection below TLS, with buffers that exist only while something is in them.
+//! A TCP connection with buffers that exist only while they hold bytes.
 //!
-//! Most connections wait most of the time, and thousands may do so slowly on purpose: what waits holds nothing.
+//! Most connections wait most of the time, and a client may keep thousands waiting on purpose: a waiting connection holds
+//! no buffer.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,18 +12,18 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The most bytes read ahead. Larger reads, as of bodies, go past.
+/// The most bytes read ahead. Larger reads, such as of bodies, bypass the buffer.
 const READ_AHEAD: usize = 16 << 10;
 
-/// The most bytes gathered until they are written: a head and a small body leave in one packet.
+/// The most bytes gathered before they are written, so that a head and a small body leave in one packet.
 const WRITE_BEHIND: usize = 4 << 10;
 
-/// A connection that is read ahead and written behind.
+/// A connection with read-ahead and delayed writes.
 pub(crate) struct Buffered {
     stream: TcpStream,
-    /// Read, and not asked for yet.
+    /// Bytes read ahead.
     ahead: Bytes,
-    /// To be written before anything else.
+    /// Bytes gathered and not all written yet.
     behind: Vec<u8>,
     /// How much of `behind` has been written.
     written: usize,
@@ -30,7 +31,7 @@ pub(crate) struct Buffered {
 
 impl Buffered {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        // Answers are small and complete: waiting to fill a packet only delays them.
+        // Responses are small and complete: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
         Self {
             stream,
@@ -56,7 +57,7 @@ impl Buffered {
         &self.stream
     }
 
-    /// Writes what was gathered.
+    /// Writes the gathered bytes.
     fn poll_gathered(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest @ [_, ..]) = self.behind.get(self.written..) {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, rest))? {

@@ -219,7 +219,7 @@ fn summary(file: &Path, certified: &CertifiedKey) -> Result<Summary, TlsError> {
 }
 
 impl ByServerName {
-    /// Of several certificates for one name, the one that is listed first.
+    /// Of several certificates for one name, the first in the list.
     fn new(held: Vec<(Arc<CertifiedKey>, Vec<String>)>) -> Result<Self, TlsError> {
         let first = held.first().map(|(certified, _)| Arc::clone(certified));
         let mut by_name = Self {

@@ -1,8 +1,8 @@
-//! The framing of a chunked body, watched on its way to the parser, which reads more into it than we
-//! forward: extensions and trailers are refused (RFC 9112 section 7.1).
+//! Checks the framing of a chunked body on its way to Pingora's parser: chunk extensions and trailers are
+//! rejected (RFC 9112 section 7.1).
 //!
-//! The parser drops both without a word. Nothing of them would reach an upstream, but a request whose
-//! sender and whose upstream disagree about what was sent is none to let through.
+//! The parser drops both silently. Neither would reach an upstream, but a request is rejected if its client and
+//! its upstream could disagree about its end.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -27,10 +27,12 @@ const SIZE_DIGITS_MAX: u8 = 8;
 
 /// A connection during one request whose body is chunked.
 pub struct Chunks {
-    /// Read from the connection already.
+    /// Read from the connection, and not by the parser yet.
     read: BytesMut,
     stream: Stream,
     framing: Framing,
+    /// How many bytes behind the body's end the parser has read.
+    beyond: usize,
 }
 
 /// Where in the framing the next byte is.
@@ -50,20 +52,21 @@ enum Framing {
     DataLf,
     LastCr,
     LastLf,
-    /// Past the body's end.
+    /// Behind the body's end.
     Over,
-    /// Past a fault. What comes is read away with the rest of the connection.
+    /// Behind an error. What follows is discarded with the rest of the connection.
     Fault,
 }
 
 impl Chunks {
-    /// Watches the body that begins with `read` and goes on in `stream`.
+    /// Checks the body that begins with `read` and continues in `stream`.
     #[must_use]
     pub fn new(stream: Stream, read: BytesMut) -> Self {
         Self {
             read,
             stream,
             framing: Framing::BEGIN,
+            beyond: 0,
         }
     }
 
@@ -72,18 +75,24 @@ impl Chunks {
         &*self.stream
     }
 
-    /// The connection again, `None` where the body did not come to its end or was no plain chunks.
+    /// The connection, and the beginning of the next request in front of it. `overread` is what the parser read
+    /// behind the body. `None` where the body has not ended, or the parser saw another end than this check.
     #[must_use]
-    pub fn into_stream(self) -> Option<Stream> {
-        (self.framing == Framing::Over && self.read.is_empty()).then_some(self.stream)
+    pub fn into_parts(self, mut overread: BytesMut) -> Option<(Stream, BytesMut)> {
+        if self.framing != Framing::Over || overread.len() != self.beyond {
+            return None;
+        }
+        overread.extend_from_slice(&self.read);
+        Some((self.stream, overread))
     }
 }
 
 impl Framing {
     const BEGIN: Self = Self::Size { digits: 0, size: 0 };
 
-    /// Where it is after these bytes, `None` where they are no framing of ours.
-    fn after(mut self, mut bytes: &[u8]) -> Option<Self> {
+    /// Where it is after these bytes, and how many of them stand behind the body's end. `None` where they are not
+    /// plain chunks.
+    fn after(mut self, mut bytes: &[u8]) -> Option<(Self, usize)> {
         while let Some((byte, rest)) = bytes.split_first() {
             if let Self::Data { left } = self {
                 let now = bytes.len().min(left as usize);
@@ -99,7 +108,7 @@ impl Framing {
             }
             bytes = rest;
             self = match (self, byte) {
-                (Self::Over | Self::Fault, _) => return Some(self),
+                (Self::Over | Self::Fault, _) => return Some((self, rest.len() + 1)),
                 (Self::Size { digits: 1.., size }, b'\r') => Self::SizeLf { size },
                 (Self::Size { digits, size }, byte) if digits < SIZE_DIGITS_MAX => Self::Size {
                     digits: digits + 1,
@@ -114,7 +123,7 @@ impl Framing {
                 _ => return None,
             };
         }
-        Some(self)
+        Some((self, 0))
     }
 }
 
@@ -131,12 +140,13 @@ impl AsyncRead for Chunks {
         }
         let new = buf.filled().get(before..).unwrap_or_default();
         cost::count(new.len());
-        let Some(after) = chunks.framing.after(new) else {
+        let Some((after, beyond)) = chunks.framing.after(new) else {
             chunks.framing = Framing::Fault;
             buf.set_filled(before);
             return Poll::Ready(Err(ErrorKind::InvalidData.into()));
         };
         chunks.framing = after;
+        chunks.beyond += beyond;
         Poll::Ready(Ok(()))
     }
 }
@@ -212,7 +222,7 @@ impl Peek for Chunks {}
 
 impl fmt::Debug for Chunks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the bytes: they are somebody's.
+        // Not the bytes: they may hold credentials.
         write!(f, "Chunks({:?})", self.framing)
     }
 }
@@ -222,17 +232,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn framing_is_followed_wherever_the_bytes_were_cut() {
+    fn chunked_framing_is_found_wherever_reads_end() {
         let whole = b"5\r\nhello\r\n0A\r\n0123456789\r\n0\r\n\r\nnext";
         for cut in 0..whole.len() {
             let (one, other) = whole.split_at(cut);
-            let after = Framing::BEGIN.after(one).and_then(|framing| framing.after(other));
-            assert_eq!(after, Some(Framing::Over), "{cut}");
+            let (framing, first) = Framing::BEGIN.after(one).unwrap();
+            let (framing, second) = framing.after(other).unwrap();
+            assert_eq!((framing, first + second), (Framing::Over, "next".len()), "{cut}");
         }
     }
 
     #[test]
-    fn anything_but_plain_chunks_is_refused() {
+    fn chunk_extensions_and_trailers_are_rejected() {
         for bad in [
             "5;ext=1\r\n",
             "5 \r\n",

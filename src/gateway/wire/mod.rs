@@ -1,9 +1,11 @@
-//! Bytes on connections: sockets, TLS, chunked framing, connection limits.
+//! Bytes on connections: sockets, TLS, chunked framing, and one request at a time over HTTP/1 or HTTP/2.
 
 pub(crate) mod buffered;
 pub mod certificates;
 pub(crate) mod chunks;
+pub mod http2_stream;
 pub(crate) mod proxy_header;
+pub mod session;
 pub(crate) mod socket;
 pub mod tls;
 pub mod transport_metrics;

@@ -1,4 +1,4 @@
-//! A client's connection as the sessions read and write it: plain or TLS, with buffers of our own size.
+//! A client's connection, plain or TLS, as Pingora's session and h2 read and write it.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::server::HttpSession;
 use pingora_core::protocols::l4::socket::SocketAddr as DigestAddr;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -30,12 +29,12 @@ use super::chunks::Chunks;
 /// One client's connection.
 pub(crate) struct Socket {
     io: Io,
-    /// Bytes that were looked at and are still to be read.
+    /// Bytes put back, to be read again first.
     again: Bytes,
     id: UniqueIDType,
     addresses: Arc<SocketDigest>,
     tls: Option<Arc<SslDigest>>,
-    /// Whether its listener has stopped.
+    /// Set when its listener has stopped.
     stopped: ShutdownWatch,
     is_torn: AtomicBool,
 }
@@ -85,16 +84,13 @@ impl Socket {
     }
 
     /// Whether the listener of the connection that carries this request has stopped.
-    pub(crate) fn has_stopped(session: &HttpSession) -> bool {
+    pub(super) fn has_stopped(session: &HttpSession) -> bool {
         Self::of(session).is_some_and(|socket| *socket.stopped.borrow())
     }
 
-    /// From now on the connection of this request can only end by a reset: its client must see that something
-    /// is missing.
-    pub(crate) fn tear(session: &ServerSession) {
-        if let ServerSession::H1(session) = session
-            && let Some(socket) = Self::of(session)
-        {
+    /// Makes the end of this request's connection a TCP reset: its client must see that something is missing.
+    pub(super) fn tear(session: &HttpSession) {
+        if let Some(socket) = Self::of(session) {
             let tcp = match &socket.io {
                 Io::Plain(stream) => stream.stream(),
                 Io::Tls(stream) => stream.get_ref().0.stream(),
@@ -104,7 +100,7 @@ impl Socket {
         }
     }
 
-    /// Whether the connection of this request is to end by a reset.
+    /// Whether the connection of this request ends by a TCP reset.
     pub(crate) fn is_torn(session: &HttpSession) -> bool {
         Self::of(session).is_some_and(|socket| socket.is_torn.load(Ordering::Relaxed))
     }
@@ -118,7 +114,7 @@ impl Socket {
         }
     }
 
-    /// Puts back what was read, to be read again before anything else.
+    /// Puts back bytes, to be read again before all others.
     pub(crate) fn rewind(&mut self, seen: &[u8]) {
         self.again = Bytes::copy_from_slice(seen);
     }
@@ -187,7 +183,7 @@ impl AsyncWrite for Socket {
 #[async_trait]
 impl Shutdown for Socket {
     async fn shutdown(&mut self) {
-        // The client may have gone already; nothing more can be told to it.
+        // The client may have gone already.
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
@@ -232,7 +228,7 @@ impl GetSocketDigest for Socket {
     }
 }
 
-/// `connection` looks at the first bytes itself.
+/// `connection` reads the first bytes and puts them back.
 impl Peek for Socket {}
 
 impl fmt::Debug for Socket {

@@ -1,6 +1,6 @@
-//! TLS of a listener: the handshake within its time, and certificates taken anew when their files change.
+//! TLS of a listener: the handshake within its timeout, and certificates read again when their files change.
 //!
-//! A connection keeps what it was set up with; new ones get the files of the last time they were good.
+//! A connection keeps the certificate of its handshake. New connections get the last files that were valid.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use crate::clock::Clock;
 use crate::config::{FileWatch, ListenerTls};
 use crate::domain::time::UnixSeconds;
 
-/// How often the files are looked at where their folders cannot be watched or say nothing.
+/// How often the files are checked where their folders cannot be watched, or no event arrives.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How long before it expires a certificate is warned of, and how often.
+/// How long before a certificate expires a warning is logged, and how often.
 const WARN_BEFORE_S: u64 = 14 * 86_400;
 const WARN_EVERY_S: u64 = 86_400;
 
@@ -33,12 +33,12 @@ pub(crate) struct Acceptor {
     listener: String,
     config: ListenerTls,
     current: ArcSwap<ServerConfig>,
-    /// Makes and reads tickets, for all workers and for as long as the listener is there.
+    /// Issues and reads session tickets, for all workers and the life of the listener.
     tickets: Option<Arc<dyn ProducesTickets>>,
     looked: Mutex<Lookup>,
 }
 
-/// What was found when the files were last looked at.
+/// The state of the files when they were last read.
 struct Lookup {
     fingerprint: Option<[u8; 32]>,
     summaries: Vec<Summary>,
@@ -51,8 +51,8 @@ impl Acceptor {
     /// # Errors
     /// [`TlsError`] names the file that cannot be used.
     pub(crate) fn new(listener: &str, config: &ListenerTls) -> Result<Self, TlsError> {
-        // A resumed session is not asked for its certificate again. Where clients must show one they show it
-        // on every connection.
+        // A resumed session does not present its client certificate again. Where one is required, every connection
+        // presents it.
         let tickets = match config.client_ca {
             None => Some(aws_lc_rs::Ticketer::new()?),
             Some(_) => None,
@@ -72,7 +72,7 @@ impl Acceptor {
         })
     }
 
-    /// Agrees on everything with a client, within its time.
+    /// Performs the handshake with a client, within its timeout.
     pub(crate) async fn accept(
         &self,
         stream: Buffered,
@@ -82,7 +82,7 @@ impl Acceptor {
         let acceptor = TlsAcceptor::from(self.current.load_full());
         let (accepted, result) = match tokio::time::timeout(within, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => (Some(stream), Handshake::Done),
-            // Scanners and clients that give up make these by the thousand: they are counted, not logged.
+            // Scanners cause thousands of these: they are counted, not logged.
             Ok(Err(_)) => (None, Handshake::Failed),
             Err(_) => (None, Handshake::TimedOut),
         };
@@ -90,7 +90,7 @@ impl Acceptor {
         accepted
     }
 
-    /// Reads the files again if they have changed. What cannot be used leaves everything as it was.
+    /// Reads the files again if they have changed. Files that cannot be used change nothing.
     pub(crate) fn look(&self, now: UnixSeconds, metrics: &Transport) {
         let mut looked = self.looked.lock();
         let read = Files::read(&self.config);
@@ -102,11 +102,11 @@ impl Acceptor {
                     looked.summaries = summaries;
                     looked.warned_at = UnixSeconds(0);
                     metrics.tls_reloaded(true);
-                    tracing::info!(listener = self.listener, "certificates read again");
+                    tracing::info!(listener = self.listener, "certificates reloaded");
                 }
                 Err(error) => {
                     metrics.tls_reloaded(false);
-                    tracing::error!(listener = self.listener, %error, "certificates refused; those in use stay");
+                    tracing::error!(listener = self.listener, %error, "certificates refused");
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Acceptor {
         Ok(summaries)
     }
 
-    /// Says when the certificates expire: always as a metric, and as a warning once a day when it is soon.
+    /// Reports when the certificates expire: always as a metric, and as a warning once a day when it is soon.
     fn report(&self, looked: &mut Lookup, now: UnixSeconds, metrics: &Transport) {
         let warn = now.since(looked.warned_at) >= WARN_EVERY_S;
         for summary in &looked.summaries {
@@ -132,20 +132,20 @@ impl Acceptor {
                     listener = self.listener,
                     certificate = file,
                     expires_in_s = summary.expires_at.since(now),
-                    "a certificate expires soon or has expired; put a new one in its place"
+                    "certificate expires soon or has expired; replace it"
                 );
             }
         }
     }
 
-    /// Takes the listener's series out of the metrics.
+    /// Removes the listener's series from the metrics.
     pub(crate) fn forget(&self, metrics: &Transport) {
         for (cert, _) in &self.config.certificates {
             metrics.forget_certificate(&self.listener, &cert.display().to_string());
         }
     }
 
-    /// Looks at the files whenever they may have changed, until cancelled.
+    /// Reads the files whenever they may have changed, until cancelled.
     pub(crate) async fn watch(self: Arc<Self>, clock: Clock, metrics: Transport) {
         let pairs = self.config.certificates.iter();
         let files = pairs.flat_map(|(cert, key)| [cert, key]);
@@ -163,8 +163,7 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-/// TLS 1.2 and 1.3 as the library has them by default, its hybrid post-quantum key exchange first; HTTP/2
-/// before HTTP/1.1.
+/// TLS 1.2 and 1.3 with rustls's defaults, hybrid post-quantum key exchange first; HTTP/2 before HTTP/1.1.
 fn server_config(
     files: &Files,
     config: &ListenerTls,

@@ -1,4 +1,4 @@
-//! What is counted below requests: connections, handshakes, certificates.
+//! Metrics of listeners: connections, handshakes, certificates.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl Transport {
             connections: IntGauge::new("portcullis_connections", "Connections of clients open now.")?,
             not_accepted: IntCounter::new(
                 "portcullis_accept_errors_total",
-                "Connections that could not be accepted, for want of descriptors above all.",
+                "Connections that could not be accepted, mostly because no file descriptor was left.",
             )?,
             handshakes: by_result("portcullis_tls_handshakes_total", "TLS handshakes by result.")?,
             proxy_headers: by_result(
@@ -84,11 +84,11 @@ impl Transport {
             began: instant(),
             tls_reload: by_result(
                 "portcullis_tls_reload_total",
-                "Times that changed certificate files were read, by result.",
+                "Reloads of changed certificate files, by result.",
             )?,
             certificate_expiry: IntGaugeVec::new(expiry, &["listener", "certificate"])?,
         };
-        // A counter of failures is there with 0 before the first failure.
+        // A counter of failures exists with 0 before the first failure.
         for result in ["ok", "error"] {
             metrics.tls_reload.with_label_values(&[result]);
         }
@@ -138,13 +138,13 @@ impl Transport {
         }
     }
 
-    /// Counts one time that changed certificate files were read.
+    /// Counts one reload of changed certificate files.
     pub fn tls_reloaded(&self, good: bool) {
         let result = if good { "ok" } else { "error" };
         self.tls_reload.with_label_values(&[result]).inc();
     }
 
-    /// Says when a certificate of a listener expires.
+    /// Sets when a certificate of a listener expires.
     pub fn certificate_expires(&self, listener: &str, file: &str, at: UnixSeconds) {
         let at = i64::try_from(at.0).unwrap_or(i64::MAX);
         self.certificate_expiry
@@ -152,12 +152,12 @@ impl Transport {
             .set(at);
     }
 
-    /// Forgets a certificate that is no longer in use.
+    /// Removes a certificate that is no longer in use.
     pub fn forget_certificate(&self, listener: &str, file: &str) {
         let _ = self.certificate_expiry.remove_label_values(&[listener, file]);
     }
 
-    /// Says how many connections are open.
+    /// Sets how many connections are open.
     pub fn set_connections(&self, open: usize) {
         self.connections.set(i64::try_from(open).unwrap_or(i64::MAX));
     }

@@ -75,7 +75,7 @@ pub fn framings() -> Vec<Row> {
         ),
         row("trailer", ended("0\r\nX-Trailer: a\r\n\r\n"), MALFORMED),
         row(
-            "trailer of ours",
+            "trailer naming an identity header",
             ended("0\r\nX-Portcullis-Source-Id: a\r\n\r\n"),
             MALFORMED,
         ),
