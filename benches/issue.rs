@@ -144,6 +144,7 @@ async fn measure(dir: &std::path::Path) {
             ..ControlLimits::default()
         },
         login: Login::default(),
+        fleet_max_age: Duration::from_secs(86_400),
     };
     let control = Arc::new(Control::open(settings, Clock::System).await.unwrap());
     let key = Key::new();

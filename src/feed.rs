@@ -34,6 +34,7 @@ pub struct Publisher {
     updates: mpsc::Sender<Update>,
     installed: watch::Receiver<u64>,
     snapshot_wanted: Arc<Notify>,
+    refusal: watch::Receiver<Option<String>>,
     reports: Arc<Mutex<mpsc::Receiver<Report>>>,
 }
 
@@ -42,6 +43,7 @@ pub struct Subscriber {
     updates: mpsc::Receiver<Update>,
     installed: watch::Sender<u64>,
     snapshot_wanted: Arc<Notify>,
+    refusal: watch::Sender<Option<String>>,
     reports: Reporter,
 }
 
@@ -55,18 +57,21 @@ pub fn feed() -> (Publisher, Subscriber) {
     let (updates_in, updates_out) = mpsc::channel(WAITING_MAX);
     let (installed_in, installed_out) = watch::channel(0);
     let snapshot_wanted = Arc::new(Notify::new());
+    let (refusal_in, refusal_out) = watch::channel(None);
     let (reports_in, reports_out) = mpsc::channel(REPORTS_MAX);
     (
         Publisher {
             updates: updates_in,
             installed: installed_out,
             snapshot_wanted: Arc::clone(&snapshot_wanted),
+            refusal: refusal_out,
             reports: Arc::new(Mutex::new(reports_out)),
         },
         Subscriber {
             updates: updates_out,
             installed: installed_in,
             snapshot_wanted,
+            refusal: refusal_in,
             reports: Reporter(reports_in),
         },
     )
@@ -86,6 +91,24 @@ impl Publisher {
         let mut installed = self.installed.clone();
         let reached = installed.wait_for(|held| *held >= version);
         matches!(tokio::time::timeout(within, reached).await, Ok(Ok(_)))
+    }
+
+    /// Whether exactly `version` comes into force at the gateway before `within` has passed, after an update to a version
+    /// that may be a lower one. False as soon as the gateway refuses the update.
+    pub async fn takes(&self, version: u64, within: Duration) -> bool {
+        let mut installed = self.installed.clone();
+        tokio::select! {
+            reached = tokio::time::timeout(within, installed.wait_for(|held| *held == version)) => {
+                matches!(reached, Ok(Ok(_)))
+            }
+            () = self.snapshot_wanted() => false,
+        }
+    }
+
+    /// Why the gateway refused the last update that it refused.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.borrow().clone()
     }
 
     /// Resolves when the gateway could not use a change and wants a whole snapshot.
@@ -132,8 +155,9 @@ impl Subscriber {
         self.installed.send_replace(version);
     }
 
-    /// Asks for a whole snapshot, after an update that could not be installed.
-    pub fn want_snapshot(&self) {
+    /// Asks for a whole snapshot, after an update that could not be installed for this reason.
+    pub fn want_snapshot(&self, refusal: String) {
+        self.refusal.send_replace(Some(refusal));
         self.snapshot_wanted.notify_one();
     }
 }

@@ -7,6 +7,7 @@ pub mod domain;
 
 // What passes between the planes, and how it does so inside one process.
 pub mod feed;
+pub mod fleet;
 pub mod report;
 pub mod snapshot;
 

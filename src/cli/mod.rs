@@ -1,6 +1,7 @@
 //! Commands: parse the command line, wire the planes, decide nothing.
 
 mod admin;
+mod edge_listener;
 pub(crate) mod failure;
 mod notify;
 mod planes;

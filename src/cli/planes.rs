@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener as BoundSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -10,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::edge_listener;
 use super::failure::Failure;
 use super::signals::End;
 use super::upgrade::Predecessor;
@@ -21,6 +23,7 @@ use crate::control::http::server as control_service;
 use crate::control::{Control, ControlSettings};
 use crate::feed;
 use crate::feed::Publisher;
+use crate::gateway::link::remote::link::RemoteLink;
 use crate::gateway::listen::listener::Drain;
 use crate::gateway::listen::sockets::Sockets;
 use crate::gateway::server::{Origin, Parts, Prepared, Probe, Running};
@@ -46,6 +49,8 @@ pub(super) struct Planes {
     pub control: Option<Arc<Control>>,
     pub control_address: Option<SocketAddr>,
     pub observability_address: Option<SocketAddr>,
+    /// Where edges connect.
+    pub edge_address: Option<SocketAddr>,
     pub gateway: Option<Running>,
     pub registry: Registry,
     /// The control plane that runs now, for whoever asks after its health.
@@ -55,6 +60,9 @@ pub(super) struct Planes {
     /// The sockets that are not the gateway's, kept to be handed over.
     control_socket: Option<BoundSocket>,
     observability_socket: Option<BoundSocket>,
+    edge_socket: Option<BoundSocket>,
+    /// Set once the gateway accepts nothing any more.
+    gateway_ended: Arc<AtomicBool>,
     control_tasks: Tasks,
     observability_tasks: Tasks,
 }
@@ -90,6 +98,14 @@ impl Planes {
             Some(address) => Some(bound(address)?),
             None => None,
         };
+        let edges = config
+            .control_plane
+            .as_ref()
+            .and_then(|control| control.edges.as_ref());
+        let edge_socket = match edges {
+            Some(edges) => Some(bound(&edges.listen)?),
+            None => None,
+        };
         let (publisher, subscriber) = feed::feed();
         let mut planes = Self {
             control: None,
@@ -102,19 +118,26 @@ impl Planes {
             publisher,
             control_socket,
             observability_socket,
+            edge_socket,
+            edge_address: None,
+            gateway_ended: Arc::default(),
             control_tasks: Tasks::new(monitor),
             observability_tasks: Tasks::new(monitor),
         };
+        let keeps_state = config.control_plane.is_some() || planes.remote().is_some();
+        if let Some(predecessor) = &mut predecessor
+            && keeps_state
+        {
+            predecessor.give_store().await?;
+        }
         if config.control_plane.is_some() {
-            if let Some(predecessor) = &mut predecessor {
-                predecessor.give_store().await?;
-            }
             planes.start_control().await?;
         }
         if let Some(prepared) = prepared {
             let origin = Origin::from_config(&config.policy, subscriber);
             let running = prepared.run(origin).await.map_err(Failure::input)?;
             planes.first_policy(predecessor.is_some()).await?;
+            planes.start_link().await?;
             running.accept().map_err(Failure::internal)?;
             planes.gateway = Some(running);
         }
@@ -139,7 +162,6 @@ impl Planes {
             tracing::warn!(%error, "what the control plane counts is not shown from now on");
         }
         let grace = self.config.shutdown.idle_grace.min(CONTROL_GRACE_MAX);
-        self.control_tasks = Tasks::new(&self.control_tasks.monitor);
         let stopped = self.control_tasks.stopped();
         let bounds = control_service::Bounds::from(&settings.limits);
         let serving = control_service::serve_within(Arc::clone(&control), socket, stopped, grace, bounds);
@@ -155,8 +177,44 @@ impl Planes {
             );
             self.control_tasks.spawn("policy_publisher", publishing);
         }
+        if let (Some(edges), Some(socket)) = (&settings.edges, &self.edge_socket) {
+            let socket = listen(socket)?;
+            self.edge_address = socket.local_addr().ok();
+            // The gateway's own transport metrics have these names already, where there is one.
+            let own = Registry::new();
+            let registry = if self.config.gateway.is_some() {
+                &own
+            } else {
+                &self.registry
+            };
+            let stopped = self.control_tasks.stopped();
+            let serving = edge_listener::prepare(edges, Arc::clone(&control), socket, registry, stopped)?;
+            self.control_tasks.spawn("edge_listener", serving);
+        }
         self.running_control.store(Some(Arc::clone(&control)));
         self.control = Some(control);
+        Ok(())
+    }
+
+    /// How this process is fed by control planes elsewhere, where it is.
+    fn remote(&self) -> Option<&config::RemotePolicy> {
+        match (&self.config.policy, &self.config.gateway) {
+            (config::PolicyOrigin::Remote(remote), Some(_)) => Some(remote),
+            _ => None,
+        }
+    }
+
+    /// Installs the policy that is on disk, and follows the control planes.
+    async fn start_link(&mut self) -> Result<(), Failure> {
+        let Some(remote) = self.remote() else {
+            return Ok(());
+        };
+        let freshness = self.config.freshness;
+        let link = RemoteLink::open(remote, freshness, self.publisher.clone(), Clock::System);
+        let mut link = link.map_err(Failure::input)?;
+        link.install_stored().await;
+        let following = link.run(self.control_tasks.stopped(), Arc::clone(&self.gateway_ended));
+        self.control_tasks.spawn("remote_link", following);
         Ok(())
     }
 
@@ -223,8 +281,14 @@ impl Planes {
         };
         let control = self.config.control_plane.as_ref().map(|control| &control.listen);
         let observability = self.config.observability.listen.as_ref();
+        let edges = self
+            .config
+            .control_plane
+            .as_ref()
+            .and_then(|control| control.edges.as_ref());
         for (address, socket) in [
             (control, &self.control_socket),
+            (edges.map(|edges| &edges.listen), &self.edge_socket),
             (observability, &self.observability_socket),
         ] {
             if let (Some(address), Some(socket)) = (address, socket) {
@@ -246,7 +310,9 @@ impl Planes {
 
     /// Goes on as control plane after [`Self::release_store`].
     pub(super) async fn take_store_back(&mut self) -> Result<(), Failure> {
-        self.start_control().await
+        self.control_tasks = Tasks::new(&self.control_tasks.monitor);
+        self.start_control().await?;
+        self.start_link().await
     }
 
     pub(super) fn log_addresses(&self) {
@@ -255,6 +321,9 @@ impl Planes {
         }
         if let Some(address) = self.control_address {
             tracing::info!(listener = "control_plane", %address, "listening");
+        }
+        if let Some(address) = self.edge_address {
+            tracing::info!(listener = "edges", %address, "listening");
         }
         if let Some(address) = self.observability_address {
             tracing::info!(listener = "observability", %address, "listening");
@@ -265,6 +334,7 @@ impl Planes {
     pub(super) async fn give_way(&mut self) {
         self.control_socket = None;
         self.observability_socket = None;
+        self.edge_socket = None;
         self.observability_tasks.end().await;
     }
 
@@ -278,6 +348,8 @@ impl Planes {
             }
         }
         self.control_socket = None;
+        self.edge_socket = None;
+        self.gateway_ended.store(true, Ordering::Relaxed);
         self.release_store().await;
         self.gateway = None;
         self.observability_tasks.end().await;
@@ -364,6 +436,7 @@ pub(super) fn control_settings(
         limits: settings.limits,
         audit_retention: settings.audit_retention,
         login: settings.login.clone(),
+        fleet_max_age: settings.fleet_max_age,
     }
 }
 

@@ -11,7 +11,6 @@ use super::problem::Problem;
 use super::shown::shown;
 use super::types::Config;
 use super::types::Observability;
-use super::types::PolicyOrigin;
 use super::yaml_error;
 use crate::domain::decimal::digits;
 use crate::domain::digest::sha256;
@@ -212,8 +211,9 @@ impl<'p> Check<'p> {
         }
         let bundled = file.control_plane.is_some();
         let policy = self.policy_origin(&file);
+        let max_age = self.max_age(file.policy.max_age.as_ref());
         let freshness = Freshness {
-            max_age_s: file.policy.max_age.map_or(86_400, |age| age.0.as_secs()),
+            max_age_s: max_age.as_secs(),
             when_stale: self.word(
                 file.policy.when_stale.as_ref(),
                 &[("deny", WhenStale::Deny), ("allow", WhenStale::Allow)],
@@ -233,7 +233,7 @@ impl<'p> Check<'p> {
             None => None,
         };
         let control_plane = match file.control_plane {
-            Some(control) => Some(self.control_plane(&control)?),
+            Some(control) => Some(self.control_plane(&control, max_age)?),
             None => None,
         };
         let listen = match &file.observability.listen {
@@ -255,64 +255,6 @@ impl<'p> Check<'p> {
             upgrade_socket,
             keys,
         })
-    }
-
-    fn policy_origin(&mut self, file: &File) -> Option<PolicyOrigin> {
-        let bundled = file.control_plane.is_some();
-        let Some(source) = &file.policy.source else {
-            if let (Some(gateway), false) = (&file.gateway, bundled) {
-                self.problem(
-                    gateway.listeners.referenced,
-                    "no policy would reach the gateway: there is neither a control plane nor a policy file",
-                    "add a `control_plane:` section, or `policy: {source: file, file: policy.yaml}`",
-                );
-            }
-            return Some(PolicyOrigin::Bundled);
-        };
-        match (source.value.as_str(), &file.policy.file) {
-            ("bundled", None) if bundled => Some(PolicyOrigin::Bundled),
-            ("bundled", None) => {
-                self.problem(
-                    source.referenced,
-                    "the policy should come from the bundled control plane, and none is configured",
-                    "add a `control_plane:` section, or write `source: file`",
-                );
-                None
-            }
-            ("file", Some(path)) => self.file_path(path).map(PolicyOrigin::File),
-            ("file", None) => {
-                self.problem(
-                    source.referenced,
-                    "`source: file` needs a file",
-                    "add `file: policy.yaml`",
-                );
-                None
-            }
-            ("bundled", Some(path)) => {
-                self.problem(
-                    path.referenced,
-                    "`file` belongs to `source: file`",
-                    "remove it, or change the source",
-                );
-                None
-            }
-            ("remote", _) => {
-                self.problem(
-                    source.referenced,
-                    "`remote` is not available in this build",
-                    "use `bundled` or `file`",
-                );
-                None
-            }
-            _ => {
-                self.problem(
-                    source.referenced,
-                    format!("`{}` is not a choice here", shown(source)),
-                    "write `bundled` or `file`",
-                );
-                None
-            }
-        }
     }
 
     /// The file of the authorities that `key` names, as it is now.

@@ -94,7 +94,11 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn control_plane(&mut self, file: &file::ControlPlaneFile) -> Option<ControlPlane> {
+    pub(super) fn control_plane(
+        &mut self,
+        file: &file::ControlPlaneFile,
+        fleet_max_age: Duration,
+    ) -> Option<ControlPlane> {
         let store = self.store(&file.store)?;
         let public_url = match &file.public_url {
             None => None,
@@ -131,6 +135,11 @@ impl Check<'_> {
             limits: self.control_limits(&file.limits),
             audit_retention: self.audit_retention(&file.audit),
             login: self.login(&file.login)?,
+            edges: match &file.edges {
+                Some(edges) => Some(self.edge_listener(edges)?),
+                None => None,
+            },
+            fleet_max_age,
         })
     }
 

@@ -169,8 +169,22 @@ pub struct LimitsFile {
 pub struct PolicyFile {
     pub source: Option<Spanned<String>>,
     pub file: Option<Spanned<String>>,
-    pub max_age: Option<Duration>,
+    pub control_planes: Option<Spanned<Vec<Spanned<String>>>>,
+    pub state: Option<Spanned<String>>,
+    pub join: Option<Spanned<String>>,
+    pub ca: Option<Spanned<String>>,
+    pub max_age: Option<Spanned<Duration>>,
     pub when_stale: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgesFile {
+    pub listen: Spanned<String>,
+    pub tls: Option<ListenerTlsFile>,
+    pub connections: Option<Spanned<usize>>,
+    pub downloads: Option<Spanned<usize>>,
+    pub heartbeat: Option<Spanned<Duration>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -236,6 +250,7 @@ pub struct ControlPlaneFile {
     pub audit: AuditFile,
     #[serde(default)]
     pub login: LoginFile,
+    pub edges: Option<EdgesFile>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -10,9 +10,9 @@ use super::check::Check;
 use super::file;
 use super::overlap::Placed;
 use super::shown::{has_user, shown};
+use super::tls_types::ListenerTls;
 use super::types::{
-    Api, ErrorForm, Gateway, Identify, Limits, Listener, ListenerTls, ProxyProtocol, Timeouts, Upstream,
-    UpstreamTls,
+    Api, ErrorForm, Gateway, Identify, Limits, Listener, ProxyProtocol, Timeouts, Upstream, UpstreamTls,
 };
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::scope::Scope;
@@ -98,30 +98,7 @@ impl Check<'_> {
     fn listener(&mut self, file: &file::ListenerFile) -> Option<Listener> {
         let tls = match &file.tls {
             None => None,
-            Some(tls) => {
-                if tls.certificates.value.is_empty() {
-                    self.problem(
-                        tls.certificates.referenced,
-                        "no certificate is named",
-                        "add {cert: ..., key: ...}",
-                    );
-                }
-                let mut certificates = Vec::new();
-                for pair in &tls.certificates.value {
-                    let (cert, key) = (self.file_path(&pair.cert)?, self.file_path(&pair.key)?);
-                    self.readable(&cert, pair.cert.referenced);
-                    self.readable(&key, pair.key.referenced);
-                    certificates.push((cert, key));
-                }
-                let client_ca = match &tls.client_ca {
-                    Some(path) => Some(self.file_path(path)?),
-                    None => None,
-                };
-                Some(ListenerTls {
-                    certificates,
-                    client_ca,
-                })
-            }
+            Some(tls) => Some(self.listener_tls(tls)?),
         };
         Some(Listener {
             address: self.address(&file.address)?,
@@ -166,6 +143,31 @@ impl Check<'_> {
             );
         }
         Some(url)
+    }
+
+    pub(super) fn listener_tls(&mut self, tls: &file::ListenerTlsFile) -> Option<ListenerTls> {
+        if tls.certificates.value.is_empty() {
+            self.problem(
+                tls.certificates.referenced,
+                "no certificate is named",
+                "add {cert: ..., key: ...}",
+            );
+        }
+        let mut certificates = Vec::new();
+        for pair in &tls.certificates.value {
+            let (cert, key) = (self.file_path(&pair.cert)?, self.file_path(&pair.key)?);
+            self.readable(&cert, pair.cert.referenced);
+            self.readable(&key, pair.key.referenced);
+            certificates.push((cert, key));
+        }
+        let client_ca = match &tls.client_ca {
+            Some(path) => Some(self.file_path(path)?),
+            None => None,
+        };
+        Some(ListenerTls {
+            certificates,
+            client_ca,
+        })
     }
 
     fn readable(&mut self, path: &Path, at: Location) {

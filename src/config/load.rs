@@ -39,7 +39,8 @@ pub fn load_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
 mod tests {
     use super::*;
     use crate::config::api_types::PathPattern;
-    use crate::config::types::{PolicyOrigin, ProxyProtocol};
+    use crate::config::policy_types::PolicyOrigin;
+    use crate::config::types::ProxyProtocol;
     use crate::domain::key::Algorithm;
     use crate::domain::policy::{AcceptedTypes, WhenStale};
 

@@ -9,6 +9,7 @@ pub(crate) mod api_types;
 mod authorities;
 pub(crate) mod check;
 mod control;
+mod edges;
 mod environment;
 mod file;
 mod gateway;
@@ -20,9 +21,11 @@ mod login;
 mod outside_issuer;
 mod overlap;
 mod policy_file;
+mod policy_types;
 pub(crate) mod problem;
 mod shown;
 mod signing;
+mod tls_types;
 pub(crate) mod types;
 mod watch;
 mod yaml_error;
@@ -38,10 +41,12 @@ pub use crate::config::keys::{KeyChanges, Keys};
 pub use crate::config::load::{load, load_text};
 pub use crate::config::outside_issuer::{JwksUri, KeyOrigin, KeyPlace, OutsideIssuer};
 pub use crate::config::policy_file::load_policy;
+pub use crate::config::policy_types::{EdgeListener, PolicyOrigin, RemotePolicy};
 pub use crate::config::problem::{ConfigError, Problem};
+pub use crate::config::tls_types::ListenerTls;
 pub use crate::config::types::{
     Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener,
-    ListenerTls, Observability, PolicyOrigin, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
+    Observability, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
 };
 pub use crate::config::types::{ClientSecret, Login, Oidc};
 pub use crate::config::types::{LeakedTokens, Signing};

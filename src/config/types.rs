@@ -4,6 +4,8 @@ use super::api_types::{ApiPath, Cors};
 use super::authorities::Authorities;
 use super::keys::Keys;
 use super::outside_issuer::OutsideIssuer;
+use super::policy_types::{EdgeListener, PolicyOrigin};
+use super::tls_types::ListenerTls;
 use crate::domain::sealing::EncryptionKey;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -97,15 +99,6 @@ pub enum ProxyProtocol {
     Off,
     /// Each connection must come from a trusted proxy and begin with a header of version 1 or 2.
     Require,
-}
-
-/// TLS of a listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerTls {
-    /// Certificate chain and private key, PEM files. The first serves clients whose name fits none.
-    pub certificates: Vec<(PathBuf, PathBuf)>,
-    /// Client certificates must be signed by one of these, when set.
-    pub client_ca: Option<PathBuf>,
 }
 
 /// One API behind the gateway: which requests belong to it and what they need.
@@ -247,15 +240,6 @@ impl Default for Limits {
     }
 }
 
-/// Where the policy comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PolicyOrigin {
-    /// The control plane in this process.
-    Bundled,
-    /// A YAML file, read again when it changes.
-    File(PathBuf),
-}
-
 /// The control plane.
 #[derive(Clone, Debug)]
 pub struct ControlPlane {
@@ -277,6 +261,10 @@ pub struct ControlPlane {
     /// How long events stay in the audit trail.
     pub audit_retention: Duration,
     pub login: Login,
+    /// Where edges connect; none without edges.
+    pub edges: Option<EdgeListener>,
+    /// How long an edge may go without proving that its policy is current: `policy.max_age`.
+    pub fleet_max_age: Duration,
 }
 
 /// Metrics, health and logs.

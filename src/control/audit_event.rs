@@ -58,6 +58,11 @@ pub enum AuditAction {
     IdentityLinked,
     ApiTokenCreated,
     ApiTokenDeleted,
+    EdgeJoinTokenCreated,
+    EdgeJoined,
+    EdgeChanged,
+    EdgeKeyRotated,
+    EdgeRevoked,
 }
 
 impl AuditAction {
@@ -105,6 +110,11 @@ impl AuditAction {
             Self::SignInRefused => "account.sign_in_refused",
             Self::ApiTokenCreated => "api_token.created",
             Self::ApiTokenDeleted => "api_token.deleted",
+            Self::EdgeJoinTokenCreated => "edge.join_token_created",
+            Self::EdgeJoined => "edge.joined",
+            Self::EdgeChanged => "edge.changed",
+            Self::EdgeKeyRotated => "edge.key_rotated",
+            Self::EdgeRevoked => "edge.revoked",
         }
     }
 }

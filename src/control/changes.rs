@@ -1,6 +1,7 @@
 //! The one way to write: a change begins for an actor whose credential is checked again, or for the server with a
 //! reason. It commits together with its audit event, and returns when it is in force at the bundled gateway.
 
+use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -31,6 +32,21 @@ const IN_FORCE_WITHIN: Duration = Duration::from_secs(5);
 const CHANGES_WAITING: &[usize] = &[512, 256, 128];
 
 const NOT_IN_FORCE: &str = "change committed but not in force at the gateway in time";
+
+tokio::task_local! {
+    /// The version that the request in progress committed last.
+    static COMMITTED: Cell<Option<u64>>;
+}
+
+/// Runs what handles a request. Answers the policy version that it committed last, too, if it changed anything.
+pub(crate) async fn noting_version<R>(request: impl Future<Output = R>) -> (R, Option<u64>) {
+    COMMITTED
+        .scope(Cell::new(None), async {
+            let answer = request.await;
+            (answer, COMMITTED.with(Cell::get))
+        })
+        .await
+}
 
 /// A change that is not committed yet, with its author. Dropping it without [`Changes::commit`] rolls it back.
 pub(crate) struct ChangeTx {
@@ -137,6 +153,8 @@ impl Changes {
         self.append_audit(&mut tx, &author, event).await?;
         let body = serde_json::to_string(changes).map_err(|_| ControlError::Crypto("writing a change"))?;
         let version = tx.commit(&body, self.now()).await?;
+        // Outside a request nobody asks.
+        let _ = COMMITTED.try_with(|committed| committed.set(Some(version)));
         self.announce(version);
         self.in_force(version).await
     }
@@ -147,13 +165,16 @@ impl Changes {
         self.in_force(version).await
     }
 
-    async fn in_force(&self, version: u64) -> Result<(), ControlError> {
-        let publisher = self
-            .publisher
+    /// The way to the bundled gateway, where there is one.
+    pub(crate) fn bundled(&self) -> Option<Publisher> {
+        self.publisher
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        match publisher {
+            .clone()
+    }
+
+    async fn in_force(&self, version: u64) -> Result<(), ControlError> {
+        match self.bundled() {
             Some(publisher) if !publisher.is_installed(version, IN_FORCE_WITHIN).await => {
                 tracing::warn!(policy.version = version, "{NOT_IN_FORCE}");
                 Err(ControlError::NotYetInForce { version })

@@ -59,6 +59,10 @@ pub enum Conflict {
         "too many signing keys are still in use; revoke one, or wait until the last token it signed expires"
     )]
     SigningKeys,
+    #[error("an edge has this name already; choose another, or revoke and rename the edge that has it")]
+    EdgeName,
+    #[error("there are 10,000 edges and unused join tokens; revoke edges that are no longer used")]
+    Edges,
 }
 
 impl Conflict {
@@ -66,6 +70,8 @@ impl Conflict {
     pub(super) const fn slug(&self) -> &'static str {
         match self {
             Self::TwoKeys => "two-keys-at-most",
+            Self::EdgeName => "edge-name-taken",
+            Self::Edges => "too-many-edges",
             Self::KeyRepeated => "key-repeated",
             Self::AppConnected(_) => "app-connected",
             Self::NotConnected => "no-app-connected",

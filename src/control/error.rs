@@ -64,6 +64,10 @@ pub enum ControlError {
     Store(#[from] StoreError),
     #[error("the cryptographic library failed at {0}")]
     Crypto(&'static str),
+    #[error(
+        "this join token is invalid, was used or has expired; make a new one with `portcullis admin edges join-token`"
+    )]
+    JoinRefused,
     #[error("the report's signature could not be verified")]
     UnverifiedReport,
     #[error("the server is busy; retry shortly")]

@@ -21,12 +21,15 @@ use super::accounts::sign_on::SignOn;
 use super::apps::app::Apps;
 use super::audit::trail::AuditTrail;
 use super::changes::Changes;
+use super::fleet::edges::Edges;
+use super::fleet::instances::Instances;
 use super::fleet::publish::Fleet;
 use super::http::cookies::Cookies;
 use super::http::memory::MemoryBudget;
 use super::ids::Ids;
 use super::people::{People, Shared};
 use super::rate_limits::Limits;
+use super::settings::ControlSettings;
 use super::signing_keys::key_ring::{IssuerKeys, KeyRing};
 use super::signing_keys::rotation::SigningKeys;
 use super::sources::search::Search;
@@ -46,13 +49,10 @@ use super::workspaces::members::Members;
 use super::workspaces::workspace::Workspaces;
 use crate::clock::Clock;
 use crate::clock::guard::ClockLook;
-use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
 use crate::connections::ConnectionMetrics;
 use crate::domain::issue::IssuerIdentity;
-use crate::domain::network::Network;
 use crate::domain::time::UnixSeconds;
 use crate::store::{Store, StoreError};
-use crate::store_location::StoreLocation;
 
 /// How often uses of keys and tokens are written to the store.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
@@ -65,42 +65,6 @@ const KEYS_NOT_ENCRYPTED: &str =
     "signing keys are stored without encryption; set control_plane.signing.key_encryption_key";
 const ROTATION_FAILED: &str = "signing key rotation failed; retrying";
 const EVENTS_NOT_DROPPED: &str = "old audit events could not be dropped; retrying";
-
-/// Settings of a control plane.
-#[derive(Clone, Debug)]
-pub struct ControlSettings {
-    pub store: StoreLocation,
-    /// Where clients reach this server, without a trailing slash. It is the issuer (`iss`), exactly.
-    pub public_url: String,
-    /// `aud` of access tokens.
-    pub audience: String,
-    /// Public URLs of gateways: what clients may name as `resource` (RFC 8707).
-    pub resources: Vec<String>,
-    /// The longest lifetime of a client assertion, in seconds.
-    pub assertion_lifetime_max_s: u64,
-    /// Rotation and encryption of signing keys.
-    pub signing: Signing,
-    /// Who may report leaked tokens.
-    pub leaked_tokens: LeakedTokens,
-    /// Peers whose `X-Forwarded-For` is trusted.
-    pub trusted_proxies: Vec<Network>,
-    /// Rate limits.
-    pub limits: ControlLimits,
-    /// How long audit events are kept.
-    pub audit_retention: Duration,
-    /// How people sign in.
-    pub login: Login,
-}
-
-impl ControlSettings {
-    fn check(&self) -> Result<(), OpenError> {
-        check_public_url(&self.public_url)?;
-        if self.audience.is_empty() {
-            return Err(OpenError::Audience);
-        }
-        Ok(())
-    }
-}
 
 /// The control plane: one service for each noun, and what the HTTP layer needs besides.
 pub struct Control {
@@ -126,6 +90,8 @@ pub struct Control {
     pub signing_keys: Arc<SigningKeys>,
     pub audit: Arc<AuditTrail>,
     pub fleet: Arc<Fleet>,
+    pub edges: Arc<Edges>,
+    pub instances: Arc<Instances>,
     pub usage: Arc<Usage>,
     pub refused_sign_ins: Arc<RefusedSignIns>,
     store: Arc<Store>,
@@ -375,6 +341,13 @@ impl Shared {
         });
         let resources = Resources::new(settings.audience.clone(), settings.resources.clone());
         let resources = Arc::new(resources);
+        let own = ids.text("cp", changes.now());
+        let instances = Instances::new(own, settings.fleet_max_age, store.clone(), changes.clone());
+        let edges = Arc::new(Edges {
+            ids: ids.clone(),
+            store: store.clone(),
+            changes: changes.clone(),
+        });
         let clients = Arc::new(Clients {
             limits: limits.clone(),
             cache: ClientCache::new()?,
@@ -446,6 +419,8 @@ impl Shared {
                 issuer_keys: issuer_keys.clone(),
                 identity: identity.clone(),
             }),
+            edges,
+            instances: Arc::new(instances),
             apps,
             sources,
             search,
@@ -478,19 +453,4 @@ impl Shared {
             )?,
         })
     }
-}
-
-fn check_public_url(url: &str) -> Result<(), OpenError> {
-    let refused = || OpenError::PublicUrl(url.to_owned());
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-        .ok_or_else(refused)?;
-    let plain = rest
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !b"?#\"\\<>@".contains(&byte));
-    if rest.is_empty() || rest.starts_with('/') || rest.ends_with('/') || !plain || url.len() > 2_048 {
-        return Err(refused());
-    }
-    Ok(())
 }

@@ -157,6 +157,10 @@ id_type!(
     MemberId
 );
 id_type!(
+    /// An edge: an enrolled gateway.
+    EdgeId
+);
+id_type!(
     /// A person: what their memberships of several workspaces have in common.
     AccountId
 );

@@ -237,7 +237,8 @@ impl Origin {
     #[must_use]
     pub fn from_config(origin: &PolicyOrigin, updates: Subscriber) -> Self {
         match origin {
-            PolicyOrigin::Bundled => Self::Feed(updates),
+            // An edge's link publishes on the feed as a bundled control plane does.
+            PolicyOrigin::Bundled | PolicyOrigin::Remote(_) => Self::Feed(updates),
             PolicyOrigin::File(path) => Self::File(path.clone()),
         }
     }

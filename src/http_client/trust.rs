@@ -18,7 +18,9 @@ pub enum Trust {
 }
 
 impl Trust {
-    pub(super) fn client_config(&self) -> ClientConfig {
+    /// The TLS settings of a client with this trust and no certificate of its own.
+    #[must_use]
+    pub fn client_config(&self) -> ClientConfig {
         // The first provider stays: where the process has chosen already, this says the same.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let roots = match self {

@@ -5,6 +5,7 @@ pub mod api_token;
 pub mod app;
 pub mod audit;
 pub mod credential;
+pub mod edge;
 pub mod leak;
 pub mod member;
 pub mod page;

@@ -5,6 +5,7 @@ use super::replay::{AssertionUse, Replays};
 use super::rows::number;
 use super::rows::seconds;
 use crate::domain::time::UnixSeconds;
+use crate::fleet::position::PolicyChain;
 use crate::store_location::DatabaseUrl;
 use sqlx::Any;
 use sqlx::AnyConnection;
@@ -55,6 +56,8 @@ pub struct WriteTx {
     read: ReadTx,
     /// The policy version that the change will have.
     version: i64,
+    /// The chain up to the version before it.
+    chain: PolicyChain,
     /// Whether to notify other processes.
     shared: bool,
     _turn: OwnedMutexGuard<()>,
@@ -87,14 +90,15 @@ impl Store {
         // INVARIANT: the version is a row of this transaction, not a sequence. So versions have no gaps, and nobody
         // sees a version before all lower ones. The update comes first: its row lock serialises the changes of all
         // processes.
-        let version = sqlx::query_scalar(
-            "UPDATE policy_version SET version = version + 1 WHERE only_row = 1 RETURNING version",
+        let (version, chain) = counter(
+            &mut read,
+            "UPDATE policy_version SET version = version + 1 WHERE only_row = 1 RETURNING version, chain",
         )
-        .fetch_one(read.connection())
         .await?;
         Ok(WriteTx {
             read,
             version,
+            chain,
             shared: self.is_shared(),
             _turn: turn,
         })
@@ -106,14 +110,15 @@ impl Store {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let mut read = ReadTx(self.begin_change().await?);
         // Locks the row that serialises the changes of all processes, without changing it.
-        let version = sqlx::query_scalar(
-            "UPDATE policy_version SET version = version WHERE only_row = 1 RETURNING version",
+        let (version, chain) = counter(
+            &mut read,
+            "UPDATE policy_version SET version = version WHERE only_row = 1 RETURNING version, chain",
         )
-        .fetch_one(read.connection())
         .await?;
         Ok(AuditTx(WriteTx {
             read,
             version,
+            chain,
             shared: self.is_shared(),
             _turn: turn,
         }))
@@ -169,6 +174,15 @@ impl Store {
     }
 }
 
+/// The counter of versions and its chain, as a statement that locks its row answers them.
+async fn counter(tx: &mut ReadTx, statement: &'static str) -> Result<(i64, PolicyChain), StoreError> {
+    let (version, chain): (i64, String) = sqlx::query_as(statement).fetch_one(tx.connection()).await?;
+    let chain = chain
+        .parse()
+        .map_err(|_| StoreError::Corrupted("policy_version"))?;
+    Ok((version, chain))
+}
+
 impl ReadTx {
     pub(super) fn connection(&mut self) -> &mut AnyConnection {
         &mut self.0
@@ -198,10 +212,19 @@ impl WriteTx {
     /// [`StoreError::Unconfirmed`]: the connection was lost between the commit and its confirmation.
     pub async fn commit(mut self, body: &str, at: UnixSeconds) -> Result<u64, StoreError> {
         let version = self.version;
-        sqlx::query("INSERT INTO policy_changes (version, body, at) VALUES ($1, $2, $3)")
+        let chain = self
+            .chain
+            .after(number(version, "policy_version")?, body)
+            .to_string();
+        sqlx::query("UPDATE policy_version SET chain = $1 WHERE only_row = 1")
+            .bind(chain.as_str())
+            .execute(self.connection())
+            .await?;
+        sqlx::query("INSERT INTO policy_changes (version, body, at, chain) VALUES ($1, $2, $3, $4)")
             .bind(version)
             .bind(body)
             .bind(seconds(at))
+            .bind(chain.as_str())
             .execute(self.connection())
             .await?;
         sqlx::query("DELETE FROM policy_changes WHERE version <= $1")

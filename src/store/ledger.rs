@@ -5,6 +5,7 @@ use super::error::StoreError;
 use super::rows::{moment, number, seconds};
 use crate::domain::ids::KeyId;
 use crate::domain::time::UnixSeconds;
+use crate::fleet::position::{PolicyChain, Position};
 
 /// The most rows that one purge deletes, so that it does not block writers for long.
 const PURGE_ROWS: u32 = 1_000;
@@ -13,6 +14,8 @@ const PURGE_ROWS: u32 = 1_000;
 #[derive(Debug)]
 pub struct FeedEntry {
     pub version: u64,
+    /// The chain up to this version.
+    pub chain: PolicyChain,
     pub body: String,
     pub at: UnixSeconds,
 }
@@ -72,26 +75,59 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// Up to `limit` versions after `version`, in order. If the feed no longer has the next version, the first entry
-    /// has a later one.
-    pub(crate) async fn changes_after(&self, version: u64, limit: u32) -> Result<Vec<FeedEntry>, StoreError> {
-        let rows: Vec<(i64, String, i64)> = sqlx::query_as(
-            "SELECT version, body, at FROM policy_changes WHERE version > $1 ORDER BY version LIMIT $2",
+    /// Up to `limit` versions after `position`, in order. None where the feed does not lead there from `position`: it
+    /// no longer reaches back so far, or the database has another history.
+    pub(crate) async fn changes_after(
+        &self,
+        position: Position,
+        limit: u32,
+    ) -> Result<Option<Vec<FeedEntry>>, StoreError> {
+        const TABLE: &str = "policy_changes";
+        let rows: Vec<(i64, String, i64, String)> = sqlx::query_as(
+            "SELECT version, body, at, chain FROM policy_changes WHERE version >= $1 ORDER BY version LIMIT $2",
         )
-        .bind(i64::try_from(version).unwrap_or(i64::MAX))
-        .bind(i64::from(limit))
+        .bind(i64::try_from(position.version).unwrap_or(i64::MAX))
+        .bind(i64::from(limit) + 1)
         .fetch_all(&self.readers)
         .await?;
-        rows.into_iter()
-            .map(|(version, body, at)| {
-                let (version, at) = (number(version, "policy_changes")?, moment(at, "policy_changes")?);
-                Ok(FeedEntry { version, body, at })
+        let mut entries = rows.into_iter().map(|(version, body, at, chain)| {
+            Ok(FeedEntry {
+                version: number(version, TABLE)?,
+                chain: chain.parse().map_err(|_| StoreError::Corrupted(TABLE))?,
+                at: moment(at, TABLE)?,
+                body,
             })
-            .collect()
+        });
+        if position.version > 0 {
+            // The version itself is kept as long as the one after it.
+            match entries.next().transpose()? {
+                Some(own) if own.version == position.version && own.chain == position.chain => {}
+                _ => return Ok(None),
+            }
+        }
+        let entries: Vec<FeedEntry> = entries.collect::<Result<_, StoreError>>()?;
+        let gap = entries
+            .first()
+            .is_some_and(|first| first.version != position.version + 1);
+        Ok((!gap).then_some(entries))
     }
 }
 
 impl ReadTx {
+    /// The newest position of this view.
+    pub(crate) async fn policy_position(&mut self) -> Result<Position, StoreError> {
+        let (version, chain): (i64, String) =
+            sqlx::query_as("SELECT version, chain FROM policy_version WHERE only_row = 1")
+                .fetch_one(self.connection())
+                .await?;
+        Ok(Position {
+            version: number(version, "policy_version")?,
+            chain: chain
+                .parse()
+                .map_err(|_| StoreError::Corrupted("policy_version"))?,
+        })
+    }
+
     /// The policy version of this view.
     pub(crate) async fn policy_version(&mut self) -> Result<u64, StoreError> {
         let version: i64 = sqlx::query_scalar("SELECT version FROM policy_version WHERE only_row = 1")

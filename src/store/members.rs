@@ -178,7 +178,15 @@ impl ReadTx {
         Ok(anothers.is_none())
     }
 
-    /// Whether no member has joined any workspace yet.
+    /// How many workspaces there are; two stands for more.
+    pub(crate) async fn workspace_count(&mut self) -> Result<u64, StoreError> {
+        let some: Vec<String> = sqlx::query_scalar("SELECT id FROM workspaces LIMIT 2")
+            .fetch_all(self.connection())
+            .await?;
+        Ok(some.len() as u64)
+    }
+
+    /// Whether nobody has joined any workspace yet.
     pub(crate) async fn is_without_members(&mut self) -> Result<bool, StoreError> {
         let found: Option<String> =
             sqlx::query_scalar("SELECT id FROM members WHERE joined_at IS NOT NULL LIMIT 1")

@@ -24,6 +24,7 @@ mod clock;
 pub mod credential_status;
 pub(crate) mod database;
 pub mod directory;
+pub mod edges;
 pub(crate) mod error;
 pub mod idempotency;
 mod identities;

@@ -29,7 +29,7 @@ const OWNERS: For = Roles("y-----");
 const EVERY_ROLE: For = Roles("yyyyyy");
 
 /// Method, path as the router has it, whom it is for. `{source}` and `{function}` are both `{id}` there.
-const ROUTES: [(&str, &str, For); 65] = [
+const ROUTES: [(&str, &str, For); 70] = [
     ("POST", "/token", Anybody),
     ("POST", "//token", Anybody),
     ("POST", "/revoke", Anybody),
@@ -136,6 +136,12 @@ const ROUTES: [(&str, &str, For); 65] = [
     ("GET", "/workspaces/{ws}/audit-events/export", OWNERS),
     // A token of another member is not found, except for owners.
     ("GET", "/workspaces/{ws}/api-tokens/{id}", EVERY_ROLE),
+    // Of owners of every workspace.
+    ("GET", "/edges", OWNERS),
+    ("POST", "/edges/join-tokens", OWNERS),
+    ("PATCH", "/edges/{id}", OWNERS),
+    ("DELETE", "/edges/{id}", OWNERS),
+    ("GET", "/policy/versions/{version}", Members),
 ];
 
 /// Routes whose rows would say nothing new: `DELETE` of one's own API token is for every member.
@@ -195,12 +201,13 @@ impl Things {
             .replace("{ws}", &self.workspace)
             .replace("{id}", id)
             .replace("{kid}", &self.key)
+            .replace("{version}", "1")
             .replace("{source}", &self.source)
             .replace("{function}", &self.function)
             .replace("{member}", &self.member);
         let target = match path {
             _ if path.ends_with("/export") => format!("/api/v1{target}?format=csv"),
-            _ if ["/workspaces", "/invitations", "/session"]
+            _ if ["/workspaces", "/invitations", "/session", "/edges", "/policy"]
                 .iter()
                 .any(|begin| path.starts_with(begin)) =>
             {
@@ -338,7 +345,8 @@ async fn each_role_is_let_in_where_it_may_and_nowhere_else() {
             server.clock.set(UnixSeconds(now));
             let status = send(&server, token, method, &target, &body).await.status;
             let unknown_token = path.ends_with("-tokens/{id}") && status == 404;
-            let fine = [200, 201, 409, 412, 422].contains(&status) || unknown_token;
+            let unknown_edge = path.starts_with("/edges/{id}") && status == 404;
+            let fine = [200, 201, 409, 412, 422].contains(&status) || unknown_token || unknown_edge;
             assert!(fine, "{role:?} {method} {path}: {status}");
         }
     }

@@ -240,7 +240,7 @@ async fn gateway_that_lost_its_place_gets_a_snapshot() {
     let server = TestControl::start(&dir).await;
     let mut gateway = Gateway::attach(&server.control);
     gateway.take().await;
-    gateway.subscriber.want_snapshot();
+    gateway.subscriber.want_snapshot("a test asks".to_owned());
     while gateway.snapshots < 2 {
         gateway.take().await;
     }
@@ -321,7 +321,7 @@ async fn feed_that_no_longer_reaches_back_leads_to_a_snapshot() {
         .execute(&mut connection)
         .await
         .unwrap();
-    sqlx::query("INSERT INTO policy_changes SELECT version, '[]', 0 FROM policy_version")
+    sqlx::query("INSERT INTO policy_changes SELECT version, '[]', 0, '' FROM policy_version")
         .execute(&mut connection)
         .await
         .unwrap();

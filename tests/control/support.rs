@@ -327,6 +327,7 @@ pub fn settings(store: StoreLocation) -> ControlSettings {
         limits: ControlLimits::default(),
         audit_retention: Duration::from_secs(90 * 86_400),
         login: Login::default(),
+        fleet_max_age: Duration::from_secs(86_400),
     }
 }
 

@@ -31,6 +31,7 @@ mod app_keys;
 mod cli;
 mod clients;
 mod descriptors;
+mod edges;
 mod enforced_everywhere;
 mod kills;
 mod lifecycle;

@@ -124,7 +124,18 @@ const fn entry(action: AuditAction) -> (Option<AuditAction>, &'static str) {
             "An identity of the sign-on provider was linked to an account.",
         ),
         A::ApiTokenCreated => (Some(A::ApiTokenDeleted), "An API token was created."),
-        A::ApiTokenDeleted => (None, "An API token was deleted."),
+        A::ApiTokenDeleted => (Some(A::EdgeJoinTokenCreated), "An API token was deleted."),
+        A::EdgeJoinTokenCreated => (Some(A::EdgeJoined), "A token that enrols an edge was created."),
+        A::EdgeJoined => (Some(A::EdgeChanged), "An edge joined with its public key."),
+        A::EdgeChanged => (
+            Some(A::EdgeKeyRotated),
+            "An edge was renamed, or was asked for or offered another key.",
+        ),
+        A::EdgeKeyRotated => (
+            Some(A::EdgeRevoked),
+            "An edge used its new key for the first time.",
+        ),
+        A::EdgeRevoked => (None, "An edge was revoked; it is no longer served."),
     }
 }
 

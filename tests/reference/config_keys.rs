@@ -23,7 +23,13 @@ const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const OLD_KEY: &str = "//////////////////////////////////////////8=";
 
 /// Keys of the example that exclude others of it. The example names them in a comment.
-const EXCLUSIVE: [&str; 1] = ["/policy/file"];
+const EXCLUSIVE: [&str; 5] = [
+    "/policy/file",
+    "/policy/control_planes",
+    "/policy/state",
+    "/policy/join",
+    "/policy/ca",
+];
 
 /// What a person wrote about a key.
 #[derive(Deserialize)]

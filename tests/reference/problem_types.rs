@@ -34,7 +34,8 @@ fn control_error_after(error: &ControlError) -> Option<ControlError> {
         E::OperatorOnly => E::NotOwnerOfAll,
         E::NotOwnerOfAll => E::RolesChanged,
         E::RolesChanged => E::UnverifiedReport,
-        E::UnverifiedReport => E::NotFound("app"),
+        E::UnverifiedReport => E::JoinRefused,
+        E::JoinRefused => E::NotFound("app"),
         E::NotFound(_) => E::Invalid {
             field: "name".to_owned(),
             problem: "what is wrong with the value of the member or parameter in `field`".to_owned(),
@@ -104,7 +105,9 @@ fn conflict_after(error: &Conflict) -> Option<Conflict> {
         C::RetriedTooLate => C::RetriedForSecret,
         C::RetriedForSecret => C::RetryKeys,
         C::RetryKeys => C::SigningKeys,
-        C::SigningKeys => return None,
+        C::SigningKeys => C::EdgeName,
+        C::EdgeName => C::Edges,
+        C::Edges => return None,
     })
 }
 

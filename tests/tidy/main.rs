@@ -21,12 +21,13 @@ use portcullis::domain::decision::DenyReason;
 const LINES_MAX: usize = 500;
 
 /// What each module may import of ours. A module imports itself freely.
-const MAY_IMPORT: [(&str, &[&str]); 21] = [
+const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("domain", &[]),
     ("model", &["domain", "report"]),
     ("store_location", &[]),
     ("snapshot", &["domain"]),
     ("report", &[]),
+    ("fleet", &["domain", "report", "snapshot"]),
     ("feed", &["report", "snapshot"]),
     ("clock", &["domain"]),
     ("connections", &["clock", "domain"]),
@@ -39,7 +40,10 @@ const MAY_IMPORT: [(&str, &[&str]); 21] = [
     ("pem_file", &[]),
     ("key_sets", &["domain", "json_problem", "snapshot"]),
     ("config", &["domain", "pem_file", "snapshot", "store_location"]),
-    ("store", &["clock", "domain", "model", "report", "store_location"]),
+    (
+        "store",
+        &["clock", "domain", "fleet", "model", "report", "store_location"],
+    ),
     (
         "gateway",
         &[
@@ -50,6 +54,7 @@ const MAY_IMPORT: [(&str, &[&str]); 21] = [
             "discovery",
             "feed",
             "fetched",
+            "fleet",
             "http_client",
             "key_sets",
             "pem_file",
@@ -70,6 +75,7 @@ const MAY_IMPORT: [(&str, &[&str]); 21] = [
             "domain",
             "feed",
             "fetched",
+            "fleet",
             "http_client",
             "json_problem",
             "key_sets",
@@ -231,6 +237,7 @@ const FLOORS: [(&str, &[&[&str]]); 2] = [
                 "input.rs",
                 "limiter.rs",
                 "rate_limits.rs",
+                "settings.rs",
             ],
             &[
                 "http/body.rs",
@@ -257,6 +264,7 @@ const FLOORS: [(&str, &[&[&str]]); 2] = [
             &["http/api"],
             &["http/console"],
             &["http/metered.rs", "http/routes.rs"],
+            &["http/edges"],
             &["http/server.rs"],
             &["http/mod.rs"],
             &["mod.rs"],

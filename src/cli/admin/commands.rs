@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 
 use super::backup::{BackupArgs, backup};
+use super::edges::{EdgesCommand, edges};
 use super::signing_keys::{ROTATION, RotateArgs, SigningKeysArgs, rotate, signing_keys};
 use crate::cli::failure::Failure;
 use crate::cli::planes;
@@ -35,6 +36,9 @@ enum AdminCommand {
     /// Sign tokens with a new key, also while `portcullis serve` runs
     #[command(after_help = ROTATION)]
     RotateSigningKey(RotateArgs),
+    /// Enrol, list and revoke edges, also while `portcullis serve` runs
+    #[command(subcommand)]
+    Edges(EdgesCommand),
     /// Look after the audit trail
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -98,6 +102,7 @@ pub(crate) async fn admin(args: AdminArgs) -> Result<(), Failure> {
         AdminCommand::Backup(args) => backup(&args).await,
         AdminCommand::SigningKeys(args) => signing_keys(&args).await,
         AdminCommand::RotateSigningKey(args) => rotate(&args).await,
+        AdminCommand::Edges(command) => edges(command).await,
         AdminCommand::Audit(AuditCommand::Verify(args)) => verify(&args).await,
     }
 }

@@ -2,5 +2,6 @@
 
 pub(crate) mod backup;
 pub(crate) mod commands;
-pub(crate) mod signing_keys;
+pub(crate) mod edges;
+mod signing_keys;
 pub(crate) mod store_access;

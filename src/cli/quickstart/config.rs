@@ -82,6 +82,8 @@ pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Conf
             limits: ControlLimits::default(),
             login: Login::default(),
             audit_retention: Duration::from_secs(90 * 86_400),
+            edges: None,
+            fleet_max_age: Duration::from_secs(86_400),
         }),
         observability: Observability {
             listen: Some(args.observability.clone()),

@@ -1,3 +1,7 @@
 //! The feed of the gateways: snapshots and changes, in the order of versions.
 
+pub mod edges;
+pub(crate) mod hub;
+pub mod instances;
 pub mod publish;
+pub(crate) mod sessions;

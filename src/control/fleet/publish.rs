@@ -20,6 +20,8 @@ use crate::control::sources::traffic::TrafficCounts;
 use crate::domain::issue::IssuerIdentity;
 use crate::domain::time::UnixSeconds;
 use crate::feed::{FeedClosed, Publisher};
+use crate::fleet::position::Position;
+use crate::fleet::protocol::ChangeEvent;
 use crate::snapshot;
 use crate::snapshot::{Change, FORMAT, RevocationRecord, Snapshot, SourceRecord, Update, WorkspaceRecord};
 
@@ -71,15 +73,21 @@ impl Fleet {
     /// # Errors
     /// [`ControlError::Store`].
     pub async fn snapshot(&self) -> Result<Snapshot, ControlError> {
+        Ok(self.positioned_snapshot().await?.1)
+    }
+
+    /// The same with the position that it leads to.
+    pub(crate) async fn positioned_snapshot(&self) -> Result<(Position, Snapshot), ControlError> {
         // The time is read first: the snapshot is at least as recent as it says.
         let issued_at = self.changes.now();
         let mut tx = self.store.read().await?;
-        let version = tx.policy_version().await?;
+        let position = tx.policy_position().await?;
+        let version = position.version;
         let issuer = self.issuer_keys.issuer_in(&mut tx).await?;
         let apps = tx.policy_apps().await?;
         let sources = tx.policy_sources().await?;
         let revocations = tx.policy_revocations().await?;
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             format: FORMAT,
             version,
             issued_at: issued_at.0,
@@ -112,7 +120,49 @@ impl Fleet {
                     expires_at: revoked.expires_at,
                 })
                 .collect(),
-        })
+        };
+        Ok((position, snapshot))
+    }
+
+    /// What the changes after a position are, at most 256 versions of them. None where the feed does not lead on from
+    /// there: a snapshot does.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub(crate) async fn changes_after(
+        &self,
+        position: Position,
+    ) -> Result<Option<Vec<ChangeEvent>>, ControlError> {
+        let Some(entries) = self.store.changes_after(position, FEED_ROWS).await? else {
+            return Ok(None);
+        };
+        let mut events = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Ok(mut changes) = serde_json::from_str::<Vec<Change>>(&entry.body) else {
+                return Ok(None);
+            };
+            for change in &mut changes {
+                if let Change::PutIssuer(issuer) = change {
+                    // Keys are added and ended beside this process, too; what it is called is its own to say, as
+                    // it does in a snapshot.
+                    self.identity.issuer.clone_into(&mut issuer.issuer);
+                    issuer.audience.clone_from(&self.identity.audience);
+                }
+            }
+            let UnixSeconds(issued_at) = entry.at;
+            events.push(ChangeEvent {
+                position: Position {
+                    version: entry.version,
+                    chain: entry.chain,
+                },
+                changes: snapshot::Changes {
+                    version: entry.version,
+                    issued_at,
+                    changes,
+                },
+            });
+        }
+        Ok(Some(events))
     }
 }
 
@@ -154,7 +204,7 @@ async fn feed(fleet: &Fleet, publisher: &Publisher) -> FeedClosed {
     // A gateway that rejects a snapshot requests another one at once, repeatedly. The first tick is immediate.
     let mut snapshots = interval(POLL);
     snapshots.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The version that the gateway was last sent; `None` before its first snapshot.
+    // The position that the gateway was last sent; `None` before its first snapshot.
     let mut sent = None;
     loop {
         let mut confirm = false;
@@ -163,7 +213,7 @@ async fn feed(fleet: &Fleet, publisher: &Publisher) -> FeedClosed {
                 snapshots.tick().await;
                 send_snapshot(fleet, publisher).await
             }
-            Some(version) => {
+            Some(position) => {
                 tokio::select! {
                     // The control plane holds the sender, so this never ends.
                     _ = newest.changed() => {}
@@ -171,11 +221,11 @@ async fn feed(fleet: &Fleet, publisher: &Publisher) -> FeedClosed {
                     _ = heartbeat.tick() => confirm = true,
                     _ = poll.tick() => {}
                 }
-                send_changes(fleet, publisher, version, confirm).await
+                send_changes(fleet, publisher, position, confirm).await
             }
         };
         match step {
-            Ok(version) => sent = version,
+            Ok(position) => sent = position,
             Err(Stopped::Closed(closed)) => return closed,
             Err(Stopped::Store(error)) => {
                 tracing::error!(%error, "{POLICY_NOT_READ}");
@@ -205,56 +255,38 @@ impl From<FeedClosed> for Stopped {
     }
 }
 
-/// Sends a snapshot. Returns its version.
-async fn send_snapshot(fleet: &Fleet, publisher: &Publisher) -> Result<Option<u64>, Stopped> {
-    let snapshot = fleet.snapshot().await.map_err(Stopped::Store)?;
-    let version = snapshot.version;
-    tracing::info!(policy.version = version, "{SENDING_SNAPSHOT}");
+/// Sends a snapshot. Returns its position.
+async fn send_snapshot(fleet: &Fleet, publisher: &Publisher) -> Result<Option<Position>, Stopped> {
+    let (position, snapshot) = fleet.positioned_snapshot().await.map_err(Stopped::Store)?;
+    tracing::info!(policy.version = position.version, "{SENDING_SNAPSHOT}");
     publisher.publish(Update::Snapshot(Box::new(snapshot))).await?;
-    Ok(Some(version))
+    Ok(Some(position))
 }
 
-/// Sends the changes after `version`, then, with `confirm`, a confirmation that there are no more. Returns the
-/// version sent last, or `None` if the feed no longer reaches back that far and a snapshot is needed.
+/// Sends the changes after `position`, then, with `confirm`, a confirmation that there are no more. Returns the
+/// position sent last, or `None` if the feed does not lead on from there and a snapshot is needed.
 async fn send_changes(
     fleet: &Fleet,
     publisher: &Publisher,
-    mut version: u64,
+    mut position: Position,
     confirm: bool,
-) -> Result<Option<u64>, Stopped> {
+) -> Result<Option<Position>, Stopped> {
     loop {
         // Read before the store is: what is confirmed was true then.
         let at = fleet.changes.now();
-        let entries = fleet.store.changes_after(version, FEED_ROWS).await;
-        let entries = entries.map_err(|error| Stopped::Store(error.into()))?;
-        if entries.is_empty() {
+        let Some(events) = fleet.changes_after(position).await.map_err(Stopped::Store)? else {
+            return Ok(None);
+        };
+        if events.is_empty() {
             if confirm {
+                let version = position.version;
                 publisher.publish(Update::Confirmed { version, at: at.0 }).await?;
             }
-            return Ok(Some(version));
+            return Ok(Some(position));
         }
-        for entry in entries {
-            let changes: Result<Vec<Change>, _> = serde_json::from_str(&entry.body);
-            let (true, Ok(mut changes)) = (entry.version == version + 1, changes) else {
-                return Ok(None);
-            };
-            for change in &mut changes {
-                if let Change::PutIssuer(issuer) = change {
-                    // Signing keys are added and removed elsewhere, too; the issuer's name comes from this process's
-                    // config, as in a snapshot.
-                    fleet.identity.issuer.clone_into(&mut issuer.issuer);
-                    issuer.audience.clone_from(&fleet.identity.audience);
-                }
-            }
-            let UnixSeconds(issued_at) = entry.at;
-            publisher
-                .publish(Update::Changes(snapshot::Changes {
-                    version: entry.version,
-                    issued_at,
-                    changes,
-                }))
-                .await?;
-            version = entry.version;
+        for event in events {
+            publisher.publish(Update::Changes(event.changes)).await?;
+            position = event.position;
         }
     }
 }

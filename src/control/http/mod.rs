@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod connections;
 pub(crate) mod console;
 pub(crate) mod cookies;
+pub mod edges;
 pub(crate) mod leak_reports;
 pub(crate) mod login;
 pub(crate) mod memory;

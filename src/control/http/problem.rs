@@ -57,6 +57,7 @@ pub(crate) struct Problem<'a> {
 
 impl IntoResponse for ControlError {
     fn into_response(self) -> Response {
+        const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
         let (status, slug, title) = match &self {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-value", "Invalid value"),
@@ -72,20 +73,17 @@ impl IntoResponse for ControlError {
             Self::Forbidden(_) | Self::OperatorOnly | Self::NotOwnerOfAll => {
                 (StatusCode::FORBIDDEN, "forbidden", "Not allowed")
             }
-            Self::SessionRequired => (StatusCode::FORBIDDEN, "session-required", "Session required"),
-            Self::AddressUnverified => (
-                StatusCode::FORBIDDEN,
-                "address-unverified",
-                "Address not verified",
-            ),
-            Self::RolesChanged => (StatusCode::FORBIDDEN, "roles-changed", "Roles changed"),
+            Self::SessionRequired => (FORBIDDEN, "session-required", "Session required"),
+            Self::AddressUnverified => (FORBIDDEN, "address-unverified", "Address not verified"),
+            Self::RolesChanged => (FORBIDDEN, "roles-changed", "Roles changed"),
             Self::Request(fault) => fault.status(),
             Self::TooMany(_) | Self::TooManyFailures(_) => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "too-many-requests",
                 "Too many requests",
             ),
-            Self::UnverifiedReport => (StatusCode::FORBIDDEN, "report-unverified", "Not verified"),
+            Self::JoinRefused => (FORBIDDEN, "join-refused", "Join token refused"),
+            Self::UnverifiedReport => (FORBIDDEN, "report-unverified", "Not verified"),
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Try again"),
             Self::NotYetInForce { .. } => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 
+use super::api::fleet::in_force;
 use super::oauth::client_request::wrong_method;
 use super::oauth::metadata;
 use super::{console, login};
@@ -37,6 +38,7 @@ pub(crate) fn routes(control: Arc<Control>) -> Router {
             "/openapi.json",
             axum::routing::get(async move || ([(header::CONTENT_TYPE, "application/json")], document)),
         )
+        .layer(from_fn_with_state(Arc::clone(&control), in_force::policy_version))
         .layer(map_response(unstored));
     Router::new()
         .route(plain, token())

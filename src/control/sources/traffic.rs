@@ -170,9 +170,15 @@ impl TrafficCounts {
             confirmed_at: UnixSeconds(report.confirmed_at),
             heard_at: now,
         });
+        self.add(&report).await;
+    }
+
+    /// Adds what a gateway counted.
+    pub(crate) async fn add(&self, report: &Report) {
         if report.counts.is_empty() {
             return;
         }
+        let now = self.changes.now();
         if let Err(error) = self.store.add_traffic(&report.counts, now).await {
             self.changes
                 .background_failure(&error, "traffic counts could not be stored");

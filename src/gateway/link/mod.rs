@@ -3,5 +3,6 @@
 pub(crate) mod file_stamp;
 pub mod jwks;
 pub(crate) mod key_file;
+pub mod remote;
 pub mod subscribe;
 pub(crate) mod tally;

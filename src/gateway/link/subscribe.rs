@@ -193,7 +193,7 @@ impl Installer {
                 }
                 Err(error) => {
                     tracing::error!(%error, "{UPDATE_REFUSED}");
-                    updates.want_snapshot();
+                    updates.want_snapshot(error.to_string());
                 }
             }
         }

@@ -6,7 +6,9 @@
 -- One row. The version rises by one in the transaction of every change, so the sequence has no gaps.
 CREATE TABLE policy_version (
     only_row BIGINT PRIMARY KEY CHECK (only_row = 1),
-    version BIGINT NOT NULL
+    version BIGINT NOT NULL,
+    -- SHA-256 over all changes up to the version: two databases that share a version but not its changes differ in it.
+    chain TEXT NOT NULL DEFAULT ''
 );
 INSERT INTO policy_version (only_row, version) VALUES (1, 0);
 
@@ -14,7 +16,8 @@ INSERT INTO policy_version (only_row, version) VALUES (1, 0);
 CREATE TABLE policy_changes (
     version BIGINT PRIMARY KEY,
     body TEXT NOT NULL,
-    at BIGINT NOT NULL
+    at BIGINT NOT NULL,
+    chain TEXT NOT NULL DEFAULT ''
 );
 
 -- One row. The latest time that the processes serving from this store trust to have passed. A clock that is behind it
@@ -337,3 +340,38 @@ CREATE TABLE audit_chain (
 );
 INSERT INTO audit_chain (only_row, newest_position, newest_hash, dropped_position, dropped_hash)
     VALUES (1, 0, '', 0, '');
+
+-- Enrolled edges: each has a key pair, and the store has its public half.
+CREATE TABLE edges (
+    id TEXT PRIMARY KEY CHECK (length(id) <= 128),
+    name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 256),
+    public_key TEXT NOT NULL CHECK (length(public_key) = 43),
+    -- The key that replaces it, until it is used for the first time.
+    next_key TEXT CHECK (length(next_key) = 43),
+    rotate BIGINT NOT NULL DEFAULT 0,
+    created_at BIGINT NOT NULL,
+    revoked_at BIGINT
+);
+
+-- Join tokens that were not used yet, by their hashes.
+CREATE TABLE edge_join_tokens (
+    hash TEXT PRIMARY KEY CHECK (length(hash) = 43),
+    name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 256),
+    expires_at BIGINT NOT NULL
+);
+
+-- Running processes of edges, as the control plane that serves each one knows them. Written before an instance is told
+-- for the first time that its policy is current, so that a control plane that restarts knows who may be serving.
+CREATE TABLE edge_instances (
+    id TEXT PRIMARY KEY CHECK (length(id) <= 64),
+    edge TEXT NOT NULL REFERENCES edges (id) ON DELETE CASCADE,
+    control_plane TEXT NOT NULL CHECK (length(control_plane) <= 64),
+    build TEXT NOT NULL CHECK (length(build) <= 64),
+    version BIGINT NOT NULL,
+    heard_at BIGINT NOT NULL,
+    -- No earlier than the instance's lease ends.
+    lapses_at BIGINT NOT NULL,
+    unbounded BIGINT NOT NULL,
+    refused TEXT CHECK (length(refused) <= 512)
+);
+CREATE INDEX edge_instances_by_edge ON edge_instances (edge);

@@ -4,6 +4,7 @@ pub(crate) mod apps;
 pub(crate) mod audit;
 pub(crate) mod caller;
 pub(crate) mod conditions;
+pub(crate) mod fleet;
 pub(crate) mod json;
 pub(crate) mod leaks;
 pub(crate) mod list;

@@ -220,6 +220,9 @@ impl Operation {
     fn document(&self, path: &str, schemas: &mut SchemaGenerator) -> Value {
         let mut parameters = path_parameters(path);
         parameters.extend(self.parameters.iter().cloned());
+        if self.method != "get" {
+            parameters.extend(wait_parameters());
+        }
         let mut operation = json!({
             "operationId": self.name,
             "summary": self.summary,
@@ -264,6 +267,10 @@ impl Operation {
         }
         if self.method != "get" {
             responses.insert(
+                "202".to_owned(),
+                json!({"description": "With `wait=edges`: committed, and not yet in force at every edge."}),
+            );
+            responses.insert(
                 "409".to_owned(),
                 problem("Conflict with the current state; `detail` explains it."),
             );
@@ -301,6 +308,20 @@ impl Operation {
         responses.insert(status.as_u16().to_string(), well);
         Value::Object(responses)
     }
+}
+
+/// What every change may be asked for: to wait until it is in force at every edge.
+fn wait_parameters() -> [Value; 2] {
+    [
+        json!({
+            "name": "wait", "in": "query", "description": "Waits until the change is in force or lapsed at every edge.",
+            "schema": {"type": "string", "enum": ["edges"]},
+        }),
+        json!({
+            "name": "timeout", "in": "query", "description": "The longest wait for the edges; at most 25s.",
+            "schema": {"type": "string", "pattern": "^(([1-9][0-9]{0,3})ms|([1-9]|1[0-9]|2[0-5])s)$"},
+        }),
+    ]
 }
 
 fn json_answer(schema: impl Into<Value>) -> Value {

@@ -2,6 +2,9 @@
 
 use super::apps::{AppJson, Confirmation, KeyJson};
 use super::audit::EventJson;
+use super::fleet::edges::{EdgeChange, EdgeJson, JoinTokenJson};
+use super::fleet::in_force::VersionJson;
+use super::fleet::{edges, in_force};
 use super::leaks::LeakJson;
 use super::members::{
     Acceptance, ApiTokenJson, InvitedJson, MemberChange, MemberJson, NewApiToken, NewApiTokenJson,
@@ -407,6 +410,46 @@ pub(crate) fn management() -> Routes {
                     .choice("format", &["ndjson", "csv"], "One JSON object a line, or CSV.")
                     .exports(&["application/x-ndjson", "text/csv"]),
             )],
+        )
+        .at(
+            "/edges",
+            [get(edges::list)
+                .says("listEdges", "Enrolled edges with their running instances.")
+                .pages::<EdgeJson>()],
+        )
+        .at(
+            "/edges/join-tokens",
+            [post(edges::create_join_token)
+                .says(
+                    "createJoinToken",
+                    "Creates a token that enrols one edge within an hour; the answer shows it this one time.",
+                )
+                .reads::<NewName>()
+                .opens::<JoinTokenJson>()],
+        )
+        .at(
+            "/edges/{id}",
+            [
+                patch(edges::update)
+                    .says("updateEdge", "Renames an edge, or asks it to replace its key pair.")
+                    .reads::<EdgeChange>()
+                    .shows::<EdgeJson>(),
+                delete(edges::revoke).says(
+                    "revokeEdge",
+                    "Revokes an edge: its sessions end at once, and it refuses what is enforced within `max_age`.",
+                ),
+            ],
+        )
+        .at(
+            "/policy/versions/{version}",
+            [get(in_force::show)
+                .says(
+                    "showPolicyVersion",
+                    "Whether a policy version is in force at every edge; with `wait=edges`, waits for it.",
+                )
+                .choice("wait", &["edges"], "Waits until it is in force or lapsed everywhere.")
+                .query("timeout", "The longest wait, such as `2s`; at most 25s.")
+                .shows::<VersionJson>()],
         )
         .at(
             "/invitations/accept",

@@ -1,0 +1,391 @@
+//! Who may be serving: running instances of edges, what each has in force and until when it takes itself for current.
+//!
+//! An instance is written down before it is first told that its policy is current, and so are the bounds of its lease:
+//! a control plane that restarts, or another one on the same store, knows who may still accept by an older policy.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::control::changes::Changes;
+use crate::control::error::ControlError;
+use crate::domain::ids::EdgeId;
+use crate::domain::time::UnixSeconds;
+use crate::feed::Publisher;
+use crate::fleet::lease;
+use crate::fleet::position::Position;
+use crate::model::edge::{Edge, EdgeInstance};
+use crate::store::Store;
+
+/// How much later than it must the store says that a lease ends: rows are refreshed in bulk, at least this often.
+const ROW_MARGIN: Duration = Duration::from_secs(60);
+
+/// How often rows are refreshed whose instance only renewed its lease.
+const REFRESH_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the row of an instance that lapsed is kept, for operators.
+const KEPT_S: u64 = 86_400;
+
+/// How often instances of other control planes are looked up while a caller waits.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The longest text that an instance may give for a refusal, in characters.
+const REFUSAL_CHARS_MAX: usize = 256;
+
+/// What is held of an instance that is connected to this control plane, or was.
+#[derive(Clone)]
+struct Held {
+    row: EdgeInstance,
+    /// On this machine's clock since boot.
+    lapses: Duration,
+    max_age: Duration,
+    /// The last report that was taken.
+    reported: u64,
+    /// When its row was last written, and with which version.
+    written: (Duration, u64),
+}
+
+/// How far one instance is, as the API shows it.
+#[derive(Clone, Debug)]
+pub struct InstanceState {
+    pub edge: Option<EdgeId>,
+    pub name: String,
+    pub instance: String,
+    pub build: String,
+    pub version: u64,
+    pub heard_at: UnixSeconds,
+    /// When it refuses what is enforced unless it is renewed; none for one that goes on without a fresh policy.
+    pub lapses_at: Option<UnixSeconds>,
+    pub has_lapsed: bool,
+    pub refused: Option<String>,
+}
+
+impl InstanceState {
+    /// The state in a word, where `newest` is the newest version.
+    #[must_use]
+    pub fn word(&self, newest: u64) -> &'static str {
+        match self {
+            Self { refused: Some(_), .. } => "refusing",
+            Self { has_lapsed: true, .. } => "lapsed",
+            Self { version, .. } if *version >= newest => "current",
+            Self { lapses_at: None, .. } => "unbounded",
+            _ => "behind",
+        }
+    }
+}
+
+/// Whether a version is in force, instance by instance.
+#[derive(Clone, Debug, Default)]
+pub struct EdgesInForce {
+    pub in_force: usize,
+    pub lapsed: usize,
+    pub pending: Vec<InstanceState>,
+    /// Those of `pending` that never lapse.
+    pub unbounded: usize,
+    pub waited: Duration,
+}
+
+impl EdgesInForce {
+    /// Whether no instance accepts by an older version any more.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// When it will be complete at the latest; none where it is, and where an instance that never lapses is behind.
+    #[must_use]
+    pub fn complete_by(&self) -> Option<UnixSeconds> {
+        if self.unbounded > 0 {
+            return None;
+        }
+        self.pending.iter().filter_map(|state| state.lapses_at).max()
+    }
+}
+
+/// The instances of all edges.
+pub struct Instances {
+    /// This control plane, in the rows of the store.
+    own: String,
+    /// The fleet's `max_age`.
+    max_age: Duration,
+    held: Mutex<HashMap<String, Held>>,
+    /// Names of enrolled edges that are not revoked.
+    edges: RwLock<HashMap<EdgeId, Edge>>,
+    news: watch::Sender<u64>,
+    store: Arc<Store>,
+    changes: Arc<Changes>,
+}
+
+impl Instances {
+    pub(crate) fn new(own: String, max_age: Duration, store: Arc<Store>, changes: Arc<Changes>) -> Self {
+        Self {
+            own,
+            max_age,
+            held: Mutex::default(),
+            edges: RwLock::default(),
+            news: watch::Sender::new(0),
+            store,
+            changes,
+        }
+    }
+
+    /// The fleet's `max_age`: no instance goes without renewal for longer.
+    pub(crate) const fn max_age(&self) -> Duration {
+        self.max_age
+    }
+
+    /// Takes the enrolled edges from the store. Instances of an edge that was revoked are served no more.
+    pub(crate) async fn read_edges(&self) -> Result<(), ControlError> {
+        let edges = self.store.read().await?.edges().await?;
+        let current = edges.into_iter().filter(|edge| edge.revoked_at.is_none());
+        let current: HashMap<EdgeId, Edge> = current.map(|edge| (edge.id.clone(), edge)).collect();
+        *self.edges.write().unwrap_or_else(PoisonError::into_inner) = current;
+        Ok(())
+    }
+
+    /// Adds one that has just joined.
+    pub(crate) fn add_edge(&self, edge: Edge) {
+        let mut edges = self.edges.write().unwrap_or_else(PoisonError::into_inner);
+        edges.insert(edge.id.clone(), edge);
+    }
+
+    /// Whether an edge is enrolled, as far as this control plane knows.
+    pub(crate) fn is_enrolled(&self, edge: &EdgeId) -> bool {
+        let edges = self.edges.read().unwrap_or_else(PoisonError::into_inner);
+        edges.contains_key(edge)
+    }
+
+    /// Writes an instance down that opens a session. Its lease cannot have been renewed before.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`]: it is not to be told that its policy is current then.
+    pub(crate) async fn open(
+        &self,
+        edge: &EdgeId,
+        instance: &str,
+        build: &str,
+        max_age: Duration,
+        unbounded: bool,
+    ) -> Result<(), ControlError> {
+        let (now, uptime) = (self.changes.now(), self.changes.clock.uptime());
+        let max_age = max_age.min(self.max_age);
+        let held = {
+            let mut all = self.lock();
+            let held = all.entry(instance.to_owned()).or_insert_with(|| Held {
+                row: EdgeInstance {
+                    id: instance.to_owned(),
+                    edge: edge.clone(),
+                    control_plane: self.own.clone(),
+                    build: build.chars().take(64).collect(),
+                    version: 0,
+                    heard_at: now,
+                    lapses_at: now,
+                    unbounded,
+                    refused: None,
+                },
+                lapses: uptime,
+                max_age,
+                reported: 0,
+                written: (Duration::ZERO, 0),
+            });
+            held.max_age = max_age;
+            held.row.unbounded = unbounded;
+            held.row.lapses_at = now.plus((max_age + ROW_MARGIN).as_secs());
+            held.clone()
+        };
+        self.store
+            .put_edge_instances(std::slice::from_ref(&held.row))
+            .await?;
+        self.wrote(&[held.row], uptime);
+        self.announce();
+        Ok(())
+    }
+
+    /// Notes what an instance says is in force, and renews its lease where that is the newest version.
+    pub(crate) fn beat(
+        &self,
+        instance: &str,
+        position: Option<Position>,
+        refused: Option<&str>,
+        newest: Position,
+    ) {
+        let (now, uptime) = (self.changes.now(), self.changes.clock.uptime());
+        if let Some(held) = self.lock().get_mut(instance) {
+            // A version that this store never had is of another history: it is behind, whatever its number.
+            let known = position.filter(|position| {
+                position.version < newest.version
+                    || (position.version == newest.version && position.chain == newest.chain)
+            });
+            held.row.version = known.map_or(0, |position| position.version);
+            held.row.heard_at = now;
+            held.row.refused = refused.map(|text| text.chars().take(REFUSAL_CHARS_MAX).collect());
+            if known == Some(newest) {
+                held.lapses = lease::lapses_at(uptime, held.max_age);
+            }
+        }
+        self.announce();
+    }
+
+    /// Whether a report with this number is news.
+    pub(crate) fn is_new_report(&self, instance: &str, number: u64) -> bool {
+        match self.lock().get_mut(instance) {
+            Some(held) if number > held.reported => {
+                held.reported = number;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Forgets an instance that ended: it accepts nothing any more.
+    pub(crate) async fn end(&self, instance: &str) -> Result<(), ControlError> {
+        self.lock().remove(instance);
+        let nothing_else = UnixSeconds(0);
+        self.store
+            .delete_edge_instances(Some(instance), nothing_else)
+            .await?;
+        self.announce();
+        Ok(())
+    }
+
+    /// Every instance that is known: those of this control plane, those that others wrote down, and the bundled gateway.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub(crate) async fn states(
+        &self,
+        bundled: Option<&Publisher>,
+    ) -> Result<Vec<InstanceState>, ControlError> {
+        let rows = self.store.read().await?.edge_instances().await?;
+        let (now, uptime) = (self.changes.now(), self.changes.clock.uptime());
+        let mut states = Vec::new();
+        if let Some(publisher) = bundled {
+            states.push(InstanceState {
+                edge: None,
+                name: "bundled".to_owned(),
+                instance: "bundled".to_owned(),
+                build: env!("CARGO_PKG_VERSION").to_owned(),
+                version: publisher.installed(),
+                heard_at: now,
+                lapses_at: Some(now.plus(self.max_age.as_secs())),
+                has_lapsed: false,
+                refused: None,
+            });
+        }
+        let own = self.lock().clone();
+        let others = rows.into_iter().filter(|row| !own.contains_key(&row.id));
+        let others = others.map(|row| {
+            let lapses_at = (!row.unbounded).then_some(row.lapses_at);
+            let has_lapsed = lapses_at.is_some_and(|at| at < now);
+            (row, lapses_at, has_lapsed)
+        });
+        let held = own.values().map(|held| {
+            let left = held.lapses.saturating_sub(uptime);
+            let lapses_at = (!held.row.unbounded).then(|| now.plus(left.as_millis().div_ceil(1_000) as u64));
+            let has_lapsed = lapses_at.is_some() && left.is_zero();
+            (held.row.clone(), lapses_at, has_lapsed)
+        });
+        let edges = self.edges.read().unwrap_or_else(PoisonError::into_inner);
+        for (row, lapses_at, has_lapsed) in held.chain(others) {
+            let name = edges.get(&row.edge).map(|edge| edge.name.as_str().to_owned());
+            states.push(InstanceState {
+                name: name.unwrap_or_default(),
+                edge: Some(row.edge),
+                instance: row.id,
+                build: row.build,
+                version: row.version,
+                heard_at: row.heard_at,
+                lapses_at,
+                has_lapsed,
+                refused: row.refused,
+            });
+        }
+        Ok(states)
+    }
+
+    /// Waits until no instance accepts by a version before this one, at most `within`.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub(crate) async fn wait(
+        &self,
+        version: u64,
+        bundled: Option<&Publisher>,
+        within: Duration,
+    ) -> Result<EdgesInForce, ControlError> {
+        let began = self.changes.clock.elapsed();
+        let mut news = self.news.subscribe();
+        loop {
+            news.borrow_and_update();
+            let mut found = EdgesInForce::default();
+            for state in self.states(bundled).await? {
+                if state.version >= version {
+                    found.in_force += 1;
+                } else if state.has_lapsed {
+                    found.lapsed += 1;
+                } else {
+                    found.unbounded += usize::from(state.lapses_at.is_none());
+                    found.pending.push(state);
+                }
+            }
+            found.waited = self.changes.clock.elapsed().saturating_sub(began);
+            if found.is_complete() || found.waited >= within {
+                return Ok(found);
+            }
+            let left = within.saturating_sub(found.waited).min(LOOK_EVERY);
+            let _ = tokio::time::timeout(left, news.changed()).await;
+        }
+    }
+
+    /// Writes down what the store does not know yet, many instances in a statement, and drops rows that lapsed a day ago.
+    pub(crate) async fn keep(&self) {
+        let (now, uptime) = (self.changes.now(), self.changes.clock.uptime());
+        let due: Vec<EdgeInstance> = {
+            let mut all = self.lock();
+            // Instances that ended without a word: their rows in the store stay for a while.
+            all.retain(|_, held| held.row.unbounded || uptime < held.lapses + ROW_MARGIN);
+            let due = all.values_mut().filter(|held| {
+                let (at, version) = held.written;
+                version != held.row.version || uptime.saturating_sub(at) >= REFRESH_EVERY
+            });
+            due.map(|held| {
+                let left = held.lapses.saturating_sub(uptime);
+                held.row.lapses_at = now.plus((left + ROW_MARGIN).as_secs());
+                held.row.clone()
+            })
+            .collect()
+        };
+        if due.is_empty() {
+            return;
+        }
+        let kept = async {
+            self.store.put_edge_instances(&due).await?;
+            self.store.delete_edge_instances(None, now.minus(KEPT_S)).await
+        };
+        match kept.await {
+            Ok(()) => self.wrote(&due, uptime),
+            Err(error) => self.changes.background_failure(&error, INSTANCES_NOT_WRITTEN),
+        }
+    }
+
+    fn wrote(&self, rows: &[EdgeInstance], at: Duration) {
+        let mut all = self.lock();
+        for row in rows {
+            if let Some(held) = all.get_mut(&row.id) {
+                held.written = (at, row.version);
+            }
+        }
+    }
+
+    fn announce(&self) {
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const INSTANCES_NOT_WRITTEN: &str = "edge instances could not be written to the store";

@@ -1,0 +1,144 @@
+//! The routes of the edge protocol.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{HeaderValue, StatusCode, header};
+
+use super::in_session::InSession;
+use super::service::EdgeState;
+use super::stream::changes;
+use crate::control::bad_request::BadRequest;
+use crate::control::client_address::ClientAddress;
+use crate::control::error::ControlError;
+use crate::control::fleet::sessions::SESSION_S;
+use crate::control::http::api::json::Json;
+use crate::fleet::protocol::{
+    Beat, BeatAnswer, Join, Joined, MESSAGE_BYTES_MAX, NewKey, Nonce, NumberedReport, OpenSession,
+    POSITION_HEADER, ROOT, SessionOpened,
+};
+
+type Shared = State<Arc<EdgeState>>;
+
+pub(super) fn routes(state: Arc<EdgeState>) -> Router {
+    let protocol = Router::new()
+        .route("/join", post(join))
+        .route("/nonces", post(nonce))
+        .route("/sessions", post(open_session).delete(end_session))
+        .route("/keys", post(new_key))
+        .route("/beats", post(beat))
+        .route("/reports", post(report))
+        .route("/changes", get(changes))
+        .route("/snapshot", get(snapshot))
+        .layer(DefaultBodyLimit::max(MESSAGE_BYTES_MAX));
+    Router::new()
+        .nest(ROOT, protocol)
+        .fallback(async || ControlError::Request(BadRequest::Path))
+        .method_not_allowed_fallback(async || ControlError::Request(BadRequest::Method))
+        .with_state(state)
+}
+
+async fn join(
+    State(state): Shared,
+    Extension(from): Extension<ClientAddress>,
+    Json(join): Json<Join>,
+) -> Result<axum::Json<Joined>, ControlError> {
+    state.limits.may_fail(from)?;
+    let joined = state.edges.join(join.token.expose(), &join.public_key).await;
+    let edge = joined.map_err(|error| state.failed(from, error))?;
+    let answer = Joined {
+        edge: edge.id.to_string(),
+        name: edge.name.as_str().to_owned(),
+    };
+    tracing::info!(edge.id = answer.edge, edge.name = answer.name, "{EDGE_JOINED}");
+    state.instances.add_edge(edge);
+    Ok(axum::Json(answer))
+}
+
+async fn nonce(State(state): Shared) -> Result<axum::Json<Nonce>, ControlError> {
+    let nonce = state.sessions.nonce()?;
+    Ok(axum::Json(Nonce { nonce }))
+}
+
+async fn open_session(
+    State(state): Shared,
+    Extension(from): Extension<ClientAddress>,
+    Json(wanted): Json<OpenSession>,
+) -> Result<axum::Json<SessionOpened>, ControlError> {
+    state.limits.may_fail(from)?;
+    let opened = state.sessions.open(&wanted).await;
+    let (token, rotate_key) = opened.map_err(|error| state.failed(from, error))?;
+    Ok(axum::Json(SessionOpened {
+        token,
+        expires_in_s: SESSION_S,
+        max_age_s: state.instances.max_age().as_secs(),
+        heartbeat_ms: u64::try_from(state.heartbeat.as_millis()).unwrap_or(u64::MAX),
+        rotate_key,
+    }))
+}
+
+async fn end_session(
+    State(state): Shared,
+    InSession(session): InSession,
+) -> Result<StatusCode, ControlError> {
+    state.sessions.end(&session).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn new_key(
+    State(state): Shared,
+    InSession(session): InSession,
+    Json(key): Json<NewKey>,
+) -> Result<StatusCode, ControlError> {
+    state.edges.offer_key(&session.edge, &key.public_key).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn beat(
+    State(state): Shared,
+    InSession(session): InSession,
+    Json(beat): Json<Beat>,
+) -> Result<axum::Json<BeatAnswer>, ControlError> {
+    let newest = state.hub.newest().ok_or(ControlError::Busy)?;
+    state.instances.beat(
+        &session.instance,
+        beat.position,
+        beat.refused.as_deref(),
+        newest.position,
+    );
+    let age = state.edges.changes.clock.uptime().saturating_sub(newest.asked);
+    Ok(axum::Json(BeatAnswer {
+        number: beat.number,
+        newest: newest.position,
+        age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+    }))
+}
+
+async fn report(
+    State(state): Shared,
+    InSession(session): InSession,
+    Json(numbered): Json<NumberedReport>,
+) -> StatusCode {
+    if state.instances.is_new_report(&session.instance, numbered.number) {
+        state.traffic.add(&numbered.report).await;
+    }
+    StatusCode::NO_CONTENT
+}
+
+async fn snapshot(State(state): Shared, _session: InSession) -> Result<Response, ControlError> {
+    let packed = state.hub.snapshot().await?;
+    let mut response = Body::from(packed.bytes).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    if let Ok(position) = HeaderValue::from_str(&packed.position.to_string()) {
+        headers.insert(POSITION_HEADER, position);
+    }
+    Ok(response)
+}
+
+const EDGE_JOINED: &str = "edge joined";

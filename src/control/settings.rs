@@ -1,0 +1,65 @@
+//! What a control plane is told when it opens.
+
+use std::time::Duration;
+
+use super::open_error::OpenError;
+use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
+use crate::domain::network::Network;
+use crate::store_location::StoreLocation;
+
+/// Settings of a control plane.
+#[derive(Clone, Debug)]
+pub struct ControlSettings {
+    pub store: StoreLocation,
+    /// Where clients reach this server, without a trailing slash. It is the issuer (`iss`), exactly.
+    pub public_url: String,
+    /// `aud` of access tokens.
+    pub audience: String,
+    /// Public URLs of gateways: what clients may name as `resource` (RFC 8707).
+    pub resources: Vec<String>,
+    /// The longest lifetime of a client assertion, in seconds.
+    pub assertion_lifetime_max_s: u64,
+    /// Rotation and encryption of signing keys.
+    pub signing: Signing,
+    /// Who may report leaked tokens.
+    pub leaked_tokens: LeakedTokens,
+    /// Peers whose `X-Forwarded-For` is trusted.
+    pub trusted_proxies: Vec<Network>,
+    /// Rate limits.
+    pub limits: ControlLimits,
+    /// How long audit events are kept.
+    pub audit_retention: Duration,
+    /// How people sign in.
+    pub login: Login,
+    /// How long an edge may go without proving that its policy is current.
+    pub fleet_max_age: Duration,
+}
+
+impl ControlSettings {
+    /// Checks what the config cannot: values that may come from elsewhere.
+    ///
+    /// # Errors
+    /// [`OpenError::PublicUrl`], [`OpenError::Audience`].
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        check_public_url(&self.public_url)?;
+        if self.audience.is_empty() {
+            return Err(OpenError::Audience);
+        }
+        Ok(())
+    }
+}
+
+fn check_public_url(url: &str) -> Result<(), OpenError> {
+    let refused = || OpenError::PublicUrl(url.to_owned());
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
+        .ok_or_else(refused)?;
+    let plain = rest
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !b"?#\"\\<>@".contains(&byte));
+    if rest.is_empty() || rest.starts_with('/') || rest.ends_with('/') || !plain || url.len() > 2_048 {
+        return Err(refused());
+    }
+    Ok(())
+}

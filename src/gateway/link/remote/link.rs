@@ -1,0 +1,395 @@
+//! The link of an edge to its control planes: joins once, follows the changes, keeps them on disk, proves freshness.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use futures::future::{FusedFuture as _, FutureExt as _};
+use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+
+use super::client::{Client, Event, LinkError};
+use super::folder::{FolderError, StateFolder, unpack};
+use super::reports;
+use super::session::{Ended, Opened, SessionKeeper};
+use crate::clock::Clock;
+use crate::config::RemotePolicy;
+use crate::domain::policy::Freshness;
+use crate::feed::Publisher;
+use crate::fleet::lease;
+use crate::fleet::position::Position;
+use crate::fleet::protocol::{Beat, BeatAnswer, ChangeEvent};
+use crate::snapshot::{Changes, Snapshot, Update};
+
+/// How long the gateway may take to install an update.
+const INSTALL_WITHIN: Duration = Duration::from_secs(60);
+
+/// The first and the longest pause between attempts to connect. Each is drawn at random up to it.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The longest silence of the change stream, in heartbeats.
+const SILENT_HEARTBEATS: u32 = 2;
+
+/// How long before its end a session is replaced.
+const RENEW_BEFORE: Duration = Duration::from_secs(120);
+
+/// How long the last report may take once the gateway has ended.
+const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Why the link cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("{0}")]
+    Folder(#[from] FolderError),
+    #[error("policy.ca: {0}")]
+    Client(#[from] LinkError),
+    #[error("policy.ca: {} cannot be read: {error}", path.display())]
+    Authorities {
+        path: std::path::PathBuf,
+        error: std::io::Error,
+    },
+    #[error(
+        "this edge has not joined a fleet; set policy.join to a token of `portcullis admin edges join-token`"
+    )]
+    NoToken,
+    #[error("the cryptographic library failed to make a key")]
+    Key,
+}
+
+/// The link of one running edge.
+pub struct RemoteLink {
+    sessions: SessionKeeper,
+    folder: StateFolder,
+    publisher: Publisher,
+    clock: Clock,
+    freshness: Freshness,
+    /// What is in force and on disk.
+    position: Option<Position>,
+    refused: Option<String>,
+    beats: u64,
+}
+
+impl RemoteLink {
+    /// Opens the state folder. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`SetupError`] in a sentence for the operator.
+    pub fn open(
+        settings: &RemotePolicy,
+        freshness: Freshness,
+        publisher: Publisher,
+        clock: Clock,
+    ) -> Result<Self, SetupError> {
+        let ca = match &settings.ca {
+            None => None,
+            Some(authorities) => {
+                let read = std::fs::read(&authorities.file);
+                Some(read.map_err(|error| SetupError::Authorities {
+                    path: authorities.file.clone(),
+                    error,
+                })?)
+            }
+        };
+        let client = Client::new(ca.as_deref())?;
+        let folder = StateFolder::open(&settings.state)?;
+        let identity = folder.identity()?;
+        if identity.is_none() && settings.join.is_none() {
+            return Err(SetupError::NoToken);
+        }
+        let sessions = SessionKeeper::new(client, settings, identity, freshness).ok_or(SetupError::Key)?;
+        Ok(Self {
+            sessions,
+            folder,
+            publisher,
+            clock,
+            freshness,
+            position: None,
+            refused: None,
+            beats: 0,
+        })
+    }
+
+    /// Installs the last good policy from disk, if there is one. It counts as current as long as its lease says.
+    pub async fn install_stored(&mut self) {
+        let Some(stored) = self.folder.policy() else {
+            return;
+        };
+        let version = stored.snapshot.version;
+        let mut installed = self.take(undated(stored.snapshot), version).await;
+        for event in stored.changes {
+            if installed {
+                let version = event.changes.version;
+                installed = self.take(undated_changes(event.changes), version).await;
+            }
+        }
+        if !installed {
+            tracing::error!(error = self.publisher.refusal(), "{STORED_POLICY_REFUSED}");
+            return;
+        }
+        self.position = Some(stored.position);
+        tracing::info!(
+            policy.version = stored.position.version,
+            "{STORED_POLICY_INSTALLED}"
+        );
+        if let Some(until) = self.folder.lease() {
+            self.confirm(stored.position.version, until).await;
+        }
+    }
+
+    /// Follows the control planes, one at a time, until `stop`. Where `is_last` says that the gateway has ended by then,
+    /// the control plane is told that this instance accepts nothing any more.
+    pub async fn run(mut self, stop: impl Future<Output = ()> + Send, is_last: Arc<AtomicBool>) {
+        let mut stop = std::pin::pin!(stop.fuse());
+        let session = self.sessions.shared();
+        let reporting = reports::run(self.publisher.clone(), self.sessions.client(), session);
+        let reporting = tokio::spawn(reporting);
+        let mut pause = RETRY_MIN;
+        loop {
+            let attempt = self.attempt();
+            let ended = tokio::select! {
+                ended = attempt => ended,
+                () = &mut stop => break,
+            };
+            match ended {
+                Ended::NeedsSnapshot | Ended::Renew => {
+                    pause = RETRY_MIN;
+                    continue;
+                }
+                Ended::Failed(LinkError::SessionEnded) if self.sessions.is_open() => self.sessions.close(),
+                Ended::Failed(error) => {
+                    let control_plane = self.sessions.control_plane().to_owned();
+                    tracing::warn!(control_plane, %error, "{LINK_LOST}");
+                    self.sessions.next_control_plane();
+                }
+                Ended::Folder(error) => tracing::error!(%error, "{FOLDER_FAILED}"),
+            }
+            tokio::select! {
+                () = sleep(jitter(pause)) => {}
+                () = &mut stop => break,
+            }
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+        // What was counted last is on its way already, or is sent within a second.
+        let _ = tokio::time::timeout(LAST_REPORT_WITHIN, reporting).await;
+        if is_last.load(Ordering::Relaxed) {
+            self.folder.forget_lease();
+            self.sessions.goodbye().await;
+        }
+    }
+
+    /// Joins if that is to be done, opens a session and follows it.
+    async fn attempt(&mut self) -> Ended {
+        match self.follow().await {
+            Ok(never) => match never {},
+            Err(Ended::NeedsSnapshot) => match self.fetch_snapshot().await {
+                Ok(()) => Ended::NeedsSnapshot,
+                Err(ended) => ended,
+            },
+            Err(ended) => ended,
+        }
+    }
+
+    async fn follow(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let opened = self.sessions.open(&self.folder).await?;
+        let Some(mut position) = self.position else {
+            return Err(Ended::NeedsSnapshot);
+        };
+        let client = self.sessions.client();
+        let token = opened.token.clone();
+        let mut stream = client
+            .changes(&opened.control_plane, &token, Some(position))
+            .await?;
+        let mut ticks = interval(lease::beat_every(opened.heartbeat, self.max_age(&opened)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let renew_at = opened.opened + opened.expires_in.saturating_sub(RENEW_BEFORE);
+        let silence_max = (opened.heartbeat * SILENT_HEARTBEATS).max(Duration::from_secs(1));
+        let mut asked = std::pin::pin!(futures::future::Fuse::terminated());
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut asked, if !asked.is_terminated() => {
+                    let (sent, answer): (Duration, Result<BeatAnswer, LinkError>) = answer;
+                    match answer {
+                        Ok(answer) => self.renew(&opened, position, sent, &answer).await?,
+                        Err(LinkError::SessionEnded) => return Err(LinkError::SessionEnded.into()),
+                        // The stream tells of a link that is broken; one that is slow goes on.
+                        Err(error) => tracing::debug!(%error, "beat failed"),
+                    }
+                }
+                event = stream.next(silence_max) => match event? {
+                    None => {}
+                    Some(event) => {
+                        position = self.take_event(&event, position).await?;
+                        if asked.is_terminated() {
+                            asked.set(self.beat(&opened, position).fuse());
+                        }
+                    }
+                },
+                _ = ticks.tick() => {
+                    if asked.is_terminated() {
+                        asked.set(self.beat(&opened, position).fuse());
+                    }
+                }
+                () = sleep_until(renew_at) => {
+                    self.sessions.close_for_renewal();
+                    return Err(Ended::Renew);
+                }
+            }
+        }
+    }
+
+    fn max_age(&self, opened: &Opened) -> Duration {
+        Duration::from_secs(self.freshness.max_age_s).min(opened.max_age)
+    }
+
+    /// Sends a beat. Resolves with when it was sent, and the answer.
+    fn beat(
+        &mut self,
+        opened: &Opened,
+        position: Position,
+    ) -> impl Future<Output = (Duration, Result<BeatAnswer, LinkError>)> + Send + use<> {
+        self.beats += 1;
+        let beat = Beat {
+            number: self.beats,
+            position: Some(position),
+            refused: self.refused.clone(),
+        };
+        let (client, clock, opened) = (self.sessions.client(), self.clock.clone(), opened.clone());
+        async move {
+            let sent = clock.uptime();
+            let answer = client
+                .call(&opened.control_plane, "/beats", Some(&opened.token), &beat)
+                .await;
+            let answer = answer.and_then(|answer: BeatAnswer| match answer.number == beat.number {
+                true => Ok(answer),
+                false => Err(LinkError::Answer("it answers another beat")),
+            });
+            (sent, answer)
+        }
+    }
+
+    /// Renews the lease where what is in force is the newest position.
+    async fn renew(
+        &mut self,
+        opened: &Opened,
+        position: Position,
+        sent: Duration,
+        answer: &BeatAnswer,
+    ) -> Result<(), Ended> {
+        if answer.newest == position {
+            let age = Duration::from_millis(answer.age_ms);
+            let until = lease::current_until(sent, age, self.max_age(opened));
+            self.confirm(position.version, until).await;
+            self.folder.keep_lease(until);
+            return Ok(());
+        }
+        let is_behind = answer.newest.version > position.version;
+        match is_behind {
+            // The change is on its way over the stream.
+            true => Ok(()),
+            // The control plane has another history.
+            false => Err(Ended::NeedsSnapshot),
+        }
+    }
+
+    /// Says that `version` is current until a moment on the clock since boot.
+    async fn confirm(&self, version: u64, until: Duration) {
+        let left = until.saturating_sub(self.clock.uptime());
+        let at = lease::confirmed_at(self.clock.now().0, left, self.freshness.max_age_s);
+        if let Some(at) = at {
+            let _ = self.publisher.publish(Update::Confirmed { version, at }).await;
+        }
+    }
+
+    /// Takes an event of the stream: installs it, and writes it down before it counts.
+    async fn take_event(&mut self, event: &Event, position: Position) -> Result<Position, Ended> {
+        match event.name.as_str() {
+            "snapshot" => return Err(Ended::NeedsSnapshot),
+            "changes" => {}
+            // Of a later version of the protocol, which may be skipped.
+            _ => return Ok(position),
+        }
+        let event: ChangeEvent = serde_json::from_str(&event.data)
+            .map_err(|_| LinkError::Answer("a change is not of a form that this version reads"))?;
+        if event.position.version <= position.version {
+            return Ok(position);
+        }
+        let version = event.changes.version;
+        if !self.take(undated_changes(event.changes.clone()), version).await {
+            self.refused = self.publisher.refusal();
+            return Err(Ended::NeedsSnapshot);
+        }
+        self.position = Some(event.position);
+        self.folder.append(&event)?;
+        if self.folder.is_long() {
+            return Err(Ended::NeedsSnapshot);
+        }
+        Ok(event.position)
+    }
+
+    async fn fetch_snapshot(&mut self) -> Result<(), Ended> {
+        let opened = self.sessions.open(&self.folder).await?;
+        let (position, packed) = self
+            .sessions
+            .client()
+            .snapshot(&opened.control_plane, &opened.token)
+            .await?;
+        let unpacked = tokio::task::spawn_blocking(move || (unpack(&packed), packed)).await;
+        let unusable = || LinkError::Answer("the snapshot is not of a form that this version reads");
+        let (snapshot, packed) = unpacked.map_err(|_| unusable())?;
+        let snapshot = snapshot.map_err(|_| unusable())?;
+        if !self.take(undated(snapshot), position.version).await {
+            self.refused = self.publisher.refusal();
+            tracing::error!(
+                policy.version = position.version,
+                error = self.refused,
+                "{SNAPSHOT_REFUSED}"
+            );
+            return Err(LinkError::Answer("the snapshot was refused").into());
+        }
+        self.refused = None;
+        self.folder.keep_snapshot(position, &packed)?;
+        self.position = Some(position);
+        tracing::info!(
+            policy.version = position.version,
+            bytes = packed.len(),
+            "{SNAPSHOT_INSTALLED}"
+        );
+        Ok(())
+    }
+
+    /// Hands an update to the gateway. Whether it is in force there.
+    async fn take(&self, update: Update, version: u64) -> bool {
+        self.publisher.publish(update).await.is_ok() && self.publisher.takes(version, INSTALL_WITHIN).await
+    }
+}
+
+/// A snapshot that says nothing of when it was current: only the lease does.
+fn undated(snapshot: Snapshot) -> Update {
+    Update::Snapshot(Box::new(Snapshot {
+        issued_at: 0,
+        ..snapshot
+    }))
+}
+
+fn undated_changes(changes: Changes) -> Update {
+    Update::Changes(Changes {
+        issued_at: 0,
+        ..changes
+    })
+}
+
+/// A random pause up to `most`, so that edges do not come back all at once.
+fn jitter(most: Duration) -> Duration {
+    let mut bytes = [0_u8; 4];
+    let _ = rand::fill(&mut bytes);
+    most.mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
+}
+
+const STORED_POLICY_REFUSED: &str = "the stored policy was refused; waiting for a control plane";
+const STORED_POLICY_INSTALLED: &str = "stored policy installed";
+const SNAPSHOT_INSTALLED: &str = "policy snapshot installed";
+const SNAPSHOT_REFUSED: &str = "policy snapshot refused; keeping the policy in force, which ages";
+const LINK_LOST: &str = "connection to the control plane lost; serving the last policy until `max_age`";
+const FOLDER_FAILED: &str = "the state folder cannot be written; serving on, and retrying";

@@ -1,0 +1,8 @@
+//! An edge's link to control planes in other processes.
+
+mod client;
+mod folder;
+mod identity;
+pub mod link;
+mod reports;
+mod session;
