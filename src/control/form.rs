@@ -5,12 +5,17 @@
 
 use std::collections::HashSet;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use thiserror::Error;
 
 use crate::domain::cost;
+use crate::domain::hex;
 
 /// The most parameters of a form, unless the caller sets another limit.
 pub const PARAMETERS_MAX: usize = 64;
+
+/// Every character but the unreserved ones (RFC 3986 section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Why a text is not a form.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -128,19 +133,7 @@ pub fn encode(parameters: &[(&str, &str)]) -> String {
 /// A text encoded for a form or a query.
 #[must_use]
 pub fn escape(text: &str) -> String {
-    const DIGITS: [char; 16] = [
-        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
-    ];
-    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or_default();
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-        }
-    }
-    escaped
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 fn decode(text: &[u8]) -> Result<String, InvalidForm> {
@@ -156,7 +149,7 @@ fn decode(text: &[u8]) -> Result<String, InvalidForm> {
                     return Err(InvalidForm::Escape);
                 };
                 rest = after;
-                hex(*high)? << 4 | hex(*low)?
+                hex_digit(*high)? << 4 | hex_digit(*low)?
             }
             other => *other,
         });
@@ -168,13 +161,8 @@ fn decode(text: &[u8]) -> Result<String, InvalidForm> {
     String::from_utf8(bytes).map_err(|_| InvalidForm::Encoding)
 }
 
-fn hex(digit: u8) -> Result<u8, InvalidForm> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        b'A'..=b'F' => Ok(digit - b'A' + 10),
-        _ => Err(InvalidForm::Escape),
-    }
+fn hex_digit(digit: u8) -> Result<u8, InvalidForm> {
+    hex::digit(digit).ok_or(InvalidForm::Escape)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod decision;
 pub mod digest;
 pub mod digest_map;
 pub mod facts;
+pub mod hex;
 pub mod id_token;
 pub mod ids;
 pub mod issue;

@@ -1,13 +1,15 @@
 //! Networks: an address and the length of the prefix that its neighbours share (RFC 4632, RFC 4291 section 2.3).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
+use cidr::errors::NetworkParseError;
+use cidr::{IpCidr, IpInet};
 use thiserror::Error;
 
 use super::decimal::canonical;
 
-/// The prefix of an IPv6 address that is one customer: within it, a host with one address may take any other.
+/// The prefix of an IPv6 address that is one customer: its holder may use every address within it.
 const IPV6_CUSTOMER_BITS: u8 = 64;
 
 /// Why a text is not a network.
@@ -23,10 +25,7 @@ pub enum InvalidNetwork {
 
 /// All the addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    first: IpAddr,
-    prefix: u8,
-}
+pub struct Network(IpCidr);
 
 impl Network {
     /// Reads `10.0.0.0/8` or `fd00::/8`; an address alone is the network of that one address.
@@ -39,31 +38,26 @@ impl Network {
             None => (text, None),
         };
         let first: IpAddr = address.parse().map_err(|_| InvalidNetwork::Form)?;
-        let bits = width(first);
-        let prefix = match prefix {
-            None => bits,
-            Some(text) => canonical(text).ok_or(InvalidNetwork::Form)?,
+        let network = match prefix {
+            None => Ok(IpCidr::new_host(first)),
+            Some(text) => IpCidr::new(first, canonical(text).ok_or(InvalidNetwork::Form)?),
         };
-        if prefix > bits {
-            return Err(InvalidNetwork::Prefix);
-        }
-        if masked(first, prefix) != first {
-            return Err(InvalidNetwork::HostBits);
-        }
-        Ok(Self { first, prefix })
+        network.map(Self).map_err(|error| match error {
+            NetworkParseError::InvalidHostPart => InvalidNetwork::HostBits,
+            _ => InvalidNetwork::Prefix,
+        })
     }
 
     /// Whether `address` is in the network. An IPv4 address inside IPv6 (`::ffff:10.0.0.1`) counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        width(address) == width(self.first) && masked(address, self.prefix) == self.first
+        self.0.contains(&address.to_canonical())
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.first, self.prefix)
+        write!(f, "{}/{}", self.0.first_address(), self.0.network_length())
     }
 }
 
@@ -124,25 +118,9 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-const fn width(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
-}
-
 /// The address with the bits behind the prefix cleared.
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-            IpAddr::V4((address.to_bits() & mask).into())
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
-    }
+    IpInet::new(address, prefix).map_or(address, |network| network.first_address())
 }
 
 #[cfg(test)]

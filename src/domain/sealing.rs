@@ -1,31 +1,35 @@
-//! Secrets at rest: AES-256-GCM under a key that is kept apart from them.
+//! Encryption of secrets at rest: AES-256-GCM under a key that is stored elsewhere.
 //!
-//! What is sealed is bound to a label, its place in the store: a sealed value that is moved elsewhere does not
-//! open. The nonce is the caller's to draw: 96 random bits, once for each value.
+//! A sealed value is bound to a label, its place in the store: moved to another place, it does not open. Its form is
+//! base64 of nonce (96 random bits), ciphertext and tag.
 
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::digest::sha256;
+use super::hex;
 
 /// The length of an encryption key, in bytes.
 pub const KEY_BYTES: usize = 32;
 
 /// The length of a nonce, in bytes.
-pub const NONCE_BYTES: usize = 12;
+const NONCE_BYTES: usize = 12;
 
-/// Why a text is no encryption key. The sentence quotes nothing of the text.
+/// Hexadecimal digits of an encryption key's id.
+const ID_CHARS: usize = 12;
+
+/// Why a text is no encryption key. The message contains nothing of the text.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("is not 32 bytes in base64; make one with: openssl rand -base64 32")]
+#[error("is not 32 bytes in base64; generate a key with: openssl rand -base64 32")]
 pub struct InvalidEncryptionKey;
 
-/// A key that other secrets are encrypted under. Never printed: its `Debug` is its id.
+/// A key encryption key. Its `Debug` shows only its id.
 #[derive(Clone)]
 pub struct EncryptionKey {
     bytes: Arc<Zeroizing<[u8; KEY_BYTES]>>,
@@ -45,33 +49,34 @@ impl EncryptionKey {
         let decoded = Zeroizing::new(decoded.ok_or(InvalidEncryptionKey)?);
         let bytes: [u8; KEY_BYTES] = decoded.as_slice().try_into().map_err(|_| InvalidEncryptionKey)?;
         let named = Zeroizing::new([b"portcullis key id ".as_slice(), &bytes].concat());
-        let id = sha256(&named)
-            .iter()
-            .take(6)
-            .fold(String::new(), |id, byte| id + &format!("{byte:02x}"));
+        let mut id = hex::encode(&sha256(&named));
+        id.truncate(ID_CHARS);
         Ok(Self {
             bytes: Arc::new(Zeroizing::new(bytes)),
             id,
         })
     }
 
-    /// The key's name, derived from it. Sealed values are stored with it, to distinguish a wrong key from a damaged value.
+    /// The key's id, derived from it. It is stored with each sealed value, to distinguish a wrong key from a damaged
+    /// value.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Seals `secret` for the place that `label` names. `None` where the cryptographic library fails.
+    /// Encrypts `secret` for the place that `label` names, with a random nonce. `None` if the cryptographic library
+    /// fails.
     #[must_use]
-    pub fn seal(&self, nonce: [u8; NONCE_BYTES], label: &str, secret: &[u8]) -> Option<String> {
+    pub fn seal(&self, label: &str, secret: &[u8]) -> Option<String> {
         let mut sealed = secret.to_vec();
-        self.cipher()?
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(label), &mut sealed)
+        let nonce = self
+            .cipher()?
+            .seal_in_place_append_tag(Aad::from(label), &mut sealed)
             .ok()?;
-        Some(STANDARD.encode([nonce.as_slice(), &sealed].concat()))
+        Some(STANDARD.encode([nonce.as_ref().as_slice(), &sealed].concat()))
     }
 
-    /// Opens what was sealed with this key for this place. `None` for anything else.
+    /// Decrypts a value that was sealed with this key for this place. `None` for anything else.
     #[must_use]
     pub fn open(&self, label: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
         let mut sealed = Zeroizing::new(STANDARD.decode(sealed).ok()?);
@@ -81,10 +86,8 @@ impl EncryptionKey {
         Some(Zeroizing::new(opened.to_vec()))
     }
 
-    fn cipher(&self) -> Option<LessSafeKey> {
-        Some(LessSafeKey::new(
-            UnboundKey::new(&AES_256_GCM, self.bytes.as_slice()).ok()?,
-        ))
+    fn cipher(&self) -> Option<RandomizedNonceKey> {
+        RandomizedNonceKey::new(&AES_256_GCM, self.bytes.as_slice()).ok()
     }
 }
 
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn sealed_value_opens_only_with_its_key_and_context() {
-        let sealed = key(1).seal([7; 12], "row 1", b"a secret").unwrap();
+        let sealed = key(1).seal("row 1", b"a secret").unwrap();
         assert_eq!(key(1).open("row 1", &sealed).unwrap().as_slice(), b"a secret");
         assert!(key(2).open("row 1", &sealed).is_none(), "another key");
         assert!(key(1).open("row 2", &sealed).is_none(), "another place");
@@ -128,6 +131,21 @@ mod tests {
         for short in ["", "AAAA", "not base64"] {
             assert!(key(1).open("row 1", short).is_none(), "{short}");
         }
+    }
+
+    /// Made by another implementation (OpenSSL through Node.js), with a nonce of twelve bytes 7.
+    #[test]
+    fn values_sealed_by_earlier_builds_still_open() {
+        let sealed = "BwcHBwcHBwcHBwcH7NOZwWzc1NUFMfss63s9b5VtKO9mXR8O";
+        assert_eq!(key(1).open("row 1", sealed).unwrap().as_slice(), b"a secret");
+    }
+
+    #[test]
+    fn each_value_has_a_nonce_of_its_own() {
+        let nonces: std::collections::HashSet<String> = (0..100)
+            .map(|_| key(1).seal("row 1", b"a secret").unwrap()[..16].to_owned())
+            .collect();
+        assert_eq!(nonces.len(), 100);
     }
 
     #[test]

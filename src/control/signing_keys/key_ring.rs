@@ -27,7 +27,6 @@ use crate::control::ids::Ids;
 use crate::control::open_error::OpenError;
 use crate::domain::ids::KeyId;
 use crate::domain::jws::CompactJws;
-use crate::domain::sealing::NONCE_BYTES;
 use crate::domain::time::UnixSeconds;
 use crate::snapshot::{Change, IssuerRecord, Jwk, jwk};
 use crate::store::signing_keys::SigningKeyRecord;
@@ -232,9 +231,7 @@ fn keep(record: &mut SigningKeyRecord, key: &SigningKey, settings: &Signing) -> 
     let (secret, sealed_with) = match &settings.key_encryption_key {
         None => (STANDARD.encode(key.pkcs8()), None),
         Some(sealing) => {
-            let mut nonce = [0; NONCE_BYTES];
-            rand::fill(&mut nonce).map_err(|_| FAILED)?;
-            let sealed = sealing.seal(nonce, &label(record), key.pkcs8());
+            let sealed = sealing.seal(&label(record), key.pkcs8());
             (sealed.ok_or(FAILED)?, Some(sealing.id().to_owned()))
         }
     };

@@ -26,6 +26,7 @@ use crate::control::bad_request::BadRequest;
 use crate::control::error::ControlError;
 use crate::control::http::connections::Place;
 use crate::domain::digest::sha256;
+use crate::domain::hex;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::leak_report::ReportKey;
 use crate::domain::role::Action;
@@ -99,21 +100,13 @@ impl Leak {
             None => Kind::Unknown,
         };
         Self {
-            token_hash: hexadecimal(&sha256(entry.token.as_bytes())),
+            token_hash: hex::encode(&sha256(entry.token.as_bytes())),
             kind,
             kind_word: entry.kind.clone(),
             url: plain(entry.url.as_deref().unwrap_or_default(), URL_CHARS_MAX),
             source: plain(entry.source.as_deref().unwrap_or_default(), WORD_CHARS_MAX),
         }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Text of the reporter, without control characters and cut to length.

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use zeroize::Zeroizing;
 
 use crate::domain::cost;
+use crate::domain::hex;
 
 /// The name of an access token outside `Authorization` (RFC 6750 section 2.3).
 const TOKEN_NAME: &[u8] = b"access_token";
@@ -285,7 +286,7 @@ impl Iterator for Decoded<'_> {
 
     fn next(&mut self) -> Option<u8> {
         let (byte, rest) = match self.rest {
-            [b'%', high, low, rest @ ..] if let (Some(high), Some(low)) = (hex(high), hex(low)) => {
+            [b'%', high, low, rest @ ..] if let (Some(high), Some(low)) = (hex::digit(*high), hex::digit(*low)) => {
                 (high << 4 | low, rest)
             }
             [b'+', rest @ ..] if self.plus_is_space => (b' ', rest),
@@ -295,12 +296,6 @@ impl Iterator for Decoded<'_> {
         self.rest = rest;
         Some(byte)
     }
-}
-
-pub(crate) fn hex(digit: &u8) -> Option<u8> {
-    char::from(*digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
