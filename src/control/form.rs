@@ -15,7 +15,11 @@ use crate::domain::hex;
 pub const PARAMETERS_MAX: usize = 64;
 
 /// Every character but the unreserved ones (RFC 3986 section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Why a text is not a form.
 #[derive(Debug, Error, PartialEq, Eq)]

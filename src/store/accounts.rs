@@ -8,7 +8,7 @@ use sqlx::FromRow;
 
 use super::database::{ReadTx, Store, WriteTx};
 use super::error::StoreError;
-use super::members::MemberRow;
+use super::members::{MemberRow, select_members};
 use super::rows::{moment, seconds};
 use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::model::member::Member;
@@ -231,11 +231,9 @@ impl ReadTx {
         email: &str,
         limit: u32,
     ) -> Result<Vec<Member>, StoreError> {
-        let rows: Vec<MemberRow> = sqlx::query_as(
-            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
-             FROM accounts a JOIN members m ON m.account = a.id \
-             WHERE a.email = $1 AND a.verified_at IS NULL AND m.joined_at IS NOT NULL ORDER BY m.id LIMIT $2",
-        )
+        let rows: Vec<MemberRow> = sqlx::query_as(select_members!(
+            "WHERE a.email = $1 AND a.verified_at IS NULL AND m.joined_at IS NOT NULL ORDER BY m.id LIMIT $2"
+        ))
         .bind(email)
         .bind(i64::from(limit))
         .fetch_all(self.connection())
@@ -253,11 +251,9 @@ impl ReadTx {
         workspace: &WorkspaceId,
         email: &str,
     ) -> Result<Option<Member>, StoreError> {
-        let row: Option<MemberRow> = sqlx::query_as(
-            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
-             FROM accounts a JOIN members m ON m.account = a.id \
-             WHERE m.workspace = $1 AND a.email = $2 AND a.verified_at IS NULL AND m.joined_at IS NOT NULL",
-        )
+        let row: Option<MemberRow> = sqlx::query_as(select_members!(
+            "WHERE m.workspace = $1 AND a.email = $2 AND a.verified_at IS NULL AND m.joined_at IS NOT NULL"
+        ))
         .bind(workspace.as_str())
         .bind(email)
         .fetch_optional(self.connection())

@@ -40,6 +40,18 @@ impl TryFrom<WorkspaceRow> for Workspace {
     }
 }
 
+/// Selects the columns of an [`AppRow`].
+macro_rules! select_apps {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at FROM apps ",
+            $rest
+        )
+    };
+}
+
+pub(super) use select_apps;
+
 #[derive(FromRow)]
 pub(super) struct AppRow {
     id: String,
@@ -68,6 +80,16 @@ impl TryFrom<AppRow> for App {
             created_at: moment(row.created_at, "apps")?,
         })
     }
+}
+
+/// Selects the columns of an [`AppKeyRow`].
+macro_rules! select_app_keys {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, app, name, pem, thumbprint, algorithm, created_at, last_used_at, not_issued_before FROM app_keys ",
+            $rest
+        )
+    };
 }
 
 #[derive(FromRow)]
@@ -120,16 +142,13 @@ impl ReadTx {
         workspace: &WorkspaceId,
         id: &AppId,
     ) -> Result<Option<App>, StoreError> {
-        sqlx::query_as::<_, AppRow>(
-            "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
-             FROM apps WHERE id = $1 AND workspace = $2",
-        )
-        .bind(id.as_str())
-        .bind(workspace.as_str())
-        .fetch_optional(self.connection())
-        .await?
-        .map(App::try_from)
-        .transpose()
+        sqlx::query_as::<_, AppRow>(select_apps!("WHERE id = $1 AND workspace = $2"))
+            .bind(id.as_str())
+            .bind(workspace.as_str())
+            .fetch_optional(self.connection())
+            .await?
+            .map(App::try_from)
+            .transpose()
     }
 
     pub(crate) async fn apps(
@@ -137,10 +156,9 @@ impl ReadTx {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<App>, StoreError> {
-        let rows = sqlx::query_as::<_, AppRow>(
-            "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
-             FROM apps WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
-        )
+        let rows = sqlx::query_as::<_, AppRow>(select_apps!(
+            "WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3"
+        ))
         .bind(workspace.as_str())
         .bind(page.after)
         .bind(i64::from(page.limit))
@@ -200,11 +218,10 @@ impl ReadTx {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<HashMap<AppId, Vec<AppKey>>, StoreError> {
-        let rows = sqlx::query_as::<_, AppKeyRow>(
-            "SELECT id, app, name, pem, thumbprint, algorithm, created_at, last_used_at, not_issued_before \
-             FROM app_keys WHERE app IN (SELECT id FROM apps WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3) \
-             ORDER BY id",
-        )
+        let rows = sqlx::query_as::<_, AppKeyRow>(select_app_keys!(
+            "WHERE app IN (SELECT id FROM apps WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3) \
+             ORDER BY id"
+        ))
         .bind(workspace.as_str())
         .bind(page.after)
         .bind(i64::from(page.limit))
@@ -241,13 +258,10 @@ impl ReadTx {
 }
 
 async fn keys_of(connection: &mut AnyConnection, app: &AppId) -> Result<Vec<AppKey>, StoreError> {
-    let rows = sqlx::query_as::<_, AppKeyRow>(
-        "SELECT id, app, name, pem, thumbprint, algorithm, created_at, last_used_at, not_issued_before \
-             FROM app_keys WHERE app = $1 ORDER BY id",
-    )
-    .bind(app.as_str())
-    .fetch_all(connection)
-    .await?;
+    let rows = sqlx::query_as::<_, AppKeyRow>(select_app_keys!("WHERE app = $1 ORDER BY id"))
+        .bind(app.as_str())
+        .fetch_all(connection)
+        .await?;
     all(rows)
 }
 

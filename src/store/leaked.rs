@@ -22,6 +22,16 @@ pub struct LeakedApiToken {
     pub workspace: WorkspaceId,
 }
 
+/// Selects the columns of a [`Row`].
+macro_rules! select_leaks {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, workspace, kind, token_hash, token_id, owner, url, source, reporter, reported_at FROM leaked_tokens ",
+            $rest
+        )
+    };
+}
+
 #[derive(FromRow)]
 struct Row {
     id: String,
@@ -63,10 +73,9 @@ impl ReadTx {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<LeakNotice>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT id, workspace, kind, token_hash, token_id, owner, url, source, reporter, reported_at \
-             FROM leaked_tokens WHERE workspace = $1 AND dismissed_at IS NULL AND id > $2 ORDER BY id LIMIT $3",
-        )
+        let rows: Vec<Row> = sqlx::query_as(select_leaks!(
+            "WHERE workspace = $1 AND dismissed_at IS NULL AND id > $2 ORDER BY id LIMIT $3"
+        ))
         .bind(workspace.as_str())
         .bind(page.after)
         .bind(i64::from(page.limit))
@@ -81,14 +90,11 @@ impl ReadTx {
         workspace: &WorkspaceId,
         id: &str,
     ) -> Result<Option<LeakNotice>, StoreError> {
-        let row: Option<Row> = sqlx::query_as(
-            "SELECT id, workspace, kind, token_hash, token_id, owner, url, source, reporter, reported_at \
-             FROM leaked_tokens WHERE workspace = $1 AND id = $2",
-        )
-        .bind(workspace.as_str())
-        .bind(id)
-        .fetch_optional(self.connection())
-        .await?;
+        let row: Option<Row> = sqlx::query_as(select_leaks!("WHERE workspace = $1 AND id = $2"))
+            .bind(workspace.as_str())
+            .bind(id)
+            .fetch_optional(self.connection())
+            .await?;
         row.map(LeakNotice::try_from).transpose()
     }
 

@@ -30,6 +30,18 @@ pub struct Invitation {
     pub member: MemberId,
 }
 
+/// Selects the columns of a [`MemberRow`].
+macro_rules! select_members {
+    ($rest:literal) => {
+        concat!(
+            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
+             FROM members m JOIN accounts a ON a.id = m.account ",
+            $rest
+        )
+    };
+}
+pub(super) use select_members;
+
 #[derive(FromRow)]
 pub(super) struct MemberRow {
     id: String,
@@ -64,11 +76,9 @@ impl ReadTx {
         workspace: &WorkspaceId,
         account: &AccountId,
     ) -> Result<Option<Member>, StoreError> {
-        let row: Option<MemberRow> = sqlx::query_as(
-            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
-             FROM members m JOIN accounts a ON a.id = m.account \
-             WHERE m.workspace = $1 AND m.account = $2 AND m.joined_at IS NOT NULL",
-        )
+        let row: Option<MemberRow> = sqlx::query_as(select_members!(
+            "WHERE m.workspace = $1 AND m.account = $2 AND m.joined_at IS NOT NULL"
+        ))
         .bind(workspace.as_str())
         .bind(account.as_str())
         .fetch_optional(self.connection())
@@ -82,14 +92,11 @@ impl ReadTx {
         workspace: &WorkspaceId,
         id: &MemberId,
     ) -> Result<Option<Member>, StoreError> {
-        let row: Option<MemberRow> = sqlx::query_as(
-            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
-             FROM members m JOIN accounts a ON a.id = m.account WHERE m.workspace = $1 AND m.id = $2",
-        )
-        .bind(workspace.as_str())
-        .bind(id.as_str())
-        .fetch_optional(self.connection())
-        .await?;
+        let row: Option<MemberRow> = sqlx::query_as(select_members!("WHERE m.workspace = $1 AND m.id = $2"))
+            .bind(workspace.as_str())
+            .bind(id.as_str())
+            .fetch_optional(self.connection())
+            .await?;
         self.with_grants_if_any(row).await
     }
 
@@ -99,11 +106,9 @@ impl ReadTx {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<Member>, StoreError> {
-        let rows: Vec<MemberRow> = sqlx::query_as(
-            "SELECT m.id, m.workspace, m.account, a.email, m.revision, m.created_at, m.joined_at \
-             FROM members m JOIN accounts a ON a.id = m.account \
-             WHERE m.workspace = $1 AND m.id > $2 ORDER BY m.id LIMIT $3",
-        )
+        let rows: Vec<MemberRow> = sqlx::query_as(select_members!(
+            "WHERE m.workspace = $1 AND m.id > $2 ORDER BY m.id LIMIT $3"
+        ))
         .bind(workspace.as_str())
         .bind(page.after)
         .bind(i64::from(page.limit))

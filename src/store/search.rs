@@ -1,12 +1,12 @@
 //! Search by part of a name, kind, enforcement and app, for lists.
 
 use super::rows::search_text;
-use crate::model::search::{Blocker, Found, SEARCHED_AT_ONCE, SourceFilter, SourceSummary};
+use crate::model::search::{Blocker, Found, SourceFilter, SourceSummary, names_at_once, text_cost};
 use crate::model::source::Source;
 use sqlx::FromRow;
 
 use super::database::ReadTx;
-use super::directory::AppRow;
+use super::directory::{AppRow, select_apps};
 use super::error::StoreError;
 use super::rows::all;
 use super::rows::number;
@@ -27,7 +27,7 @@ struct SummaryRow {
     app_keys: i64,
 }
 
-/// The most sources that one search reads one by one. Larger workspaces are searched in parts.
+/// The most sources that one search for a short text reads one by one. Larger workspaces are searched in parts.
 const FULL_SEARCH_MAX: u64 = 120_000;
 
 /// The range of ids that one search covers.
@@ -36,6 +36,8 @@ pub(crate) struct Range {
     pub to: String,
     /// Whether there may be matches after it.
     is_cut: bool,
+    /// How many names the search covers if it is cut.
+    names: u32,
 }
 
 impl Range {
@@ -45,6 +47,7 @@ impl Range {
         Found {
             items,
             searched_to: (self.is_cut && has_room).then_some(self.to),
+            names: self.names,
         }
     }
 }
@@ -123,8 +126,11 @@ impl ReadTx {
         let chosen = [of_kind, filter.enforcement.is_some(), filter.app.is_some()];
         let has_index =
             filter.text.is_empty() && chosen.into_iter().filter(|is_chosen| *is_chosen).count() < 2;
-        let is_long = !has_index && self.count_of_sources(workspace).await? > FULL_SEARCH_MAX;
-        self.searched_to(&OF_SOURCES, workspace, after, is_long).await
+        let most = FULL_SEARCH_MAX / u64::from(text_cost(filter.text));
+        let is_long = !has_index && self.count_of_sources(workspace).await? > most;
+        let names = names_at_once(filter.text);
+        self.searched_to(&OF_SOURCES, workspace, after, is_long.then_some(names))
+            .await
     }
 
     async fn searched_to(
@@ -132,17 +138,21 @@ impl ReadTx {
         ends: &Ends,
         workspace: &WorkspaceId,
         after: &str,
-        is_long: bool,
+        limit: Option<u32>,
     ) -> Result<Range, StoreError> {
-        if is_long {
+        if let Some(names) = limit {
             let stop: Option<String> = sqlx::query_scalar(ends.stop)
                 .bind(workspace.as_str())
                 .bind(after)
-                .bind(i64::from(SEARCHED_AT_ONCE) - 1)
+                .bind(i64::from(names) - 1)
                 .fetch_optional(self.connection())
                 .await?;
             if let Some(to) = stop {
-                return Ok(Range { to, is_cut: true });
+                return Ok(Range {
+                    to,
+                    is_cut: true,
+                    names,
+                });
             }
         }
         let last: Option<String> = sqlx::query_scalar(ends.last)
@@ -152,6 +162,7 @@ impl ReadTx {
         Ok(Range {
             to: last.unwrap_or_default(),
             is_cut: false,
+            names: limit.unwrap_or_default(),
         })
     }
 
@@ -222,14 +233,12 @@ impl ReadTx {
         text: &str,
         page: Page<'_>,
     ) -> Result<Found<App>, StoreError> {
-        let range = self
-            .searched_to(&OF_APPS, workspace, page.after, !text.is_empty())
-            .await?;
-        let rows = sqlx::query_as::<_, AppRow>(
-            "SELECT id, workspace, name, scopes, token_lifetime, not_issued_before, revision, created_at \
-             FROM apps WHERE workspace = $1 AND id > $2 AND id <= $5 \
-             AND ($3 = '' OR REPLACE(search, $3, '') <> search) ORDER BY id LIMIT $4",
-        )
+        let limit = (!text.is_empty()).then(|| names_at_once(text));
+        let range = self.searched_to(&OF_APPS, workspace, page.after, limit).await?;
+        let rows = sqlx::query_as::<_, AppRow>(select_apps!(
+            "WHERE workspace = $1 AND id > $2 AND id <= $5 \
+             AND ($3 = '' OR REPLACE(search, $3, '') <> search) ORDER BY id LIMIT $4"
+        ))
         .bind(workspace.as_str())
         .bind(page.after)
         .bind(search_text(text))

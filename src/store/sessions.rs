@@ -26,6 +26,17 @@ const PURGE_ROWS: i64 = 1_000;
 /// The most invitations that one sign-on accepts; the next one accepts the rest.
 const INVITATIONS_AT_ONCE: i64 = 100;
 
+/// Selects the columns of a [`SessionRow`].
+macro_rules! select_sessions {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.id, s.account, a.email, a.verified_at, s.created_at, s.last_seen_at, s.expires_at, s.method, \
+             s.user_agent, s.address FROM sessions s JOIN accounts a ON a.id = s.account ",
+            $rest
+        )
+    };
+}
+
 #[derive(FromRow)]
 struct SessionRow {
     id: String,
@@ -117,12 +128,10 @@ impl Store {
         now: UnixSeconds,
         seen_after: UnixSeconds,
     ) -> Result<Option<SessionRecord>, StoreError> {
-        let row: Option<SessionRow> = sqlx::query_as(
-            "SELECT s.id, s.account, a.email, a.verified_at, s.created_at, s.last_seen_at, s.expires_at, s.method, \
-             s.user_agent, s.address FROM sessions s JOIN accounts a ON a.id = s.account \
-             WHERE s.hash = $1 AND s.expires_at > $2 AND s.last_seen_at > $3 AND EXISTS \
-             (SELECT m.id FROM members m WHERE m.account = s.account AND m.joined_at IS NOT NULL)",
-        )
+        let row: Option<SessionRow> = sqlx::query_as(select_sessions!(
+            "WHERE s.hash = $1 AND s.expires_at > $2 AND s.last_seen_at > $3 AND EXISTS \
+             (SELECT m.id FROM members m WHERE m.account = s.account AND m.joined_at IS NOT NULL)"
+        ))
         .bind(hash)
         .bind(seconds(now))
         .bind(seconds(seen_after))
@@ -138,12 +147,10 @@ impl Store {
         now: UnixSeconds,
         seen_after: UnixSeconds,
     ) -> Result<Vec<SessionRecord>, StoreError> {
-        let rows: Vec<SessionRow> = sqlx::query_as(
-            "SELECT s.id, s.account, a.email, a.verified_at, s.created_at, s.last_seen_at, s.expires_at, s.method, \
-             s.user_agent, s.address FROM sessions s JOIN accounts a ON a.id = s.account \
-             WHERE s.account = $1 AND s.expires_at > $2 AND s.last_seen_at > $3 \
-             ORDER BY s.created_at DESC, s.id DESC LIMIT $4",
-        )
+        let rows: Vec<SessionRow> = sqlx::query_as(select_sessions!(
+            "WHERE s.account = $1 AND s.expires_at > $2 AND s.last_seen_at > $3 \
+             ORDER BY s.created_at DESC, s.id DESC LIMIT $4"
+        ))
         .bind(account.as_str())
         .bind(seconds(now))
         .bind(seconds(seen_after))

@@ -19,6 +19,16 @@ use crate::domain::role::Role;
 use crate::domain::source_kind::SourceKind;
 use crate::model::page::Page;
 
+/// Selects the columns of a [`SourceRow`].
+macro_rules! select_sources {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at FROM sources ",
+            $rest
+        )
+    };
+}
+
 #[derive(FromRow)]
 pub(super) struct SourceRow {
     id: String,
@@ -203,16 +213,13 @@ impl ReadTx {
         workspace: &WorkspaceId,
         id: &SourceId,
     ) -> Result<Option<Source>, StoreError> {
-        sqlx::query_as::<_, SourceRow>(
-            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at \
-             FROM sources WHERE id = $1 AND workspace = $2",
-        )
-        .bind(id.as_str())
-        .bind(workspace.as_str())
-        .fetch_optional(self.connection())
-        .await?
-        .map(Source::try_from)
-        .transpose()
+        sqlx::query_as::<_, SourceRow>(select_sources!("WHERE id = $1 AND workspace = $2"))
+            .bind(id.as_str())
+            .bind(workspace.as_str())
+            .fetch_optional(self.connection())
+            .await?
+            .map(Source::try_from)
+            .transpose()
     }
 
     pub(crate) async fn sources(
@@ -220,10 +227,9 @@ impl ReadTx {
         workspace: &WorkspaceId,
         page: Page<'_>,
     ) -> Result<Vec<Source>, StoreError> {
-        let rows = sqlx::query_as::<_, SourceRow>(
-            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at \
-             FROM sources WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3",
-        )
+        let rows = sqlx::query_as::<_, SourceRow>(select_sources!(
+            "WHERE workspace = $1 AND id > $2 ORDER BY id LIMIT $3"
+        ))
         .bind(workspace.as_str())
         .bind(page.after)
         .bind(i64::from(page.limit))
@@ -239,10 +245,9 @@ impl ReadTx {
         kind: SourceKind,
         page: Page<'_>,
     ) -> Result<Vec<Source>, StoreError> {
-        let rows = sqlx::query_as::<_, SourceRow>(
-            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at \
-             FROM sources WHERE workspace = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4",
-        )
+        let rows = sqlx::query_as::<_, SourceRow>(select_sources!(
+            "WHERE workspace = $1 AND kind = $2 AND id > $3 ORDER BY id LIMIT $4"
+        ))
         .bind(workspace.as_str())
         .bind(kind.as_str())
         .bind(page.after)
@@ -265,12 +270,11 @@ impl ReadTx {
         } else {
             (Role::SourceAdmin, Role::SourceReadOnly)
         };
-        let rows = sqlx::query_as::<_, SourceRow>(
-            "SELECT id, workspace, name, kind, write_key, enforcement, app, revision, created_at \
-             FROM sources WHERE id IN \
+        let rows = sqlx::query_as::<_, SourceRow>(select_sources!(
+            "WHERE id IN \
              (SELECT resource FROM grants WHERE member = $1 AND role IN ($2, $3) AND resource > $4) \
-             AND workspace = $5 AND kind = $6 ORDER BY id LIMIT $7",
-        )
+             AND workspace = $5 AND kind = $6 ORDER BY id LIMIT $7"
+        ))
         .bind(member.as_str())
         .bind(admin.as_str())
         .bind(read_only.as_str())

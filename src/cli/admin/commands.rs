@@ -176,9 +176,9 @@ async fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     );
     if report.faults.is_empty() {
         println!("The trail is whole.");
-        if let Some(noted) = &report.noted {
+        if let Some(trail) = &report.to_expect {
             println!("Keep this elsewhere, and pass it to --expect next time:");
-            println!("{noted}");
+            println!("{trail}");
         }
         Ok(())
     } else {

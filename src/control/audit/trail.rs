@@ -162,7 +162,7 @@ pub struct TrailReport {
     /// The newest event.
     pub end: ChainEnd,
     /// What to pass to `--expect` later, to detect a rewritten past; `None` for an empty trail.
-    pub noted: Option<ExpectedTrail>,
+    pub to_expect: Option<ExpectedTrail>,
     /// The first hundred faults, in sentences.
     pub faults: Vec<String>,
     /// Faults beyond those listed.
@@ -264,7 +264,7 @@ fn drop_event(last: &ChainEnd) -> Event {
 /// [`StoreError`] when it cannot be read.
 pub async fn verify_trail(
     store: &Store,
-    noted: Option<&ExpectedTrail>,
+    expected: Option<&ExpectedTrail>,
     age: &TrailAge,
 ) -> Result<TrailReport, StoreError> {
     // One view, so that events appended meanwhile do not look like faults.
@@ -275,7 +275,7 @@ pub async fn verify_trail(
             events: 0,
             begin: begin.clone(),
             end: end.clone(),
-            noted: None,
+            to_expect: None,
             faults: Vec::new(),
             more_faults: 0,
         },
@@ -283,20 +283,20 @@ pub async fn verify_trail(
         tells_of_begin: false,
         first: None,
         last_at: None,
-        found_noted: false,
+        found_expected: false,
     };
-    check.found_noted = noted.is_some_and(|noted| noted.last.place == check.at);
+    check.found_expected = expected.is_some_and(|expected| expected.last.place == check.at);
     let mut after = i64::MIN;
     loop {
         let rows = tx.audit_events_after(after, CHECKED_AT_ONCE).await?;
         let Some(last) = rows.last() else { break };
         after = last.position;
         for row in rows {
-            check.take(row, noted);
+            check.take(row, expected);
         }
     }
     check_end(&mut check.report, &check.at, &end);
-    Ok(check.finish(noted, age))
+    Ok(check.finish(expected, age))
 }
 
 /// A verification in progress.
@@ -309,11 +309,11 @@ struct Check {
     first: Option<ExpectedEvent>,
     last_at: Option<UnixSeconds>,
     /// Whether the last expected event was found.
-    found_noted: bool,
+    found_expected: bool,
 }
 
 impl Check {
-    fn take(&mut self, row: AuditRecord, noted: Option<&ExpectedTrail>) {
+    fn take(&mut self, row: AuditRecord, expected: Option<&ExpectedTrail>) {
         self.report.events += 1;
         check_place(&mut self.report, &self.at, row.position);
         // After a gap, the preceding hash is unknown; the event's own content is not.
@@ -333,7 +333,7 @@ impl Check {
             },
             at: Some(row.row.at),
         };
-        if let Some(first) = noted.and_then(|noted| noted.first.as_ref())
+        if let Some(first) = expected.and_then(|expected| expected.first.as_ref())
             && first.place.position == event.place.position
             && first.place.hash != event.place.hash
         {
@@ -341,7 +341,7 @@ impl Check {
                 "event {first} is not the expected first event: it was replaced"
             ));
         }
-        self.found_noted |= noted.is_some_and(|noted| noted.last.place == event.place);
+        self.found_expected |= expected.is_some_and(|expected| expected.last.place == event.place);
         self.at = event.place.clone();
         self.last_at = event.at;
         self.first.get_or_insert(event);
@@ -372,7 +372,7 @@ impl Check {
         }
     }
 
-    fn finish(mut self, noted: Option<&ExpectedTrail>, age: &TrailAge) -> TrailReport {
+    fn finish(mut self, expected: Option<&ExpectedTrail>, age: &TrailAge) -> TrailReport {
         let begin = self.report.begin.clone();
         if begin.position > 0 && !self.tells_of_begin {
             self.report.fault(format!(
@@ -380,10 +380,10 @@ impl Check {
                 begin.position
             ));
         }
-        if let Some(noted) = noted {
-            self.check_noted(noted, age);
+        if let Some(expected) = expected {
+            self.check_expected(expected, age);
         }
-        self.report.noted = self.first.map(|first| ExpectedTrail {
+        self.report.to_expect = self.first.map(|first| ExpectedTrail {
             first: Some(first),
             last: ExpectedEvent {
                 place: self.at,
@@ -393,9 +393,9 @@ impl Check {
         self.report
     }
 
-    fn check_noted(&mut self, noted: &ExpectedTrail, age: &TrailAge) {
+    fn check_expected(&mut self, expected: &ExpectedTrail, age: &TrailAge) {
         let begin = self.report.begin.position;
-        for event in noted.first.iter().chain([&noted.last]) {
+        for event in expected.first.iter().chain([&expected.last]) {
             let position = event.place.position;
             if position <= begin && !age.may_be_dropped(event) {
                 self.report.fault(format!(
@@ -404,8 +404,8 @@ impl Check {
                 ));
             }
         }
-        let last = &noted.last.place;
-        if self.found_noted {
+        let last = &expected.last.place;
+        if self.found_expected {
             return;
         }
         self.report.fault(if last.position < begin {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::FusedFuture as _;
+use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::control::changes::Changes;
@@ -35,12 +36,16 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long a gateway that ends may take for its last report.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long storing the last reports may take: longer than the store waits for a lock.
+const STORED_WITHIN: Duration = Duration::from_secs(10);
+
 /// Versions read from the feed at once.
 const FEED_ROWS: u32 = 256;
 
 const VERSION_NOT_READ: &str = "policy version could not be read; retrying";
 const POLICY_NOT_READ: &str = "policy could not be read; retrying";
 const GATEWAY_ENDED: &str = "gateway ended; the feed stops";
+const REPORTS_LOST: &str = "last traffic counts of a gateway could not be stored in time";
 const SENDING_SNAPSHOT: &str = "sending a snapshot to the gateway";
 
 /// Feeds gateways with snapshots and changes.
@@ -174,16 +179,22 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) {
     attach(&fleet, Some(publisher.clone()));
+    let (ended, feed_ended) = oneshot::channel::<()>();
+    let deadline = async {
+        let _ = feed_ended.await;
+        tokio::time::sleep(LAST_REPORT_WITHIN).await;
+    };
     // Not dropped when the feed ends: a report that is being stored would be lost.
-    let mut reports = pin!(traffic.take_reports(publisher.clone()).fuse());
+    let mut reports = pin!(traffic.take_reports(publisher.clone(), deadline).fuse());
     tokio::select! {
         FeedClosed = feed(&fleet, &publisher) => tracing::info!("{GATEWAY_ENDED}"),
         () = &mut reports => {}
         () = shutdown => {}
     }
     // A gateway that ends reports once more.
-    if !reports.is_terminated() {
-        let _ = tokio::time::timeout(LAST_REPORT_WITHIN, reports).await;
+    drop(ended);
+    if !reports.is_terminated() && tokio::time::timeout(STORED_WITHIN, reports).await.is_err() {
+        tracing::warn!("{REPORTS_LOST}");
     }
     attach(&fleet, None);
 }

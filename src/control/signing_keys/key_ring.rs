@@ -12,7 +12,6 @@ use arc_swap::ArcSwap;
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;

@@ -70,6 +70,7 @@ impl Search {
         Ok(Found {
             items,
             searched_to: found.searched_to,
+            names: found.names,
         })
     }
 

@@ -3,8 +3,11 @@
 use super::source::Sources;
 use crate::control::changes::Changes;
 use crate::store::Store;
+use std::pin::pin;
 use std::sync::RwLock;
 use std::sync::{Arc, PoisonError};
+
+use futures::FutureExt as _;
 
 use crate::control::actor::Actor;
 use crate::control::error::ControlError;
@@ -187,9 +190,21 @@ impl TrafficCounts {
 }
 
 impl TrafficCounts {
-    /// Stores the reports of one gateway until it ends.
-    pub(crate) async fn take_reports(self: Arc<Self>, publisher: Publisher) {
-        while let Some(report) = publisher.next_report().await {
+    /// Stores the reports of one gateway until it ends, or until `deadline` if no report is waiting then. A report
+    /// that has arrived is stored, however long that takes.
+    pub(crate) async fn take_reports(
+        self: Arc<Self>,
+        publisher: Publisher,
+        deadline: impl Future<Output = ()>,
+    ) {
+        let mut deadline = pin!(deadline.fuse());
+        loop {
+            let report = tokio::select! {
+                biased;
+                report = publisher.next_report() => report,
+                () = &mut deadline => None,
+            };
+            let Some(report) = report else { return };
             self.take_report(report).await;
         }
     }

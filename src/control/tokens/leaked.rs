@@ -9,7 +9,6 @@ use crate::control::ids::Ids;
 use crate::domain::issue::IssuerIdentity;
 use crate::store::Store;
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::body::Bytes;

@@ -7,11 +7,12 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Version};
 use pingora_http::RequestHeader;
 
-use super::query::{self, hex};
+use super::query;
 use super::raw_head::TARGET_BYTES_MAX;
 use crate::config::Limits;
 use crate::domain::cost;
 use crate::domain::decision::DenyReason;
+use crate::domain::hex;
 
 /// A request's head in its one canonical form.
 #[derive(Debug)]
@@ -204,7 +205,8 @@ fn is_canonically_encoded(path: &str) -> bool {
         rest = after;
         match first {
             b'%' => {
-                let (Some(high), Some(low)) = (rest.first().and_then(hex), rest.get(1).and_then(hex)) else {
+                let digit = |at: usize| rest.get(at).copied().and_then(hex::digit);
+                let (Some(high), Some(low)) = (digit(0), digit(1)) else {
                     return false;
                 };
                 let byte = high << 4 | low;

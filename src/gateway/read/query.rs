@@ -286,7 +286,9 @@ impl Iterator for Decoded<'_> {
 
     fn next(&mut self) -> Option<u8> {
         let (byte, rest) = match self.rest {
-            [b'%', high, low, rest @ ..] if let (Some(high), Some(low)) = (hex::digit(*high), hex::digit(*low)) => {
+            [b'%', high, low, rest @ ..]
+                if let (Some(high), Some(low)) = (hex::digit(*high), hex::digit(*low)) =>
+            {
                 (high << 4 | low, rest)
             }
             [b'+', rest @ ..] if self.plus_is_space => (b' ', rest),

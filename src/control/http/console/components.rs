@@ -8,7 +8,7 @@ use crate::control::signing_keys::rotation::KeyState;
 use crate::domain::policy::Enforcement;
 use crate::domain::time::UnixSeconds;
 use crate::model::page::Page;
-use crate::model::search::{Blocker, Found, SEARCHED_AT_ONCE};
+use crate::model::search::{Blocker, Found};
 
 /// A field of a form: label, hint, control and problem.
 #[derive(Template)]
@@ -302,6 +302,8 @@ pub(crate) struct Pager {
     next: Option<String>,
     /// Whether the search stopped before it had looked at everything.
     stopped: bool,
+    /// How many names it had looked at.
+    names: String,
 }
 
 impl HtmlSafe for Pager {}
@@ -327,6 +329,7 @@ impl Pager {
             first: (!list.after.is_empty()).then(|| with_query(&list.path, list.query)),
             next: last.map(|item| list.after(id(item))),
             stopped: false,
+            names: String::new(),
         }
     }
 
@@ -352,6 +355,7 @@ impl Pager {
         if let Some(to) = found.searched_to {
             pager.next = Some(list.after(&to));
             pager.stopped = true;
+            pager.names = with_separator(found.names);
         }
         (items, pager)
     }
@@ -381,9 +385,12 @@ impl Listing<'_> {
     }
 }
 
-/// Names that one search looks at, as people write the number.
-fn looked_at() -> String {
-    format!("{},{:03}", SEARCHED_AT_ONCE / 1_000, SEARCHED_AT_ONCE % 1_000)
+/// A number of names, as people write it.
+fn with_separator(number: u32) -> String {
+    match (number / 1_000, number % 1_000) {
+        (0, number) => number.to_string(),
+        (thousands, rest) => format!("{thousands},{rest:03}"),
+    }
 }
 
 #[cfg(test)]

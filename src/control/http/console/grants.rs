@@ -200,6 +200,7 @@ async fn picker(
     let Found {
         items: mut sources,
         searched_to,
+        ..
     } = find(control, visit, role, &q, after).await?;
     let is_more = sources.len() > FOUND_SHOWN;
     sources.truncate(FOUND_SHOWN);
@@ -265,6 +266,7 @@ async fn find(
     Ok(Found {
         items: found.items.into_iter().map(|item| item.source).collect(),
         searched_to: found.searched_to,
+        names: found.names,
     })
 }
 
