@@ -12,7 +12,7 @@
     reason = "a test may fail by panicking, its helpers too"
 )]
 
-mod account_takeover;
+mod accounts;
 mod apps;
 mod assertions;
 mod audit;
@@ -20,44 +20,25 @@ mod changes;
 mod client_endpoints;
 mod client_log;
 mod client_reads;
-mod clock;
-mod conditions;
-mod connections;
-mod credential_lifecycle;
-mod credential_status;
-mod database_tls;
-mod denials;
-mod large;
+mod fleet;
+mod http;
 mod leaked;
-mod limits;
-mod management;
-mod members;
-mod memory;
 mod metadata;
 mod on_postgres;
-mod openapi;
 #[path = "../support/postgres.rs"]
 mod postgres;
-mod publish;
-mod readiness;
-mod repeated;
 mod resources;
 mod revoke;
 mod revoke_all;
-mod search;
+#[path = "../support/scratch.rs"]
+mod scratch;
 #[path = "../support/secrets.rs"]
 mod secrets;
 mod service;
-mod sessions;
-mod shared;
-mod sign_in_flood;
-mod sign_on;
 mod signing_keys;
 mod sources;
 mod store;
 mod support;
-mod texts;
 mod token;
 mod token_refused;
-mod traffic;
-mod upgrade;
+mod workspaces;

@@ -17,11 +17,11 @@ use portcullis::domain::time::UnixSeconds;
 use portcullis::snapshot;
 use serde_json::json;
 
-use super::publish::Gateway;
 use super::support::{
     DEADLINE, NOW, OPERATOR, TempDir, TestApp, TestControl, header_of, on_postgres, open_with, settings,
     unique,
 };
+use crate::support::gateway::Gateway;
 
 const DAY: u64 = 86_400;
 const ROTATE_EVERY: u64 = 30 * DAY;

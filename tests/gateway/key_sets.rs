@@ -8,11 +8,11 @@ use portcullis::domain::key::Algorithm;
 use portcullis::snapshot::{AppRecord, Snapshot, SourceRecord};
 use serde_json::{Value, json};
 
-use crate::certs::Folder;
 use crate::client::Answer;
 use crate::forge::{self, Forge};
 use crate::gateway::{ENFORCED, FORGE, Http, Setup, TestGateway, snapshot};
 use crate::key_server::{KeyServer, uri};
+use crate::scratch::Scratch;
 use crate::upstream::{Reply, StubUpstream};
 use crate::wait::within;
 
@@ -37,13 +37,13 @@ fn policy() -> Snapshot {
 /// Where the issuer publishes its keys.
 enum Place {
     Server(KeyServer),
-    File(Folder, PathBuf),
+    File(Scratch, PathBuf),
 }
 
 impl Place {
     fn both() -> [Self; 2] {
-        let folder = Folder::new();
-        let path = folder.path("keys.json");
+        let folder = Scratch::new();
+        let path = folder.join("keys.json");
         [Self::Server(KeyServer::start(&[])), Self::File(folder, path)]
     }
 

@@ -24,6 +24,8 @@ mod frames;
 mod gateway;
 #[path = "../support/key_server.rs"]
 mod key_server;
+#[path = "../support/scratch.rs"]
+mod scratch;
 #[path = "../support/upstream.rs"]
 mod upstream;
 #[path = "../support/wait.rs"]

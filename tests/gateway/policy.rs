@@ -6,13 +6,13 @@ use portcullis::snapshot::{Change, Changes, RevocationRecord, SourceRecord, Upda
 
 use serde_json::json;
 
-use crate::certs::Folder;
 use crate::forge::{self, FRESHNESS, ISSUER, NOW, app_id, write_key};
 use crate::gateway::{
     ENFORCED, FORGE, Http, OBSERVED, OTHER, Setup, TestGateway, UNENFORCED, later, snapshot, token,
     token_with,
 };
 use crate::key_server::KeyServer;
+use crate::scratch::Scratch;
 use crate::upstream::StubUpstream;
 use crate::wait::{until, within};
 
@@ -311,7 +311,7 @@ fn on_file(upstream: &StubUpstream, keys: &KeyServer) -> Setup {
 async fn policy_file_is_reloaded_when_it_changes() {
     let upstream = StubUpstream::start();
     let keys = KeyServer::start(&[FORGE.jwk()]);
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("policy.yaml", &policy_file("on"));
     let gateway = on_file(&upstream, &keys).start_on_file(&path).await.unwrap();
     gateway.send(&Http::good_batch(ENFORCED)).await.assert_ok();
@@ -337,7 +337,7 @@ async fn until_status(gateway: &TestGateway, status: u16) {
 async fn broken_edit_of_the_policy_file_keeps_the_last_good_one() {
     let upstream = StubUpstream::start();
     let keys = KeyServer::start(&[FORGE.jwk()]);
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("policy.yaml", &policy_file("on"));
     let gateway = on_file(&upstream, &keys).start_on_file(&path).await.unwrap();
     let version = || gateway.metric("portcullis_policy_version", &[]);
@@ -360,7 +360,7 @@ async fn broken_edit_of_the_policy_file_keeps_the_last_good_one() {
 async fn policy_ages_while_its_file_is_missing_or_refused() {
     let upstream = StubUpstream::start();
     let keys = KeyServer::start(&[FORGE.jwk()]);
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("policy.yaml", &policy_file("on"));
     let gateway = on_file(&upstream, &keys).start_on_file(&path).await.unwrap();
     // Later than the token's end would be another reason.
@@ -392,7 +392,7 @@ async fn policy_ages_while_its_file_is_missing_or_refused() {
 async fn policy_file_of_the_same_size_and_time_is_reloaded() {
     let upstream = StubUpstream::start();
     let keys = KeyServer::start(&[FORGE.jwk()]);
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let (on, off) = (policy_file("on") + "\n", policy_file("off"));
     assert_eq!(on.len(), off.len());
     let path = folder.write("policy.yaml", &on);
@@ -410,7 +410,7 @@ async fn policy_file_of_the_same_size_and_time_is_reloaded() {
 async fn broken_policy_file_is_no_start() {
     let upstream = StubUpstream::start();
     let keys = KeyServer::start(&[FORGE.jwk()]);
-    let folder = Folder::new();
+    let folder = Scratch::new();
     let path = folder.write("policy.yaml", &policy_file("sometimes"));
     let error = on_file(&upstream, &keys)
         .start_on_file(&path)

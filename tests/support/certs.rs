@@ -1,6 +1,6 @@
 //! A certificate authority of the test's own, and the files and TLS sides made with it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -9,38 +9,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::gateway::use_one_provider;
+use crate::scratch::Scratch;
 
-/// An authority and a folder for the files it makes; the folder goes when this is dropped.
+/// A certificate authority, with a temporary folder for its files.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: Folder,
-}
-
-/// A folder of the test's own below cargo's one for tests.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(uuid::Uuid::now_v7().to_string());
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub fn write(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.path(name);
-        std::fs::write(&path, content).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    folder: Scratch,
 }
 
 /// A certificate and its key, as files and in memory.
@@ -74,7 +48,7 @@ impl Authority {
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         Self {
             issuer,
-            folder: Folder::new(),
+            folder: Scratch::new(),
         }
     }
 

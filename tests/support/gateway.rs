@@ -371,7 +371,7 @@ pub fn merge(into: &mut Value, changed: Value) {
     }
 }
 
-/// An HTTP/1.1 request, written out as it is told.
+/// An HTTP/1.1 request, written exactly as given.
 #[derive(Clone, Debug)]
 pub struct Http {
     pub method: String,

@@ -1,6 +1,6 @@
 //! Load of our own making: clients that count every answer, and an upstream that counts every request.
 //!
-//! The clients keep their connections as SDKs do, and open the next one when they are told that an answer was the
+//! The clients keep their connections as SDKs do, and open the next one when a response says that it was the
 //! last. Whatever else happens to a request is a failure, and is remembered in words.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use super::process::DEADLINE;
 /// The most failures remembered.
 const FAILURES_MAX: usize = 20;
 
-/// The header by which a client names a request that the upstream is to hold until it is told to answer.
+/// The header that names a request which the upstream holds until the test releases it.
 const HOLD: &str = "x-hold: ";
 
 /// A message: first line and headers in lower case, and how long its body was.

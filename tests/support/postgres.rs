@@ -1,7 +1,7 @@
 //! One throw-away `PostgreSQL` for a whole test binary, and a database in it for each test that wants one.
 //!
-//! It listens on a socket in a folder of its own, so it needs no free port and nobody else reaches it. A shell
-//! beside it ends it and removes the folder as soon as this process is gone, however it went.
+//! It listens on a socket in its own folder, so it needs no port. A shell next to it stops it and removes the folder
+//! when this process ends, also when it is killed.
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::fs;

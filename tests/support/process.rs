@@ -93,7 +93,7 @@ impl Process {
         self.finish()
     }
 
-    /// Waits until it has ended by itself, although others may still write where it did.
+    /// Waits until it has ended, although other processes may still write to its output.
     pub fn wait(&mut self) -> Option<i32> {
         eventually("the program has ended", || {
             self.child.try_wait().unwrap().is_some()
@@ -101,7 +101,7 @@ impl Process {
         self.child.wait().unwrap().code()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended.
     pub fn finish(mut self) -> Finished {
         // A program's output ends no earlier than it does.
         let stdout = self.stdout.all();

@@ -206,12 +206,12 @@ pub fn quickstart_data() -> Scratch {
     copy
 }
 
-/// What a static holds is not dropped at the end; the next run clears it away.
+/// A folder in a static is not dropped when the process ends; the next run deletes it.
 fn forget_earlier_runs() {
     for entry in fs::read_dir(env!("CARGO_TARGET_TMPDIR")).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let process = name
-            .strip_prefix("planes-")
+            .strip_prefix(super::scratch::PREFIX)
             .and_then(|rest| rest.split('-').next());
         if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
             let _ = fs::remove_dir_all(entry.path());
@@ -233,7 +233,7 @@ impl Serve {
         Self::by(command.arg(config))
     }
 
-    /// Takes over from the one that runs with this config.
+    /// Takes over from the process that runs with this config.
     pub fn upgrade(config: &Path) -> Self {
         let mut command = portcullis(["serve", "--upgrade", "--config"]);
         Self::by(command.arg(config))

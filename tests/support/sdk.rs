@@ -15,7 +15,7 @@ use super::product::{World, project_file};
 pub struct Setup {
     /// The source: a name in the env file.
     pub write_key: &'static str,
-    /// Whether the SDK is told the OAuth app.
+    /// Whether the SDK gets the id of the OAuth app.
     pub oauth: bool,
     pub gzip: bool,
 }

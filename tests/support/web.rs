@@ -1,4 +1,4 @@
-//! The smallest HTTP/1.1 client that says exactly what it is told, and the reading of messages that the
+//! A minimal HTTP/1.1 client that sends exactly what it is given, and the message parser that the
 //! recording upstream shares with it.
 
 use std::io::{BufRead, BufReader, Write as _};

@@ -1,7 +1,7 @@
 //! HTTP/1.1 messages read off a socket byte by byte, by a reader that shares nothing with the gateway.
 //!
 //! A test compares what really went over the wire, so headers keep their order and spelling, and a
-//! message that ends too early is told from one that is whole.
+//! message that ends too early is distinguished from a complete one.
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 

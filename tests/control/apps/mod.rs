@@ -1,0 +1,3 @@
+//! OAuth apps and their public keys.
+
+mod app;

@@ -1,0 +1,6 @@
+//! Changes: limits, preconditions, idempotency.
+
+mod change_limits;
+mod conditions;
+mod idempotency;
+mod no_op_changes;

@@ -1,0 +1,4 @@
+//! The feed of the gateways, and several control planes on one store.
+
+mod publish;
+mod several_control_planes;

@@ -1,0 +1,8 @@
+//! The HTTP layer: connections, memory, rate limits, the API as a whole.
+
+mod connections;
+mod management_api;
+mod memory;
+mod openapi;
+mod rate_limits;
+mod text_limits;

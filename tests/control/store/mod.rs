@@ -1,0 +1,7 @@
+//! The store: opening, upgrades, clock jumps, large lists.
+
+mod clock_jumps;
+mod database_tls;
+mod opening;
+mod pages;
+mod upgrade;

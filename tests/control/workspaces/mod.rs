@@ -1,0 +1,4 @@
+//! Workspaces: members, roles and permissions.
+
+mod members;
+mod permissions;
