@@ -14,31 +14,20 @@
 
 mod accounts;
 mod apps;
-mod assertions;
 mod audit;
 mod changes;
-mod client_endpoints;
-mod client_log;
-mod client_reads;
 mod fleet;
 mod http;
-mod leaked;
-mod metadata;
 mod on_postgres;
 #[path = "../support/postgres.rs"]
 mod postgres;
-mod resources;
-mod revoke;
-mod revoke_all;
 #[path = "../support/scratch.rs"]
 mod scratch;
 #[path = "../support/secrets.rs"]
 mod secrets;
-mod service;
 mod signing_keys;
 mod sources;
 mod store;
 mod support;
-mod token;
-mod token_refused;
+mod tokens;
 mod workspaces;

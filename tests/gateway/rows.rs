@@ -243,9 +243,9 @@ const FELL_IN_THE_FIELD: &[(&str, &[&str])] = &[
     (
         "assertion audience, replay",
         &[
-            "control/token_refused.rs::assertion_is_used_once",
-            "control/token_refused.rs::replay_is_rejected_after_a_restart",
-            "control/token_refused.rs::invalid_assertion_claims_are_rejected",
+            "control/tokens/rejected_requests.rs::assertion_is_used_once",
+            "control/tokens/rejected_requests.rs::replay_is_rejected_after_a_restart",
+            "control/tokens/rejected_requests.rs::invalid_assertion_claims_are_rejected",
         ],
     ),
 ];

@@ -5,4 +5,5 @@ mod management_api;
 mod memory;
 mod openapi;
 mod rate_limits;
+mod server;
 mod text_limits;

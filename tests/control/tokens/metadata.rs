@@ -3,7 +3,7 @@
 use portcullis::domain::key::Algorithm;
 use serde_json::{Value, json};
 
-use super::support::{OPERATOR, TempDir, TestControl};
+use crate::support::{OPERATOR, TempDir, TestControl};
 
 const KEY_SET: &str = "/.well-known/jwks.json";
 const OAUTH: &str = "/.well-known/oauth-authorization-server";

@@ -1,33 +1,30 @@
 //! Our own signing keys: published before they sign, kept until their last token is over, ended at once when they
 //! must be, and encrypted in the store.
 
-use aws_lc_rs::rand;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use super::encryption::{encryption_key, sealed_with};
+use crate::support::gateway::Gateway;
+use crate::support::{
+    DEADLINE, NOW, OPERATOR, TempDir, TestApp, TestControl, header_of, on_postgres, settings, unique,
+};
 use portcullis::clock::Clock;
 use portcullis::clock::guard::KEPT_AFTER_END_S;
-use portcullis::config::Signing;
 use portcullis::control::{Actor, Control, ControlError, EndKeys, KeyState};
 use portcullis::domain::access_token::VerifiedToken;
 use portcullis::domain::ids::{AppId, KeyId, MemberId};
-use portcullis::domain::key::Algorithm;
 use portcullis::domain::policy::{Freshness, WhenStale};
-use portcullis::domain::sealing::EncryptionKey;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::snapshot;
 use serde_json::json;
 
-use super::support::{
-    DEADLINE, NOW, OPERATOR, TempDir, TestApp, TestControl, header_of, on_postgres, open_with, settings,
-    unique,
-};
-use crate::support::gateway::Gateway;
-
 const DAY: u64 = 86_400;
+
 const ROTATE_EVERY: u64 = 30 * DAY;
+
 const AHEAD: u64 = 600;
+
 /// The longest lifetime of a token, the leeway between clocks, and an hour: when a key's last token has expired.
 const LAST_TOKEN: u64 = 30 * DAY + 5 + 3_600;
+
 /// When the key is dropped.
 const KEPT: u64 = LAST_TOKEN + KEPT_AFTER_END_S;
 
@@ -346,128 +343,6 @@ async fn revoking_the_next_key_keeps_the_active_one() {
     let left = server.control.signing_keys.list(&OPERATOR).await.unwrap();
     assert_eq!((left.len(), left[0].state), (1, KeyState::Active));
     assert_eq!((left[0].signs_until, left[0].ends_at), (None, None));
-}
-
-fn encryption_key() -> String {
-    let mut bytes = [0; 32];
-    rand::fill(&mut bytes).unwrap();
-    STANDARD.encode(bytes)
-}
-
-fn sealed_with(current: Option<&str>, previous: Option<&str>) -> Signing {
-    let key = |text: &str| EncryptionKey::parse(text).unwrap();
-    Signing {
-        key_encryption_key: current.map(key),
-        previous_key_encryption_key: previous.map(key),
-        algorithm: Algorithm::Es256,
-        ..Signing::default()
-    }
-}
-
-/// The base64 of the private key that signs now, in one line, as the store would hold it.
-fn private_key(server: &Control) -> String {
-    let pem = server.issuer_keys.signing_key_pkcs8_pem();
-    pem.lines().filter(|line| !line.starts_with("-----")).collect()
-}
-
-/// Opens the store with these settings, and answers the private key, or the sentence of the refusal.
-async fn opened(dir: &TempDir, signing: Signing) -> Result<String, String> {
-    let control = open_with(dir.store(), |settings| settings.signing = signing).await;
-    let control = control.map_err(|error| error.to_string())?;
-    let key = private_key(&control);
-    let encrypted = control
-        .signing_keys
-        .list(&OPERATOR)
-        .await
-        .unwrap()
-        .iter()
-        .all(|key| key.encrypted);
-    control.close().await;
-    let mut sql = dir.sql().await;
-    let held: Vec<(String,)> = sqlx::query_as("SELECT secret FROM signing_keys")
-        .fetch_all(&mut sql)
-        .await
-        .unwrap();
-    let is_in_clear = held.iter().any(|(secret,)| secret.contains(&key));
-    assert_eq!(is_in_clear, !encrypted, "the status agrees with the store");
-    Ok(key)
-}
-
-#[tokio::test]
-async fn signing_keys_are_encrypted_with_the_configured_key() {
-    let dir = TempDir::new();
-    let (one, other) = (encryption_key(), encryption_key());
-    let id = |text: &str| EncryptionKey::parse(text).unwrap().id().to_owned();
-    let key = opened(&dir, sealed_with(Some(&one), None)).await.unwrap();
-    assert_eq!(opened(&dir, sealed_with(Some(&one), None)).await.unwrap(), key);
-
-    let refused = opened(&dir, sealed_with(None, None)).await.unwrap_err();
-    assert!(
-        refused.contains(&id(&one)) && refused.contains("set control_plane.signing.key_encryption_key"),
-        "{refused}"
-    );
-    let refused = opened(&dir, sealed_with(Some(&other), None)).await.unwrap_err();
-    assert!(
-        refused.contains(&id(&one)) && refused.contains(&id(&other)),
-        "{refused}"
-    );
-    assert!(refused.contains("previous_key_encryption_key"), "{refused}");
-    for refused in [&refused, &format!("{:?}", sealed_with(Some(&one), Some(&other)))] {
-        assert!(!refused.contains(&one) && !refused.contains(&other), "{refused}");
-    }
-
-    // Replaced: both given once, then the new one alone.
-    assert_eq!(
-        opened(&dir, sealed_with(Some(&other), Some(&one))).await.unwrap(),
-        key
-    );
-    assert_eq!(opened(&dir, sealed_with(Some(&other), None)).await.unwrap(), key);
-    assert!(opened(&dir, sealed_with(Some(&one), None)).await.is_err());
-}
-
-#[tokio::test]
-async fn plain_text_keys_are_encrypted_once_a_key_is_configured() {
-    let dir = TempDir::new();
-    let server = TestControl::start(&dir).await;
-    server.control.signing_keys.rotate(&OPERATOR).await.unwrap();
-    let key = private_key(&server.control);
-    server.stop().await;
-    let encryption = encryption_key();
-    let control = open_with(dir.store(), |settings| {
-        settings.signing = sealed_with(Some(&encryption), None);
-    })
-    .await
-    .unwrap();
-    assert_eq!(private_key(&control), key);
-    let keys = control.signing_keys.list(&OPERATOR).await.unwrap();
-    assert!(
-        keys.len() == 2 && keys.iter().all(|key| key.encrypted),
-        "{keys:?}"
-    );
-    control.close().await;
-    assert!(opened(&dir, sealed_with(None, None)).await.is_err());
-}
-
-#[tokio::test]
-async fn encrypted_key_does_not_decrypt_in_another_row() {
-    let dir = TempDir::new();
-    let encryption = encryption_key();
-    let sealed = || sealed_with(Some(&encryption), None);
-    let control = open_with(dir.store(), |settings| settings.signing = sealed())
-        .await
-        .unwrap();
-    control.signing_keys.rotate(&OPERATOR).await.unwrap();
-    control.close().await;
-    let mut sql = dir.sql().await;
-    sqlx::query("UPDATE signing_keys SET secret = (SELECT MAX(other.secret) FROM signing_keys other)")
-        .execute(&mut sql)
-        .await
-        .unwrap();
-    let refused = open_with(dir.store(), |settings| settings.signing = sealed())
-        .await
-        .err()
-        .unwrap();
-    assert!(refused.to_string().contains("signing_keys"), "{refused}");
 }
 
 #[tokio::test]

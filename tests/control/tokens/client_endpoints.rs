@@ -4,7 +4,7 @@ use portcullis::control::TokensOf;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::{Value, json};
 
-use super::support::{Answer, NOW, OPERATOR, TempDir, TestApp, TestControl, TestKey, claims_of};
+use crate::support::{Answer, NOW, OPERATOR, TempDir, TestApp, TestControl, TestKey, claims_of};
 
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 

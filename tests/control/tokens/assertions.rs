@@ -4,7 +4,7 @@ use portcullis::domain::key::Algorithm;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::{Value, json};
 
-use super::support::{Answer, NOW, OPERATOR, TempDir, TestApp, TestControl, TestKey, claims_of, new_app};
+use crate::support::{Answer, NOW, OPERATOR, TempDir, TestApp, TestControl, TestKey, claims_of, new_app};
 
 #[track_caller]
 fn assert_error(answer: &Answer, status: u16, error: &str) {
@@ -190,7 +190,7 @@ async fn form_in_another_charset_is_rejected() {
         ("text/plain", 415),
     ] {
         for path in ["/token", "/introspect", "/revoke"] {
-            let form = format!("{}&token=x", super::support::form(&app.assertion(), ""));
+            let form = format!("{}&token=x", crate::support::form(&app.assertion(), ""));
             let headers = [("Content-Type", content_type)];
             let answer = server.send("POST", path, &headers, form.as_bytes()).await;
             assert_eq!(answer.status, status, "{path} {content_type} {answer:?}");
@@ -203,7 +203,7 @@ async fn form_in_another_charset_is_rejected() {
         ("Content-Type", "application/x-www-form-urlencoded"),
         ("Content-Type", "text/plain"),
     ];
-    let form = super::support::form(&app.assertion(), "");
+    let form = crate::support::form(&app.assertion(), "");
     let answer = server.send("POST", "/token", &twice, form.as_bytes()).await;
     assert_error(&answer, 415, "invalid_request");
     let authorization = format!("Bearer {}", tenant.api_token);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use portcullis::domain::key::Algorithm;
 use serde_json::{Value, json};
 
-use super::support::{Answer, NOW, TempDir, TestControl, TestKey};
+use crate::support::{Answer, NOW, TempDir, TestControl, TestKey};
 
 /// What was logged, one JSON object a line.
 #[derive(Clone, Default)]
@@ -146,7 +146,7 @@ async fn rejections_at_revoke_and_introspect_are_logged() {
     let _guard = logs.begin();
     for endpoint in ["revoke", "introspect"] {
         let forged = TestKey::p256().sign(&app.header(), &app.claims());
-        let form = format!("{}&token=x", super::support::form(&forged, ""));
+        let form = format!("{}&token=x", crate::support::form(&forged, ""));
         let answer = server.post_token(&format!("/{endpoint}"), &form).await;
         assert_eq!(answer.status, 401);
         let lines = logs.take("client request rejected");

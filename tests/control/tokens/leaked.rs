@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::support::{Answer, HalfSent, NOW, TempDir, Tenant, TestControl, claims_of, pem};
+use crate::support::{Answer, HalfSent, NOW, TempDir, Tenant, TestControl, claims_of, pem};
 
 const KEY_ID: &str = "4fe6b016179b74078ade7581abf4e84fb398c6fae4fb973972235b84fcd70ca3";
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::{DEADLINE, TempDir, TestControl, form};
+use crate::support::{DEADLINE, TempDir, TestControl, form};
 
 #[tokio::test]
 async fn double_slash_token_path_works_over_http_2() {

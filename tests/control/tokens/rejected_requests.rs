@@ -4,7 +4,7 @@ use portcullis::domain::key::Algorithm;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::{Value, json};
 
-use super::support::{Answer, NOW, TempDir, TestControl, TestKey, form, signing_input};
+use crate::support::{Answer, NOW, TempDir, TestControl, TestKey, form, signing_input};
 
 /// What holds for every error of the token endpoint, and its two members.
 #[track_caller]

@@ -13,7 +13,7 @@ use portcullis::domain::token_id;
 use portcullis::snapshot;
 use serde_json::{Value, json};
 
-use super::support::{
+use crate::support::{
     Answer, NOW, OPERATOR, TempDir, Tenant, TestApp, TestControl, TestKey, claims_of, new_app,
 };
 

@@ -4,7 +4,7 @@ use portcullis::clock::guard::KEPT_AFTER_END_S;
 use portcullis::domain::time::UnixSeconds;
 use serde_json::json;
 
-use super::support::{Answer, NOW, TempDir, Tenant, TestApp, TestControl, TestKey, claims_of};
+use crate::support::{Answer, NOW, TempDir, Tenant, TestApp, TestControl, TestKey, claims_of};
 
 async fn revoke(tenant: &Tenant<'_>, app: &TestApp<'_>, token: &str) -> Answer {
     let path = format!("/apps/{}/tokens/revoke", app.id());

@@ -7,7 +7,7 @@ use portcullis::domain::policy::{Freshness, WhenStale};
 use portcullis::snapshot;
 use serde_json::{Value, json};
 
-use super::support::{AUDIENCE, NOW, OPERATOR, TempDir, TestControl, TestKey, claims_of, form, header_of};
+use crate::support::{AUDIENCE, NOW, OPERATOR, TempDir, TestControl, TestKey, claims_of, form, header_of};
 
 const FRESHNESS: Freshness = Freshness {
     max_age_s: 3600,

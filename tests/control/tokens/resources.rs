@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::support::{AUDIENCE, Answer, TempDir, TestApp, TestControl, claims_of, form};
+use crate::support::{AUDIENCE, Answer, TempDir, TestApp, TestControl, claims_of, form};
 
 const EU: &str = "https://eu.gateway.test";
 const US: &str = "https://us.gateway.test/events";

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use portcullis::control::AppChange;
 
-use super::support::{OPERATOR, TempDir, TestApp, TestControl};
+use crate::support::{OPERATOR, TempDir, TestApp, TestControl};
 
 const BURST: usize = 64;
 
@@ -85,7 +85,7 @@ async fn unknown_app_is_read_for_each_request() {
     // A request that fails for an app in the cache takes a read as well.
     app.token().await;
     assert_eq!(reads(&registry), 17);
-    let forged = super::support::TestKey::p256().sign(&app.header(), &app.claims());
+    let forged = crate::support::TestKey::p256().sign(&app.header(), &app.claims());
     assert_eq!(server.ask(&forged, "").await.status, 401);
     assert_eq!(reads(&registry), 18);
 }

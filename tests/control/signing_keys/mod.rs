@@ -1,0 +1,4 @@
+//! Signing keys: rotation, encryption and publication.
+
+mod encryption;
+mod lifecycle;
