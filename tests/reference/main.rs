@@ -25,7 +25,6 @@ mod problem_types;
 mod support {
     #[expect(dead_code, reason = "one process is started here, and stopped")]
     pub mod process;
-    #[expect(dead_code, reason = "one folder is enough here")]
     pub mod scratch;
     #[expect(dead_code, reason = "one request is sent here")]
     pub mod web;

@@ -1,6 +1,6 @@
 //! Encryption of signing keys in the store.
 
-use crate::support::{OPERATOR, TempDir, TestControl, open_with, settings};
+use crate::support::{OPERATOR, TempDir, TestControl, open_with};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
