@@ -10,10 +10,10 @@ use portcullis::domain::claim_names::{Names, Profile};
 use portcullis::snapshot::{AppRecord, Change, RevocationRecord, Snapshot, SourceRecord};
 use serde_json::{Value, json};
 
-use crate::certs::Folder;
 use crate::forge::{self, Forge, KEY_ID, NOW, SCOPE};
 use crate::gateway::{ENFORCED, FORGE, Http, OTHER, Setup, TestGateway, snapshot};
 use crate::key_server::KeyServer;
+use crate::scratch::Scratch;
 use crate::upstream::StubUpstream;
 
 const AUDIENCE: &str = "https://events.example.test";
@@ -689,7 +689,7 @@ async fn provider_token_is_revoked_by_its_id() {
 async fn pasted_token_is_revoked_by_a_policy_file() {
     for shape in [auth0_classic(), google(), okta(), entra_v2()] {
         let (upstream, keys) = (StubUpstream::start(), KeyServer::start(&[FORGE.jwk()]));
-        let folder = Folder::new();
+        let folder = Scratch::new();
         let write = |revoked: &str| folder.write("policy.yaml", &policy_file(&shape, revoked));
         let path = write("[]");
         let mut setup = Setup::new(&upstream);
