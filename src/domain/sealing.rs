@@ -143,7 +143,14 @@ mod tests {
     #[test]
     fn each_value_has_a_nonce_of_its_own() {
         let nonces: std::collections::HashSet<String> = (0..100)
-            .map(|_| key(1).seal("row 1", b"a secret").unwrap().chars().take(16).collect())
+            .map(|_| {
+                key(1)
+                    .seal("row 1", b"a secret")
+                    .unwrap()
+                    .chars()
+                    .take(16)
+                    .collect()
+            })
             .collect();
         assert_eq!(nonces.len(), 100);
     }

@@ -3,8 +3,8 @@
 use portcullis::report::{Count, Verdict};
 use serde_json::{Value, json};
 
-use crate::support::{TempDir, Tenant, TestApp, TestControl, TestKey};
 use super::traffic::Gateway;
+use crate::support::{TempDir, Tenant, TestApp, TestControl, TestKey};
 
 /// A source of a control plane, and the gateway that reports its requests.
 struct Observed<'s> {
