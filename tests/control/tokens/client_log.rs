@@ -167,7 +167,7 @@ async fn rejected_request_cannot_forge_a_log_line() {
     let logs = Logs::default();
     let _guard = logs.begin();
     let line = "x%0AINFO%20forged%1B%5B2K%E2%80%AE";
-    let good = super::support::form(&app.assertion(), "");
+    let good = crate::support::form(&app.assertion(), "");
     for (form, cause) in [
         (format!("{line}=1&{line}=2"), "request_malformed"),
         (format!("{good}&resource={line}"), "resource"),
