@@ -94,6 +94,7 @@ impl Search {
             return Ok(Found {
                 items: vec![summary(&mut tx, source).await?],
                 searched_to: None,
+                names: 0,
             });
         }
         let limited = actor.as_member().filter(|member| !member.grants.is_owner());
