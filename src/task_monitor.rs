@@ -1,7 +1,7 @@
 //! Tasks that the process cannot do without: what becomes of it when one of them panics.
 //!
 //! A request that panics ends alone, with its connection. But a process whose listener, feed or reload has gone
-//! looks alive and is not: whoever started it is to hear that, and to start it again.
+//! looks alive and is not: its supervisor must notice and restart it.
 
 use tokio::sync::watch;
 

@@ -63,7 +63,7 @@ impl ClockState {
         matches!(self, Self::Behind | Self::DiffersFromDatabase)
     }
 
-    /// What operators are told; nothing where all is in order.
+    /// The warning for operators; `None` where all is in order.
     #[must_use]
     pub const fn warning(self) -> Option<&'static str> {
         match self {
@@ -300,7 +300,7 @@ impl ClockWatch {
         self.guard.lock().end_of_row(expires_at)
     }
 
-    /// What operators are told of the clock; nothing where all is in order.
+    /// The warning about the clock for operators; `None` where all is in order.
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         self.look(None).state.warning()

@@ -73,7 +73,7 @@ impl PathPattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cors {
     pub origins: Origins,
-    /// Whether requests may carry cookies and other credentials that the browser adds by itself.
+    /// Whether requests may carry cookies and other credentials that the browser adds.
     pub credentials: bool,
     /// How long a browser may keep the answer to a preflight.
     pub max_age: Duration,

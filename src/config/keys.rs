@@ -128,7 +128,7 @@ mod tests {
             ]
         );
         assert_eq!(changes.fixed, ["control_plane.store", "gateway.workers"]);
-        // What could not be taken over is said again the next time.
+        // Keys that need a restart are named again at the next reload.
         let running = before.with_live_of(&after);
         assert_eq!(
             running.changes_to(&after),

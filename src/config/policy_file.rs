@@ -37,7 +37,7 @@ pub fn load_policy(
     now: UnixSeconds,
 ) -> Result<Snapshot, ConfigError> {
     let text = read(path, FILE_BYTES_MAX)?;
-    // Nothing at all is what a file looks like that somebody has just begun to write.
+    // An empty file is one that is being written at this moment.
     if text.trim().is_empty() {
         return Err(ConfigError {
             problems: vec![Problem {

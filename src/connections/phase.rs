@@ -171,7 +171,7 @@ impl Connection {
         }
     }
 
-    /// From now on a drain leaves the connection to end by itself, as an HTTP/2 one does after `GOAWAY`.
+    /// From now on a drain lets the connection end on its own, as an HTTP/2 one does after `GOAWAY`.
     pub fn ends_by_itself(&self) {
         self.ends_by_itself.store(true, Ordering::Relaxed);
     }

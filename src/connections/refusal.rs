@@ -54,7 +54,7 @@ impl RefusalAnswers {
         self.answer_after(stream, Bytes::new(), http1);
     }
 
-    /// The same for a connection of which `read` has been read already.
+    /// The same for a connection whose first bytes, `read`, have been read already.
     pub fn answer_after(&self, stream: TcpStream, read: Bytes, http1: Bytes) {
         match Arc::clone(&self.slots).try_acquire_owned() {
             Ok(slot) => {

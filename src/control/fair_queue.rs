@@ -1,4 +1,4 @@
-//! A fair queue: whoever waits is served in turn with all others, however many places one of them asks for.
+//! A fair queue: all waiters are served in turn, however many places one of them asks for.
 //!
 //! Who waits has a path of names, from wide to narrow: networks around an address, or a workspace and an account.
 //! Turns rotate among the widest groups, within each of them among the next narrower ones, and so on. A full group
@@ -75,7 +75,7 @@ impl<T> Group<T> {
         }
     }
 
-    /// Takes whoever has the next turn. Their groups have the last one then.
+    /// Takes the waiter with the next turn. Its groups move to the end of the order.
     fn pop(&mut self) -> Option<T> {
         let item = if let Some((_, item)) = self.items.pop_front() {
             item
@@ -145,7 +145,7 @@ impl<T> Waiting<T> {
         }
     }
 
-    /// Lets somebody wait. Answers whom that displaced.
+    /// Adds a waiter. Returns the waiter that it displaced.
     ///
     /// # Errors
     /// [`Full`] where no network or account has more waiting than the newcomer's.
@@ -191,7 +191,7 @@ impl<T> Waiting<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// Where somebody waits.
+/// The place of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// Those who brought a proof of having been here before.
@@ -200,7 +200,7 @@ pub enum Lane {
     Open,
 }
 
-/// Turns at work of which only so much is done at one moment.
+/// Turns at work with a limit on how much runs at once.
 pub struct Turns(Arc<Mutex<State>>);
 
 struct State {
@@ -221,7 +221,7 @@ impl State {
         }
     }
 
-    /// Whoever is next: the lanes alternate while somebody waits in both.
+    /// The next waiter: the lanes alternate while both have waiters.
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
         self.is_known_next = !self.is_known_next;
         let (first, second) = if self.is_known_next {
@@ -291,7 +291,7 @@ impl Turns {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// [`Full`] where there is no place to wait at, or somebody from a quieter network or account took it.
+    /// [`Full`] where the queue is full, or a waiter from a quieter network or account took the place.
     pub async fn take(&self, lane: Lane, path: Path) -> Result<Turn, Full> {
         let (place, receiver) = {
             let mut state = lock(&self.0);
@@ -360,7 +360,7 @@ mod tests {
             assert_eq!(queue.offer(&[1, u128::from(id)], id, item), Ok(None));
         }
         assert_eq!(queue.offer(&[2, 0], 3, "b1"), Ok(None));
-        // The network with three loses, whoever of its own comes.
+        // The network with three waiters loses, whichever of them comes.
         assert_eq!(queue.offer(&[1, 9], 4, "a4"), Err(Full));
         assert_eq!(queue.offer(&[3, 0], 5, "c1"), Ok(Some("a3")));
         assert_eq!(queue.offer(&[4, 0], 6, "d1"), Ok(Some("a2")));

@@ -57,7 +57,7 @@ impl Form {
         Self::parse_repeatable(most, &[], text)
     }
 
-    /// Reads a form of at most so many parameters, of which those named `repeatable` may be repeated.
+    /// Reads a form of at most so many parameters. Those named in `repeatable` may be repeated.
     ///
     /// # Errors
     /// [`InvalidForm`] names the first problem.

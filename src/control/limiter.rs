@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Those remembered by one limit. When there are more, some that were not seen for long begin anew: whoever
-/// sends from more addresses than this is not held back by a limit per address anyway.
+/// Those remembered by one limit. When there are more, the least recently seen begin anew: a client
+/// with more addresses than this is not held back by a limit per address in any case.
 pub(crate) const REMEMBERED: usize = 65_536;
 
 /// How long to wait before the next request, in whole seconds and at least one.

@@ -1,4 +1,4 @@
-//! What a control plane is told when it opens.
+//! The settings that a control plane opens with.
 
 use std::time::Duration;
 

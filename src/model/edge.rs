@@ -4,7 +4,7 @@ use crate::domain::ids::EdgeId;
 use crate::domain::name::Name;
 use crate::domain::time::UnixSeconds;
 
-/// An enrolled gateway: a name and a key pair, of which the control plane has the public half.
+/// An enrolled gateway: a name and a key pair; the control plane has the public half.
 #[derive(Clone, Debug)]
 pub struct Edge {
     pub id: EdgeId,

@@ -50,7 +50,7 @@ impl Cookies {
         }
     }
 
-    /// What the browser sent in this cookie. One that is there twice is none: somebody put the other there.
+    /// The value of this cookie. A cookie that occurs twice counts as absent, since one of the two was planted.
     #[must_use]
     pub fn get(self, cookie: Cookie, headers: &HeaderMap) -> Option<&str> {
         let name = self.name(cookie);
@@ -94,7 +94,7 @@ pub fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
-/// Whether a browser says that a request comes from a page of this origin; `None` where nothing is said.
+/// Whether a browser says that a request comes from a page of this origin; `None` where it does not say.
 ///
 /// `Sec-Fetch-Site` is the browser's own word. Older browsers send `Origin` alone, which must be our public one,
 /// or, for a server reached by another of its names, that of the `Host` that the same browser connected to.

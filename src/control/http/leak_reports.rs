@@ -44,7 +44,7 @@ pub(crate) async fn post_github(
     };
     let report = receive(&control, github, from, request).await;
     let report = report.map_err(|error| slow_down(&control, from, error))?;
-    // A body is there whole before it takes a turn: whoever sends slowly holds up nobody.
+    // A body is there whole before it takes a turn: a slow sender delays nobody else.
     let turn = tokio::time::timeout(TURN_WITHIN, github.turns.acquire()).await;
     let Ok(Ok(_turn)) = turn else {
         return Err(ControlError::Busy);

@@ -26,7 +26,7 @@ pub(crate) const fn store_status(error: &StoreError) -> (StatusCode, &'static st
     }
 }
 
-/// Of an answer: what kind of failure of the store it tells of, for whoever counts them.
+/// The kind of store failure behind a response, for the metric that counts them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoreFailure(pub &'static str);
 
@@ -99,7 +99,7 @@ impl IntoResponse for ControlError {
         };
         let detail = match &self {
             Self::Invalid { problem, .. } => problem.clone(),
-            // What the database says is for the operator's log, not for whoever sent the request.
+            // The database's message is for the operator's log, not for the client.
             Self::Store(_) | Self::Crypto(_) | Self::Keys(_) => {
                 tracing::error!(error = %self, "a request failed for our fault");
                 self.fault().to_owned()

@@ -141,7 +141,7 @@ impl Search {
         Ok(summary(&mut tx, source.clone()).await?.blocker)
     }
 
-    /// One app by itself, without its keys and its sources, of which there may be many.
+    /// One app without its keys and sources; there may be many sources.
     ///
     /// # Errors
     /// [`ControlError::NotFound`], [`ControlError::Forbidden`] or [`ControlError::Store`].

@@ -41,7 +41,7 @@ impl Buffered {
         }
     }
 
-    /// A connection of which some bytes have been read already: they are read again first.
+    /// A connection whose first bytes have been read already; they are returned first.
     pub(crate) fn with_read(stream: TcpStream, read: Bytes) -> Self {
         let mut buffered = Self::new(stream);
         buffered.ahead = read;

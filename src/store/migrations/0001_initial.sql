@@ -360,7 +360,7 @@ CREATE TABLE edge_join_tokens (
     expires_at BIGINT NOT NULL
 );
 
--- Running processes of edges, as the control plane that serves each one knows them. Written before an instance is told
+-- Running processes of edges, as the control plane that serves each one knows them. Written before an instance learns
 -- for the first time that its policy is current, so that a control plane that restarts knows who may be serving.
 CREATE TABLE edge_instances (
     id TEXT PRIMARY KEY CHECK (length(id) <= 64),

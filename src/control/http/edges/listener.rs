@@ -54,7 +54,7 @@ impl Accept for Plain {
 /// Serves edges on `listener` until `shutdown`.
 ///
 /// # Errors
-/// [`ControlError::Crypto`] where no random numbers can be had.
+/// [`ControlError::Crypto`] where the system has no random numbers.
 pub async fn serve<A: Accept>(
     control: Arc<Control>,
     service: EdgeService,

@@ -138,7 +138,7 @@ impl RemoteLink {
     }
 
     /// Follows the control planes, one at a time, until `stop`. Where `is_last` says that the gateway has ended by then,
-    /// the control plane is told that this instance accepts nothing any more.
+    /// it tells the control plane that this instance no longer accepts requests.
     pub async fn run(mut self, stop: impl Future<Output = ()> + Send, is_last: Arc<AtomicBool>) {
         let mut stop = std::pin::pin!(stop.fuse());
         let session = self.sessions.shared();
