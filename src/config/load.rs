@@ -147,7 +147,7 @@ issuers:
                 "source: file, file: policy.yaml",
                 "source: bundled",
                 "conf/test.yaml:14:18: the policy should come from the bundled control plane, and none is configured\n  \
-                 hint: add a `control_plane:` section, or write `source: file`",
+                 hint: add a `control_plane:` section, or write `source: file` or `source: remote`",
             ),
             (
                 "https://login.test/jwks",
