@@ -130,9 +130,21 @@ pub(super) fn next(before: &Gateway, config: &config::Gateway, pools: &Pools) ->
     }
 }
 
+/// How many connections the limit of open files allows, with a warning where it is fewer than configured.
+pub(super) fn descriptors_for(limits: &config::Limits) -> usize {
+    let connections = connections_for_descriptors();
+    if connections < limits.connections {
+        tracing::warn!(
+            connections,
+            "the limit of open files allows fewer connections than limits.connections; raise it (ulimit -n)"
+        );
+    }
+    connections
+}
+
 /// How many connections the process's limit of open files allows, after raising it as far as possible: each may need
 /// a second descriptor, to its upstream.
-pub(super) fn connections_for_descriptors() -> usize {
+fn connections_for_descriptors() -> usize {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         let raised = Rlimit {

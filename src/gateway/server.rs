@@ -174,7 +174,7 @@ impl Prepared {
             }
         }
         join_all(self.pools.values().map(|pool| pool.resolve())).await;
-        let descriptors_for = descriptors_for(&self.config.limits);
+        let descriptors_for = build::descriptors_for(&self.config.limits);
         let mut running = Running {
             app: Arc::new(CurrentGateway::new(self.gateway, descriptors_for)),
             reporter,
@@ -212,18 +212,6 @@ fn installer(gateway: &Gateway, freshness: Freshness) -> Installer {
         gateway.clock.clone(),
         Arc::clone(&gateway.watch),
     )
-}
-
-/// How many connections the limit of open files allows, with a warning where it is fewer than configured.
-fn descriptors_for(limits: &config::Limits) -> usize {
-    let connections = build::connections_for_descriptors();
-    if connections < limits.connections {
-        tracing::warn!(
-            connections,
-            "the limit of open files allows fewer connections than limits.connections; raise it (ulimit -n)"
-        );
-    }
-    connections
 }
 
 /// Where the policy comes from.

@@ -1,6 +1,7 @@
 //! HTTP/2 frame by frame: what RFC 9113 calls an error is one, the gateway lives on, and the upstream gets
 //! nothing of it. What h2spec asks, in our own words, and the floods.
 
+mod malformed;
 mod mistakes;
 
 use std::time::Duration;
@@ -107,7 +108,12 @@ async fn errors_of_the_connection_end_it_and_nothing_goes_on() {
 /// A refusal of one stream: an answer that is none of the upstream's, or an error.
 fn is_refusal(fate: &Fate) -> bool {
     match fate {
-        Fate::Answered(body) => body.is_empty() || body.contains("\"reason\""),
+        // The second is how the Public API writes it.
+        Fate::Answered(body) => {
+            body.is_empty()
+                || body.contains("\"reason\":")
+                || body.contains("\"type\":\"request_malformed\"}]}")
+        }
         Fate::Reset(code) | Fate::ConnectionError(code) => *code != code::NO_ERROR,
         Fate::Gone => false,
     }

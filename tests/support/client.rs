@@ -55,13 +55,11 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Status and `reason` of a denial; an empty reason where there is none.
+    /// Status and reason of a denial, in either of its forms; an empty reason where there is none.
     pub fn verdict(&self) -> (u16, String) {
         let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        (
-            self.status,
-            json["reason"].as_str().unwrap_or_default().to_owned(),
-        )
+        let reason = json["reason"].as_str().or(json["errors"][0]["type"].as_str());
+        (self.status, reason.unwrap_or_default().to_owned())
     }
 
     #[track_caller]

@@ -122,7 +122,7 @@ async fn serve_one(gateway: &Gateway, stream: Stream, head: RawHead) -> Option<R
     let waits = session.get_header(EXPECT).is_some();
     session.set_close_on_response_before_downstream_finish(waits);
     let mut session = Session::Http1(session);
-    let is_reusable = gateway.handle(&mut session).await;
+    let is_reusable = gateway.handle(&mut session).await.reusable;
     let Session::Http1(mut session) = session else {
         return None;
     };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use h2::Reason;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options, handshake};
@@ -21,7 +22,7 @@ use crate::connections::{ActiveRequest, Connection};
 use crate::domain::decision::DenyReason;
 use crate::gateway::read::raw_head::TARGET_BYTES_MAX;
 use crate::gateway::serve::current::CurrentGateway;
-use crate::gateway::serve::request::Gateway;
+use crate::gateway::serve::request::{Gateway, Outcome};
 use crate::gateway::wire::http2_stream::{Http2Stream, Peer, WAITING_BYTES_MAX};
 use crate::gateway::wire::session::Session;
 
@@ -35,17 +36,23 @@ const REQUESTS_MAX: usize = 2 * STREAMS_MAX;
 /// How many stream errors of a client close its connection. A correct client causes none.
 const STREAM_ERRORS_MAX: usize = 64;
 
+/// How many malformed requests close the connection, beyond those that the codec finds. Well-formed ones between them do
+/// not reset the count.
+const MALFORMED_MAX: usize = 32;
+
 /// What a header field counts beyond its bytes (RFC 9113 section 6.5.2).
 const FIELD_BYTES: usize = 32;
 
 /// How long a connection that exceeded a bound may take to receive GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// The requests of a connection that are in progress.
+/// The requests of a connection that are in progress, and how many malformed ones it had.
 #[derive(Default)]
 struct UnderWay {
     count: AtomicUsize,
     none: Notify,
+    malformed: AtomicUsize,
+    too_many_malformed: Notify,
 }
 
 /// One request in progress, until it is dropped.
@@ -73,6 +80,17 @@ impl UnderWay {
             self.none.notified().await;
         }
         tokio::time::sleep(time).await;
+    }
+
+    fn count_malformed(&self) {
+        if self.malformed.fetch_add(1, Ordering::Relaxed) + 1 >= MALFORMED_MAX {
+            self.too_many_malformed.notify_one();
+        }
+    }
+
+    /// Resolves when the connection had [`MALFORMED_MAX`] malformed requests.
+    async fn too_many_malformed(&self) {
+        self.too_many_malformed.notified().await;
     }
 }
 
@@ -126,6 +144,9 @@ pub(crate) async fn serve(
                 is_stopping = true;
                 continue;
             }
+            () = under_way.too_many_malformed() => {
+                return goodbye(connection).await;
+            }
             accepted = connection.accept() => accepted,
             () = under_way.idle_for(limits.idle_timeout) => return,
         };
@@ -139,28 +160,40 @@ pub(crate) async fn serve(
                 let (gateway, one) = (app.current(), under_way.begin(active));
                 let stream = Http2Stream::new(request, respond, peer, gateway.limits.body_timeout);
                 pingora_runtime::current_handle().spawn(async move {
-                    serve_one(&gateway, stream).await;
+                    if is_malformed(&serve_one(&gateway, stream).await) {
+                        one.of.count_malformed();
+                    }
                     drop(one);
                 });
             }
             Some(Ok(_)) => {
                 gateway.metrics.denied(None, DenyReason::Overloaded);
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                let closing = async { while let Some(Ok(_)) = connection.accept().await {} };
-                let _ = timeout(GOODBYE, closing).await;
-                return;
+                return goodbye(connection).await;
             }
             None | Some(Err(_)) => return,
         }
     }
 }
 
-async fn serve_one(gateway: &Gateway, stream: Http2Stream) {
+/// Ends a connection that exceeded a bound.
+async fn goodbye(mut connection: h2::server::Connection<Stream, Bytes>) {
+    connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    let closing = async { while let Some(Ok(_)) = connection.accept().await {} };
+    let _ = timeout(GOODBYE, closing).await;
+}
+
+async fn serve_one(gateway: &Gateway, stream: Http2Stream) -> Outcome {
     let mut session = Session::Http2(stream);
-    let is_whole = gateway.handle(&mut session).await;
-    if let (false, Session::Http2(stream)) = (is_whole, &mut session) {
+    let outcome = gateway.handle(&mut session).await;
+    if let (false, Session::Http2(stream)) = (outcome.reusable, &mut session) {
         stream.abort();
     }
+    outcome
+}
+
+/// Whether the head was malformed. A body is read for an API: one that ends early, as a cancelled upload does, is not meant.
+fn is_malformed(outcome: &Outcome) -> bool {
+    outcome.api.is_none() && outcome.reason == Some(DenyReason::RequestMalformed)
 }
 
 fn address_of(stream: &Stream) -> Option<IpAddr> {

@@ -141,13 +141,13 @@ impl AdmittedRequest {
 }
 
 impl Gateway {
-    /// Serves one request whose head was read. Returns whether its connection may serve another.
-    pub(crate) async fn handle(&self, session: &mut Session) -> bool {
+    /// Serves one request whose head was read.
+    pub(crate) async fn handle(&self, session: &mut Session) -> Outcome {
         let began = instant();
         let client = ClientFacts::of(session, &self.trusted_proxies, || self.request_ids.next());
         let outcome = self.serve(session, &client).await;
         self.record(session, &client, &outcome, began);
-        outcome.reusable
+        outcome
     }
 
     async fn serve(&self, session: &mut Session, client: &ClientFacts) -> Outcome {
