@@ -23,6 +23,7 @@ mod overlap;
 mod policy_file;
 mod policy_types;
 pub(crate) mod problem;
+mod quantities;
 mod shown;
 mod signing;
 mod tls_types;

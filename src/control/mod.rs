@@ -24,7 +24,6 @@ pub(crate) mod idempotency;
 pub(crate) mod ids;
 pub mod input;
 pub mod limiter;
-pub(crate) mod network_limiter;
 pub mod open_error;
 mod people;
 pub mod plane;

@@ -1,5 +1,7 @@
 //! How often who may ask: token buckets in bounded memory, whatever the number of those who ask.
 
+mod network_limiter;
+
 use super::client_address::ClientAddress;
 use super::limiter::{Limiter, Wait};
 use std::net::IpAddr;
@@ -7,7 +9,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::network_limiter::NetworkLimiter;
+use self::network_limiter::NetworkLimiter;
 use crate::clock::Clock;
 use crate::config::{ControlLimits, Rate};
 use crate::domain::digest::sha256;

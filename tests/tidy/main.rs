@@ -224,7 +224,6 @@ const FLOORS: [(&str, &[&[&str]]); 2] = [
         &[
             &[
                 "fair_queue.rs",
-                "network_limiter.rs",
                 "open_error.rs",
                 "actor.rs",
                 "audit_event.rs",
@@ -237,6 +236,7 @@ const FLOORS: [(&str, &[&[&str]]); 2] = [
                 "input.rs",
                 "limiter.rs",
                 "rate_limits.rs",
+                "rate_limits",
                 "settings.rs",
             ],
             &[

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::client::{Client, LinkError};
 use super::folder::{FolderError, StateFolder};
 use super::identity::{Identity, new_key, public_half};
+use crate::clock::instant;
 use crate::config::RemotePolicy;
 use crate::domain::policy::{Freshness, WhenStale};
 use crate::fleet::protocol::{
@@ -191,7 +192,7 @@ impl SessionKeeper {
 
     async fn sign_in(&self, identity: &Identity) -> Result<(Opened, bool), LinkError> {
         let base = self.control_plane().to_owned();
-        let asked = Instant::now();
+        let asked = Instant::from_std(instant());
         let empty = serde_json::Value::Null;
         let Nonce { nonce } = self.client.call(&base, "/nonces", None, &empty).await?;
         let wanted = OpenSession {

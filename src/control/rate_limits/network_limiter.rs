@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::limiter::{Limiter, Wait};
 use crate::config::Rate;
+use crate::control::limiter::{Limiter, Wait};
 use crate::domain::network::blocks;
 
 /// How many times a /64 of IPv6 a /56 and a /48 may send: mostly one customer's each, at times a provider's for thousands.
