@@ -59,7 +59,7 @@ async fn database_certificate_is_verified_with_sslrootcert() {
         assert!(
             error
                 .to_string()
-                .contains("sslrootcert=FILE names a CA of your own"),
+                .contains("add ?sslrootcert=FILE to the URL for a private CA"),
             "{error}"
         );
     }

@@ -266,6 +266,12 @@ impl Operation {
             responses.insert("403".to_owned(), problem("Your roles do not allow this."));
         }
         if self.method != "get" {
+            if matches!(self.answer, Answer::Nothing) {
+                responses.insert(
+                    "200".to_owned(),
+                    json!({"description": "With `wait=edges`: done, and in force or lapsed at every edge."}),
+                );
+            }
             responses.insert(
                 "202".to_owned(),
                 json!({"description": "With `wait=edges`: committed, and not yet in force at every edge."}),
