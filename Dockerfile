@@ -10,8 +10,8 @@ COPY . .
 # The caches speed up a second build; what is kept is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin portcullis \
-    && cp target/release/portcullis /usr/local/bin/portcullis
+    cargo build --profile dist --locked --bin portcullis \
+    && cp target/dist/portcullis /usr/local/bin/portcullis
 
 FROM debian:bookworm-slim
 # ca-certificates: upstreams and issuers are reached over TLS.
@@ -23,10 +23,10 @@ COPY --from=build /usr/local/bin/portcullis /usr/local/bin/portcullis
 COPY LICENSE /usr/share/doc/portcullis/LICENSE
 
 USER 10001
-# Relative paths in the configuration, such as the store `data/portcullis.db`, start here.
+# Relative paths in a config start at the config's folder. Name the store by its whole path:
+# `store: "sqlite:/var/lib/portcullis/portcullis.db"`.
 WORKDIR /var/lib/portcullis
-RUN mkdir data
-VOLUME /var/lib/portcullis/data
+VOLUME /var/lib/portcullis
 
 # Gateway over TLS and plain, control plane, metrics and health.
 EXPOSE 8443 8080 8081 9090

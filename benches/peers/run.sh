@@ -1,7 +1,7 @@
 #!/bin/sh
 # run.sh HARNESS_DIR [options of the harness]: the comparison with other proxies, this gateway among them.
 #
-# Works on a copy, so the harness is left as it was. Uses $GATEWAY_BIN, else the release build of this checkout.
+# Works on a copy, so the harness is left as it was. Uses $GATEWAY_BIN, else the dist build of this checkout.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -14,8 +14,8 @@ harness=$1
 shift
 
 if [ -z "${GATEWAY_BIN:-}" ]; then
-    (cd "$root" && cargo build --release --locked --bin portcullis)
-    GATEWAY_BIN="${CARGO_TARGET_DIR:-$root/target}/release/portcullis"
+    (cd "$root" && cargo build --profile dist --locked --bin portcullis)
+    GATEWAY_BIN="${CARGO_TARGET_DIR:-$root/target}/dist/portcullis"
 fi
 export GATEWAY_BIN
 # nginx and haproxy are where a user's PATH does not look.

@@ -1,10 +1,13 @@
-//! Commands: parse the command line, wire the planes, decide nothing.
+//! The command line: its commands, and the planes that they start.
 
 mod admin;
+mod check;
+mod documentation;
 mod edge_listener;
 pub(crate) mod failure;
 mod notify;
 mod planes;
+mod preflight;
 mod quickstart;
 mod reload;
 mod sample_upstream;
@@ -19,11 +22,9 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use futures::FutureExt as _;
 
-use crate::config;
-use crate::gateway::wire::certificates::inspect;
 use crate::telemetry;
 
 /// An OAuth 2.0 enforcement gateway with a bundled control plane.
@@ -46,9 +47,15 @@ enum Command {
     /// Run the planes that a config names: gateway, control plane, or both
     #[command(after_help = SIGNALS)]
     Serve(ServeArgs),
-    /// Check a config file and report every problem with its place
-    Check(CheckArgs),
-    /// Look after the store: first owner, passwords, audit trail, copies, signing keys
+    /// Check a config or policy file: every problem with its place, and what to do
+    Check(check::CheckArgs),
+    /// Print the JSON Schema of config files or policy files, for editors
+    Schema(documentation::SchemaArgs),
+    /// Print completions for a shell
+    Completions(documentation::CompletionsArgs),
+    /// Write a man page for each command into a folder
+    Man(documentation::ManArgs),
+    /// Manage the store: first owner, passwords, audit trail, backup, signing keys
     Admin(admin::commands::AdminArgs),
     /// Make a client assertion and fetch an access token, as a client would
     Token(token::TokenArgs),
@@ -60,34 +67,35 @@ struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "PORTCULLIS_CONFIG")]
     config: PathBuf,
     /// Take over from the process that runs with this config, without refusing a connection: it hands over its
-    /// listening sockets and its store, answers what is under way, and ends. Needs `upgrade.socket` in the config
+    /// listening sockets and its store, finishes the requests in progress, and ends. Needs `upgrade.socket` in the config
     #[arg(long)]
     upgrade: bool,
 }
 
 const SIGNALS: &str = "\
 Signals:
-  HUP    read the config again, as a change of the file does; a mistake in it changes nothing
-  USR2   start this program again with --upgrade, from the file it was started from
-  TERM   answer what is under way, within shutdown.drain_timeout, then end; a second one ends at once
-  INT    end at once";
+  HUP    reload the config, as a change of the file does; a config with an error changes nothing
+  USR2   upgrade: start this program again with --upgrade, from the file it was started from
+  TERM   drain: finish the requests in progress within shutdown.drain_timeout, then end; a second TERM ends at once
+  INT    end at once
 
-#[derive(Args)]
-struct CheckArgs {
-    /// The config file (YAML)
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-}
+Exit codes:
+  0 fine    1 the config or another input is wrong    2 wrong usage    70 a bug in this program
+  75 the environment (database, address, name) is not there yet: try again";
 
 /// Runs the command that the command line names.
 ///
-/// Exit codes: 0 fine, 1 the user's input is wrong, 2 wrong usage, 70 our fault.
+/// Exit codes: 0 fine, 1 the user's input is wrong, 2 wrong usage, 70 a fault of this program, 75 the environment
+/// (database, address, name) is not there yet.
 #[must_use]
 pub fn main() -> ExitCode {
-    // Before anything may use TLS: whoever installs a provider first decides for the process.
+    // Before anything uses TLS: the first provider that is installed serves the whole process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match Cli::parse().command {
-        Command::Check(args) => check(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Schema(args) => documentation::schema(&args),
+        Command::Completions(args) => documentation::completions(&args, &mut Cli::command()),
+        Command::Man(args) => documentation::man(&args, Cli::command()),
         Command::Serve(args) => {
             telemetry::init_log(false);
             on_runtime(serve::serve(args.config, args.upgrade))
@@ -104,14 +112,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Input(message)) => {
-            eprintln!("portcullis: {message}");
-            ExitCode::from(1)
-        }
-        Err(Failure::Internal(message)) => {
-            eprintln!("portcullis: {message}");
-            ExitCode::from(70)
-        }
+        Err(failure) => failure.report(),
     }
 }
 
@@ -124,50 +125,14 @@ fn on_runtime(command: impl Future<Output = Result<(), Failure>>) -> Result<(), 
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(format_args!("no thread can be started: {error}")))?;
-    // Threads that go on would keep a process that does nothing any more.
+    // Threads that still run would keep the process alive.
     let result = runtime.block_on(AssertUnwindSafe(command).catch_unwind());
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     result.unwrap_or_else(|_| {
         Err(Failure::internal(
-            "a mistake in this program; the record before this one tells where",
+            "the command panicked (a bug); the log record above says where",
         ))
     })
-}
-
-fn check(args: &CheckArgs) -> Result<(), Failure> {
-    let config = config::load(&args.file).map_err(Failure::input)?;
-    if let config::PolicyOrigin::File(path) = &config.policy {
-        let now = crate::clock::Clock::System.now();
-        config::load_policy(path, &config.issuers, 1, now).map_err(Failure::input)?;
-    }
-    for issuer in &config.issuers {
-        for warning in issuer.warnings() {
-            println!(
-                "{}: warning: issuer {}: {warning}",
-                args.file.display(),
-                issuer.issuer
-            );
-        }
-    }
-    let now = crate::clock::Clock::System.now();
-    for listener in config.gateway.iter().flat_map(|gateway| &gateway.listeners) {
-        let Some(tls) = &listener.tls else { continue };
-        for certificate in inspect(tls, now).map_err(Failure::input)? {
-            println!(
-                "{}: {} for {}, valid for {} days more",
-                listener.address,
-                certificate.file.display(),
-                if certificate.names.is_empty() {
-                    "no name (it is only shown where no other fits)".to_owned()
-                } else {
-                    certificate.names.join(", ")
-                },
-                certificate.expires_at.since(now) / 86_400,
-            );
-        }
-    }
-    println!("{}: fine", args.file.display());
-    Ok(())
 }
 
 #[cfg(test)]

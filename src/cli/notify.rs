@@ -1,42 +1,58 @@
-//! Tells a service manager when the product is ready and when it ends: one datagram each (sd_notify(3)).
+//! Tells systemd how the service is: `READY`, `RELOADING`, `STOPPING` and the watchdog (sd_notify(3)).
 
-use std::ffi::OsString;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
-use crate::config;
+use sd_notify::NotifyState;
+use tokio::time::{Interval, MissedTickBehavior};
 
-/// Whoever started this process and wants to hear of it; nobody, most often.
-pub(super) struct Supervisor(Option<OsString>);
+const NOTIFY_FAILED: &str = "failed to notify systemd (sd_notify)";
+
+/// The service manager, where the environment names one (`NOTIFY_SOCKET`).
+pub(super) struct Supervisor {
+    watchdog: Option<Interval>,
+}
 
 impl Supervisor {
-    /// The one that the environment names.
+    /// The one that the environment names. Call it on a runtime.
     pub(super) fn from_environment() -> Self {
-        Self(config::notify_socket())
+        let every = sd_notify::watchdog_enabled().map(|within| (within / 2).max(Duration::from_millis(1)));
+        let watchdog = every.map(|every| {
+            let mut ticks = tokio::time::interval(every);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        });
+        Self { watchdog }
     }
 
-    /// It serves, and this is the process to send signals to: after an upgrade it is another one.
+    /// This process serves, and is the one to send signals to: after an upgrade it is another one.
     pub(super) fn ready(&self) {
-        self.tell(&format!("READY=1\nMAINPID={}\n", std::process::id()));
+        notify(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
+    }
+
+    pub(super) fn reloading(&self) {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            notify(&[NotifyState::Reloading, now]);
+        }
     }
 
     pub(super) fn stopping(&self) {
-        self.tell("STOPPING=1\n");
+        notify(&[NotifyState::Stopping]);
     }
 
-    fn tell(&self, what: &str) {
-        let Some(name) = &self.0 else { return };
-        let address = match name.as_bytes() {
-            [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name),
-            _ => SocketAddr::from_pathname(name),
+    /// Tells the watchdog that this process lives, each time that it is due. Never resolves.
+    pub(super) async fn keep_alive(&mut self) {
+        let Some(ticks) = &mut self.watchdog else {
+            return std::future::pending().await;
         };
-        let sent = address.and_then(|address| {
-            let socket = UnixDatagram::unbound()?;
-            socket.send_to_addr(what.as_bytes(), &address)
-        });
-        if let Err(error) = sent {
-            tracing::warn!(%error, "the service manager cannot be told how it goes");
+        loop {
+            ticks.tick().await;
+            notify(&[NotifyState::Watchdog]);
         }
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "{NOTIFY_FAILED}");
     }
 }

@@ -1,4 +1,4 @@
-//! Everything that a config names, started in order, changed while it runs, handed over, and ended in order.
+//! The planes of a config: started in order, reloaded, handed over to another process, and stopped in order.
 
 use std::net::{SocketAddr, TcpListener as BoundSocket};
 use std::sync::Arc;
@@ -32,6 +32,11 @@ use crate::task_monitor::TaskMonitor;
 use crate::telemetry;
 use crate::telemetry::Health;
 
+const METRICS_NOT_REGISTERED: &str = "control-plane metrics could not be registered and will not be exported";
+const NO_FIRST_POLICY: &str = "no policy within 30 s; the gateway rejects every request until one arrives";
+const DRAINING: &str = "draining: no new connections; requests in progress may finish";
+const DRAIN_ABORTED: &str = "second signal: closing the remaining connections";
+
 /// How long the control plane and the metrics may take to end, after the gateway has.
 const LAST_TASKS_WITHIN: Duration = Duration::from_secs(12);
 
@@ -53,7 +58,7 @@ pub(super) struct Planes {
     pub edge_address: Option<SocketAddr>,
     pub gateway: Option<Running>,
     pub registry: Registry,
-    /// The control plane that runs now, for whoever asks after its health.
+    /// The running control plane, for health checks.
     running_control: Arc<ArcSwapOption<Control>>,
     config: Config,
     publisher: Publisher,
@@ -75,8 +80,8 @@ struct Tasks {
 }
 
 impl Planes {
-    /// Binds every socket, opens the store, and starts to serve. What fails, fails before anything runs.
-    /// With a predecessor its sockets are used, and it serves until this process does.
+    /// Binds every socket, opens the store, and starts to serve. An error comes before anything runs.
+    /// With a predecessor, its sockets are used, and it serves until this process does.
     pub(super) async fn start(
         config: &Config,
         mut sockets: Sockets,
@@ -89,7 +94,7 @@ impl Planes {
             Some(gateway) => Some(prepare(config, gateway, &registry, &mut sockets, monitor)?),
             None => None,
         };
-        let mut bound = |address: &str| sockets.take_or_bind(address).map_err(Failure::input);
+        let mut bound = |address: &str| sockets.take_or_bind(address).map_err(Failure::from);
         let control_socket = match &config.control_plane {
             Some(control) => Some(bound(&control.listen)?),
             None => None,
@@ -110,7 +115,9 @@ impl Planes {
         let mut planes = Self {
             control: None,
             control_address: None,
-            observability_address: None,
+            observability_address: observability_socket
+                .as_ref()
+                .and_then(|socket| socket.local_addr().ok()),
             gateway: None,
             registry,
             running_control: Arc::default(),
@@ -135,13 +142,12 @@ impl Planes {
         }
         if let Some(prepared) = prepared {
             let origin = Origin::from_config(&config.policy, subscriber);
-            let running = prepared.run(origin).await.map_err(Failure::input)?;
+            let running = prepared.run(origin).await?;
             planes.first_policy(predecessor.is_some()).await?;
             planes.start_link().await?;
             running.accept().map_err(Failure::internal)?;
             planes.gateway = Some(running);
         }
-        planes.start_observability()?;
         Ok(planes)
     }
 
@@ -153,13 +159,11 @@ impl Planes {
         let socket = listen(socket)?;
         let address = socket.local_addr().map_err(Failure::internal)?;
         self.control_address = Some(address);
-        let control = Control::open(control_settings(settings, address), Clock::System)
-            .await
-            .map_err(Failure::input)?;
+        let control = Control::open(control_settings(settings, address), Clock::System).await?;
         let control = Arc::new(control);
         if let Err(error) = control.register_metrics(&self.registry) {
             // After a hand-over that failed the names are taken by the control plane before this one.
-            tracing::warn!(%error, "what the control plane counts is not shown from now on");
+            tracing::warn!(%error, "{METRICS_NOT_REGISTERED}");
         }
         let grace = self.config.shutdown.idle_grace.min(CONTROL_GRACE_MAX);
         let stopped = self.control_tasks.stopped();
@@ -233,19 +237,20 @@ impl Planes {
         }
         if must {
             return Err(Failure::internal(
-                "no policy came in time; the process that runs goes on",
+                "no policy within 30 s; the other process continues to serve",
             ));
         }
-        tracing::error!("no policy came in time; every request is refused until one does");
+        tracing::error!("{NO_FIRST_POLICY}");
         Ok(())
     }
 
-    fn start_observability(&mut self) -> Result<(), Failure> {
+    /// Answers metrics and health checks. Until then they wait: what a caller prepares after [`Self::start`] is there
+    /// when `/readyz` says so.
+    pub(super) fn start_observability(&mut self) -> Result<(), Failure> {
         let Some(socket) = &self.observability_socket else {
             return Ok(());
         };
         let socket = listen(socket)?;
-        self.observability_address = socket.local_addr().ok();
         let health: Arc<dyn Health> = Arc::new(Whole {
             probe: self.gateway.as_ref().map(Running::probe),
             control: Arc::clone(&self.running_control),
@@ -298,8 +303,8 @@ impl Planes {
         Ok(sockets)
     }
 
-    /// Ends the control plane and lets go of the store. Calls under way are answered first; new ones wait in
-    /// the socket for whoever accepts next.
+    /// Stops the control plane and releases the store. Calls in progress are answered first; new ones wait in
+    /// the socket for the process that accepts next.
     pub(super) async fn release_store(&mut self) {
         self.control_tasks.end().await;
         self.running_control.store(None);
@@ -341,10 +346,10 @@ impl Planes {
     /// Ends everything: the gateway first, since its requests may still need the feed.
     pub(super) async fn stop(mut self, how: End) {
         if let (Some(gateway), End::Drained(mut second)) = (&self.gateway, how) {
-            tracing::info!("ending: no new connections; requests under way may finish");
+            tracing::info!("{DRAINING}");
             tokio::select! {
                 () = gateway.drain(drain(self.config.shutdown)) => {}
-                _ = second.asked() => tracing::warn!("ending at once: what was under way is cut"),
+                _ = second.asked() => tracing::warn!("{DRAIN_ABORTED}"),
             }
         }
         self.control_socket = None;
@@ -408,7 +413,7 @@ fn prepare(
         sockets,
         monitor,
     })
-    .map_err(Failure::input)
+    .map_err(Failure::from)
 }
 
 fn drain(shutdown: config::Shutdown) -> Drain {
@@ -418,7 +423,7 @@ fn drain(shutdown: config::Shutdown) -> Drain {
     }
 }
 
-/// What a control plane is told that listens at `address`.
+/// The settings of a control plane that listens at `address`.
 pub(super) fn control_settings(
     settings: &config::ControlPlane,
     address: impl std::fmt::Display,

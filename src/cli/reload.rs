@@ -1,4 +1,4 @@
-//! Takes changes of the config file over while everything runs: whole, or not at all.
+//! Reloads the config file while the planes run: a changed file is applied whole, or not at all.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +10,11 @@ use super::planes::Planes;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::{Config, FileWatch, KeyChanges, Keys};
+
+const CONFIG_REFUSED: &str = "config refused; keeping the current one";
+const CONFIG_UNCHANGED: &str = "config reloaded; nothing has changed";
+const CONFIG_RELOADED: &str = "config reloaded";
+const KEYS_NEED_RESTART: &str = "these keys keep their old values until a restart or an upgrade";
 
 /// How often the file is looked at where its folder cannot be watched.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -99,7 +104,7 @@ impl Reloader {
             }
             (Err(error), _) => {
                 self.reloads.with_label_values(&["error"]).inc();
-                tracing::error!(error, "config refused; the one in force stays");
+                tracing::error!(error, "{CONFIG_REFUSED}");
             }
             (Ok(_), None) => {}
         }
@@ -121,15 +126,12 @@ impl Reloader {
 
 fn report(changes: &KeyChanges) {
     if changes.live.is_empty() && changes.fixed.is_empty() {
-        tracing::info!("config read again; nothing has changed");
+        tracing::info!("{CONFIG_UNCHANGED}");
         return;
     }
-    tracing::info!(changed = named(&changes.live), "config read again");
+    tracing::info!(changed = named(&changes.live), "{CONFIG_RELOADED}");
     if !changes.fixed.is_empty() {
-        tracing::warn!(
-            unchanged = named(&changes.fixed),
-            "these keys keep their old values until a restart or an upgrade"
-        );
+        tracing::warn!(unchanged = named(&changes.fixed), "{KEYS_NEED_RESTART}");
     }
 }
 

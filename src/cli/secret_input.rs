@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
 
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
@@ -11,7 +11,11 @@ use super::failure::Failure;
 /// The longest secret read, in bytes.
 const BYTES_MAX: u64 = 4_096;
 
-/// A secret that somebody gave us. It has no `Debug`.
+/// What Ctrl-C and Ctrl-\ send.
+const INTERRUPT: u8 = 0x03;
+const QUIT: u8 = 0x1c;
+
+/// A secret that was read. It has no `Debug`.
 pub(super) struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -26,7 +30,7 @@ pub(super) fn secret(file: Option<&Path>, prompt: &str) -> Result<Secret, Failur
     let text = match file {
         Some(path) => from_file(path)?,
         None if std::io::stdin().is_terminal() => from_terminal(prompt)?,
-        None => line()?,
+        None => line(b"\n")?,
     };
     if text.is_empty() {
         return Err(Failure::Input("the password is empty".to_owned()));
@@ -45,21 +49,31 @@ fn from_file(path: &Path) -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
-/// One line of the standard input.
-fn line() -> Result<Zeroizing<String>, Failure> {
-    let failed = |error| Failure::input(format_args!("the standard input cannot be read: {error}"));
-    let mut text = Zeroizing::new(String::new());
-    let input = std::io::stdin().lock();
-    input.take(BYTES_MAX).read_line(&mut text).map_err(failed)?;
-    let kept = text.trim_end_matches(['\r', '\n']).len();
-    text.truncate(kept);
-    Ok(text)
+/// One line of the standard input: up to a byte of `ends`, which is kept unless it is a line feed.
+fn line(ends: &[u8]) -> Result<Zeroizing<String>, Failure> {
+    let failed = |problem: &dyn std::fmt::Display| {
+        Failure::input(format_args!("the standard input cannot be read: {problem}"))
+    };
+    let mut text = Zeroizing::new(Vec::new());
+    let mut input = std::io::stdin().lock().take(BYTES_MAX);
+    loop {
+        let read = input.fill_buf().map_err(|error| failed(&error))?;
+        let end = read.iter().position(|byte| ends.contains(byte));
+        let count = end.map_or(read.len(), |at| at + 1);
+        text.extend(read.iter().take(count));
+        input.consume(count);
+        if end.is_some() || count == 0 {
+            break;
+        }
+    }
+    let text = std::str::from_utf8(&text).map_err(|_| failed(&"it is not UTF-8"))?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 fn from_terminal(prompt: &str) -> Result<Zeroizing<String>, Failure> {
-    let silence = Silence::begin()?;
-    let first = asked(prompt)?;
-    let second = asked("The same again")?;
+    let silence = HiddenInput::begin()?;
+    let first = prompted(prompt)?;
+    let second = prompted("Repeat it")?;
     drop(silence);
     if *first == *second {
         Ok(first)
@@ -70,29 +84,36 @@ fn from_terminal(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     }
 }
 
-fn asked(prompt: &str) -> Result<Zeroizing<String>, Failure> {
+fn prompted(prompt: &str) -> Result<Zeroizing<String>, Failure> {
     eprint!("{prompt}: ");
     let _ = std::io::stderr().flush();
-    let text = line()?;
+    let text = line(&[b'\n', INTERRUPT, QUIT])?;
     eprintln!();
+    if text.contains([char::from(INTERRUPT), char::from(QUIT)]) {
+        return Err(Failure::Input("interrupted; nothing was changed".to_owned()));
+    }
     Ok(text)
 }
 
-/// The terminal, showing nothing of what is typed until this is dropped.
-struct Silence(Termios);
+/// The terminal, which shows nothing of what is typed until this is dropped.
+///
+/// Ctrl-C and Ctrl-\ end the line instead of the process, which would leave the terminal without echo.
+struct HiddenInput(Termios);
 
-impl Silence {
+impl HiddenInput {
     fn begin() -> Result<Self, Failure> {
-        let failed = |error| Failure::input(format_args!("the terminal cannot be silenced: {error}"));
+        let failed = |error| Failure::input(format_args!("the terminal cannot hide the input: {error}"));
         let before = tcgetattr(std::io::stdin()).map_err(failed)?;
         let mut silent = before.clone();
-        silent.local_modes.remove(LocalModes::ECHO);
+        silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        silent.special_codes[SpecialCodeIndex::VEOL] = INTERRUPT;
+        silent.special_codes[SpecialCodeIndex::VEOL2] = QUIT;
         tcsetattr(std::io::stdin(), OptionalActions::Flush, &silent).map_err(failed)?;
         Ok(Self(before))
     }
 }
 
-impl Drop for Silence {
+impl Drop for HiddenInput {
     fn drop(&mut self) {
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
     }

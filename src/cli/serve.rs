@@ -1,4 +1,4 @@
-//! `portcullis serve`: runs the planes that a config names until it is told to end, or another process takes over.
+//! `portcullis serve`: runs the planes that a config names, until a signal ends it or another process takes over.
 
 use std::path::PathBuf;
 
@@ -7,27 +7,39 @@ use tokio::net::UnixStream;
 use super::failure::Failure;
 use super::notify::Supervisor;
 use super::planes::Planes;
+use super::preflight;
+use super::preflight::Checked;
 use super::reload::Reloader;
 use super::signals::{Asked, Ending, Signals};
 use super::upgrade::{Predecessor, Step, Successor, UpgradeSocket, start_successor};
-use crate::config;
-use crate::config::Config;
+use crate::clock::Clock;
+use crate::config::{Config, Problem};
 use crate::gateway::listen::sockets::Sockets;
 use crate::task_monitor::TaskMonitor;
 
-/// What is logged while nobody can sign in.
-const FIRST_OWNER: &str = "nobody can sign in yet; stop this process, make the first owner with \
-     `portcullis admin owner --config FILE --email YOU@EXAMPLE.COM`, and start it again";
+const CONFIG_WARNING: &str = "config warning";
 
-/// Runs until TERM or INT, until another process has taken over, or until a task has fallen that all rests on.
+/// Logged while nobody can sign in.
+const FIRST_OWNER: &str = "nobody can sign in yet; create the first owner with \
+     `portcullis admin owner --config FILE --email YOU@EXAMPLE.COM`";
+
+const UPGRADE_STARTED: &str = "upgrade: another process takes over";
+const UPGRADED: &str = "upgrade: the other process serves now";
+const UPGRADE_FAILED: &str = "upgrade failed; this process continues to serve";
+const CONTROL_PLANE_LOST: &str =
+    "the control plane could not be started again; the gateway serves the current policy";
+const TASK_PANICKED: &str = "critical task panicked (a bug); shutting down";
+
+/// Runs until TERM or INT, until another process has taken over, or until a critical task has panicked.
 pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
-    let config = config::load(&path).map_err(Failure::input)?;
+    let Checked { config, warnings, .. } = preflight::read(&path, Clock::System.now())?;
+    log_warnings(&warnings);
     let mut ending = Ending::new()?;
     let mut signals = Signals::new()?;
-    let supervisor = Supervisor::from_environment();
+    let mut supervisor = Supervisor::from_environment();
     let (mut predecessor, sockets) = match upgrade {
         true => {
-            let (predecessor, sockets) = Predecessor::connect(door_of(&config)?).await?;
+            let (predecessor, sockets) = Predecessor::connect(upgrade_socket(&config)?).await?;
             (Some(predecessor), sockets)
         }
         false => (None, Sockets::default()),
@@ -37,8 +49,9 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
         planes = Planes::start(&config, sockets, predecessor.as_mut(), &monitor) => planes?,
         task = monitor.panicked() => return Err(panicked(task)),
     };
+    planes.start_observability()?;
     let mut reloader = Reloader::new(&config, &planes.registry)?;
-    let door = config
+    let socket = config
         .upgrade_socket
         .as_deref()
         .map(UpgradeSocket::open)
@@ -69,10 +82,15 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
                 planes.stop(Asked::Drain.with(ending)).await;
                 return Err(panicked(task));
             }
-            _ = signals.reload.recv() => reloader.reload(&mut planes),
+            _ = signals.reload.recv() => {
+                supervisor.reloading();
+                reloader.reload(&mut planes);
+                supervisor.ready();
+            }
             () = reloader.changed() => reloader.reload(&mut planes),
+            () = supervisor.keep_alive() => {}
             _ = signals.upgrade.recv() => start_successor(&path),
-            successor = knocked(door.as_ref()) => {
+            successor = upgrade_requested(socket.as_ref()) => {
                 if hand_over(&mut planes, successor).await {
                     planes.give_way().await;
                     planes.stop(Asked::Drain.with(ending)).await;
@@ -83,14 +101,22 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
     }
 }
 
-/// Says that a process without this task would look alive and not be.
-pub(super) fn panicked(task: &str) -> Failure {
-    let problem = format!("{task} has ended by a mistake in this program, and nothing works without it");
-    tracing::error!(task, "{problem}; the process ends");
-    Failure::Internal(problem)
+/// Logs each warning of the config with its place.
+fn log_warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        let (place, code) = (warning.position(), warning.severity.to_string());
+        let hint = warning.hint.as_deref().unwrap_or_default();
+        tracing::warn!(place, code, warning = warning.message, hint, "{CONFIG_WARNING}");
+    }
 }
 
-fn door_of(config: &Config) -> Result<&std::path::Path, Failure> {
+/// Why the process ends without a task that everything depends on.
+pub(super) fn panicked(task: &str) -> Failure {
+    tracing::error!(task, "{TASK_PANICKED}");
+    Failure::Internal(format!("critical task `{task}` panicked (a bug); shutting down"))
+}
+
+fn upgrade_socket(config: &Config) -> Result<&std::path::Path, Failure> {
     config.upgrade_socket.as_deref().ok_or_else(|| {
         Failure::input(format_args!(
             "{} has no upgrade.socket, so there is no process to take over from; add `upgrade: {{socket: portcullis.sock}}`",
@@ -99,27 +125,24 @@ fn door_of(config: &Config) -> Result<&std::path::Path, Failure> {
     })
 }
 
-async fn knocked(door: Option<&UpgradeSocket>) -> UnixStream {
-    match door {
-        Some(door) => door.knocked().await,
+async fn upgrade_requested(socket: Option<&UpgradeSocket>) -> UnixStream {
+    match socket {
+        Some(socket) => socket.requested().await,
         None => std::future::pending().await,
     }
 }
 
-/// Hands everything to the process that knocked. Whether it serves now.
+/// Hands everything over to the process that connected. True if it serves now.
 async fn hand_over(planes: &mut Planes, stream: UnixStream) -> bool {
-    tracing::info!("another process takes over");
+    tracing::info!("{UPGRADE_STARTED}");
     let mut gave_store = false;
     let Err(error) = hand_over_to(planes, stream, &mut gave_store).await else {
-        tracing::info!("the other process serves now");
+        tracing::info!("{UPGRADED}");
         return true;
     };
-    tracing::error!(%error, "the other process did not take over; this one goes on");
+    tracing::error!(%error, "{UPGRADE_FAILED}");
     if gave_store && let Err(error) = planes.take_store_back().await {
-        tracing::error!(
-            ?error,
-            "the control plane cannot go on; the gateway does, with the policy it has"
-        );
+        tracing::error!(?error, "{CONTROL_PLANE_LOST}");
     }
     false
 }

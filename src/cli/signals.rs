@@ -1,4 +1,4 @@
-//! What an operator asks of a process by signals.
+//! Signals: HUP, USR2, TERM and INT.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -21,7 +21,7 @@ impl Signals {
     }
 }
 
-/// TERM and INT, from the moment this is made. Make it first: whoever sees that the product is ready may end it.
+/// TERM and INT, from the moment this is made. Make it first: a test or operator may end the process once it is ready.
 pub(super) struct Ending {
     terminate: Signal,
     interrupt: Signal,

@@ -1,8 +1,8 @@
-//! One process goes on in another's place without refusing a connection.
+//! Upgrade: a new process takes over the listening sockets of the running one, without refusing a connection.
 //!
-//! The process that runs keeps a door open: a Unix socket that only its own user may use. The next one, started
-//! with `--upgrade`, knocks and is given the listening sockets. What waits in them waits for whoever accepts
-//! next, so nobody is refused. Then, step by step:
+//! The running process listens on a Unix socket that only its own user may use. The new one, started with
+//! `--upgrade`, connects and receives the listening sockets. Connections that wait in them wait for the process
+//! that accepts next, so none is refused. Then, step by step:
 //!
 //! 1. The next process reads its config, certificates and policy file, and looks up its upstreams. If that fails
 //!    it ends, and nothing has happened.
@@ -32,6 +32,11 @@ use tokio::net::{UnixListener, UnixStream};
 use super::failure::Failure;
 use crate::gateway::listen::sockets::Sockets;
 
+const REJECTED_USER: &str = "upgrade rejected: the request came from another user";
+const SOCKET_FAILED: &str = "upgrade socket failed";
+const START_FAILED: &str = "upgrade failed: the new process could not be started";
+const NOT_TOLD: &str = "upgrade: the previous process could not be told to stop";
+
 /// The most sockets handed over, and the bytes that name them.
 const SOCKETS_MAX: usize = 64;
 const NAMES_BYTES_MAX: usize = 64 << 10;
@@ -46,11 +51,11 @@ const WANT_STORE: &str = "give the store";
 const STORE_GIVEN: &str = "the store is yours";
 const SERVING: &str = "serving";
 
-/// Where the next process knocks.
+/// Where the new process connects.
 pub(super) struct UpgradeSocket(UnixListener);
 
 impl UpgradeSocket {
-    /// Opens the door at `path`. A process that had it before is no longer found there.
+    /// Listens at `path`, in place of a process that did before.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
             Failure::input(format_args!(
@@ -68,14 +73,14 @@ impl UpgradeSocket {
         Ok(Self(listener))
     }
 
-    /// Resolves when somebody who may knocks.
-    pub(super) async fn knocked(&self) -> UnixStream {
+    /// Resolves when a process connects that may take over.
+    pub(super) async fn requested(&self) -> UnixStream {
         loop {
             match self.0.accept().await {
                 Ok((stream, _)) if is_ours(&stream) => return stream,
-                Ok(_) => tracing::warn!("another user asked for the listening sockets; refused"),
+                Ok(_) => tracing::warn!("{REJECTED_USER}"),
                 Err(error) => {
-                    tracing::warn!(%error, "the upgrade socket cannot be used");
+                    tracing::warn!(%error, "{SOCKET_FAILED}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
@@ -91,7 +96,7 @@ fn is_ours(stream: &UnixStream) -> bool {
         .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-/// The process that takes over, as the one that runs sees it.
+/// The process that takes over, as the running one sees it.
 pub(super) struct Successor(BufReader<UnixStream>);
 
 /// What the next process wants, one after the other.
@@ -103,7 +108,7 @@ pub(super) enum Step {
 }
 
 impl Successor {
-    /// The process that knocked, once it has the sockets.
+    /// The process that connected, once it has the sockets.
     pub(super) async fn with_sockets(
         stream: UnixStream,
         sockets: &[(String, TcpListener)],
@@ -132,20 +137,22 @@ pub(super) fn start_successor(config: &Path) {
     let program = std::env::args_os().next().unwrap_or_else(|| "portcullis".into());
     let mut command = std::process::Command::new(program);
     command.args(["serve", "--upgrade", "--config"]).arg(config);
+    // The watchdog is the new process's to keep quiet, once it is the main one.
+    command.env_remove("WATCHDOG_PID");
     match command.stdin(std::process::Stdio::null()).spawn() {
         Ok(mut child) => {
             // Where it fails this process goes on, and must not leave its remains.
             std::thread::spawn(move || child.wait());
         }
-        Err(error) => tracing::error!(%error, "the process that is to take over cannot be started"),
+        Err(error) => tracing::error!(%error, "{START_FAILED}"),
     }
 }
 
-/// The process that ran so far, as the next one sees it.
+/// The running process, as the new one sees it.
 pub(super) struct Predecessor(BufReader<UnixStream>);
 
 impl Predecessor {
-    /// Knocks at the door at `path`. Answers the sockets too.
+    /// Connects at `path`. The sockets come back too.
     pub(super) async fn connect(path: &Path) -> Result<(Self, Sockets), Failure> {
         let at = path.display();
         let stream = UnixStream::connect(path).await.map_err(|error| {
@@ -181,7 +188,7 @@ impl Predecessor {
     /// Says that this process serves: the other one is to end.
     pub(super) async fn serving(mut self) {
         if let Err(error) = say(self.0.get_mut(), SERVING).await {
-            tracing::warn!(%error, "the process before this one could not be told to end");
+            tracing::warn!(%error, "{NOT_TOLD}");
         }
     }
 }

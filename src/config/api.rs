@@ -19,14 +19,13 @@ const METHOD_BYTES_MAX: usize = 32;
 impl Check<'_> {
     /// The paths of an API that are right.
     pub(super) fn api_paths(&mut self, raw: &Spanned<Vec<Spanned<ApiPathFile>>>) -> Vec<ApiPath> {
-        if raw.value.is_empty() {
-            self.problem(raw.referenced, "no path is named", "name a path, or `/*` for all");
-        }
+        self.if_empty(raw, "no path is named", "name a path, or `/*` for all");
         raw.value.iter().filter_map(|path| self.api_path(path)).collect()
     }
 
     fn api_path(&mut self, raw: &Spanned<ApiPathFile>) -> Option<ApiPath> {
-        let path = raw.value.path.as_str();
+        let text = self.replaced(&raw.value.path, raw.referenced)?;
+        let path = text.as_str();
         let is_plain = |path: &str| path.starts_with('/') && !path.contains(['*', '?', '#', '%', ' ']);
         let pattern = match path.strip_suffix('*') {
             Some(prefix) if is_plain(prefix) && prefix.ends_with('/') => {
@@ -36,7 +35,7 @@ impl Check<'_> {
             _ => {
                 self.problem(
                     raw.referenced,
-                    format!("`{}` is not a path", shown_text(path)),
+                    format!("`{}` is not a path", shown_text(&raw.value.path)),
                     "write /one/path, or /all/below/*",
                 );
                 return None;

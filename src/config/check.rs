@@ -1,110 +1,48 @@
-//! Reading of a config file with every problem collected.
+//! Turns a file into a config, and collects every problem on the way.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_saphyr::{Location, Spanned};
+
+use super::authorities::Authorities;
 use super::file;
 use super::file::File;
 use super::keys::Keys;
-use super::types::Shutdown;
-
-use super::authorities::Authorities;
-use super::problem::ConfigError;
-use super::problem::Problem;
+use super::problem::{ConfigError, Problem, Severity};
 use super::shown::shown;
-use super::types::Config;
-use super::types::Observability;
-use super::yaml_error;
-use crate::domain::decimal::digits;
+use super::types::{Config, Observability, Shutdown};
+use super::yaml::document::{Places, annotate};
+use super::yaml::nearest::nearest;
+use super::yaml::reader::LeftOut;
 use crate::domain::digest::sha256;
-use crate::domain::policy::Freshness;
-use crate::domain::policy::WhenStale;
+use crate::domain::policy::{Freshness, WhenStale};
 use crate::pem_file;
-use serde_saphyr::Location;
-use serde_saphyr::Spanned;
-use std::path::Path;
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// The largest config file read, in bytes.
-pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Reads a file that a person edits, with a sentence for each way that can fail.
-pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
-    let problem = |message: String, hint: &str| ConfigError {
-        problems: vec![Problem {
-            file: path.to_owned(),
-            place: None,
-            message,
-            hint: Some(hint.to_owned()),
-        }],
-    };
-    match std::fs::metadata(path) {
-        Ok(held) if held.len() > bytes_max => {
-            return Err(problem(
-                format!("is larger than {bytes_max} bytes"),
-                "is this the right file?",
-            ));
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(problem(
-                "there is no such file".to_owned(),
-                "config/portcullis.yaml is an annotated example to start from",
-            ));
-        }
-        Err(error) => {
-            return Err(problem(
-                format!("cannot be read: {error}"),
-                "check its permissions",
-            ));
-        }
-    }
-    std::fs::read_to_string(path).map_err(|error| {
-        problem(
-            format!("cannot be read: {error}"),
-            "it must be a UTF-8 text that this user may read",
-        )
-    })
-}
-
-/// Parses YAML; the reader's complaint becomes a problem with its place.
-pub(crate) fn parse<'t, T: serde::Deserialize<'t>>(
-    path: &Path,
-    text: &'t str,
-    hint: &str,
-) -> Result<T, ConfigError> {
-    serde_saphyr::from_str(text).map_err(|error| {
-        let place = error.location().map(|place| (place.line(), place.column()));
-        let mut message = yaml_error::sentence(&error);
-        // The place stands in front of the sentence already.
-        if let Some((line, column)) = place
-            && let Some(bare) = message.strip_suffix(&format!(" at line {line}, column {column}"))
-        {
-            message = bare.to_owned();
-        }
-        ConfigError {
-            problems: vec![Problem {
-                file: path.to_owned(),
-                place,
-                message,
-                hint: Some(hint.to_owned()),
-            }],
-        }
-    })
-}
 
 /// Collects problems while a file is turned into a config.
 pub(crate) struct Check<'p> {
     pub(crate) path: &'p Path,
     problems: Vec<Problem>,
+    /// What the reader left out, since it has a problem already.
+    left_out: Vec<LeftOut>,
     /// Keys whose value names a file, and the digest of what the file holds.
     pub(super) contents: Vec<(String, [u8; 32])>,
+    /// Addresses to listen on, for finding one that is configured twice.
+    pub(super) listens: Vec<(String, Location)>,
+    /// Files that hold a secret, for a warning where others may read them.
+    pub(super) secret_files: Vec<(PathBuf, Location)>,
 }
 
 impl<'p> Check<'p> {
-    pub(crate) fn new(path: &'p Path) -> Self {
+    /// A check of what could be read of a file that has these problems.
+    pub(super) fn after(path: &'p Path, problems: Vec<Problem>, left_out: Vec<LeftOut>) -> Self {
         Self {
             path,
-            problems: Vec::new(),
+            problems,
+            left_out,
             contents: Vec::new(),
+            listens: Vec::new(),
+            secret_files: Vec::new(),
         }
     }
 
@@ -114,18 +52,54 @@ impl<'p> Check<'p> {
     }
 
     pub(crate) fn problem(&mut self, at: Location, message: impl Into<String>, hint: impl Into<String>) {
+        let place = Some((at.line(), at.column()));
+        self.problems
+            .push(Problem::at(self.path, place, message.into(), hint.into()));
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        code: u16,
+        at: Option<(u64, u64)>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.problems.push(Problem {
-            file: self.path.to_owned(),
-            place: Some((at.line(), at.column())),
-            message: message.into(),
-            hint: Some(hint.into()),
+            severity: Severity::Warning(code),
+            ..Problem::at(self.path, at, message.into(), hint.into())
         });
     }
 
-    /// The value, unless a problem was found on the way.
-    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, ConfigError> {
+    /// Whether no error was found so far.
+    pub(super) fn is_good(&self) -> bool {
+        self.problems.iter().all(|one| one.severity != Severity::Error)
+    }
+
+    /// Whether the reader left out a part of this section: what seems to be missing there may only be unreadable.
+    pub(super) fn is_incomplete(&self, section: &str) -> bool {
+        self.left_out.iter().any(|one| {
+            let below = one.path.strip_prefix(section);
+            below.is_some_and(|below| below.is_empty() || below.starts_with(['.', '[']))
+        })
+    }
+
+    /// A problem, where a list is empty as it stands in the file.
+    pub(super) fn if_empty<T>(&mut self, list: &Spanned<Vec<T>>, message: &str, hint: &str) {
+        let place = (list.referenced.line(), list.referenced.column());
+        if list.value.is_empty() && !self.left_out.iter().any(|one| one.parent == place) {
+            self.problem(list.referenced, message, hint);
+        }
+    }
+
+    /// The value and the warnings, unless an error was found on the way.
+    pub(crate) fn finish<T>(
+        mut self,
+        value: Option<T>,
+        text: &str,
+    ) -> Result<(T, Vec<Problem>), ConfigError> {
+        annotate(&mut self.problems, text);
         match value {
-            Some(value) if self.problems.is_empty() => Ok(value),
+            Some(value) if self.is_good() => Ok((value, self.problems)),
             _ => Err(ConfigError {
                 problems: self.problems,
             }),
@@ -134,11 +108,16 @@ impl<'p> Check<'p> {
 
     /// Replaces each `${NAME}` by the environment's value.
     pub(crate) fn text(&mut self, raw: &Spanned<String>) -> Option<String> {
-        let mut out = String::with_capacity(raw.value.len());
-        let mut rest = raw.value.as_str();
+        self.replaced(&raw.value, raw.referenced)
+    }
+
+    /// The same for a text that must not be printed.
+    pub(super) fn replaced(&mut self, text: &str, at: Location) -> Option<String> {
+        let mut out = String::with_capacity(text.len());
+        let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
             let Some((name, after)) = after.split_once('}') else {
-                self.problem(raw.referenced, "has `${` without `}`", "write ${NAME}");
+                self.problem(at, "the value has `${` without `}`", "write ${NAME}");
                 return None;
             };
             #[expect(
@@ -156,9 +135,9 @@ impl<'p> Check<'p> {
                     " of that name".to_owned()
                 };
                 self.problem(
-                    raw.referenced,
+                    at,
                     format!("the environment has no variable{named}"),
-                    "set it for this process, or write the value here",
+                    "set the variable for this process, or write the value here",
                 );
                 return None;
             };
@@ -185,19 +164,64 @@ impl<'p> Check<'p> {
         default: T,
     ) -> T {
         let Some(raw) = raw else { return default };
-        if let Some((_, value)) = words.iter().find(|(word, _)| *word == raw.value) {
+        let Some(text) = self.text(raw) else {
+            return default;
+        };
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return *value;
         }
-        let known: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        self.problem(
-            raw.referenced,
-            format!("`{}` is not a choice here", shown(raw)),
-            format!("write {}", known.join(" or ")),
-        );
+        self.not_a_choice(raw, words.iter().map(|(word, _)| *word));
         default
     }
 
-    pub(crate) fn config(&mut self, file: File, keys: Keys) -> Option<Config> {
+    /// A problem: the value is none of these words.
+    pub(super) fn not_a_choice<'w>(
+        &mut self,
+        raw: &Spanned<String>,
+        words: impl Iterator<Item = &'w str> + Clone,
+    ) {
+        let hint = match nearest(&raw.value, words.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                let known: Vec<String> = words.map(|word| format!("`{word}`")).collect();
+                format!("write {}", known.join(" or "))
+            }
+        };
+        self.problem(
+            raw.referenced,
+            format!("`{}` is not a choice here", shown(raw)),
+            hint,
+        );
+    }
+
+    /// A duration or size within its range.
+    pub(super) fn in_range<R: Copy, T: Copy + PartialOrd>(
+        &mut self,
+        raw: Option<&Spanned<R>>,
+        default: T,
+        value: impl Fn(R) -> T,
+        (least, most): (T, T),
+        words: &str,
+    ) -> T {
+        let Some(raw) = raw else { return default };
+        let value = value(raw.value);
+        if value < least || value > most {
+            self.problem(
+                raw.referenced,
+                "the value is out of range",
+                format!("write {words}"),
+            );
+        }
+        value
+    }
+
+    /// A time-out: 10 ms to a day.
+    pub(super) fn timeout(&mut self, raw: Option<&Spanned<file::Duration>>, default: Duration) -> Duration {
+        let range = (Duration::from_millis(10), Duration::from_secs(86_400));
+        self.in_range(raw, default, |held| held.0, range, "10ms to 24h")
+    }
+
+    pub(crate) fn config(&mut self, file: &File, keys: Keys) -> Option<Config> {
         let upgrade_socket = match &file.upgrade.socket {
             Some(path) => self.file_path(path),
             None => None,
@@ -209,8 +233,7 @@ impl<'p> Check<'p> {
                 "write `version: 1`",
             );
         }
-        let bundled = file.control_plane.is_some();
-        let policy = self.policy_origin(&file);
+        let policy = self.policy_origin(file);
         let max_age = self.max_age(file.policy.max_age.as_ref());
         let freshness = Freshness {
             max_age_s: max_age.as_secs(),
@@ -221,39 +244,40 @@ impl<'p> Check<'p> {
             ),
         };
         let issuers = self.issuers(&file.issuers);
-        if file.gateway.is_none() && !bundled {
+        let has_plane = file.gateway.is_some() || file.control_plane.is_some();
+        if !has_plane && !self.is_incomplete("gateway") && !self.is_incomplete("control_plane") {
             self.problem(
                 file.version.referenced,
                 "neither a gateway nor a control plane is configured",
                 "add a `gateway:` section, a `control_plane:` section, or both",
             );
         }
-        let gateway = match file.gateway {
-            Some(gateway) => Some(self.gateway(gateway)?),
-            None => None,
-        };
-        let control_plane = match file.control_plane {
-            Some(control) => Some(self.control_plane(&control, max_age)?),
-            None => None,
-        };
-        let listen = match &file.observability.listen {
-            Some(listen) => Some(self.address(listen)?),
-            None => None,
-        };
+        // Each section is checked before one that cannot be used ends this.
+        let gateway = file.gateway.as_ref().map(|gateway| self.gateway(gateway));
+        let control_plane = file
+            .control_plane
+            .as_ref()
+            .map(|control| self.control_plane(control, max_age));
+        let listen = file.observability.listen.as_ref();
+        let listen = listen.map(|listen| self.listen_address(listen));
+        let shutdown = self.shutdown(&file.shutdown);
+        self.repeated_listeners();
         Some(Config {
             path: self.path.to_owned(),
-            gateway,
+            gateway: all(gateway)?,
             policy: policy?,
             freshness,
             issuers,
-            control_plane,
+            control_plane: all(control_plane)?,
             observability: Observability {
-                listen,
+                listen: all(listen)?,
                 access_log: file.observability.access_log.enabled.unwrap_or(true),
             },
-            shutdown: shutdown(&file.shutdown),
+            shutdown,
             upgrade_socket,
             keys,
+            places: Places::default(),
+            warnings: Vec::new(),
         })
     }
 
@@ -282,28 +306,23 @@ impl<'p> Check<'p> {
         None
     }
 
-    pub(crate) fn address(&mut self, raw: &Spanned<String>) -> Option<String> {
-        let text = self.text(raw)?;
-        let port = text
-            .rsplit_once(':')
-            .map(|(host, port)| (!host.is_empty(), digits::<u16>(port).is_some()));
-        if port == Some((true, true)) {
-            return Some(text);
+    fn shutdown(&mut self, file: &file::ShutdownFile) -> Shutdown {
+        let range = (Duration::ZERO, Duration::from_secs(3_600));
+        let mut time = |raw: &Option<Spanned<file::Duration>>, seconds| {
+            let default = Duration::from_secs(seconds);
+            self.in_range(raw.as_ref(), default, |held| held.0, range, "0s to 1h")
+        };
+        Shutdown {
+            drain_timeout: time(&file.drain_timeout, 30),
+            idle_grace: time(&file.idle_grace, 5),
         }
-        self.problem(
-            raw.referenced,
-            format!("`{}` is not an address", shown(raw)),
-            "write host:port, such as 127.0.0.1:8080",
-        );
-        None
     }
 }
 
-pub(crate) fn shutdown(file: &file::ShutdownFile) -> Shutdown {
-    let or =
-        |value: Option<file::Duration>, seconds| value.map_or(Duration::from_secs(seconds), |held| held.0);
-    Shutdown {
-        drain_timeout: or(file.drain_timeout, 30),
-        idle_grace: or(file.idle_grace, 5),
+/// A section that may be absent: `None` where it is there and cannot be used.
+pub(super) fn all<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+    match section {
+        Some(held) => held.map(Some),
+        None => Some(None),
     }
 }

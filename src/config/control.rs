@@ -7,13 +7,15 @@ use std::time::Duration;
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 
-use super::check::{Check, read};
+use super::check::{Check, all};
 use super::file;
 use super::file::{AuditFile, ControlLimitsFile, RateFile, Size};
 use super::shown::{has_user, shown};
 use super::types::ControlPlane;
+use super::yaml::document::read;
 use crate::domain::client_assertion::ASSERTION_LIFETIME_MAX_S;
 use crate::domain::ids::Audience;
+use crate::domain::issuer_url::is_issuer_url;
 use crate::domain::network::Network;
 use crate::store_location::StoreLocation;
 
@@ -22,6 +24,9 @@ const SECRET_BYTES_MAX: u64 = 64 << 10;
 
 /// A burst that released SDKs make at once; no limit may be set below it.
 const BURST_MIN: u32 = 16;
+
+/// The largest burst, and the most requests per second, that a rate limit may allow.
+const RATE_MAX: u32 = 1_000_000;
 
 /// The least that the requests of one client may hold: a JSON body of 64 KiB takes a megabyte while it is handled, and
 /// an export as much.
@@ -47,7 +52,7 @@ impl Check<'_> {
         if retention < Duration::from_secs(86_400) || retention > Duration::from_secs(3_660 * 86_400) {
             self.problem(
                 raw.referenced,
-                "is not a time to keep events for",
+                "the value is out of range",
                 "write 1d to 3660d, such as 90d",
             );
         }
@@ -66,11 +71,12 @@ impl Check<'_> {
         match read(&path, SECRET_BYTES_MAX) {
             Ok(held) => {
                 self.note_content(key, held.as_bytes());
+                self.secret_files.push((path, raw.referenced));
                 Some(held.trim_end_matches(['\r', '\n']).to_owned())
             }
             Err(error) => {
                 for problem in error.problems {
-                    let message = format!("{} {}", path.display(), problem.message);
+                    let message = format!("{}: {}", path.display(), problem.message);
                     self.problem(raw.referenced, message, "name a file that this user may read");
                 }
                 None
@@ -87,7 +93,7 @@ impl Check<'_> {
                 self.problem(
                     raw.referenced,
                     error.to_string(),
-                    "sqlite:data/portcullis.db is a file beside this one; ${NAME} or file:PATH keep a password out of it",
+                    "write sqlite:data/portcullis.db for a file in this folder; keep a password out of this file with ${NAME} or file:PATH",
                 );
                 None
             }
@@ -99,46 +105,37 @@ impl Check<'_> {
         file: &file::ControlPlaneFile,
         fleet_max_age: Duration,
     ) -> Option<ControlPlane> {
-        let store = self.store(&file.store)?;
-        let public_url = match &file.public_url {
-            None => None,
-            Some(raw) => {
-                let url = self.text(raw)?;
-                if url
-                    .parse::<http::Uri>()
-                    .ok()
-                    .is_none_or(|uri| uri.host().is_none() || has_user(&uri) || url.ends_with('/'))
-                {
-                    self.problem(
-                        raw.referenced,
-                        "is not an absolute URL without a user and a slash at its end",
-                        "write https://auth.example.com",
-                    );
-                }
-                Some(url)
+        // Each key is checked before one that cannot be used ends this.
+        let store = self.store(&file.store);
+        let listen = self.listen_address(&file.listen);
+        let login = self.login(&file.login);
+        let edges = file.edges.as_ref().map(|edges| self.edge_listener(edges));
+        let public_url = file.public_url.as_ref().and_then(|raw| self.public_url(raw));
+        let audience = file.audience.as_ref().and_then(|raw| {
+            let audience = self.text(raw)?;
+            if audience.is_empty() {
+                self.problem(
+                    raw.referenced,
+                    "the audience is empty",
+                    "write what `aud` of access tokens is to be, or leave the key out",
+                );
             }
-        };
-        let audience = match &file.audience {
-            Some(raw) => Some(self.text(raw)?),
-            None => None,
-        };
+            Some(audience)
+        });
         Some(ControlPlane {
-            listen: self.address(&file.listen)?,
+            listen: listen?,
             public_url,
             audience,
             resources: self.resources(&file.resources),
             assertion_lifetime_max: self.assertion_lifetime_max(file.assertion_lifetime_max.as_ref()),
-            store,
+            store: store?,
             signing: self.signing(&file.signing),
             leaked_tokens: self.leaked_tokens(&file.leaked_tokens),
             trusted_proxies: self.networks(&file.trusted_proxies),
             limits: self.control_limits(&file.limits),
             audit_retention: self.audit_retention(&file.audit),
-            login: self.login(&file.login)?,
-            edges: match &file.edges {
-                Some(edges) => Some(self.edge_listener(edges)?),
-                None => None,
-            },
+            login: login?,
+            edges: all(edges)?,
             fleet_max_age,
         })
     }
@@ -155,7 +152,7 @@ impl Check<'_> {
             {
                 self.problem(
                     raw.referenced,
-                    "is not the public URL of a gateway",
+                    "the resource is not the public URL of a gateway",
                     "write https://events.example.com, without a user, a fragment and a slash at its end",
                 );
             }
@@ -171,11 +168,25 @@ impl Check<'_> {
         if !(ASSERTION_LIFETIME_LEAST..=ASSERTION_LIFETIME_MOST).contains(&raw.value.0) {
             self.problem(
                 raw.referenced,
-                "is not a lifetime for client assertions",
+                "the value is out of range",
                 "write 1m to 1d; released SDKs use one minute, some libraries an hour",
             );
         }
         raw.value.0
+    }
+
+    fn public_url(&mut self, raw: &Spanned<String>) -> Option<String> {
+        let url = self.text(raw)?;
+        let uri = url.parse::<http::Uri>().ok();
+        let has_host = uri.is_some_and(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+        if !has_host || !is_issuer_url(&url) {
+            self.problem(
+                raw.referenced,
+                "the public URL cannot be an issuer",
+                "write https://auth.example.com, without user, query, fragment or a slash at the end",
+            );
+        }
+        Some(url)
     }
 
     fn control_limits(&mut self, file: &ControlLimitsFile) -> ControlLimits {
@@ -189,19 +200,7 @@ impl Check<'_> {
             file.connections_per_client.as_ref(),
             default.connections,
         );
-        let header_timeout = file
-            .header_timeout
-            .as_ref()
-            .map_or(default.header_timeout, |time| time.value.0);
-        if let Some(time) = &file.header_timeout
-            && time.value.0.is_zero()
-        {
-            self.problem(
-                time.referenced,
-                "would leave no time to send a request",
-                "write 1s or more",
-            );
-        }
+        let header_timeout = self.timeout(file.header_timeout.as_ref(), default.header_timeout);
         ControlLimits {
             held_bytes,
             held_bytes_per_client: share,
@@ -222,7 +221,7 @@ impl Check<'_> {
         if raw.value.0 < least {
             self.problem(
                 raw.referenced,
-                "is too small for the largest requests",
+                "the value is too small for the largest requests",
                 format!("write {}MiB or more", least >> 20),
             );
         }
@@ -231,18 +230,18 @@ impl Check<'_> {
 
     fn rate(&mut self, file: Option<&RateFile>, default: Rate) -> Rate {
         let Some(file) = file else { return default };
-        if file.burst.value < BURST_MIN {
+        if !(BURST_MIN..=RATE_MAX).contains(&file.burst.value) {
             self.problem(
                 file.burst.referenced,
-                format!("a burst below {BURST_MIN} would refuse what released SDKs send at once"),
-                format!("write {BURST_MIN} or more"),
+                format!("the burst is out of range; below {BURST_MIN} it would refuse what released SDKs send at once"),
+                format!("write {BURST_MIN} to {RATE_MAX}"),
             );
         }
-        if !(1..=1_000_000).contains(&file.per_second.value) {
+        if !(1..=RATE_MAX).contains(&file.per_second.value) {
             self.problem(
                 file.per_second.referenced,
-                "is not a rate",
-                "write a number of requests from 1 to 1000000",
+                "the rate is out of range",
+                "write 1 to 1000000 requests per second",
             );
         }
         Rate {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_saphyr::Spanned;
 use zeroize::Zeroizing;
 
-use super::check::Check;
+use super::check::{Check, all};
 use super::file;
 use super::file::{EdgesFile, File, PolicyFile};
 use super::policy_types::{EdgeListener, PolicyOrigin, RemotePolicy};
-use super::shown::{has_user, shown};
+use super::shown::has_user;
 
 /// How long a policy counts as fresh unless the config says.
 const MAX_AGE: Duration = Duration::from_secs(86_400);
@@ -17,11 +17,17 @@ const MAX_AGE: Duration = Duration::from_secs(86_400);
 /// The shortest `max_age`: times are compared in whole seconds.
 const MAX_AGE_MIN: Duration = Duration::from_secs(3);
 
+/// The longest `max_age`.
+const MAX_AGE_MAX: Duration = Duration::from_secs(366 * 86_400);
+
 /// Connections of edges unless the config says.
 const CONNECTIONS: usize = 10_000;
 
 /// Snapshots served at once unless the config says.
 const DOWNLOADS: usize = 16;
+
+/// The most connections, and snapshots served at once, that may be allowed.
+const COUNT_MAX: usize = 1_000_000;
 
 const HEARTBEAT: Duration = Duration::from_secs(3);
 const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
@@ -32,21 +38,16 @@ const IDENTITY_FILE: &str = "identity.json";
 
 impl Check<'_> {
     pub(super) fn max_age(&mut self, raw: Option<&Spanned<file::Duration>>) -> Duration {
-        let Some(raw) = raw else { return MAX_AGE };
-        if raw.value.0 < MAX_AGE_MIN {
-            self.problem(
-                raw.referenced,
-                "is too short for a policy to be renewed in",
-                "write 3s or more; 5m suits most edges",
-            );
-        }
-        raw.value.0
+        let range = (MAX_AGE_MIN, MAX_AGE_MAX);
+        self.in_range(raw, MAX_AGE, |held| held.0, range, "3s to 366d")
     }
 
     pub(super) fn policy_origin(&mut self, file: &File) -> Option<PolicyOrigin> {
-        let bundled = file.control_plane.is_some();
+        let bundled = file.control_plane.is_some() || self.is_incomplete("control_plane");
         let Some(source) = &file.policy.source else {
-            if let (Some(gateway), false) = (&file.gateway, bundled) {
+            if let (Some(gateway), false) = (&file.gateway, bundled)
+                && !self.is_incomplete("policy")
+            {
                 self.problem(
                     gateway.listeners.referenced,
                     "no policy would reach the gateway: there is neither a control plane nor a policy file",
@@ -56,10 +57,11 @@ impl Check<'_> {
             self.refuse_remote_keys(&file.policy);
             return Some(PolicyOrigin::Bundled);
         };
-        if source.value != "remote" {
+        let word = self.text(source)?;
+        if word != "remote" {
             self.refuse_remote_keys(&file.policy);
         }
-        match (source.value.as_str(), &file.policy.file) {
+        match (word.as_str(), &file.policy.file) {
             ("bundled", None) if bundled => Some(PolicyOrigin::Bundled),
             ("bundled", None) => {
                 self.problem(
@@ -70,6 +72,7 @@ impl Check<'_> {
                 None
             }
             ("file", Some(path)) => self.file_path(path).map(PolicyOrigin::File),
+            ("file", None) if self.is_incomplete("policy.file") => None,
             ("file", None) => {
                 self.problem(
                     source.referenced,
@@ -88,11 +91,7 @@ impl Check<'_> {
             }
             ("remote", None) => self.remote(source, &file.policy).map(PolicyOrigin::Remote),
             _ => {
-                self.problem(
-                    source.referenced,
-                    format!("`{}` is not a choice here", shown(source)),
-                    "write `bundled`, `file` or `remote`",
-                );
+                self.not_a_choice(source, ["bundled", "file", "remote"].into_iter());
                 None
             }
         }
@@ -119,48 +118,48 @@ impl Check<'_> {
     }
 
     fn remote(&mut self, source: &Spanned<String>, file: &PolicyFile) -> Option<RemotePolicy> {
-        let control_planes = match &file.control_planes {
-            Some(list) if !list.value.is_empty() => {
-                let urls = list.value.iter().map(|raw| self.control_plane_url(raw));
-                urls.collect::<Vec<_>>()
-                    .into_iter()
-                    .collect::<Option<Vec<String>>>()
-            }
-            _ => {
+        // Each key is checked before one that cannot be used ends this.
+        let control_planes = self.control_planes(source, file);
+        let state = match &file.state {
+            Some(state) => self.file_path(state),
+            None if self.is_incomplete("policy.state") => None,
+            None => {
                 self.problem(
                     source.referenced,
-                    "`source: remote` needs the URL of a control plane's edge listener",
-                    "add `control_planes: [\"https://cp.example.com:8443\"]`",
+                    "`source: remote` needs a folder for the edge's identity and its last good policy",
+                    "add `state: edge-state`",
                 );
                 None
             }
         };
-        let Some(state) = &file.state else {
-            self.problem(
-                source.referenced,
-                "`source: remote` needs a folder for the edge's identity and its last good policy",
-                "add `state: edge-state`",
-            );
-            return None;
-        };
-        let state = self.file_path(state)?;
         // An enrolled edge needs no token, and the variable that held it may be gone.
-        let join = match &file.join {
-            Some(raw) if !state.join(IDENTITY_FILE).exists() => {
-                Some(Zeroizing::new(self.secret("policy.join", raw)?))
-            }
-            _ => None,
-        };
-        let ca = match &file.ca {
-            Some(raw) => Some(self.authorities("policy.ca", raw)?),
-            None => None,
-        };
+        let is_enrolled = state
+            .as_ref()
+            .is_some_and(|state| state.join(IDENTITY_FILE).exists());
+        let join = file.join.as_ref().filter(|_| !is_enrolled);
+        let join = join.map(|raw| self.secret("policy.join", raw).map(Zeroizing::new));
+        let ca = file.ca.as_ref();
+        let ca = ca.map(|raw| self.authorities("policy.ca", raw));
         Some(RemotePolicy {
             control_planes: control_planes?,
-            state,
-            join,
-            ca,
+            state: state?,
+            join: all(join)?,
+            ca: all(ca)?,
         })
+    }
+
+    fn control_planes(&mut self, source: &Spanned<String>, file: &PolicyFile) -> Option<Vec<String>> {
+        let needs = "`source: remote` needs the URL of a control plane's edge listener";
+        let hint = "add `control_planes: [\"https://cp.example.com:8443\"]`";
+        let Some(list) = &file.control_planes else {
+            if !self.is_incomplete("policy.control_planes") {
+                self.problem(source.referenced, needs, hint);
+            }
+            return None;
+        };
+        self.if_empty(list, needs, hint);
+        let urls: Vec<_> = list.value.iter().map(|raw| self.control_plane_url(raw)).collect();
+        urls.into_iter().collect()
     }
 
     fn control_plane_url(&mut self, raw: &Spanned<String>) -> Option<String> {
@@ -176,51 +175,51 @@ impl Check<'_> {
         }
         self.problem(
             raw.referenced,
-            "is not the base URL of an edge listener",
+            "the URL is not the base URL of an edge listener",
             "write https://cp.example.com:8443; http:// only for a loopback address",
         );
         None
     }
 
     pub(super) fn edge_listener(&mut self, file: &EdgesFile) -> Option<EdgeListener> {
-        let listen = self.address(&file.listen)?;
-        let tls = match &file.tls {
-            Some(tls) => Some(self.listener_tls(tls)?),
-            None => None,
-        };
-        let host = listen.rsplit_once(':').map_or("", |(host, _)| host);
-        if tls.is_none() && !is_loopback(host.trim_matches(['[', ']'])) {
+        // Each key is checked before one that cannot be used ends this.
+        let listen = self.listen_address(&file.listen);
+        let tls = file.tls.as_ref().map(|tls| self.listener_tls(tls));
+        let host = listen.as_ref().and_then(|listen| listen.rsplit_once(':'));
+        if let Some((host, _)) = host
+            && tls.is_none()
+            && !self.is_incomplete("control_plane.edges.tls")
+            && !is_loopback(host)
+        {
             self.problem(
                 file.listen.referenced,
                 "edges would send their session tokens in the clear",
                 "add `tls:` with a certificate, or listen on a loopback address behind a proxy that ends TLS",
             );
         }
-        let heartbeat = file.heartbeat.as_ref().map_or(HEARTBEAT, |raw| raw.value.0);
-        if let Some(raw) = &file.heartbeat
-            && !(HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&heartbeat)
-        {
-            self.problem(
-                raw.referenced,
-                "is no interval for heartbeats",
-                "write 100ms to 60s, such as 3s",
-            );
-        }
+        let heartbeat = (HEARTBEAT_MIN, HEARTBEAT_MAX);
+        let heartbeat = self.in_range(
+            file.heartbeat.as_ref(),
+            HEARTBEAT,
+            |held| held.0,
+            heartbeat,
+            "100ms to 60s, such as 3s",
+        );
+        let mut count = |raw: &Option<Spanned<usize>>, default| {
+            let range = (1, COUNT_MAX);
+            self.in_range(raw.as_ref(), default, |count| count, range, "1 to 1000000")
+        };
+        let (connections, downloads) = (
+            count(&file.connections, CONNECTIONS),
+            count(&file.downloads, DOWNLOADS),
+        );
         Some(EdgeListener {
-            listen,
+            listen: listen?,
             tls,
-            connections: self.at_least_one(file.connections.as_ref(), CONNECTIONS),
-            downloads: self.at_least_one(file.downloads.as_ref(), DOWNLOADS),
+            connections,
+            downloads,
             heartbeat,
         })
-    }
-
-    fn at_least_one(&mut self, raw: Option<&Spanned<usize>>, default: usize) -> usize {
-        let Some(raw) = raw else { return default };
-        if raw.value == 0 || raw.value > 1_000_000 {
-            self.problem(raw.referenced, "is not a usable number", "write 1 to 1000000");
-        }
-        raw.value
     }
 }
 

@@ -1,8 +1,7 @@
-//! The raw file shape: every field as it may stand in the YAML, optional where it has a default.
+//! The types that a file is read into: every key, optional where it has a default.
 //!
-//! Unknown and repeated keys are errors of the reader. What a value means is decided in
-//! [`super::load`]; here stands only what it may look like, with the place it came from where a later
-//! check may complain about it.
+//! Unknown and repeated keys are errors of the reader. [`super::load`] decides what a value means. A value that a
+//! check may reject has its place.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,8 +39,8 @@ pub struct UpgradeFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShutdownFile {
-    pub drain_timeout: Option<Duration>,
-    pub idle_grace: Option<Duration>,
+    pub drain_timeout: Option<Spanned<Duration>>,
+    pub idle_grace: Option<Spanned<Duration>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -140,19 +139,19 @@ pub struct HealthCheckFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TimeoutsFile {
-    pub connect: Option<Duration>,
-    pub read: Option<Duration>,
-    pub write: Option<Duration>,
-    pub idle: Option<Duration>,
+    pub connect: Option<Spanned<Duration>>,
+    pub read: Option<Spanned<Duration>>,
+    pub write: Option<Spanned<Duration>>,
+    pub idle: Option<Spanned<Duration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsFile {
-    pub handshake_timeout: Option<Duration>,
-    pub header_timeout: Option<Duration>,
-    pub body_timeout: Option<Duration>,
-    pub idle_timeout: Option<Duration>,
+    pub handshake_timeout: Option<Spanned<Duration>>,
+    pub header_timeout: Option<Spanned<Duration>>,
+    pub body_timeout: Option<Spanned<Duration>>,
+    pub idle_timeout: Option<Spanned<Duration>>,
     pub header_bytes: Option<Spanned<Size>>,
     pub headers: Option<Spanned<usize>>,
     pub token_bytes: Option<Spanned<Size>>,
@@ -202,8 +201,8 @@ pub struct IssuerFile {
     pub algorithms: Option<Spanned<Vec<Spanned<String>>>>,
     pub audience: Option<Spanned<Vec<Spanned<String>>>>,
     pub typ: Option<Spanned<Vec<Spanned<String>>>>,
-    pub leeway: Option<Duration>,
-    pub lifetime_max: Option<Duration>,
+    pub leeway: Option<Spanned<Duration>>,
+    pub lifetime_max: Option<Spanned<Duration>>,
     pub refresh: Option<Spanned<Duration>>,
     pub fetch_timeout: Option<Spanned<Duration>>,
     pub cooldown: Option<Spanned<Duration>>,
@@ -269,8 +268,8 @@ pub struct LoginFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionFile {
-    pub lifetime: Option<Duration>,
-    pub idle: Option<Duration>,
+    pub lifetime: Option<Spanned<Duration>>,
+    pub idle: Option<Spanned<Duration>>,
 }
 
 /// It has no `Debug` of its own that shows the secret: a config error names the place, never the value.
@@ -280,9 +279,9 @@ pub struct OidcFile {
     pub issuer: Spanned<String>,
     pub client_id: Spanned<String>,
     pub client_secret: Spanned<String>,
-    pub scopes: Option<Vec<String>>,
+    pub scopes: Option<Vec<Spanned<String>>>,
     #[serde(default)]
-    pub domains: Vec<String>,
+    pub domains: Vec<Spanned<String>>,
     #[serde(default)]
     pub networks: Vec<Spanned<String>>,
 }
@@ -371,13 +370,12 @@ pub struct PolicyDocument {
 pub struct PolicyAppFile {
     pub id: Spanned<String>,
     /// For the reader of the file; decisions do not look at it.
-    #[expect(dead_code, reason = "a place for a person's words, checked to be a text")]
+    #[allow(dead_code, reason = "a place for a person's words, checked to be a text")]
     pub name: Option<String>,
     pub issuer: Option<Spanned<String>>,
     pub workspace: Spanned<String>,
     pub scopes: Spanned<Vec<Spanned<String>>>,
-    /// Ids of the app's public keys, where its issuer names in `client_key_id` the one that proved it and
-    /// some are no longer good. Without the list any will do.
+    /// Ids of the app's keys that may prove a token (`client_key_id`). Without the list, any key may.
     pub keys: Option<Vec<Spanned<String>>>,
     pub not_issued_before: Option<u64>,
 }
@@ -386,10 +384,10 @@ pub struct PolicyAppFile {
 #[serde(deny_unknown_fields)]
 pub struct PolicySourceFile {
     pub id: Spanned<String>,
-    #[expect(dead_code, reason = "a place for a person's words, checked to be a text")]
+    #[allow(dead_code, reason = "a place for a person's words, checked to be a text")]
     pub name: Option<String>,
     pub workspace: Spanned<String>,
-    #[expect(dead_code, reason = "a place for a person's words, checked to be a text")]
+    #[allow(dead_code, reason = "a place for a person's words, checked to be a text")]
     pub kind: Option<String>,
     pub write_key: Spanned<SecretText>,
     pub app: Option<Spanned<String>>,

@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use serde_saphyr::{Location, Spanned};
 
+use super::address::is_host;
 use super::check::Check;
 use super::file;
 use super::overlap::Placed;
 use super::shown::{has_user, shown};
 use super::tls_types::ListenerTls;
-use super::types::{
-    Api, ErrorForm, Gateway, Identify, Limits, Listener, ProxyProtocol, Timeouts, Upstream, UpstreamTls,
-};
+use super::types::{Api, ErrorForm, Gateway, Identify, Limits, Listener, ProxyProtocol};
 use crate::domain::facts::{UnknownSources, WithoutToken};
 use crate::domain::scope::Scope;
 
@@ -23,21 +21,25 @@ const HEADERS_MAX: usize = 250;
 /// The values of `limits.token_bytes`.
 const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=1 << 20;
 
+/// The largest body that may be allowed, in bytes: bodies are held whole in memory.
+const BODY_BYTES_MAX: usize = 1 << 30;
+
+/// The most connections that may be allowed: more than a process can open.
+const CONNECTIONS_MAX: usize = 10_000_000;
+
 impl Check<'_> {
-    pub(super) fn gateway(&mut self, file: file::GatewayFile) -> Option<Gateway> {
-        if file.listeners.value.is_empty() {
-            self.problem(
-                file.listeners.referenced,
-                "no listener is configured",
-                "add one with an address",
-            );
-        }
+    pub(super) fn gateway(&mut self, file: &file::GatewayFile) -> Option<Gateway> {
+        self.if_empty(
+            &file.listeners,
+            "no listener is configured",
+            "add one with an address",
+        );
         let mut listeners = Vec::new();
         for listener in &file.listeners.value {
             listeners.extend(self.listener(listener));
             self.proxied(listener, &file.trusted_proxies);
         }
-        if file.apis.value.is_empty() {
+        if file.apis.value.is_empty() && !self.is_incomplete("gateway.apis") {
             self.problem(
                 file.apis.referenced,
                 "no API is configured",
@@ -46,17 +48,7 @@ impl Check<'_> {
         }
         let mut apis = Vec::new();
         for (name, api) in &file.apis.value {
-            if !file.upstreams.contains_key(&api.upstream.value) {
-                let known: Vec<&str> = file.upstreams.keys().map(String::as_str).collect();
-                self.problem(
-                    api.upstream.referenced,
-                    format!(
-                        "apis.{name}.upstream refers to the unknown upstream `{}`",
-                        api.upstream.value
-                    ),
-                    format!("known: {}", known.join(", ")),
-                );
-            }
+            self.upstream_exists(name, api, &file.upstreams);
             apis.extend(self.api(name, api));
         }
         let mut upstreams = BTreeMap::new();
@@ -78,7 +70,13 @@ impl Check<'_> {
             limits: self.limits(&file.limits),
             trusted_proxies: self.networks(&file.trusted_proxies),
             public_url: self.gateway_url(file.public_url.as_ref()),
-            token_cache_entries: file.token_cache.map_or(100_000, |entries| entries.value),
+            token_cache_entries: self.in_range(
+                file.token_cache.as_ref(),
+                100_000,
+                |entries| entries,
+                (1, 100_000_000),
+                "1 to 100000000",
+            ),
         })
     }
 
@@ -88,7 +86,7 @@ impl Check<'_> {
         if !(1..=1024).contains(&raw.value) {
             self.problem(
                 raw.referenced,
-                "is not a number of threads from 1 to 1024",
+                "the value is not a number of threads from 1 to 1024",
                 "leave it out for one per core",
             );
         }
@@ -96,12 +94,9 @@ impl Check<'_> {
     }
 
     fn listener(&mut self, file: &file::ListenerFile) -> Option<Listener> {
-        let tls = match &file.tls {
-            None => None,
-            Some(tls) => Some(self.listener_tls(tls)?),
-        };
+        let tls = file.tls.as_ref().map(|tls| self.listener_tls(tls));
         Some(Listener {
-            address: self.address(&file.address)?,
+            address: self.listen_address(&file.address)?,
             tls,
             proxy_protocol: self.word(
                 file.proxy_protocol.as_ref(),
@@ -114,7 +109,7 @@ impl Check<'_> {
     /// A listener that requires the PROXY protocol accepts connections from trusted proxies only.
     fn proxied(&mut self, listener: &file::ListenerFile, trusted: &[Spanned<String>]) {
         if let Some(raw) = &listener.proxy_protocol
-            && raw.value == "require"
+            && self.text(raw).as_deref() == Some("require")
             && trusted.is_empty()
         {
             self.problem(
@@ -138,36 +133,38 @@ impl Check<'_> {
         if !is_origin {
             self.problem(
                 raw.referenced,
-                "is not an absolute URL without user, path and a slash at its end",
+                "the public URL is not an absolute URL without user, path and a slash at its end",
                 "write https://events.example.com",
             );
         }
         Some(url)
     }
 
-    pub(super) fn listener_tls(&mut self, tls: &file::ListenerTlsFile) -> Option<ListenerTls> {
-        if tls.certificates.value.is_empty() {
-            self.problem(
-                tls.certificates.referenced,
-                "no certificate is named",
-                "add {cert: ..., key: ...}",
-            );
-        }
+    pub(super) fn listener_tls(&mut self, tls: &file::ListenerTlsFile) -> ListenerTls {
+        self.if_empty(
+            &tls.certificates,
+            "no certificate is named",
+            "add {cert: ..., key: ...}",
+        );
         let mut certificates = Vec::new();
         for pair in &tls.certificates.value {
-            let (cert, key) = (self.file_path(&pair.cert)?, self.file_path(&pair.key)?);
-            self.readable(&cert, pair.cert.referenced);
-            self.readable(&key, pair.key.referenced);
-            certificates.push((cert, key));
+            let (cert, key) = (self.file_path(&pair.cert), self.file_path(&pair.key));
+            if let (Some(cert), Some(key)) = (cert, key) {
+                self.readable(&cert, pair.cert.referenced);
+                self.readable(&key, pair.key.referenced);
+                self.secret_files.push((key.clone(), pair.key.referenced));
+                certificates.push((cert, key));
+            }
         }
-        let client_ca = match &tls.client_ca {
-            Some(path) => Some(self.file_path(path)?),
-            None => None,
-        };
-        Some(ListenerTls {
+        let client_ca = tls.client_ca.as_ref().and_then(|raw| {
+            let path = self.file_path(raw)?;
+            self.readable(&path, raw.referenced);
+            Some(path)
+        });
+        ListenerTls {
             certificates,
             client_ca,
-        })
+        }
     }
 
     fn readable(&mut self, path: &Path, at: Location) {
@@ -182,7 +179,8 @@ impl Check<'_> {
 
     fn api(&mut self, name: &str, file: &file::ApiFile) -> Option<Api> {
         let scope = self.scope(&file.scope);
-        let hosts = self.hosts(&file.hosts)?;
+        let hosts = self.hosts(&file.hosts);
+        let upstream = self.text(&file.upstream);
         let paths = self.api_paths(&file.paths);
         let cors = match &file.cors {
             Some(cors) => Some(self.cors(cors)?),
@@ -194,7 +192,7 @@ impl Check<'_> {
             paths,
             scope: scope?,
             identify: self.identify(&file.identify),
-            upstream: file.upstream.value.clone(),
+            upstream: upstream?,
             unknown_sources: self.word(
                 file.unknown_sources.as_ref(),
                 &[
@@ -220,7 +218,7 @@ impl Check<'_> {
     }
 
     fn scope(&mut self, raw: &Spanned<String>) -> Option<Scope> {
-        Scope::parse(&raw.value)
+        Scope::parse(&self.text(raw)?)
             .map_err(|error| {
                 self.problem(
                     raw.referenced,
@@ -231,18 +229,13 @@ impl Check<'_> {
             .ok()
     }
 
-    fn hosts(&mut self, raw: &Spanned<Vec<Spanned<String>>>) -> Option<Vec<String>> {
-        if raw.value.is_empty() {
-            self.problem(
-                raw.referenced,
-                "no host is named",
-                "name the hosts, or `\"*\"` for any",
-            );
-        }
+    fn hosts(&mut self, raw: &Spanned<Vec<Spanned<String>>>) -> Vec<String> {
+        self.if_empty(raw, "no host is named", "name the hosts, or `\"*\"` for any");
         let mut hosts = Vec::new();
         for host in &raw.value {
-            let text = self.text(host)?.to_ascii_lowercase();
-            if text != "*" && (text.is_empty() || text.contains(['/', '*', ' ', '@'])) {
+            let Some(text) = self.text(host) else { continue };
+            let text = text.to_ascii_lowercase();
+            if text != "*" && !is_host(&text) {
                 self.problem(
                     host.referenced,
                     format!("`{}` is not a host name", shown(host)),
@@ -251,7 +244,7 @@ impl Check<'_> {
             }
             hosts.push(text);
         }
-        Some(hosts)
+        hosts
     }
 
     fn reauthenticate_status(&mut self, raw: Option<&Spanned<u16>>) -> u16 {
@@ -259,7 +252,7 @@ impl Check<'_> {
         if !matches!(raw.value, 401 | 511) {
             self.problem(
                 raw.referenced,
-                "is neither 401 nor 511",
+                "the status is neither 401 nor 511",
                 "511 makes Segment SDKs fetch a new token and retry",
             );
         }
@@ -269,8 +262,9 @@ impl Check<'_> {
     fn identify(&mut self, raw: &Spanned<Vec<Spanned<String>>>) -> Vec<Identify> {
         let mut places = Vec::new();
         for place in &raw.value {
-            let identify = match place.value.split_once(':') {
-                None => match place.value.as_str() {
+            let Some(text) = self.text(place) else { continue };
+            let identify = match text.split_once(':') {
+                None => match text.as_str() {
                     "basic" => Some(Identify::Basic),
                     "body" => Some(Identify::Body),
                     "token" => Some(Identify::Token),
@@ -292,7 +286,8 @@ impl Check<'_> {
                 ),
             }
         }
-        if places.is_empty() || places.contains(&Identify::Token) && places.len() > 1 {
+        let is_alone = !places.contains(&Identify::Token) || places.len() == 1;
+        if raw.value.is_empty() || !is_alone {
             self.problem(
                 raw.referenced,
                 "`token` stands alone, and something must identify",
@@ -300,55 +295,6 @@ impl Check<'_> {
             );
         }
         places
-    }
-
-    fn upstream(&mut self, name: &str, file: &file::UpstreamFile) -> Option<Upstream> {
-        if file.servers.value.is_empty() {
-            self.problem(
-                file.servers.referenced,
-                "the pool has no server",
-                "add at least one host:port",
-            );
-        }
-        let mut servers = Vec::new();
-        for server in &file.servers.value {
-            servers.extend(self.address(server));
-        }
-        let tls = match &file.tls {
-            None => None,
-            Some(tls) => {
-                if tls.sni.value.is_empty() {
-                    self.problem(
-                        tls.sni.referenced,
-                        "is empty",
-                        "name the host that the certificate is for",
-                    );
-                }
-                let ca = match &tls.ca {
-                    Some(path) => Some(self.authorities(&format!("gateway.upstreams.{name}.tls.ca"), path)?),
-                    None => None,
-                };
-                Some(UpstreamTls {
-                    sni: self.text(&tls.sni)?,
-                    ca,
-                })
-            }
-        };
-        let or = |value: Option<file::Duration>, seconds| {
-            value.map_or(Duration::from_secs(seconds), |held| held.0)
-        };
-        Some(Upstream {
-            servers,
-            tls,
-            http2: file.http2.unwrap_or(false),
-            health_check: file.health_check.as_ref().map(|check| self.health_check(check)),
-            timeouts: Timeouts {
-                connect: or(file.timeouts.connect, 2),
-                read: or(file.timeouts.read, 30),
-                write: or(file.timeouts.write, 30),
-                idle: or(file.timeouts.idle, 60),
-            },
-        })
     }
 
     /// How many connections may be open, and how many of one client: a quarter of them unless said.
@@ -359,11 +305,11 @@ impl Check<'_> {
         default: usize,
     ) -> (usize, usize) {
         for count in [all, per_client].into_iter().flatten() {
-            if count.value == 0 {
+            if !(1..=CONNECTIONS_MAX).contains(&count.value) {
                 self.problem(
                     count.referenced,
-                    "would refuse every connection",
-                    "write 1 or more, or leave it out",
+                    "the value is out of range; 0 would refuse every connection",
+                    "write 1 to 10000000, or leave it out",
                 );
             }
         }
@@ -385,11 +331,23 @@ impl Check<'_> {
 
     fn limits(&mut self, file: &file::LimitsFile) -> Limits {
         let base = Limits::default();
-        let time = |value: Option<file::Duration>, default| value.map_or(default, |held| held.0);
         let size = |value: &Option<Spanned<file::Size>>, default| {
             value.as_ref().map_or(default, |size| size.value.0)
         };
-        let body_bytes = size(&file.body_bytes, base.body_bytes);
+        let body_bytes = self.in_range(
+            file.body_bytes.as_ref(),
+            base.body_bytes,
+            |size| size.0,
+            (1, BODY_BYTES_MAX),
+            "1B to 1GiB",
+        );
+        let header_bytes = self.in_range(
+            file.header_bytes.as_ref(),
+            base.header_bytes,
+            |size| size.0,
+            (256, 1 << 20),
+            "256B to 1MiB",
+        );
         let held_bytes = size(&file.held_bytes, base.held_bytes);
         let (connections, connections_per_client) = self.connection_limits(
             file.connections.as_ref(),
@@ -397,12 +355,18 @@ impl Check<'_> {
             base.connections,
         );
         let limits = Limits {
-            handshake_timeout: time(file.handshake_timeout, base.handshake_timeout),
-            header_timeout: time(file.header_timeout, base.header_timeout),
-            body_timeout: time(file.body_timeout, base.body_timeout),
-            idle_timeout: time(file.idle_timeout, base.idle_timeout),
-            header_bytes: size(&file.header_bytes, base.header_bytes),
-            headers: file.headers.as_ref().map_or(base.headers, |count| count.value),
+            handshake_timeout: self.timeout(file.handshake_timeout.as_ref(), base.handshake_timeout),
+            header_timeout: self.timeout(file.header_timeout.as_ref(), base.header_timeout),
+            body_timeout: self.timeout(file.body_timeout.as_ref(), base.body_timeout),
+            idle_timeout: self.timeout(file.idle_timeout.as_ref(), base.idle_timeout),
+            header_bytes,
+            headers: self.in_range(
+                file.headers.as_ref(),
+                base.headers,
+                |count| count,
+                (1, HEADERS_MAX),
+                "1 to 250",
+            ),
             token_bytes: self.token_bytes(file.token_bytes.as_ref(), base.token_bytes),
             body_bytes,
             held_bytes,
@@ -416,8 +380,8 @@ impl Check<'_> {
         {
             self.problem(
                 held.referenced,
-                "is smaller than `body_bytes`",
-                "one body must fit into all held bytes",
+                "the value is smaller than `body_bytes`",
+                "write at least `body_bytes`: one body must fit",
             );
         }
         if let Some(share) = &file.held_bytes_per_client
@@ -425,14 +389,9 @@ impl Check<'_> {
         {
             self.problem(
                 share.referenced,
-                "is smaller than `body_bytes`",
-                "one body must fit into a client's share",
+                "the value is smaller than `body_bytes`",
+                "write at least `body_bytes`: one body must fit into a client's share",
             );
-        }
-        if let Some(headers) = &file.headers
-            && headers.value > HEADERS_MAX
-        {
-            self.problem(headers.referenced, "is more than can be read", "choose up to 250");
         }
         limits
     }

@@ -2,55 +2,58 @@
 
 use std::time::Duration;
 
-use serde_saphyr::Spanned;
-
 use super::check::Check;
 use super::file;
+use super::shown::shown;
 use super::types::HealthCheck;
 
 impl Check<'_> {
     pub(super) fn health_check(&mut self, file: &file::HealthCheckFile) -> HealthCheck {
-        if let Some(path) = &file.path
-            && !path.value.starts_with('/')
-        {
-            self.problem(
-                path.referenced,
-                "is not a path",
-                "write /path, or leave it out to only connect",
-            );
-        }
-        if let Some(host) = &file.host {
-            let is_authority = host.value.parse::<http::uri::Authority>().is_ok();
-            if !is_authority || host.value.contains('@') {
+        let path = file.path.as_ref().and_then(|raw| {
+            let path = self.text(raw)?;
+            let is_target = path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok();
+            if !is_target || path.contains('#') {
                 self.problem(
-                    host.referenced,
-                    "is not a host",
+                    raw.referenced,
+                    format!("`{}` is not a path", shown(raw)),
+                    "write /path, or leave it out to only connect",
+                );
+            }
+            Some(path)
+        });
+        let host = file.host.as_ref().and_then(|raw| {
+            let host = self.text(raw)?;
+            if host.parse::<http::uri::Authority>().is_err() || host.contains('@') {
+                self.problem(
+                    raw.referenced,
+                    format!("`{}` is not a host", shown(raw)),
                     "write a name, with `:PORT` behind it if the server expects one",
                 );
             }
             if file.path.is_none() {
                 self.problem(
-                    host.referenced,
-                    "has no effect without `path`",
+                    raw.referenced,
+                    "`host` has no effect without `path`",
                     "add `path`, or leave it out to only connect",
                 );
             }
-        }
-        let or = |value: &Option<Spanned<file::Duration>>, seconds| {
-            value
-                .as_ref()
-                .map_or(Duration::from_secs(seconds), |held| held.value.0)
-        };
+            Some(host)
+        });
+        let times = (1, 100);
+        let (hundred_ms, second) = (Duration::from_millis(100), Duration::from_secs(1));
         HealthCheck {
-            path: file.path.as_ref().map(|path| path.value.clone()),
-            host: file.host.as_ref().map(|host| host.value.clone()),
-            interval: or(&file.interval, 5).max(Duration::from_millis(100)),
-            timeout: or(&file.timeout, 2),
-            healthy_after: file.healthy_after.as_ref().map_or(1, |times| times.value.max(1)),
-            unhealthy_after: file
-                .unhealthy_after
-                .as_ref()
-                .map_or(2, |times| times.value.max(1)),
+            path,
+            host,
+            interval: self.in_range(
+                file.interval.as_ref(),
+                second * 5,
+                |held| held.0,
+                (hundred_ms, second * 3_600),
+                "100ms to 1h",
+            ),
+            timeout: self.timeout(file.timeout.as_ref(), second * 2),
+            healthy_after: self.in_range(file.healthy_after.as_ref(), 1, |held| held, times, "1 to 100"),
+            unhealthy_after: self.in_range(file.unhealthy_after.as_ref(), 2, |held| held, times, "1 to 100"),
         }
     }
 }

@@ -47,18 +47,43 @@ impl Check<'_> {
         let claims = self.claims(profile, &file.claims);
         let audiences = self.audiences(file, &claims);
         let types = self.types(profile, file.typ.as_ref());
+        let second = Duration::from_secs(1);
+        let leeway = self.in_range(
+            file.leeway.as_ref(),
+            second * 5,
+            |held| held.0,
+            (Duration::ZERO, second * 600),
+            "0s to 10m",
+        );
+        let lifetime_max = file.lifetime_max.as_ref().map(|raw| {
+            let range = (second, second * 3_660 * 86_400);
+            self.in_range(Some(raw), raw.value.0, |held| held.0, range, "1s to 3660d")
+        });
+        let issuer = self.issuer_name(&file.issuer);
         let keys = self.key_origin(at, file)?;
         Some(OutsideIssuer {
-            issuer: self.text(&file.issuer)?,
+            issuer: issuer?,
             keys,
             key_bounds: self.key_bounds(file),
             algorithms,
             audiences,
             types,
             claims,
-            leeway_s: file.leeway.map_or(5, |leeway| leeway.0.as_secs()),
-            lifetime_max_s: file.lifetime_max.map(|max| max.0.as_secs()),
+            leeway_s: leeway.as_secs(),
+            lifetime_max_s: lifetime_max.map(|max| max.as_secs()),
         })
+    }
+
+    fn issuer_name(&mut self, raw: &Spanned<String>) -> Option<String> {
+        let name = self.text(raw)?;
+        if name.is_empty() || name.trim() != name {
+            self.problem(
+                raw.referenced,
+                "the issuer is empty or has a space around it, so no token can name it",
+                "write what `iss` is in its tokens, to the letter",
+            );
+        }
+        Some(name)
     }
 
     fn algorithms(&mut self, list: Option<&Spanned<Vec<Spanned<String>>>>) -> Vec<Algorithm> {
@@ -67,7 +92,8 @@ impl Check<'_> {
         };
         let mut algorithms = Vec::new();
         for name in &list.value {
-            match Algorithm::parse(&name.value) {
+            let Some(text) = self.text(name) else { continue };
+            match Algorithm::parse(&text) {
                 // `EdDSA` and `Ed25519` are one.
                 Some(algorithm) if algorithms.contains(&algorithm) => {}
                 Some(algorithm) => algorithms.push(algorithm),
@@ -78,13 +104,11 @@ impl Check<'_> {
                 ),
             }
         }
-        if list.value.is_empty() {
-            self.problem(
-                list.referenced,
-                "no signature algorithm is listed, so no token would be accepted",
-                "list those of the issuer, such as [RS256]",
-            );
-        }
+        self.if_empty(
+            list,
+            "no signature algorithm is listed, so no token would be accepted",
+            "list those of the issuer, such as [RS256]",
+        );
         algorithms
     }
 
@@ -131,7 +155,7 @@ impl Check<'_> {
             let or_none = if may_be_none { ", or the word none" } else { "" };
             self.problem(
                 raw.referenced,
-                format!("is not a list of 1 to {NAMES_MAX} claim names{or_none}"),
+                format!("the value is not a list of 1 to {NAMES_MAX} claim names{or_none}"),
                 "write the names in the order to try them, such as [azp, client_id]",
             );
             return None;
@@ -167,13 +191,11 @@ impl Check<'_> {
         let Some(list) = list else {
             return profile.types();
         };
-        if list.value.is_empty() {
-            self.problem(
-                list.referenced,
-                "no `typ` is listed, so no token would be accepted",
-                "list the types of the issuer's access tokens, such as [at+jwt], or leave the key out",
-            );
-        }
+        self.if_empty(
+            list,
+            "no `typ` is listed, so no token would be accepted",
+            "list the types of the issuer's access tokens, such as [at+jwt], or leave the key out",
+        );
         let mut types: Vec<String> = list.value.iter().filter_map(|raw| self.text(raw)).collect();
         if types.iter().any(|typ| typ == "*") {
             return AcceptedTypes::Any;
@@ -255,7 +277,7 @@ impl Check<'_> {
         let Some(uri) = uri else {
             self.problem(
                 raw.referenced,
-                "is not an absolute URL",
+                "the value is not an absolute URL",
                 "write https://host/path",
             );
             return None;
@@ -263,7 +285,7 @@ impl Check<'_> {
         if has_user(&uri) {
             self.problem(
                 raw.referenced,
-                "has a user or a password in it, which would not be sent",
+                "the URL has a user or a password, which would not be sent",
                 "write https://host/path",
             );
             return None;
@@ -287,16 +309,23 @@ impl Check<'_> {
             Some(raw) => Some(self.authorities(&format!("issuers[{at}].ca"), raw)?),
             None => None,
         };
-        let or = |value: &Option<Spanned<file::Duration>>, default| {
-            value.as_ref().map_or(default, |held| held.value.0)
+        let s = Duration::from_secs;
+        let mut time = |raw: &Option<Spanned<file::Duration>>, default, least, most, words| {
+            self.in_range(raw.as_ref(), default, |held| held.0, (least, most), words)
         };
         Some(JwksUri {
             place,
             ca,
-            refresh: or(&file.refresh, Duration::from_secs(300)).max(Duration::from_secs(1)),
-            fetch_timeout: or(&file.fetch_timeout, Duration::from_secs(5)),
-            cooldown: or(&file.cooldown, Duration::from_secs(30)),
-            wait: or(&file.wait, Duration::from_secs(2)),
+            refresh: time(&file.refresh, s(300), s(1), s(86_400), "1s to 24h"),
+            fetch_timeout: time(
+                &file.fetch_timeout,
+                s(5),
+                Duration::from_millis(10),
+                s(60),
+                "10ms to 1m",
+            ),
+            cooldown: time(&file.cooldown, s(30), Duration::ZERO, s(3_600), "0s to 1h"),
+            wait: time(&file.wait, s(2), Duration::ZERO, s(60), "0s to 1m"),
         })
     }
 }
@@ -371,7 +400,7 @@ mod tests {
                 usize::from(words.is_some()),
                 "{rest}: {warnings:?}"
             );
-            assert!(words.is_none_or(|words| warnings[0].contains(words)), "{rest}");
+            assert!(words.is_none_or(|words| warnings[0].1.contains(words)), "{rest}");
         }
     }
 

@@ -1,11 +1,11 @@
-//! The keys of a config file, to say what a reload changes without saying any value.
+//! The keys of a config file: what a reload changes, by key and never by value.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::Value;
 
-/// What a running process takes over; everything else it keeps until it is restarted or upgraded.
+/// Keys that a reload applies. Others keep their values until a restart or an upgrade.
 const LIVE: [&str; 6] = [
     "gateway.listeners",
     "gateway.apis",

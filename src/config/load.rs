@@ -2,20 +2,33 @@
 //!
 //! The gateway's section has a file of its own, [`super::gateway`].
 
-use super::check::{Check, FILE_BYTES_MAX, parse, read};
 use std::path::Path;
 
+use super::check::Check;
 use super::file::File;
 use super::keys::Keys;
 use super::problem::ConfigError;
 use super::types::Config;
+use super::yaml::document::{CONFIG_BYTES_MAX, Places, document, read};
+
+/// What to do about a text that is no YAML.
+const HINT: &str =
+    "docs/reference/config.md lists every key; `portcullis schema` lets an editor check the file";
 
 /// Reads and checks a config file.
 ///
 /// # Errors
 /// [`ConfigError`] with every problem found, each with its place and a hint.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    load_text(path, &read(path, FILE_BYTES_MAX)?)
+    load_text(path, &read_text(path)?)
+}
+
+/// Reads the text of a config file, 1 MiB at most.
+///
+/// # Errors
+/// [`ConfigError`]: the file is missing, too large, unreadable, or no UTF-8.
+pub fn read_text(path: &Path) -> Result<String, ConfigError> {
+    read(path, CONFIG_BYTES_MAX)
 }
 
 /// Checks the text of a config file. `path` is where it stands: places and relative paths go by it.
@@ -23,16 +36,25 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// # Errors
 /// As [`load`].
 pub fn load_text(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let hint = "config/portcullis.yaml has every key in its form and place";
-    let file: File = parse(path, text, hint)?;
-    let mut check = Check::new(path);
-    let keys = Keys::of(&parse(path, text, hint)?);
-    let mut config = check.config(file, keys);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let document = document::<File>(path, text, HINT);
+    let mut check = Check::after(path, document.problems, document.left_out);
+    let Some(file) = document.value else {
+        return check.finish::<Config>(None, text).map(|(config, _)| config);
+    };
+    let keys = serde_saphyr::from_str(text).map(|value| Keys::of(&value));
+    let mut config = check.config(&file, keys.unwrap_or_default());
     if let Some(config) = &mut config {
         config.add_own_resource();
         config.keys.add_contents(&check.contents);
+        config.places = Places::of(text);
+        if check.is_good() {
+            check.warnings(config);
+        }
     }
-    check.finish(config)
+    let (mut config, warnings) = check.finish(config, text)?;
+    config.warnings = warnings;
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -40,6 +62,7 @@ mod tests {
     use super::*;
     use crate::config::api_types::PathPattern;
     use crate::config::policy_types::PolicyOrigin;
+    use crate::config::problem::{Problem, Severity};
     use crate::config::types::ProxyProtocol;
     use crate::domain::key::Algorithm;
     use crate::domain::policy::{AcceptedTypes, WhenStale};
@@ -70,7 +93,14 @@ issuers:
     fn problems(from: &str, to: &str) -> Vec<String> {
         assert!(GOOD.contains(from), "{from}");
         let error = loaded(&GOOD.replacen(from, to, 1)).unwrap_err();
-        error.problems.iter().map(ToString::to_string).collect()
+        let errors = error
+            .problems
+            .into_iter()
+            .filter(|one| one.severity == Severity::Error);
+        let errors = errors.map(|one| Problem { excerpt: None, ..one });
+        errors
+            .map(|one| one.to_string().replacen(" error:", "", 1))
+            .collect()
     }
 
     #[test]
@@ -105,7 +135,7 @@ issuers:
             (
                 "upstream: tracking",
                 "upstream: trcking",
-                "conf/test.yaml:10:17: apis.tracking.upstream refers to the unknown upstream `trcking`\n  hint: known: tracking",
+                "conf/test.yaml:10:17: apis.tracking.upstream refers to the unknown upstream `trcking`\n  hint: did you mean `tracking`?",
             ),
             (
                 "version: 1",
@@ -115,12 +145,12 @@ issuers:
             (
                 "127.0.0.1:8080",
                 "127.0.0.1:+8080",
-                "conf/test.yaml:3:25: `127.0.0.1:+8080` is not an address\n  hint: write host:port, such as 127.0.0.1:8080",
+                "conf/test.yaml:3:25: `127.0.0.1:+8080` is not an address\n  hint: write host:port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for every address",
             ),
             (
                 "127.0.0.1:8080",
                 "127.0.0.1",
-                "conf/test.yaml:3:25: `127.0.0.1` is not an address\n  hint: write host:port, such as 127.0.0.1:8080",
+                "conf/test.yaml:3:25: `127.0.0.1` is not an address\n  hint: write host:port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for every address",
             ),
             (
                 "{address: \"127.0.0.1:8080\"}",
@@ -135,7 +165,7 @@ issuers:
             (
                 "  limits: {body",
                 "  public_url: \"https://events.example.com/\"\n  limits: {body",
-                "conf/test.yaml:13:15: is not an absolute URL without user, path and a slash at its end\n  hint: write https://events.example.com",
+                "conf/test.yaml:13:15: the public URL is not an absolute URL without user, path and a slash at its end\n  hint: write https://events.example.com",
             ),
             (
                 "[basic, body]",
@@ -182,7 +212,12 @@ issuers:
                 "conf/test.yaml:11:",
                 "scope",
             ),
-            ("version: 1", "version: one", "conf/test.yaml:1:", "u32"),
+            (
+                "version: 1",
+                "version: one",
+                "conf/test.yaml:1:",
+                "a whole number",
+            ),
             ("issuers:\n", "issuers: [\n", "conf/test.yaml:", ""),
         ] {
             let found = problems(from, to);
@@ -264,12 +299,12 @@ issuers:
             problems("file: policy.yaml", "file: \"${PORTCULLIS_TEST_UNSET}\""),
             [
                 "conf/test.yaml:14:30: the environment has no variable `PORTCULLIS_TEST_UNSET`\n  \
-              hint: set it for this process, or write the value here"
+              hint: set the variable for this process, or write the value here"
             ]
         );
         assert_eq!(
             problems("file: policy.yaml", "file: \"${OPEN\""),
-            ["conf/test.yaml:14:30: has `${` without `}`\n  hint: write ${NAME}"]
+            ["conf/test.yaml:14:30: the value has `${` without `}`\n  hint: write ${NAME}"]
         );
     }
 
@@ -277,7 +312,7 @@ issuers:
     fn a_file_that_is_not_there_is_named() {
         let error = load(Path::new("conf/nowhere.yaml")).unwrap_err().to_string();
         assert!(
-            error.starts_with("conf/nowhere.yaml: there is no such file\n  hint: "),
+            error.starts_with("conf/nowhere.yaml: error: file not found\n  hint: "),
             "{error}"
         );
     }

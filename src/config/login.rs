@@ -1,4 +1,8 @@
-//! How people sign in: sessions, and a provider besides passwords.
+//! The config's `login:` section: sessions, and single sign-on at an OpenID provider.
+
+use std::time::Duration;
+
+use serde_saphyr::Spanned;
 
 use super::types::{ClientSecret, Login, Oidc};
 
@@ -9,14 +13,17 @@ use super::shown::has_user;
 impl Check<'_> {
     pub(super) fn login(&mut self, file: &LoginFile) -> Option<Login> {
         let default = Login::default();
-        let or = |value: &Option<super::file::Duration>, default| value.map_or(default, |held| held.0);
         let oidc = match &file.oidc {
             Some(oidc) => Some(self.oidc(oidc)?),
             None => None,
         };
+        let range = (Duration::from_secs(1), Duration::from_secs(366 * 86_400));
+        let mut time = |raw: &Option<Spanned<super::file::Duration>>, default| {
+            self.in_range(raw.as_ref(), default, |held| held.0, range, "1s to 366d")
+        };
         Some(Login {
-            session_lifetime: or(&file.session.lifetime, default.session_lifetime),
-            session_idle: or(&file.session.idle, default.session_idle),
+            session_lifetime: time(&file.session.lifetime, default.session_lifetime),
+            session_idle: time(&file.session.idle, default.session_idle),
             oidc,
         })
     }
@@ -33,7 +40,7 @@ impl Check<'_> {
         {
             self.problem(
                 file.issuer.referenced,
-                "is not the https URL of a provider",
+                "the issuer is not the https URL of a provider",
                 "write https://login.example.com, as its /.well-known/openid-configuration names itself",
             );
         }
@@ -45,16 +52,24 @@ impl Check<'_> {
             (client_secret.expose(), &file.client_secret),
         ] {
             if value.is_empty() {
-                self.problem(raw.referenced, "is empty", "write what the provider gave you");
+                self.problem(
+                    raw.referenced,
+                    "the value is empty",
+                    "write what the provider gave you",
+                );
             }
         }
-        let scopes = file.scopes.clone();
+        let texts = |check: &mut Self, raws: &[Spanned<String>]| -> Vec<String> {
+            raws.iter().filter_map(|raw| check.text(raw)).collect()
+        };
+        let scopes = file.scopes.as_ref().map(|scopes| texts(self, scopes));
+        let domains = texts(self, &file.domains);
         Some(Oidc {
             issuer,
             client_id,
             client_secret,
             scopes: scopes.unwrap_or_else(|| ["openid", "email"].map(str::to_owned).to_vec()),
-            domains: file.domains.iter().map(|domain| domain.to_lowercase()).collect(),
+            domains: domains.iter().map(|domain| domain.to_lowercase()).collect(),
             networks: self.networks(&file.networks),
         })
     }

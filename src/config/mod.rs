@@ -1,8 +1,8 @@
-//! Config: typed, complete and immutable; built once from a YAML file.
+//! Config: typed, complete and immutable; built from a YAML file.
 //!
-//! Every problem of a file is reported, each with file, line, column and what to do about it; a config
-//! with a problem is never half used.
+//! Every problem of a file is reported with file, line, column and what to do. A config with an error is never used.
 
+mod address;
 mod api;
 mod api_file;
 pub(crate) mod api_types;
@@ -28,22 +28,23 @@ mod shown;
 mod signing;
 mod tls_types;
 pub(crate) mod types;
+mod upstreams;
+mod warnings;
 mod watch;
-mod yaml_error;
+mod yaml;
 
 pub use crate::config::api_types::{ApiPath, Cors, Origins, PathPattern};
 pub use crate::config::authorities::Authorities;
 #[cfg(feature = "test-util")]
 pub use crate::config::environment::falling_task;
-pub use crate::config::environment::notify_socket;
 #[cfg(feature = "test-util")]
-pub use crate::config::file::File as RawFile;
+pub use crate::config::file::{File as RawFile, PolicyDocument};
 pub use crate::config::keys::{KeyChanges, Keys};
-pub use crate::config::load::{load, load_text};
+pub use crate::config::load::{load, load_text, read_text};
 pub use crate::config::outside_issuer::{JwksUri, KeyOrigin, KeyPlace, OutsideIssuer};
-pub use crate::config::policy_file::load_policy;
+pub use crate::config::policy_file::{check_policy, is_policy, load_policy};
 pub use crate::config::policy_types::{EdgeListener, PolicyOrigin, RemotePolicy};
-pub use crate::config::problem::{ConfigError, Problem};
+pub use crate::config::problem::{ConfigError, Problem, Severity};
 pub use crate::config::tls_types::ListenerTls;
 pub use crate::config::types::{
     Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener,
@@ -51,4 +52,7 @@ pub use crate::config::types::{
 };
 pub use crate::config::types::{ClientSecret, Login, Oidc};
 pub use crate::config::types::{LeakedTokens, Signing};
+pub use crate::config::warnings::{EXPIRED, EXPIRES_SOON, WARNINGS};
 pub use crate::config::watch::FileWatch;
+pub use crate::config::yaml::document::{Places, annotate};
+pub use crate::config::yaml::excerpt::Excerpt;

@@ -9,6 +9,11 @@ use crate::domain::key::Algorithm;
 use crate::domain::policy::AcceptedTypes;
 use crate::snapshot::KeyBounds;
 
+/// Codes of warnings.
+pub(super) const ANY_TYPE: u16 = 4;
+pub(super) const NO_SCOPE: u16 = 12;
+pub(super) const AUDIENCE_UNUSED: u16 = 13;
+
 /// An issuer besides the bundled one.
 #[derive(Clone, Debug)]
 pub struct OutsideIssuer {
@@ -24,28 +29,31 @@ pub struct OutsideIssuer {
 }
 
 impl OutsideIssuer {
-    /// What is accepted and probably not meant, each a sentence for the operator.
+    /// What is accepted and probably not meant: the code of each warning, and a sentence for the operator.
     #[must_use]
-    pub fn warnings(&self) -> Vec<&'static str> {
+    pub fn warnings(&self) -> Vec<(u16, &'static str)> {
         let claims = &self.claims;
         let is_without_scope = claims.profile.lacks_scope() && claims.scope == claims.profile.claims().scope;
         let found = [
             (
+                ANY_TYPE,
                 self.types == AcceptedTypes::Any,
                 "`typ: [\"*\"]` accepts ID tokens and other JWTs of the issuer as access tokens; list its types",
             ),
             (
+                NO_SCOPE,
                 is_without_scope,
                 "tokens of this profile say no scope, so none is accepted; write `claims: {scope: none}`",
             ),
             (
+                AUDIENCE_UNUSED,
                 claims.audience.is_none() && !self.audiences.is_empty(),
                 "tokens of this profile have no audience, so `audience` is not checked; remove it",
             ),
         ];
         found
             .into_iter()
-            .filter_map(|(holds, text)| holds.then_some(text))
+            .filter_map(|(code, holds, text)| holds.then_some((code, text)))
             .collect()
     }
 }

@@ -175,7 +175,12 @@ issuers:
         );
         match load_text(Path::new("test.yaml"), &text) {
             Ok(_) => Vec::new(),
-            Err(error) => error.problems.iter().map(ToString::to_string).collect(),
+            Err(error) => {
+                let problems = error.problems.iter();
+                problems
+                    .map(|one| one.to_string().replacen(" error:", "", 1))
+                    .collect()
+            }
         }
     }
 

@@ -21,14 +21,18 @@ impl Check<'_> {
         let default = Signing::default();
         let algorithm = match &file.algorithm {
             None => default.algorithm,
-            Some(raw) => Algorithm::parse(&raw.value).unwrap_or_else(|| {
-                self.problem(
-                    raw.referenced,
-                    format!("`{}` is not a signing algorithm", shown(raw)),
-                    "use RS256, PS256, ES256 or EdDSA",
-                );
-                default.algorithm
-            }),
+            Some(raw) => self
+                .text(raw)
+                .as_deref()
+                .and_then(Algorithm::parse)
+                .unwrap_or_else(|| {
+                    self.problem(
+                        raw.referenced,
+                        format!("`{}` is not a signing algorithm", shown(raw)),
+                        "use RS256, PS256, ES256 or EdDSA",
+                    );
+                    default.algorithm
+                }),
         };
         let publish_ahead_s = file
             .publish_ahead
@@ -75,7 +79,8 @@ impl Check<'_> {
         let text = Zeroizing::new(self.secret(&format!("control_plane.signing.{name}"), raw)?);
         EncryptionKey::parse(&text)
             .map_err(|error| {
-                let hint = "${NAME} or file:PATH keep it out of this file; openssl rand -base64 32 makes one";
+                let hint =
+                    "`openssl rand -base64 32` makes one; keep it out of this file with ${NAME} or file:PATH";
                 self.problem(raw.referenced, format!("the key {error}"), hint);
             })
             .ok()

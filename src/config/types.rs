@@ -5,7 +5,9 @@ use super::authorities::Authorities;
 use super::keys::Keys;
 use super::outside_issuer::OutsideIssuer;
 use super::policy_types::{EdgeListener, PolicyOrigin};
+use super::problem::Problem;
 use super::tls_types::ListenerTls;
+use super::yaml::document::Places;
 use crate::domain::sealing::EncryptionKey;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -38,6 +40,10 @@ pub struct Config {
     pub upgrade_socket: Option<PathBuf>,
     /// The file's keys, to tell what a reload changes.
     pub keys: Keys,
+    /// Where the value of each key stands in the file.
+    pub places: Places,
+    /// What the operator should know about the file.
+    pub warnings: Vec<Problem>,
 }
 
 impl Config {

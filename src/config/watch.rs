@@ -1,4 +1,4 @@
-//! Says when files may have changed: their folders are watched, and the files looked at every so often.
+//! Watches files for changes: their folders by the system's notifications, and the files at intervals.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -6,6 +6,8 @@ use std::time::Duration;
 use notify::Watcher as _;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior};
+
+const NOT_WATCHED: &str = "folders cannot be watched; polling their files";
 
 /// How long files must be left alone before they are read: those that belong together are written one
 /// after the other.
@@ -27,7 +29,7 @@ impl FileWatch {
         folders.sort_unstable();
         folders.dedup();
         let watcher = watcher(&folders, changed_in)
-            .map_err(|error| tracing::warn!(%error, ?folders, "these folders cannot be watched; their files are looked at every {every:?}"))
+            .map_err(|error| tracing::warn!(%error, ?folders, ?every, "{NOT_WATCHED}"))
             .ok();
         let mut looks = tokio::time::interval(every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

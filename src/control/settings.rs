@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::open_error::OpenError;
 use crate::config::{ControlLimits, LeakedTokens, Login, Signing};
+use crate::domain::issuer_url::is_issuer_url;
 use crate::domain::network::Network;
 use crate::store_location::StoreLocation;
 
@@ -50,16 +51,8 @@ impl ControlSettings {
 }
 
 fn check_public_url(url: &str) -> Result<(), OpenError> {
-    let refused = || OpenError::PublicUrl(url.to_owned());
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-        .ok_or_else(refused)?;
-    let plain = rest
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !b"?#\"\\<>@".contains(&byte));
-    if rest.is_empty() || rest.starts_with('/') || rest.ends_with('/') || !plain || url.len() > 2_048 {
-        return Err(refused());
+    match is_issuer_url(url) {
+        true => Ok(()),
+        false => Err(OpenError::PublicUrl(url.to_owned())),
     }
-    Ok(())
 }

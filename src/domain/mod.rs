@@ -21,6 +21,7 @@ pub mod id_token;
 pub mod ids;
 pub mod issue;
 pub mod issuer_keys;
+pub mod issuer_url;
 pub mod json;
 pub mod jws;
 pub mod key;

@@ -9,7 +9,12 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum StartError {
     #[error("cannot listen on {address}: {problem}")]
-    Listen { address: String, problem: String },
+    Listen {
+        address: String,
+        problem: String,
+        /// Whether the same address may be free, or known, later.
+        can_pass: bool,
+    },
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("issuer `{issuer}`: {error}")]

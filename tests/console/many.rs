@@ -1,6 +1,6 @@
 //! Pages of a workspace with 100,000 sources: how long the server takes, and how large they are.
 //!
-//! Run in a release build: `cargo test --release --test console -- --ignored --nocapture many_sources`.
+//! Run in a dist build: `cargo test --profile dist --test console -- --ignored --nocapture many_sources`.
 
 use portcullis::domain::role::LISTED_MAX;
 
@@ -88,7 +88,7 @@ fn asked(env: &Env, source: &str) -> Vec<(&'static str, Asks)> {
 }
 
 #[test]
-#[ignore = "a measurement, for a release build on a quiet machine"]
+#[ignore = "a measurement, for a dist build on a quiet machine"]
 #[expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 fn pages_of_many_sources_are_quick_and_small() {
     let data = quickstart_data();

@@ -65,7 +65,7 @@ fn process_without_descriptors_refuses_without_spinning_and_serves_again() {
     let env = served_env(dir.path(), &serve);
     let process = serve.process.id();
 
-    // What is open already goes on: a client, and whoever watches the metrics.
+    // What is open already goes on: a client, and a scraper of the metrics.
     let request = good_request(&env, &env.token("", "tracking_api:write"));
     let to = Serve::address(serve.gateway.as_ref());
     let mut kept = connect(to);

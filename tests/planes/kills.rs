@@ -57,7 +57,7 @@ fn write(address: &str, env: &Env, stop: &AtomicBool, made: &AtomicU64, kept: &M
     }
 }
 
-/// What the store holds after whatever happened to it, looked at without the product.
+/// What the store holds, read without the product.
 pub async fn check(url: &str, kept: &[(String, String)]) {
     sqlx::any::install_default_drivers();
     let mut connection = AnyConnection::connect(url).await.unwrap();

@@ -27,6 +27,7 @@ mod support {
 }
 
 mod admin;
+mod agreement;
 mod app_keys;
 mod cli;
 mod clients;
@@ -47,4 +48,5 @@ mod sdks;
 mod secrets;
 mod signing_keys;
 mod store_full;
+mod terminal;
 mod upgrade;

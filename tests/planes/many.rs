@@ -1,8 +1,8 @@
 //! A store with a million sources, 100,000 apps and a million revocations: how long each list and each change takes,
 //! and how soon after its start the gateway decides.
 //!
-//! In a release build, on a quiet machine:
-//! `cargo test --release --test planes -- --ignored --nocapture --test-threads 1 many::`.
+//! In a dist build, on a quiet machine:
+//! `cargo test --profile dist --test planes -- --ignored --nocapture --test-threads 1 many::`.
 //! `PORTCULLIS_TEST_MANY` says how many sources there are, `PORTCULLIS_TEST_SAMPLES` how often each thing is done.
 #![expect(clippy::disallowed_methods, reason = "what is measured is real time")]
 
@@ -26,7 +26,7 @@ const BOUND: Duration = Duration::from_millis(50);
 /// What the start may take until the first request is decided.
 const START_BOUND: Duration = Duration::from_secs(10);
 
-/// Tokens are issued under this name, whatever port a run has.
+/// The issuer of tokens, the same on every port.
 const ISSUER: &str = "https://control.test";
 
 fn number(variable: &str, default: u64) -> u64 {
@@ -138,7 +138,7 @@ impl World {
         self.env.change("POST", path, body)
     }
 
-    /// A request as a page of ours makes it.
+    /// A request as the console makes it.
     fn in_session(&self, method: &'static str, url: &str) -> Request {
         Request::to(method, url)
             .header("Cookie", &self.cookie)
@@ -396,7 +396,7 @@ fn event(env: &Env, token: &str) -> Message {
         .send()
 }
 
-/// The variables that clients of this run are told.
+/// The variables for the clients of this run.
 fn env_of(serve: &Serve, known: &[(&str, String)]) -> Env {
     let control = serve.control.as_deref().unwrap();
     let mut env = Env([].into());
@@ -513,7 +513,7 @@ fn run(dir: &Scratch, store: &str, url: &str) {
 }
 
 #[test]
-#[ignore = "a measurement, for a release build on a quiet machine"]
+#[ignore = "a measurement, for a dist build on a quiet machine"]
 fn on_sqlite() {
     let dir = Scratch::new();
     let path = dir.join("portcullis.db");
@@ -526,7 +526,7 @@ fn on_sqlite() {
 }
 
 #[test]
-#[ignore = "a measurement, for a release build on a quiet machine"]
+#[ignore = "a measurement, for a dist build on a quiet machine"]
 fn on_postgres() {
     let dir = Scratch::new();
     // As a server is set up by its distribution, but for its memory.

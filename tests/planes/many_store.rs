@@ -135,7 +135,7 @@ impl Filling {
         self.fill_members(&mut connection, workspace, now).await;
         self.fill_trail(&mut connection, workspace, now).await;
         if !is_file {
-            // As its server does by itself before long.
+            // As its server does before long.
             for text in ["VACUUM ANALYZE", "CHECKPOINT"] {
                 sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
             }

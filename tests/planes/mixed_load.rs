@@ -1,6 +1,6 @@
 //! Everything at once, at saturation: good requests, bad ones, slow ones, huge ones and clients that vanish.
 //!
-//! `PORTCULLIS_TEST_LOAD_SECONDS=600 cargo test --release --test planes mixed_load -- --nocapture` is the long run; then
+//! `PORTCULLIS_TEST_LOAD_SECONDS=600 cargo test --profile dist --test planes mixed_load -- --nocapture` is the long run; then
 //! memory has to be flat, too.
 
 use std::collections::BTreeMap;
@@ -168,7 +168,7 @@ async fn slow(seen: Arc<Seen>, to: SocketAddr, request: Vec<u8>) -> Result<(), S
     }
 }
 
-/// A body that is longer than may be; it is said in advance, and never sent.
+/// A body that is longer than may be; it is announced, and never sent.
 async fn too_large(seen: Arc<Seen>, to: SocketAddr, token: Arc<String>) -> Result<(), String> {
     let mut wire = connect(to).await?;
     let head = format!(

@@ -1,4 +1,4 @@
-//! Files that a config names: what is wrong with one is said without a byte of a secret, and a change of one is
+//! Files that a config names: errors quote no byte of a secret, and a change of one is
 //! taken over or said to need a restart.
 
 use std::fs;
@@ -74,7 +74,7 @@ fn private_key_on_one_line_is_named_and_never_printed() {
                 output.contains("the PEM is on one line; restore its line breaks"),
                 "{what}: {output}"
             );
-            assert!(output.len() < 600, "{what}: {output}");
+            assert!(output.len() < 1_200, "{what}: {output}");
         }
     }
     // And while it runs.
@@ -133,10 +133,7 @@ fn private_key_in_place_of_another_file_is_never_printed() {
             dir.write("bad.pem", bad);
             for words in [["check", "--"], ["serve", "--config"]] {
                 let (code, output) = run(words, &config);
-                // `check` reads no key set.
-                if what != "jwks_file" || words[0] == "serve" {
-                    assert_eq!(code, Some(1), "{what}: {output}");
-                }
+                assert_eq!(code, Some(1), "{what}: {output}");
                 assert_silent(what, &output, &key);
             }
         }
@@ -217,6 +214,14 @@ fn said(serve: &Serve, message: &str, count: usize) -> Vec<String> {
     })
 }
 
+/// Waits until a reload has said that this key needs a restart.
+fn said_of(serve: &Serve, key: &str) {
+    serve.process.stderr.wait_for(key, |lines| {
+        let mut records = lines.iter().filter(|line| line.contains("keep their old values"));
+        records.any(|line| line.contains(key)).then_some(())
+    });
+}
+
 #[test]
 fn changed_secret_file_is_said_to_need_a_restart() {
     let dir = quickstart_data();
@@ -229,24 +234,15 @@ fn changed_secret_file_is_said_to_need_a_restart() {
     let serve = Serve::start(&dir.write("portcullis.yaml", &text));
     dir.write("client.txt", "the-second-client-secret");
     serve.process.signal("HUP");
-    let first = said(&serve, "keep their old values", 1);
-    assert!(
-        first[0].contains("control_plane.login.oidc.client_secret"),
-        "{first:?}"
-    );
+    said_of(&serve, "control_plane.login.oidc.client_secret");
     fs::write(location, "sqlite:other.db\n").unwrap();
     serve.process.signal("HUP");
-    let second = said(&serve, "keep their old values", 2);
-    assert!(second[1].contains("control_plane.store"), "{second:?}");
+    said_of(&serve, "control_plane.store");
     let key = fs::read_to_string(dir.join("signing-encryption.key")).unwrap();
     secrets::note([key.trim()]);
     dir.write("signing-encryption.key", &format!("{}\n", key.trim()));
     serve.process.signal("HUP");
-    let third = said(&serve, "keep their old values", 3);
-    assert!(
-        third[2].contains("control_plane.signing.key_encryption_key"),
-        "{third:?}"
-    );
+    said_of(&serve, "control_plane.signing.key_encryption_key");
     serve.stop();
 }
 
@@ -261,7 +257,7 @@ fn changed_authority_of_an_upstream_is_taken_over() {
     let serve = Serve::start(&dir.write("portcullis.yaml", &text));
     dir.write("ca.pem", &two);
     // No signal: the file is looked at.
-    let taken = said(&serve, "config read again", 1);
+    let taken = said(&serve, "config reloaded", 1);
     assert!(taken[0].contains("gateway.upstreams.api.tls.ca"), "{taken:?}");
     // A damaged one changes nothing.
     dir.write("ca.pem", "-----BEGIN CERTIFICATE-----\n");

@@ -1,5 +1,5 @@
 //! PostgreSQL stopped as a crash would, and started again, while changes are made: nothing that was acknowledged is
-//! lost, nothing is half done, and everything goes on by itself. `PORTCULLIS_TEST_STOPS` says how often,
+//! lost, nothing is half done, and everything recovers. `PORTCULLIS_TEST_STOPS` says how often,
 //! `PORTCULLIS_TEST_SEED` at which moments.
 
 use std::collections::BTreeMap;

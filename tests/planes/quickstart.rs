@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::support::process::{Process, eventually};
-use super::support::product::{Env, Quickstart, quickstart_data};
+use super::support::process::{Process, eventually, portcullis};
+use super::support::product::{Env, Quickstart, Serve, quickstart_data, served_env};
 use super::support::scratch::Scratch;
 use super::support::secrets;
 use super::support::web::{Request, get, post};
@@ -356,4 +356,32 @@ fn public_api_judges_our_tokens_and_forwards_its_own() {
         ]
     );
     quickstart.stop();
+}
+
+#[test]
+fn quickstart_leaves_a_config_that_check_and_serve_take() {
+    let data = quickstart_data();
+    let config = data.join("portcullis.yaml");
+    let checked = Process::run(portcullis(["check"]).arg(&config));
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
+    // Its ports may be in use by another test now.
+    let text = fs::read_to_string(&config).unwrap();
+    let free = text.lines().map(|line| match line.split_once("\"127.0.0.1:") {
+        Some((before, after)) if line.contains("address:") || line.contains("listen:") => {
+            let (_, rest) = after.split_once('"').unwrap();
+            format!("{before}\"127.0.0.1:0\"{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    });
+    let free: String = free.collect();
+    let serve = Serve::start(&data.write("copy.yaml", &free));
+    let env = served_env(data.path(), &serve);
+    assert_eq!(env.event("WRITE_KEY").send().status(), 401);
+    let token = env.token("", "tracking_api:write");
+    assert_eq!(
+        env.event("WRITE_KEY").bearer(&token).send().status(),
+        502,
+        "its upstream has ended"
+    );
+    serve.stop();
 }

@@ -172,7 +172,7 @@ fn change_of_the_file_is_in_force_for_the_next_request_and_said_by_its_keys() {
         "reauthenticate_status: 401",
         "reauthenticate_status: 401\n      unknown_sources: forward",
     );
-    let said = records(&world.serve, "config read again", 1);
+    let said = records(&world.serve, "config reloaded", 1);
     assert!(
         said[0].contains("gateway.apis.tracking.unknown_sources"),
         "{said:?}"

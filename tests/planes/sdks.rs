@@ -104,7 +104,7 @@ fn python_delivers_fails_after_revocation_and_recovers() {
     assert_arrived(&world, &sdk.send("a", 250));
     revoke_all(&world);
     let refused = sdk.send("b", 20);
-    // A slow machine may split the events into two batches, of which the second has a new token already.
+    // A slow machine may split the events into two batches, and the second then has a new token.
     assert!(refused.failed > 0 && refused.delivered + refused.failed == 20);
     assert_eq!(refused.errors, ["401"]);
     let events = world.upstream.events();

@@ -1,4 +1,4 @@
-//! Our signing keys rotated beside a running server, as an operator does it: in order without one failed request,
+//! Our signing keys rotated next to a running server, as an operator does it: in order without one failed request,
 //! and in an emergency with every token of a key refused.
 
 use std::path::Path;
@@ -43,7 +43,7 @@ fn published(env: &Env) -> Vec<String> {
     keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Runs statements on the store of a world, beside the product.
+/// Runs statements on the store of a world, next to the product.
 fn sql(world: &World, statements: &[&str]) -> Vec<(String, String, String)> {
     let url = format!("sqlite:{}", world.dir.join("portcullis.db").display());
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -26,7 +26,7 @@ fn upgrades_under_load_fail_no_request() {
     let token = world.env.token("", "tracking_api:write");
     let to = Serve::address(world.serve.gateway.as_ref());
     world.load.keep_sending(8, to, &good_request(&world.env, &token));
-    // The control plane is upgraded, too: somebody always wants a token.
+    // The control plane is upgraded, too: a client always wants a token.
     let stop = Arc::new(AtomicBool::new(false));
     let tokens = {
         let (env, stop) = (world.env.clone(), Arc::clone(&stop));
@@ -96,7 +96,7 @@ fn main_process(manager: &UnixDatagram) -> u32 {
     id.unwrap().parse().unwrap()
 }
 
-/// As a service manager does it: a signal to the process that runs, and word from the one that runs then.
+/// As a service manager does it: a signal to the process that runs, and a message from the new one.
 #[test]
 fn signal_upgrades_under_load_and_says_which_process_it_is_now() {
     let dir = quickstart_data();
@@ -157,7 +157,7 @@ fn upgrade_that_fails_leaves_the_old_process_at_work() {
     log.wait_for("it goes on", |lines| {
         lines
             .iter()
-            .any(|line| line.contains("this one goes on"))
+            .any(|line| line.contains("continues to serve"))
             .then_some(())
     });
     assert_eq!(
@@ -232,10 +232,10 @@ fn kept_connection_gets_one_more_answer_after_term_and_none_past_its_time() {
     world.serve.process.stderr.wait_for("it is ending", |lines| {
         lines
             .iter()
-            .any(|line| line.contains("ending: no new connections"))
+            .any(|line| line.contains("draining: no new connections"))
             .then_some(())
     });
-    // The log line comes before the listeners are told.
+    // The log line comes before the listeners stop.
     eventually("the listener is closed", || {
         TcpStream::connect(Serve::address(world.serve.gateway.as_ref())).is_err()
     });

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 
 use portcullis::config;
-use portcullis::config::{Keys, RawFile};
+use portcullis::config::{Keys, Places, RawFile};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::support::scratch::Scratch;
+use crate::schema;
 use crate::{check_page, opening, root, row, table};
 
 /// A key that no section has.
@@ -34,20 +35,20 @@ const EXCLUSIVE: [&str; 5] = [
 /// What a person wrote about a key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Note {
+pub struct Note {
     /// In YAML; compared with what the loader takes without the key.
-    default: Option<String>,
+    pub default: Option<String>,
     /// A default that is no constant, in words.
     without: Option<String>,
-    meaning: String,
+    pub meaning: String,
 }
 
 /// What the types say of a key.
-struct Key {
+pub struct Key {
     /// With `[]` for each item of a list and `NAME` for a name that the operator chooses.
-    path: String,
-    kind: String,
-    is_required: bool,
+    pub path: String,
+    pub kind: String,
+    pub is_required: bool,
     /// Where the section is in the example that this key was found in, and the key's name.
     at: (String, String),
 }
@@ -270,6 +271,8 @@ fn loaded(file: &Value, dir: &Scratch, what: &str) -> String {
     match config::load_text(&dir.join("portcullis.yaml"), &file.to_string()) {
         Ok(mut config) => {
             config.keys = Keys::default();
+            config.places = Places::default();
+            config.warnings.clear();
             format!("{config:?}")
         }
         Err(error) => panic!("{what}: {error}"),
@@ -306,6 +309,9 @@ fn config_page_is_current() {
     let dir = Scratch::new();
     let whole = loadable(file.clone(), &dir);
     let mut notes = notes();
+    if keys.iter().all(|key| notes.contains_key(&key.path)) {
+        schema::check(&keys, &notes);
+    }
     let mut page = opening(
         "Config",
         "Every key of the config file that `portcullis serve --config FILE` and `portcullis check FILE` read. \

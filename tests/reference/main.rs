@@ -20,6 +20,7 @@ mod deny_reasons;
 mod metrics;
 mod outside_issuers;
 mod problem_types;
+mod schema;
 
 #[path = "../support"]
 mod support {

@@ -76,7 +76,7 @@ impl Tree {
         found
     }
 
-    /// The file that a path leads to, if it is one of ours.
+    /// The file that a path leads to, if it is in this crate.
     fn resolve(&self, module: &[String], path: &Written) -> Option<&File> {
         let mut here: Vec<String> = module.iter().chain(&path.inside).cloned().collect();
         let mut rest = path.words.as_slice();

@@ -20,7 +20,7 @@ use portcullis::domain::decision::DenyReason;
 /// The most lines of a source file before its tests.
 const LINES_MAX: usize = 500;
 
-/// What each module may import of ours. A module imports itself freely.
+/// What each module may import of this crate. A module imports itself freely.
 const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("domain", &[]),
     ("model", &["domain", "report"]),

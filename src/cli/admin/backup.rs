@@ -20,7 +20,7 @@ pub(crate) struct BackupArgs {
 }
 
 pub(crate) async fn backup(args: &BackupArgs) -> Result<(), Failure> {
-    let config = config::load(&args.config).map_err(Failure::input)?;
+    let config = config::load(&args.config)?;
     let Some(control) = config.control_plane else {
         return Err(Failure::input(format_args!(
             "{} has no control plane, so there is no store to copy",
@@ -33,7 +33,7 @@ pub(crate) async fn backup(args: &BackupArgs) -> Result<(), Failure> {
             control.store
         )));
     };
-    let version = store::backup(path, &args.to).await.map_err(Failure::input)?;
+    let version = store::backup(path, &args.to).await?;
     println!(
         "{} is a copy of {} as of policy version {version}. It holds signing keys and write keys: keep it as safe as the store.",
         args.to.display(),

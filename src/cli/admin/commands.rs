@@ -156,7 +156,7 @@ async fn reset_password(args: &ResetArgs) -> Result<(), Failure> {
 async fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     let config = control_config(&args.config.config)?;
     // A check only reads: it can be made while `serve` runs.
-    let store = Store::open_to_read(&config.store).await.map_err(Failure::input)?;
+    let store = Store::open_to_read(&config.store).await?;
     let age = TrailAge {
         now: Clock::System.now(),
         retention: config.audit_retention,

@@ -146,7 +146,5 @@ async fn find(control: &Control, edge: &str) -> Result<EdgeId, Failure> {
 async fn open(path: &Path) -> Result<Control, Failure> {
     let config = control_config(path)?;
     let settings = planes::control_settings(&config, &config.listen);
-    Control::open_for_admin(settings, Clock::System)
-        .await
-        .map_err(Failure::input)
+    Ok(Control::open_for_admin(settings, Clock::System).await?)
 }

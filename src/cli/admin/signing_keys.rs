@@ -1,4 +1,4 @@
-//! `portcullis admin signing-keys` and `rotate-signing-key`: the keys that access tokens are signed with, beside the
+//! `portcullis admin signing-keys` and `rotate-signing-key`: the keys that access tokens are signed with, next to the
 //! process that signs with them.
 
 use clap::Args;
@@ -16,9 +16,9 @@ Without --emergency no token ends: the next key is published now, signs once nob
 (signing.publish_ahead in the config), and the key before it is kept until its last token has expired.
 
 With --emergency all tokens of a key end at once, at the bundled gateway within seconds; clients fetch new ones. A \
-gateway that fetches the key set by its URL goes by the one that it has, for five minutes at most.";
+gateway that fetches the key set by its URL keeps its copy for five minutes at most.";
 
-/// How long a process that serves takes to see what was changed beside it, as people are told.
+/// How long a running server takes to see a change, as the output says.
 const TAKEN_OVER: &str = "A `portcullis serve` that runs on this store takes it over within two seconds.";
 
 #[derive(Args)]
@@ -34,7 +34,7 @@ pub(crate) struct RotateArgs {
     /// End the key that signs now, and at once all tokens that it signed
     #[arg(long)]
     emergency: bool,
-    /// End this key in place of the one that signs now (`portcullis admin signing-keys` shows them)
+    /// Revoke this key instead of the current one (`portcullis admin signing-keys` shows them)
     #[arg(long, value_name = "ID", requires = "emergency", value_parser = key_id)]
     key: Option<KeyId>,
     /// End every key, and so every token of this server
@@ -139,11 +139,9 @@ fn moment(at: UnixSeconds) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| at.to_string(), |moment| moment.to_string())
 }
 
-/// Opens the store beside whatever serves from it.
+/// Opens the store next to a running server.
 async fn open(args: &ConfigArgs) -> Result<Control, Failure> {
     let config = control_config(&args.config)?;
     let settings = planes::control_settings(&config, &config.listen);
-    Control::open_for_admin(settings, Clock::System)
-        .await
-        .map_err(Failure::input)
+    Ok(Control::open_for_admin(settings, Clock::System).await?)
 }

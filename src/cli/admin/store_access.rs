@@ -20,7 +20,7 @@ pub(crate) struct ConfigArgs {
 }
 
 pub(crate) fn control_config(path: &Path) -> Result<config::ControlPlane, Failure> {
-    let Config { control_plane, .. } = config::load(path).map_err(Failure::input)?;
+    let Config { control_plane, .. } = config::load(path)?;
     control_plane.ok_or_else(|| {
         Failure::Input(format!(
             "{} has no control_plane section, and so names no store",

@@ -1,11 +1,9 @@
-//! The quickstart's config: both planes and three APIs on this machine, in front of one sample upstream.
+//! The quickstart's config file: both planes and three APIs on this machine, in front of one sample upstream.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -14,118 +12,107 @@ use zeroize::Zeroizing;
 
 use super::args::QuickstartArgs;
 use crate::cli::failure::Failure;
-use crate::config::{
-    Api, ApiPath, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, Identify, Keys, LeakedTokens,
-    Limits, Listener, Login, Observability, PathPattern, PolicyOrigin, ProxyProtocol, Shutdown, Signing,
-    Timeouts, Upstream,
-};
-use crate::domain::facts::{UnknownSources, WithoutToken};
-use crate::domain::policy::{Freshness, WhenStale};
-use crate::domain::scope::Scope;
-use crate::domain::sealing::{EncryptionKey, KEY_BYTES};
-use crate::store_location::StoreLocation;
-
-/// The name of the one upstream.
-const UPSTREAM: &str = "sample";
+use crate::domain::sealing::KEY_BYTES;
 
 /// The host of the Public API.
 pub(super) const PUBLIC_HOST: &str = "localhost";
 
-pub(super) fn config(args: &QuickstartArgs, upstream: SocketAddr) -> Result<Config, Failure> {
-    let sample = Upstream {
-        servers: vec![upstream.to_string()],
-        tls: None,
-        http2: false,
-        health_check: None,
-        timeouts: Timeouts {
-            connect: Duration::from_secs(2),
-            read: Duration::from_secs(30),
-            write: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
-        },
-    };
-    Ok(Config {
-        path: args.dir.join("quickstart"),
-        gateway: Some(Gateway {
-            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-            listeners: vec![Listener {
-                address: args.gateway.clone(),
-                tls: None,
-                proxy_protocol: ProxyProtocol::Off,
-            }],
-            apis: apis(&args.gateway, args.reauthenticate_status)?,
-            upstreams: BTreeMap::from([(UPSTREAM.to_owned(), sample)]),
-            limits: Limits::default(),
-            trusted_proxies: Vec::new(),
-            public_url: public_url(&args.gateway),
-            token_cache_entries: 10_000,
-        }),
-        policy: PolicyOrigin::Bundled,
-        freshness: Freshness {
-            max_age_s: 86_400,
-            when_stale: WhenStale::Deny,
-        },
-        issuers: Vec::new(),
-        control_plane: Some(ControlPlane {
-            listen: args.control_plane.clone(),
-            public_url: None,
-            audience: None,
-            resources: public_url(&args.gateway).into_iter().collect(),
-            assertion_lifetime_max: Duration::from_secs(3_600),
-            store: StoreLocation::Sqlite(args.dir.join("portcullis.db")),
-            signing: Signing {
-                key_encryption_key: Some(encryption_key(&args.dir)?),
-                ..Signing::default()
-            },
-            leaked_tokens: LeakedTokens::default(),
-            trusted_proxies: Vec::new(),
-            limits: ControlLimits::default(),
-            login: Login::default(),
-            audit_retention: Duration::from_secs(90 * 86_400),
-            edges: None,
-            fleet_max_age: Duration::from_secs(86_400),
-        }),
-        observability: Observability {
-            listen: Some(args.observability.clone()),
-            access_log: args.access_log,
-        },
-        // Nobody's events are at stake here, and whoever tries it out does not want to wait.
-        shutdown: Shutdown {
-            drain_timeout: Duration::from_secs(5),
-            idle_grace: Duration::from_millis(100),
-        },
-        upgrade_socket: None,
-        keys: Keys::default(),
-    })
+pub(crate) const ALL_SCOPES: [&str; 3] = ["tracking_api:write", "functions:write", "public_api:read_write"];
+
+/// The file that signing keys are encrypted with.
+const ENCRYPTION_KEY: &str = "signing-encryption.key";
+
+/// Where everything listens, as `host:port`.
+pub(super) struct Listens {
+    pub(super) gateway: String,
+    pub(super) control_plane: String,
+    pub(super) observability: String,
+    pub(super) upstream: String,
 }
 
-/// The URL of a gateway that listens on one address and a port that is known before it starts.
+/// The text of the config file.
+pub(super) fn text(args: &QuickstartArgs, listens: &Listens) -> String {
+    let [tracking, functions, public] = ALL_SCOPES;
+    let hosts: Vec<String> = event_hosts(&listens.gateway)
+        .iter()
+        .map(|host| json(host))
+        .collect();
+    let hosts = hosts.join(", ");
+    let status = args.reauthenticate_status;
+    // On all addresses the paths for events are taken under `localhost`, too; the sample upstream has no others.
+    let shares = match is_on_all_addresses(&listens.gateway) {
+        true => ", shares_upstream: true",
+        false => "",
+    };
+    let public_url = match public_url(&listens.gateway) {
+        Some(url) => format!("\n  public_url: {}", json(&url)),
+        None => String::new(),
+    };
+    format!(
+        r#"# `portcullis quickstart` writes this file at each start. Copy it to another name in this folder to change it, put your
+# own upstream in, and run `portcullis serve --config COPY` after the quickstart has ended.
+version: 1
+gateway:
+  listeners: [{{address: {gateway}}}]{public_url}
+  apis:
+    tracking: {{hosts: [{hosts}], paths: ["/v1/*"], scope: "{tracking}", identify: [basic, body], upstream: sample, reauthenticate_status: {status}}}
+    functions:
+      hosts: [{hosts}]
+      # Other methods there are the Public API's.
+      paths: [{{path: "/", methods: [POST]}}]
+      scope: "{functions}"
+      identify: ["query:b", "header:X-Segment-Source-Function-Token"]
+      upstream: sample
+      reauthenticate_status: {status}
+    # On a host of its own, so that no event finds a path around `tracking`.
+    public: {{hosts: ["{PUBLIC_HOST}"], paths: ["/*"], scope: "{public}", identify: [token], without_token: forward, upstream: sample, reauthenticate_status: {status}{shares}}}
+  upstreams:
+    # The quickstart's own. Put the address of yours here.
+    sample: {{servers: [{upstream}]}}
+  token_cache: 10000
+policy: {{source: bundled}}
+control_plane:
+  listen: {control_plane}
+  store: "sqlite:portcullis.db"
+  signing: {{key_encryption_key: "file:{ENCRYPTION_KEY}"}}
+observability:
+  listen: {observability}
+  access_log: {{enabled: {access_log}}}
+shutdown: {{drain_timeout: 5s, idle_grace: 100ms}}
+"#,
+        gateway = json(&listens.gateway),
+        upstream = json(&listens.upstream),
+        control_plane = json(&listens.control_plane),
+        observability = json(&listens.observability),
+        access_log = args.access_log,
+    )
+}
+
+/// The URL of a gateway that listens on one address.
 fn public_url(address: &str) -> Option<String> {
     let at: SocketAddr = address.parse().ok()?;
-    (at.port() != 0 && !at.ip().is_unspecified()).then(|| format!("http://{at}"))
+    (!at.ip().is_unspecified()).then(|| format!("http://{at}"))
 }
 
-/// The key that the signing keys are encrypted with: the one of an earlier run, or a new one.
-fn encryption_key(dir: &Path) -> Result<EncryptionKey, Failure> {
-    let path = dir.join("signing-encryption.key");
-    let text = if path.exists() {
-        std::fs::read_to_string(&path)
-            .map(Zeroizing::new)
-            .map_err(|error| Failure::input(format_args!("{} cannot be read: {error}", path.display())))?
-    } else {
-        let mut bytes = Zeroizing::new([0_u8; KEY_BYTES]);
-        rand::fill(bytes.as_mut_slice()).map_err(|_| Failure::internal("there are no random numbers"))?;
-        let text = Zeroizing::new(STANDARD.encode(bytes.as_slice()));
-        write_secret(&path, &text)?;
-        text
-    };
-    EncryptionKey::parse(&text)
-        .map_err(|error| Failure::input(format_args!("the key in {} {error}", path.display())))
+/// A text in quotes, as YAML and JSON read it.
+fn json(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Makes the key that the signing keys are encrypted with, unless an earlier run did.
+pub(super) fn make_encryption_key(dir: &Path) -> Result<(), Failure> {
+    let path = dir.join(ENCRYPTION_KEY);
+    if path.exists() {
+        return Ok(());
+    }
+    let mut bytes = Zeroizing::new([0_u8; KEY_BYTES]);
+    rand::fill(bytes.as_mut_slice()).map_err(|_| Failure::internal("the system has no random numbers"))?;
+    write_secret(&path, &Zeroizing::new(STANDARD.encode(bytes.as_slice())))
 }
 
 /// The hosts of the APIs for events, when the gateway listens on `address`. `localhost` is the Public API's alone,
 /// which takes every path and forwards what carries no token. A listener on all addresses of the machine can be
-/// reached by names that nobody knows here; the paths for events are then taken on each of them.
+/// reached by names that are unknown here; the paths for events are then taken on each of them.
 fn event_hosts(address: &str) -> Vec<String> {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -141,57 +128,9 @@ fn event_hosts(address: &str) -> Vec<String> {
     }
 }
 
-fn apis(address: &str, reauthenticate_status: u16) -> Result<Vec<Api>, Failure> {
-    let api = |name: &str, path: ApiPath, scope: &str, identify| {
-        Ok::<_, Failure>(Api {
-            name: name.to_owned(),
-            hosts: event_hosts(address),
-            paths: vec![path],
-            scope: Scope::parse(scope).map_err(Failure::internal)?,
-            identify,
-            upstream: UPSTREAM.to_owned(),
-            unknown_sources: UnknownSources::Deny,
-            without_token: WithoutToken::Deny,
-            reauthenticate_status,
-            forward_token: false,
-            cors: None,
-            error_form: ErrorForm::OAuth,
-        })
-    };
-    let [tracking, functions, public] = ALL_SCOPES;
-    let below = |prefix: &str| PathPattern::Prefix(prefix.to_owned()).into();
-    let function_places = vec![
-        Identify::Query("b".to_owned()),
-        Identify::Header("x-segment-source-function-token".to_owned()),
-    ];
-    let public = Api {
-        hosts: vec![PUBLIC_HOST.to_owned()],
-        without_token: WithoutToken::Forward,
-        error_form: ErrorForm::PublicApi,
-        ..api("public", below("/"), public, vec![Identify::Token])?
-    };
-    Ok(vec![
-        api(
-            "tracking",
-            below("/v1/"),
-            tracking,
-            vec![Identify::Basic, Identify::Body],
-        )?,
-        api(
-            "functions",
-            // Other methods there are the Public API's.
-            ApiPath {
-                methods: vec!["POST".to_owned()],
-                ..PathPattern::Exact("/".to_owned()).into()
-            },
-            functions,
-            function_places,
-        )?,
-        public,
-    ])
+fn is_on_all_addresses(address: &str) -> bool {
+    event_hosts(address).iter().any(|host| host == "*")
 }
-
-pub(crate) const ALL_SCOPES: [&str; 3] = ["tracking_api:write", "functions:write", "public_api:read_write"];
 
 /// Writes a file that only this user may read, whole or not at all.
 pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {

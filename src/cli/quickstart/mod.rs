@@ -4,7 +4,7 @@ pub(crate) mod args;
 mod config;
 
 pub(super) use super::quickstart::args::QuickstartArgs;
-use super::quickstart::config::{ALL_SCOPES, PUBLIC_HOST, write_secret};
+use super::quickstart::config::{ALL_SCOPES, Listens, PUBLIC_HOST, make_encryption_key, write_secret};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,16 @@ use zeroize::Zeroizing;
 
 use super::failure::Failure;
 use super::planes::Planes;
-use super::quickstart::config::config;
+use super::preflight;
 use super::sample_upstream;
 use super::serve::panicked;
 use super::signals::{Asked, Ending};
-use crate::clock::instant;
+use crate::clock::{Clock, instant};
+use crate::config::Config;
 use crate::control::{Actor, AppDetails, Control, NewApp, NewAppKey, NewSource};
 use crate::domain::ids::{AppId, WorkspaceId};
 use crate::domain::policy::Enforcement;
-use crate::gateway::listen::sockets::Sockets;
+use crate::gateway::listen::sockets::{Sockets, bind};
 use crate::gateway::server::Running;
 use crate::model::source::Source;
 use crate::task_monitor::TaskMonitor;
@@ -50,18 +51,14 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
             args.dir.display()
         ))
     })?;
-    let upstream = TcpListener::from_std(
-        Sockets::default()
-            .take_or_bind(&args.upstream)
-            .map_err(Failure::input)
-            .map_err(name_the_flags)?,
-    )
-    .map_err(Failure::internal)?;
+    println!("portcullis quickstart writes to {}", args.dir.display());
+    let (upstream, upstream_name) = bound(&args.upstream)?;
+    let upstream = TcpListener::from_std(upstream).map_err(Failure::internal)?;
     let upstream_address = upstream.local_addr().map_err(Failure::internal)?;
-    let config = config(&args, upstream_address)?;
+    let (config, sockets) = write_config(&args, upstream_name)?;
     let monitor = TaskMonitor::default();
-    let planes = tokio::select! {
-        planes = Planes::start(&config, Sockets::default(), None, &monitor) => planes.map_err(name_the_flags)?,
+    let mut planes = tokio::select! {
+        planes = Planes::start(&config, sockets, None, &monitor) => planes?,
         task = monitor.panicked() => return Err(panicked(task)),
     };
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
@@ -87,6 +84,7 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
         None => make_data(control, &args.dir, &addresses, &log).await?,
     };
     env.write(&env_path)?;
+    planes.start_observability()?;
     print_what_to_paste(&args, &env_path, &addresses, upstream_address, began.elapsed());
     let (how, fallen) = tokio::select! {
         how = ending.asked() => (how, None),
@@ -100,7 +98,35 @@ pub(super) async fn quickstart(args: QuickstartArgs) -> Result<(), Failure> {
     sample.await.map_err(Failure::internal)?
 }
 
-/// Where the planes listen, now that they do.
+/// A listening socket, and its address with the port that it has. The host stays as it was given.
+fn bound(address: &str) -> Result<(std::net::TcpListener, String), Failure> {
+    let socket = bind(address).map_err(Failure::from).map_err(name_the_flags)?;
+    let port = socket.local_addr().map_err(Failure::internal)?.port();
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    Ok((socket, format!("{host}:{port}")))
+}
+
+/// Writes the config file and reads it, as `serve` does. Its sockets are bound first, so that it names their ports.
+fn write_config(args: &QuickstartArgs, upstream: String) -> Result<(Config, Sockets), Failure> {
+    let gateway = bound(&args.gateway)?;
+    let control_plane = bound(&args.control_plane)?;
+    let observability = bound(&args.observability)?;
+    let listens = Listens {
+        gateway: gateway.1.clone(),
+        control_plane: control_plane.1.clone(),
+        observability: observability.1.clone(),
+        upstream,
+    };
+    make_encryption_key(&args.dir)?;
+    let path = args.dir.join("portcullis.yaml");
+    write_secret(&path, &config::text(args, &listens))?;
+    let config = preflight::read(&path, Clock::System.now())?.config;
+    let sockets = [gateway, control_plane, observability];
+    let sockets = sockets.into_iter().map(|(socket, address)| (address, socket));
+    Ok((config, Sockets::taken_over(sockets.collect())))
+}
+
+/// Where the planes listen.
 struct Addresses {
     gateway: SocketAddr,
     control: SocketAddr,
@@ -387,10 +413,12 @@ fn quoted(word: &str) -> Zeroizing<String> {
 
 /// Where a port is taken, says how to choose others: the newcomer knows none of the four.
 fn name_the_flags(failure: Failure) -> Failure {
+    let more = |message| {
+        format!("{message} (--gateway, --control-plane, --observability and --upstream choose others)")
+    };
     match failure {
-        Failure::Input(message) if message.starts_with("cannot listen on") => Failure::Input(format!(
-            "{message} (--gateway, --control-plane, --observability and --upstream choose others)"
-        )),
+        Failure::Input(message) => Failure::Input(more(message)),
+        Failure::Environment(message) => Failure::Environment(more(message)),
         other => other,
     }
 }
@@ -425,6 +453,8 @@ fn print_what_to_paste(
   control plane   http://{control}   (token endpoint, management API)
   metrics         http://{observability}/metrics
   sample upstream http://{upstream}   (writes what it gets to {dir}/upstream.jsonl)
+  config          {dir}/portcullis.yaml   (to go on: copy it in that folder, put your own upstream in, and run
+                  {program} serve --config COPY)
 
 Paste into another terminal:
 

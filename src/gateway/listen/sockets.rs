@@ -38,6 +38,10 @@ impl Sockets {
 pub fn bind(address: &str) -> Result<TcpListener, StartError> {
     let failed = |error: &std::io::Error| StartError::Listen {
         address: address.to_owned(),
+        can_pass: !matches!(
+            error.kind(),
+            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::InvalidInput
+        ),
         problem: match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 "another process listens there; stop it or choose another port".to_owned()

@@ -135,24 +135,73 @@ impl Files {
     }
 }
 
-/// Reads and checks the certificates of a listener without using them.
-///
-/// # Errors
-/// [`TlsError`] names the file that cannot be used, or is not valid `now`.
-pub fn inspect(config: &ListenerTls, now: UnixSeconds) -> Result<Vec<Summary>, TlsError> {
-    let files = Files::read(config)?;
-    let (_, summaries) = files.certificates(config)?;
-    files.client_verifier(config)?;
-    summaries.iter().try_for_each(|summary| summary.is_valid(now))?;
-    Ok(summaries)
+/// A file of a listener's TLS; certificates by their number in the config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificatePart {
+    Cert(usize),
+    Key(usize),
+    ClientCa,
+}
+
+/// What the files of a listener's TLS hold.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    /// Each certificate that can be used, with its number in the config.
+    pub certificates: Vec<(usize, Summary)>,
+    /// Each file that cannot be used.
+    pub faults: Vec<(CertificatePart, TlsError)>,
+}
+
+/// Reads and checks the files of a listener's TLS without using them: each certificate that can be used, whether valid
+/// now or not, and each file that cannot be used.
+#[must_use]
+pub fn inspect(config: &ListenerTls) -> Inspection {
+    let mut found = Inspection::default();
+    for (at, (cert, key)) in config.certificates.iter().enumerate() {
+        let read_key = read(key).map_err(|error| (CertificatePart::Key(at), error));
+        let summary = read(cert)
+            .map_err(|error| (CertificatePart::Cert(at), error))
+            .and_then(|pem| Ok((pem, read_key?)))
+            .and_then(|(cert_pem, key_pem)| {
+                let pair = certified_key((cert, &cert_pem), (key, &key_pem));
+                let certified = pair.map_err(|error| match &error {
+                    TlsError::Pem { file, .. } if *file == cert.display().to_string() => {
+                        (CertificatePart::Cert(at), error)
+                    }
+                    _ => (CertificatePart::Key(at), error),
+                })?;
+                summary(cert, &certified).map_err(|error| (CertificatePart::Cert(at), error))
+            });
+        match summary {
+            Ok(summary) => found.certificates.push((at, summary)),
+            Err(fault) => found.faults.push(fault),
+        }
+    }
+    if let Some(file) = &config.client_ca {
+        let files = read(file).map(|pem| Files {
+            pairs: Vec::new(),
+            client_ca: Some(pem),
+        });
+        if let Err(error) = files.and_then(|files| files.client_verifier(config).map(drop)) {
+            found.faults.push((CertificatePart::ClientCa, error));
+        }
+    }
+    found
 }
 
 impl Summary {
-    pub(crate) fn is_valid(&self, now: UnixSeconds) -> Result<(), TlsError> {
+    /// Whether the certificate is valid `now`.
+    ///
+    /// # Errors
+    /// [`TlsError::Certificate`] says since when or until when it is not.
+    pub fn is_valid(&self, now: UnixSeconds) -> Result<(), TlsError> {
         let problem = if self.expires_at <= now {
-            format!("expired {} s ago", now.since(self.expires_at))
+            format!("expired {} ago", span(now.since(self.expires_at)))
         } else if now < self.valid_from {
-            format!("is not valid before {} s from now", self.valid_from.since(now))
+            format!(
+                "is not valid before {} from now",
+                span(self.valid_from.since(now))
+            )
         } else {
             return Ok(());
         };
@@ -160,6 +209,15 @@ impl Summary {
             cert: self.file.display().to_string(),
             problem,
         })
+    }
+}
+
+/// A time in words: days, where it is one or more.
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..3_600 => format!("{seconds} s"),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 

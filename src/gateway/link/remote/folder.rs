@@ -49,6 +49,13 @@ pub enum FolderError {
     Identity(PathBuf),
 }
 
+/// Whether a state folder has an identity, so that its edge starts without a token to join with.
+pub(crate) fn is_enrolled(folder: &Path) -> bool {
+    [IDENTITY, IDENTITY_COPY]
+        .iter()
+        .any(|name| folder.join(name).exists())
+}
+
 /// What a lease was when it was written down. It counts within one boot of the machine.
 #[derive(Serialize, Deserialize)]
 struct StoredLease {

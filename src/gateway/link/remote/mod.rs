@@ -1,7 +1,7 @@
 //! An edge's link to control planes in other processes.
 
 mod client;
-mod folder;
+pub(crate) mod folder;
 mod identity;
 pub mod link;
 mod reports;

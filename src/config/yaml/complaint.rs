@@ -1,33 +1,31 @@
-//! What the YAML reader complains of, without the values it complains of: any of them may be a secret.
+//! Errors of the YAML reader as sentences, without the values they quote: any of them may be a secret.
 
 use serde_saphyr::Error;
 
-/// The longest text in quotes that a complaint may keep: a character or two of YAML's own.
+/// The longest text in quotes that a sentence keeps: a character or two of YAML's own.
 const QUOTED_MAX: usize = 3;
 
 /// The longest key that is named. Ours are words of letters; a secret pasted in the place of one is not.
 const KEY_MAX: usize = 32;
 
-/// The complaint as a sentence.
-pub(super) fn sentence(error: &Error) -> String {
+/// The error as a sentence.
+pub(crate) fn sentence(error: &Error) -> String {
     match error {
         Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => sentence(error),
         Error::SerdeInvalidType {
             unexpected, expected, ..
-        } => format!("invalid type: {}, expected {expected}", kind(unexpected)),
-        Error::SerdeInvalidValue {
-            unexpected, expected, ..
-        } => format!("invalid value: {}, expected {expected}", kind(unexpected)),
+        } => format!("expected {expected}, found {}", kind(unexpected)),
+        Error::SerdeInvalidValue { expected, .. } => format!("expected {expected}"),
         Error::SerdeUnknownField { field, expected, .. } => match is_word(field) {
-            true => format!("unknown field `{field}`, expected one of {}", expected.join(", ")),
-            false => format!("unknown field, expected one of {}", expected.join(", ")),
+            true => format!("unknown key `{field}`; known keys: {}", expected.join(", ")),
+            false => format!("unknown key; known keys: {}", expected.join(", ")),
         },
         Error::SerdeUnknownVariant { expected, .. } => {
-            format!("unknown variant, expected one of {}", expected.join(", "))
+            format!("the value is not one of {}", expected.join(", "))
         }
         Error::DuplicateMappingKey { key, .. } => match key {
-            Some(key) if is_word(key) => format!("the key `{key}` is there twice; keep one"),
-            _ => "a key is there twice; keep one".to_owned(),
+            Some(key) if is_word(key) => format!("the key `{key}` is repeated; keep one of the two"),
+            _ => "a key is repeated; keep one of the two".to_owned(),
         },
         Error::NonFiniteFloat { .. } => "the number is not finite".to_owned(),
         Error::QuotingRequired { .. } => "the value needs quotes".to_owned(),
@@ -44,7 +42,7 @@ fn kind(unexpected: &str) -> &str {
         .trim()
 }
 
-fn is_word(key: &str) -> bool {
+pub(super) fn is_word(key: &str) -> bool {
     (1..=KEY_MAX).contains(&key.len())
         && key
             .bytes()
@@ -52,7 +50,7 @@ fn is_word(key: &str) -> bool {
 }
 
 /// The text with an ellipsis for what stands in quotes and is longer than YAML's own characters.
-fn without_quoted(text: &str) -> String {
+pub(super) fn without_quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find(['"', '`', '\'']) {
@@ -93,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn complaints_keep_no_quoted_value() {
+    fn sentences_quote_no_value() {
         for (text, expected) in [
             (
                 "did not find expected ',' or ']'",
