@@ -222,7 +222,7 @@ fn what_cannot_be_rotated_is_said() {
     let nothing = admin(&["rotate-signing-key"], &dir.write("p.yaml", empty));
     assert_eq!(nothing.code, Some(1));
     assert!(
-        nothing.stderr.contains("none.db` cannot be read"),
+        nothing.stderr.contains("cannot read the store"),
         "{}",
         nothing.stderr
     );
