@@ -27,7 +27,9 @@ fn process_ends_when_a_task_has_fallen_that_all_rests_on() {
         assert_eq!(records("a panic, which"), 1, "{}", ended.stderr);
         assert_eq!(records(&format!("\"task\":\"{task}\"")), 1, "{}", ended.stderr);
         assert!(
-            ended.stderr.contains(&format!("portcullis: {task} has ended")),
+            ended
+                .stderr
+                .contains(&format!("portcullis: critical task `{task}` panicked")),
             "{}",
             ended.stderr
         );

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{DEADLINE, TempDir, TestControl, form};
+use crate::support::{DEADLINE, TempDir, TestControl, form, listen_on_all_threads};
 
 #[tokio::test]
 async fn double_slash_token_path_works_over_http_2() {
@@ -106,6 +106,7 @@ async fn logs_have_no_secret_at_any_level() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
+    listen_on_all_threads();
     let _guard = tracing::subscriber::set_default(subscriber);
     let dir = TempDir::new();
     let server = TestControl::start(&dir).await;

@@ -436,3 +436,11 @@ pub fn unique() -> String {
     static MADE: AtomicU32 = AtomicU32::new(0);
     format!("jti-{}", MADE.fetch_add(1, Ordering::Relaxed))
 }
+
+/// Lets a test that reads logs see those of code that another test runs for the first time. While there is one
+/// subscriber only, `tracing` asks just the thread that comes by whether anybody listens, and remembers its answer.
+pub fn listen_on_all_threads() {
+    static SECOND: std::sync::LazyLock<tracing::Dispatch> =
+        std::sync::LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+    std::sync::LazyLock::force(&SECOND);
+}

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use portcullis::domain::key::Algorithm;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, NOW, TempDir, TestControl, TestKey};
+use crate::support::{Answer, NOW, TempDir, TestControl, TestKey, listen_on_all_threads};
 
 /// What was logged, one JSON object a line.
 #[derive(Clone, Default)]
@@ -33,6 +33,7 @@ impl Logs {
             .with_max_level(tracing::Level::INFO)
             .with_writer(move || writer.clone())
             .finish();
+        listen_on_all_threads();
         tracing::subscriber::set_default(subscriber)
     }
 
