@@ -286,7 +286,7 @@ async fn rejected_sign_ins_do_not_fill_the_trail() {
     let world = World::start().await;
     let control = &world.server.control;
     for at in 0..66_u64 {
-        // Slowly enough for the limits on guessing, of which this is not about.
+        // Slowly enough to stay below the limits on guessing, which this test is not about.
         world.server.clock.set(UnixSeconds(NOW + at / 8));
         let from = format!("192.0.2.{at}");
         assert!(
