@@ -78,6 +78,37 @@ impl Position {
     };
 }
 
+/// What a control plane tells its edges besides the feed: the issuer of its own tokens and their audience.
+#[derive(Clone, Copy, Debug)]
+pub struct FleetIdentity([u8; 32]);
+
+impl FleetIdentity {
+    /// The identity of control planes with this issuer and audience.
+    #[must_use]
+    pub fn of(issuer: &str, audience: &str) -> Self {
+        let mut chain = Chain::new("portcullis fleet identity");
+        chain.text(Some(issuer));
+        chain.text(Some(audience));
+        Self(chain.finish())
+    }
+}
+
+impl Position {
+    /// The position as edges name it, from the store's, and the store's from theirs. An edge that was fed under another
+    /// identity names a position that the store does not have, and so gets a snapshot.
+    #[must_use]
+    pub fn bound_to(self, identity: FleetIdentity) -> Self {
+        let mut chain = self.chain.0;
+        for (byte, mask) in chain.iter_mut().zip(identity.0) {
+            *byte ^= mask;
+        }
+        Self {
+            chain: PolicyChain(chain),
+            ..self
+        }
+    }
+}
+
 impl FromStr for Position {
     type Err = InvalidPosition;
 
@@ -128,6 +159,22 @@ mod tests {
         assert_eq!("0.".parse(), Ok(Position::START));
         for wrong in ["", "1", "x.", "+1.", "1.!", "1.AAAA"] {
             assert_eq!(wrong.parse::<Position>(), Err(InvalidPosition), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn position_bound_to_another_identity_is_not_the_stores() {
+        let stored = Position {
+            version: 1,
+            chain: PolicyChain::EMPTY.after(1, "[]"),
+        };
+        let (one, other) = (
+            FleetIdentity::of("https://one.test", "a"),
+            FleetIdentity::of("https://other.test", "a"),
+        );
+        for position in [stored, Position::START] {
+            assert_eq!(position.bound_to(one).bound_to(one), position);
+            assert_ne!(position.bound_to(one).bound_to(other), position);
         }
     }
 

@@ -98,7 +98,11 @@ impl Store {
                 body,
             })
         });
-        if position.version > 0 {
+        if position.version == 0 {
+            if position != Position::START {
+                return Ok(None);
+            }
+        } else {
             // The version itself is kept as long as the one after it.
             match entries.next().transpose()? {
                 Some(own) if own.version == position.version && own.chain == position.chain => {}

@@ -220,6 +220,35 @@ fn edge_without_its_control_plane_refuses_after_max_age_and_recovers() {
 }
 
 #[test]
+fn edge_that_resumes_learns_that_the_issuer_changed() {
+    let fleet = Fleet::start();
+    let edge = fleet.edge("fra-1");
+    let token = fleet.env.token("", "tracking_api:write");
+    eventually(&allowed(), || fleet.verdict(&edge, Some(&token)));
+    let at = fleet.edge_listener();
+    let Fleet {
+        control,
+        dir,
+        upstream,
+        ..
+    } = fleet;
+    control.stop();
+    // On another port and without `public_url` the control plane is another issuer.
+    let address = at.trim_start_matches("http://").to_owned();
+    let control = Serve::start(&dir.write("control.yaml", &control_config(&address)));
+    let env = served_env(dir.path(), &control);
+    let fleet = Fleet {
+        control,
+        env,
+        dir,
+        upstream,
+    };
+    let token = fleet.env.token("", "tracking_api:write");
+    eventually(&allowed(), || fleet.verdict(&edge, Some(&token)));
+    edge.stop();
+}
+
+#[test]
 fn restarted_edge_serves_its_stored_policy_without_the_control_plane() {
     let fleet = Fleet::start();
     let edge = fleet.edge("fra-1");

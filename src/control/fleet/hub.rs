@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, Semaphore, broadcast, watch};
 use super::instances::Instances;
 use super::publish::Fleet;
 use crate::control::error::ControlError;
-use crate::fleet::position::Position;
+use crate::fleet::position::{FleetIdentity, Position};
 use crate::fleet::protocol::ChangeEvent;
 
 /// Events that a stream may fall behind before it ends and resumes from the store.
@@ -26,7 +26,7 @@ const SNAPSHOT_EVERY: Duration = Duration::from_secs(10);
 
 const NEWEST_UNKNOWN: &str = "the newest policy version could not be read; no edge is renewed";
 
-/// The newest position, and when the store was asked for it, on this machine's clock since boot.
+/// The newest position as edges name it, and when the store was asked for it, on this machine's clock since boot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Newest {
     pub position: Position,
@@ -61,8 +61,9 @@ pub(crate) struct PackedSnapshot {
 
 /// What all edges of one control plane are served from.
 pub struct Hub {
-    pub(crate) fleet: Arc<Fleet>,
+    fleet: Arc<Fleet>,
     pub(crate) instances: Arc<Instances>,
+    identity: FleetIdentity,
     newest: watch::Sender<Option<Newest>>,
     events: broadcast::Sender<Encoded>,
     snapshot: Mutex<Option<PackedSnapshot>>,
@@ -71,14 +72,36 @@ pub struct Hub {
 
 impl Hub {
     pub(crate) fn new(fleet: Arc<Fleet>, instances: Arc<Instances>, downloads: usize) -> Self {
+        let identity = FleetIdentity::of(&fleet.identity.issuer, &fleet.identity.audience);
         Self {
             fleet,
             instances,
+            identity,
             newest: watch::Sender::new(None),
             events: broadcast::Sender::new(RING_EVENTS),
             snapshot: Mutex::default(),
             downloads: Semaphore::new(downloads),
         }
+    }
+
+    /// What the changes after a position are, at most 256 versions of them; positions are those that edges name. None
+    /// where the feed does not lead on from there: a snapshot does.
+    ///
+    /// # Errors
+    /// [`ControlError::Store`].
+    pub(crate) async fn changes_after(
+        &self,
+        position: Position,
+    ) -> Result<Option<Vec<ChangeEvent>>, ControlError> {
+        let stored = position.bound_to(self.identity);
+        let events = self.fleet.changes_after(stored).await?;
+        Ok(events.map(|events| {
+            let bound = events.into_iter().map(|event| ChangeEvent {
+                position: event.position.bound_to(self.identity),
+                ..event
+            });
+            bound.collect()
+        }))
     }
 
     /// Follows the store and never ends.
@@ -116,7 +139,7 @@ impl Hub {
     /// Puts what came after a position into the ring. Answers the newest position.
     async fn read_on(&self, at: Option<Position>) -> Result<Position, ControlError> {
         if let Some(mut position) = at {
-            while let Some(events) = self.fleet.changes_after(position).await? {
+            while let Some(events) = self.changes_after(position).await? {
                 for event in &events {
                     // Nobody may be listening.
                     let _ = self.events.send(Encoded::of(event)?);
@@ -128,7 +151,8 @@ impl Hub {
             }
         }
         // The first time, or another history: streams notice by the gap, and resume.
-        Ok(self.fleet.store.read().await?.policy_position().await?)
+        let stored = self.fleet.store.read().await?.policy_position().await?;
+        Ok(stored.bound_to(self.identity))
     }
 
     /// The newest position known; none before the store was read.
@@ -151,7 +175,7 @@ impl Hub {
         let now = self.fleet.changes.clock.uptime();
         if let Some(packed) = &*kept
             && now.saturating_sub(packed.made) < SNAPSHOT_EVERY
-            && self.fleet.changes_after(packed.position).await?.is_some()
+            && self.changes_after(packed.position).await?.is_some()
         {
             return Ok(packed.clone());
         }
@@ -159,7 +183,7 @@ impl Hub {
         let packed = tokio::task::spawn_blocking(move || pack(&snapshot)).await;
         let bytes = packed.map_err(|_| ControlError::Crypto("writing a snapshot"))??;
         let packed = PackedSnapshot {
-            position,
+            position: position.bound_to(self.identity),
             bytes: bytes.into(),
             made: now,
         };

@@ -89,7 +89,7 @@ impl Follower {
                     self.step = Step::End;
                     return Some(Bytes::from_static(b"event: snapshot\ndata:\n\n"));
                 }
-                Step::Store(position) => match self.state.hub.fleet.changes_after(position).await {
+                Step::Store(position) => match self.state.hub.changes_after(position).await {
                     Err(_) => return None,
                     Ok(None) => self.step = Step::Snapshot,
                     Ok(Some(events)) if events.is_empty() => {
