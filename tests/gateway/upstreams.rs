@@ -1,6 +1,7 @@
 //! Upstream servers that are down, come back, do not resolve, or close connections: what requests get, what the operator
 //! reads.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,14 +22,28 @@ fn get() -> Http {
     Http::new("GET", "public.test", "/things")
 }
 
-/// The lines of the log about this server.
-fn lines(server: &str) -> Vec<String> {
-    let log = String::from_utf8_lossy(&log().lock().unwrap()).into_owned();
-    let about = format!("\"server\":\"{server}\"");
-    log.lines()
-        .filter(|line| line.contains(&about))
-        .map(str::to_owned)
-        .collect()
+/// The lines of the log about one server, from the moment it is watched on: its port may have been another test's before.
+struct ServerLog {
+    about: String,
+    begins_at: usize,
+}
+
+impl ServerLog {
+    fn watch(server: SocketAddr) -> Self {
+        Self {
+            about: format!("\"server\":\"{server}\""),
+            begins_at: log().lock().unwrap().len(),
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let log = log().lock().unwrap();
+        let text = String::from_utf8_lossy(&log[self.begins_at..]).into_owned();
+        text.lines()
+            .filter(|line| line.contains(&self.about))
+            .map(str::to_owned)
+            .collect()
+    }
 }
 
 fn up(gateway: &TestGateway, server: &str) -> f64 {
@@ -114,8 +129,8 @@ async fn server_named_by_a_host_name_is_resolved_before_the_first_request() {
 
 #[tokio::test]
 async fn log_and_metric_tell_when_a_server_goes_and_comes_back() {
-    log();
     let port = ReservedPort::new();
+    let log = ServerLog::watch(port.address());
     let server = port.address().to_string();
     let gateway = Setup::to(&[port.address()]).start().await;
     assert_eq!(up(&gateway, &server), 1.0);
@@ -124,15 +139,15 @@ async fn log_and_metric_tell_when_a_server_goes_and_comes_back() {
         answer.assert_denied(502, "upstream_unavailable");
     }
     assert_eq!(up(&gateway, &server), 0.0);
-    let down = lines(&server);
+    let down = log.lines();
     assert_eq!(down.len(), 1, "one line for each change: {down:?}");
     assert!(down[0].contains("WARN") && down[0].contains("upstream server is down"));
     assert!(down[0].contains("connection refused"), "{down:?}");
     let _up = StubUpstream::answering_on(port, |_| Reply::ok());
     gateway.send(&Http::good_batch(ENFORCED)).await.assert_ok();
-    until("the server is back", || lines(&server).len() > 1).await;
+    until("the server is back", || log.lines().len() > 1).await;
     assert_eq!(up(&gateway, &server), 1.0);
-    let all = lines(&server);
+    let all = log.lines();
     assert_eq!(all.len(), 2, "{all:?}");
     assert!(all[1].contains("INFO") && all[1].contains("upstream server is back"));
     // An upstream's trouble is no denial.
@@ -148,9 +163,7 @@ async fn log_and_metric_tell_when_a_server_goes_and_comes_back() {
 }
 
 /// A server that treats each connection as told, behind a listener of its own.
-async fn each_connection<F>(
-    serve: impl Fn(tokio::net::TcpStream) -> F + Send + 'static,
-) -> std::net::SocketAddr
+async fn each_connection<F>(serve: impl Fn(tokio::net::TcpStream) -> F + Send + 'static) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -176,7 +189,6 @@ async fn read_batch(stream: &mut tokio::net::TcpStream) -> bool {
 
 #[tokio::test]
 async fn cause_of_a_failed_exchange_is_in_the_log() {
-    log();
     let reset = each_connection(|mut stream| async move {
         read_batch(&mut stream).await;
         stream.set_zero_linger().unwrap();
@@ -206,10 +218,11 @@ async fn cause_of_a_failed_exchange_is_in_the_log() {
     ] {
         let mut setup = Setup::to(&[server]);
         setup.upstream().timeouts.read = Duration::from_millis(200);
+        let log = ServerLog::watch(server);
         let gateway = setup.start().await;
         let answer = gateway.send(&Http::good_batch(ENFORCED)).await;
         assert_eq!(answer.status, status, "{cause}");
-        let lines = lines(&server.to_string());
+        let lines = log.lines();
         assert!(lines.len() == 1 && lines[0].contains(cause), "{cause}: {lines:?}");
         assert!(!lines[0].contains("secret-banner"));
     }
@@ -217,7 +230,6 @@ async fn cause_of_a_failed_exchange_is_in_the_log() {
 
 #[tokio::test]
 async fn cause_of_a_failed_tls_handshake_is_in_the_log() {
-    log();
     let authority = Authority::new();
     let other = Authority::new();
     for (trusted, name, cause) in [
@@ -229,16 +241,18 @@ async fn cause_of_a_failed_tls_handshake_is_in_the_log() {
         (&other, "upstream.test", "certificate not trusted: "),
     ] {
         let upstream = StubUpstream::tls(authority.issue("upstream.test").acceptor(), |_| Reply::ok());
+        let log = ServerLog::watch(upstream.address());
         let gateway = tls_setup(&upstream, trusted, name).start().await;
         let answer = gateway.send(&Http::good_batch(ENFORCED)).await;
         answer.assert_denied(502, "upstream_unavailable");
-        let lines = lines(&upstream.address().to_string());
+        let lines = log.lines();
         assert!(lines.len() == 1 && lines[0].contains(cause), "{cause}: {lines:?}");
     }
     let plain = StubUpstream::start();
+    let log = ServerLog::watch(plain.address());
     let gateway = tls_setup(&plain, &authority, "upstream.test").start().await;
     assert_eq!(gateway.send(&Http::good_batch(ENFORCED)).await.status, 502);
-    let lines = lines(&plain.address().to_string());
+    let lines = log.lines();
     assert!(lines[0].contains("TLS handshake failed"), "{lines:?}");
 }
 
@@ -271,13 +285,13 @@ async fn health_check_sends_the_host_of_its_server() {
 
 #[tokio::test]
 async fn failed_health_check_is_logged_once_with_its_cause() {
-    log();
     let is_well = shared(true);
     let held = is_well.clone();
     let upstream = StubUpstream::answering(move |_| match *held.lock() {
         true => Reply::ok(),
         false => Reply::text("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"),
     });
+    let log = ServerLog::watch(upstream.address());
     let server = upstream.address().to_string();
     let mut setup = Setup::new(&upstream);
     setup.upstream().health_check = Some(check("/healthz", None));
@@ -287,9 +301,9 @@ async fn failed_health_check_is_logged_once_with_its_cause() {
     let probes = upstream.received().len();
     upstream.until_received(probes + 3).await;
     *is_well.lock() = true;
-    until("the server is back", || lines(&server).len() > 1).await;
+    until("the server is back", || log.lines().len() > 1).await;
     assert_eq!(up(&gateway, &server), 1.0);
-    let lines = lines(&server);
+    let lines = log.lines();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(
         lines[0].contains("health check got status 503, expected 200"),
@@ -298,7 +312,7 @@ async fn failed_health_check_is_logged_once_with_its_cause() {
 }
 
 /// A server that answers one request of a connection, reads the next one and closes.
-async fn closing_at_the_second() -> (std::net::SocketAddr, Arc<AtomicUsize>) {
+async fn closing_at_the_second() -> (SocketAddr, Arc<AtomicUsize>) {
     let requests = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&requests);
     let address = each_connection(move |mut stream| {

@@ -177,43 +177,9 @@ async fn note(request: Request<Incoming>, notes: Notes) -> Result<Response<Full<
     let (head, body) = request.into_parts();
     // A body that was cut off is none that was understood.
     if let Ok(body) = body.collect().await {
-        let ours = |name: &str| {
-            let plain = name.replace('_', "-");
-            // Of a client's way here the upstream hears from the gateway alone.
-            plain.starts_with("x-portcullis-")
-                || plain.starts_with("x-forwarded-")
-                || [
-                    "x-request-id",
-                    "forwarded",
-                    "x-real-ip",
-                    "x-client-ip",
-                    "x-original-url",
-                    "x-original-uri",
-                    "x-original-host",
-                    "x-rewrite-url",
-                    "x-envoy-original-path",
-                    "true-client-ip",
-                    "cf-connecting-ip",
-                ]
-                .contains(&plain.as_str())
-        };
-        let of_the_connection = [
-            "connection",
-            "content-length",
-            "transfer-encoding",
-            "te",
-            "trailer",
-            "expect",
-            "keep-alive",
-            "proxy-connection",
-            "proxy-authenticate",
-            "proxy-authorization",
-            "host",
-        ];
-        let others = head
-            .headers
-            .iter()
-            .filter(|(name, _)| !ours(name.as_str()) && !of_the_connection.contains(&name.as_str()));
+        let others = head.headers.iter().filter(|(name, _)| {
+            !is_set_by_the_gateway(name.as_str()) && !is_of_the_connection(name.as_str())
+        });
         let mut others: Vec<_> = others
             .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
             .collect();
@@ -233,4 +199,57 @@ async fn note(request: Request<Incoming>, notes: Notes) -> Result<Response<Full<
         notes.lock().unwrap().push(seen);
     }
     Ok(Response::new(Full::new(Bytes::new())))
+}
+
+/// A name's letters and digits: servers that map headers to variables tell no more of it apart.
+fn letters_and_digits(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+/// Whether a name, in any spelling, is one that upstreams hear from the gateway alone: its own, and those that tell of a client's way here.
+fn is_set_by_the_gateway(name: &str) -> bool {
+    const NAMES: [&str; 11] = [
+        "xrequestid",
+        "forwarded",
+        "xrealip",
+        "xclientip",
+        "xoriginalurl",
+        "xoriginaluri",
+        "xoriginalhost",
+        "xrewriteurl",
+        "xenvoyoriginalpath",
+        "trueclientip",
+        "cfconnectingip",
+    ];
+    let plain = letters_and_digits(name);
+    let begins_with = |prefix: &str| plain.len() > prefix.len() && plain.starts_with(prefix);
+    begins_with("xportcullis") || begins_with("xforwarded") || NAMES.contains(&plain.as_str())
+}
+
+/// Whether a name concerns one connection: listed as it is, or framing spelt with bytes that are neither letters, digits nor `-`.
+fn is_of_the_connection(name: &str) -> bool {
+    const NAMES: [&str; 13] = [
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "http2-settings",
+        "host",
+    ];
+    let is_odd = name
+        .bytes()
+        .any(|byte| !byte.is_ascii_alphanumeric() && byte != b'-');
+    let plain = letters_and_digits(name);
+    NAMES.contains(&name)
+        || is_odd
+            && NAMES[..7]
+                .iter()
+                .any(|listed| letters_and_digits(listed) == plain)
 }
