@@ -164,6 +164,13 @@ impl VerifiedToken {
         self.expires_at
     }
 
+    /// From when on the token is valid: `nbf` or `iat`, whichever is later.
+    #[must_use]
+    pub fn begins_at(&self) -> UnixSeconds {
+        self.not_before
+            .map_or(self.issued_at, |not_before| not_before.max(self.issued_at))
+    }
+
     /// The scopes that the token was issued with; `None` where its issuer says none and those of the app count.
     #[must_use]
     pub fn scopes(&self) -> Option<&ScopeSet> {

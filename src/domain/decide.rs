@@ -20,6 +20,7 @@
 use std::sync::Arc;
 
 use super::access_token::{TokenFault, VerifiedToken};
+use super::checks::{Check, Observer};
 use super::decision::{Decision, DenyReason, Mode, Permit};
 use super::facts::{CredentialFact, RequestFacts, SourceFact, UnknownSources, WithoutToken};
 use super::policy::{App, Enforcement, Policy, Source};
@@ -29,82 +30,204 @@ use super::time::UnixSeconds;
 /// allocated, and nothing here can wait.
 #[must_use]
 pub fn decide(policy: &Policy, facts: &RequestFacts<'_>, now: UnixSeconds) -> Decision {
-    if matches!(facts.credential, CredentialFact::Conflicting) {
-        return Decision::Deny(DenyReason::CredentialsConflict);
-    }
-    match facts.source {
-        SourceFact::Unreadable(reason) => Decision::Deny(reason),
-        SourceFact::ByToken => decide_by_token(policy, facts, None, now),
-        SourceFact::ByTokenBeside { key, is_credential } => match policy.source(&key) {
-            // A write key proves nothing, so on this route it is no credential.
-            Some(_) if is_credential => Decision::Deny(DenyReason::TokenMissing),
-            source => decide_by_token(policy, facts, source, now),
-        },
-        SourceFact::WriteKey(key) => match policy.source(&key) {
-            Some(source) => decide_for_source(policy, facts, source, now),
-            None => match facts.route.unknown_sources {
-                UnknownSources::Deny => Decision::Deny(DenyReason::SourceUnknown),
-                UnknownSources::Forward => Decision::Allow(unenforced(None)),
-            },
-        },
-    }
+    decide_observed(policy, facts, now, &mut ())
 }
 
-/// `named` is the source whose write key the request carries although the route does not need one.
-///
-/// INVARIANT: an enforced source is enforced on every route. Its key without a token of the connected app is
-/// refused here as on the routes that identify sources.
-fn decide_by_token(
+/// Decides one request while `observer` watches: the same decision by the same code.
+pub fn decide_observed<O: Observer>(
     policy: &Policy,
     facts: &RequestFacts<'_>,
-    named: Option<&Arc<Source>>,
     now: UnixSeconds,
+    observer: &mut O,
 ) -> Decision {
-    let enforced = named.filter(|source| source.enforcement == Enforcement::On);
-    let none_of_ours = matches!(facts.credential, CredentialFact::Missing | CredentialFact::Opaque);
-    if enforced.is_none() && none_of_ours && facts.route.without_token == WithoutToken::Forward {
-        return Decision::Allow(match named {
-            Some(source) if source.enforcement == Enforcement::Observe => Permit {
-                mode: Mode::Observed,
-                would_deny: authorize(policy, facts, Some(source), now).err(),
-                ..unenforced(Some(source))
-            },
-            _ => unenforced(None),
-        });
-    }
-    match authorize(policy, facts, enforced.map(AsRef::as_ref), now) {
-        Ok(app) => Decision::Allow(Permit {
-            mode: Mode::Enforced,
-            source: None,
-            app: Some(Arc::clone(app)),
-            would_deny: None,
-        }),
+    observer.begin(policy, facts, now);
+    let made = Deciding {
+        policy,
+        facts,
+        now,
+        observer,
+    };
+    match made.decide() {
+        Ok(permit) => Decision::Allow(permit),
         Err(reason) => Decision::Deny(reason),
     }
 }
 
-fn decide_for_source(
-    policy: &Policy,
-    facts: &RequestFacts<'_>,
-    source: &Arc<Source>,
+/// Fails with `reason` unless the condition holds.
+const fn require(holds: bool, reason: DenyReason) -> Result<(), DenyReason> {
+    match holds {
+        true => Ok(()),
+        false => Err(reason),
+    }
+}
+
+/// One decision: what it rests on, and who watches.
+struct Deciding<'p, 'd, O> {
+    policy: &'p Policy,
+    facts: &'d RequestFacts<'d>,
     now: UnixSeconds,
-) -> Decision {
-    let mode = match source.enforcement {
-        Enforcement::Off => return Decision::Allow(unenforced(Some(source))),
-        Enforcement::Observe => Mode::Observed,
-        Enforcement::On => Mode::Enforced,
-    };
-    let (app, would_deny) = match authorize(policy, facts, Some(source), now) {
-        Ok(app) => (Some(Arc::clone(app)), None),
-        Err(reason) if mode == Mode::Observed => (None, Some(reason)),
-        Err(reason) => return Decision::Deny(reason),
-    };
-    Decision::Allow(Permit {
-        mode,
-        source: Some(Arc::clone(source)),
-        app,
-        would_deny,
-    })
+    observer: &'d mut O,
+}
+
+impl<'p, O: Observer> Deciding<'p, '_, O> {
+    fn decide(self) -> Result<Permit, DenyReason> {
+        let is_one = !matches!(self.facts.credential, CredentialFact::Conflicting);
+        self.observer.check(
+            Check::Credential,
+            require(is_one, DenyReason::CredentialsConflict),
+        )?;
+        let named = self.named_source();
+        let named = self.observer.check(Check::Source, named)?;
+        match (self.facts.source, named) {
+            (SourceFact::WriteKey(_), Some(source)) => self.for_source(source),
+            (SourceFact::WriteKey(_), None) => Ok(unenforced(None)),
+            (_, named) => self.by_token(named),
+        }
+    }
+
+    /// The source whose write key the request carries, where it is known or need not be.
+    fn named_source(&self) -> Result<Option<&'p Arc<Source>>, DenyReason> {
+        match self.facts.source {
+            SourceFact::Unreadable(reason) => Err(reason),
+            SourceFact::ByToken => Ok(None),
+            SourceFact::ByTokenBeside { key, is_credential } => match self.policy.source(&key) {
+                // A write key proves nothing, so on this route it is no credential.
+                Some(_) if is_credential => Err(DenyReason::TokenMissing),
+                source => Ok(source),
+            },
+            SourceFact::WriteKey(key) => match self.policy.source(&key) {
+                None if self.facts.route.unknown_sources == UnknownSources::Deny => {
+                    Err(DenyReason::SourceUnknown)
+                }
+                source => Ok(source),
+            },
+        }
+    }
+
+    /// `named` is the source whose write key the request carries although the route does not need one.
+    ///
+    /// INVARIANT: an enforced source is enforced on every route. Its key without a token of the connected app is
+    /// refused here as on the routes that identify sources.
+    fn by_token(mut self, named: Option<&Arc<Source>>) -> Result<Permit, DenyReason> {
+        let facts = self.facts;
+        let enforced = named.filter(|source| source.enforcement == Enforcement::On);
+        let none_of_ours = matches!(facts.credential, CredentialFact::Missing | CredentialFact::Opaque);
+        if enforced.is_none() && none_of_ours && facts.route.without_token == WithoutToken::Forward {
+            return Ok(match named {
+                Some(source) if source.enforcement == Enforcement::Observe => Permit {
+                    mode: Mode::Observed,
+                    would_deny: self.authorize(Some(source)).err(),
+                    ..unenforced(Some(source))
+                },
+                _ => unenforced(None),
+            });
+        }
+        let app = self.authorize(enforced.map(AsRef::as_ref))?;
+        Ok(Permit {
+            mode: Mode::Enforced,
+            source: None,
+            app: Some(Arc::clone(app)),
+            would_deny: None,
+        })
+    }
+
+    fn for_source(mut self, source: &Arc<Source>) -> Result<Permit, DenyReason> {
+        let mode = match source.enforcement {
+            Enforcement::Off => return Ok(unenforced(Some(source))),
+            Enforcement::Observe => Mode::Observed,
+            Enforcement::On => Mode::Enforced,
+        };
+        let (app, would_deny) = match self.authorize(Some(source)) {
+            Ok(app) => (Some(Arc::clone(app)), None),
+            Err(reason) if mode == Mode::Observed => (None, Some(reason)),
+            Err(reason) => return Err(reason),
+        };
+        Ok(Permit {
+            mode,
+            source: Some(Arc::clone(source)),
+            app,
+            would_deny,
+        })
+    }
+
+    /// Checks 3 to 9: the app that the token speaks for, or the first reason against it.
+    fn authorize(&mut self, source: Option<&Source>) -> Result<&'p Arc<App>, DenyReason> {
+        let (policy, facts) = (self.policy, self.facts);
+        let is_fresh = !policy.is_stale(self.now);
+        self.observer
+            .check(Check::PolicyAge, require(is_fresh, DenyReason::PolicyStale))?;
+        let token = self.observer.check(Check::Token, verified(&facts.credential))?;
+        self.check_issuer_and_time(token)?;
+        let is_live = !policy.is_revoked(&token.digest);
+        self.observer
+            .check(Check::Revocation, require(is_live, DenyReason::TokenRevoked))?;
+        let app = policy.app(&token.app).filter(|app| app.issuer == token.issuer);
+        let app = self
+            .observer
+            .check(Check::App, app.ok_or(DenyReason::AppUnknown))?;
+        // Revoking all tokens of an app, of one of its keys or of a workspace is one cutoff, not an entry for each token.
+        let has_ended = app.has_ended(token.client_key.as_ref(), token.issued_at)
+            || policy.has_workspace_ended(&app.workspace, token.issued_at);
+        self.observer
+            .check(Check::Cutoff, require(!has_ended, DenyReason::TokenRevoked))?;
+        let is_connected = source.is_none_or(|source| source.connected_app.as_ref() == Some(&token.app));
+        self.observer.check(
+            Check::Connection,
+            require(is_connected, DenyReason::AppNotConnected),
+        )?;
+        let scope = facts.route.scope;
+        let covers = token.scopes.as_ref().is_none_or(|scopes| scopes.covers(scope));
+        let is_covered = covers && app.scopes.covers(scope);
+        self.observer
+            .check(Check::Scope, require(is_covered, DenyReason::ScopeInsufficient))?;
+        Ok(app)
+    }
+
+    fn check_issuer_and_time(&mut self, token: &VerifiedToken) -> Result<(), DenyReason> {
+        let (policy, now) = (self.policy, self.now);
+        let issuer = policy.issuer(&token.issuer);
+        let issuer = self
+            .observer
+            .check(Check::Issuer, issuer.ok_or(DenyReason::TokenIssuerUntrusted))?;
+        let is_trusted = issuer.trusts(token.key);
+        self.observer
+            .check(Check::Key, require(is_trusted, DenyReason::TokenKeyUnknown))?;
+        let names_us = issuer.claims.audience.is_none()
+            || token
+                .audiences
+                .iter()
+                .any(|audience| issuer.audiences.contains(audience));
+        // Our own issuer names one audience. A token for several could be taken from one and shown to another.
+        let is_for_us = names_us && (token.has_one_audience || !policy.is_own(issuer));
+        self.observer.check(
+            Check::Audience,
+            require(is_for_us, DenyReason::TokenAudienceMismatch),
+        )?;
+        let in_time = is_in_time(token, issuer.leeway_s, now);
+        self.observer.check(Check::Time, in_time)
+    }
+}
+
+fn is_in_time(token: &VerifiedToken, leeway_s: u64, now: UnixSeconds) -> Result<(), DenyReason> {
+    // RFC 7519 section 4.1.4: not accepted on or after `exp`.
+    if now >= token.expires_at.plus(leeway_s) {
+        return Err(DenyReason::TokenExpired);
+    }
+    match now.plus(leeway_s) < token.begins_at() {
+        true => Err(DenyReason::TokenNotYetValid),
+        false => Ok(()),
+    }
+}
+
+/// The verified token of a request, or the reason why there is none.
+fn verified<'t>(credential: &CredentialFact<'t>) -> Result<&'t VerifiedToken, DenyReason> {
+    match *credential {
+        CredentialFact::Verified(token) => Ok(token),
+        CredentialFact::Missing => Err(DenyReason::TokenMissing),
+        CredentialFact::Opaque => Err(DenyReason::TokenMalformed),
+        CredentialFact::Faulty(fault) => Err(reason_of(fault)),
+        CredentialFact::Conflicting => Err(DenyReason::CredentialsConflict),
+    }
 }
 
 fn unenforced(source: Option<&Arc<Source>>) -> Permit {
@@ -114,77 +237,6 @@ fn unenforced(source: Option<&Arc<Source>>) -> Permit {
         app: None,
         would_deny: None,
     }
-}
-
-/// Checks 3 to 9: the app that the token speaks for, or the first reason against it.
-fn authorize<'p>(
-    policy: &'p Policy,
-    facts: &RequestFacts<'_>,
-    source: Option<&Source>,
-    now: UnixSeconds,
-) -> Result<&'p Arc<App>, DenyReason> {
-    if policy.is_stale(now) {
-        return Err(DenyReason::PolicyStale);
-    }
-    let token = match facts.credential {
-        CredentialFact::Verified(token) => token,
-        CredentialFact::Missing => return Err(DenyReason::TokenMissing),
-        CredentialFact::Opaque => return Err(DenyReason::TokenMalformed),
-        CredentialFact::Faulty(fault) => return Err(reason_of(fault)),
-        CredentialFact::Conflicting => return Err(DenyReason::CredentialsConflict),
-    };
-    check_issuer_and_time(policy, token, now)?;
-    if policy.is_revoked(&token.digest) {
-        return Err(DenyReason::TokenRevoked);
-    }
-    let app = policy.app(&token.app).ok_or(DenyReason::AppUnknown)?;
-    if app.issuer != token.issuer {
-        return Err(DenyReason::AppUnknown);
-    }
-    // Revoking all tokens of an app, of one of its keys or of a workspace is one cutoff, not an entry for each token.
-    if app.has_ended(token.client_key.as_ref(), token.issued_at)
-        || policy.has_workspace_ended(&app.workspace, token.issued_at)
-    {
-        return Err(DenyReason::TokenRevoked);
-    }
-    if source.is_some_and(|source| source.connected_app.as_ref() != Some(&token.app)) {
-        return Err(DenyReason::AppNotConnected);
-    }
-    let scope = facts.route.scope;
-    let covers = token.scopes.as_ref().is_none_or(|scopes| scopes.covers(scope));
-    if !covers || !app.scopes.covers(scope) {
-        return Err(DenyReason::ScopeInsufficient);
-    }
-    Ok(app)
-}
-
-fn check_issuer_and_time(policy: &Policy, token: &VerifiedToken, now: UnixSeconds) -> Result<(), DenyReason> {
-    let issuer = policy
-        .issuer(&token.issuer)
-        .ok_or(DenyReason::TokenIssuerUntrusted)?;
-    if !issuer.trusts(token.key) {
-        return Err(DenyReason::TokenKeyUnknown);
-    }
-    let names_us = issuer.claims.audience.is_none()
-        || token
-            .audiences
-            .iter()
-            .any(|audience| issuer.audiences.contains(audience));
-    // Our own issuer names one audience. A token for several could be taken from one and shown to another.
-    if !names_us || (!token.has_one_audience && policy.is_own(issuer)) {
-        return Err(DenyReason::TokenAudienceMismatch);
-    }
-    // RFC 7519 section 4.1.4: not accepted on or after `exp`.
-    if now >= token.expires_at.plus(issuer.leeway_s) {
-        return Err(DenyReason::TokenExpired);
-    }
-    let begins = token
-        .not_before
-        .map_or(token.issued_at, |not_before| not_before.max(token.issued_at));
-    if now.plus(issuer.leeway_s) < begins {
-        return Err(DenyReason::TokenNotYetValid);
-    }
-    Ok(())
 }
 
 /// The reason of a token that did not verify.

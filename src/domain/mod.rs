@@ -7,6 +7,7 @@
 //! `decide`; `issue`).
 
 pub mod access_token;
+pub mod checks;
 pub mod claim_names;
 pub mod client_assertion;
 pub mod cost;

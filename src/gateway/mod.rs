@@ -7,11 +7,13 @@
 //! - `forward` sends a permitted request to a server of an upstream and relays the response. It also writes denials.
 //! - `link` keeps policy and keys current, and reports what became of each source's requests. `observe` counts and logs.
 //!
-//! `build` makes all of it from the config, and `server` starts, changes and ends it.
+//! `build` makes all of it from the config, and `server` starts, changes and ends it. `explain` leads a request through
+//! `read` and `decide` without serving it.
 //!
 //! This folder does not know the control plane or its store: all it learns comes through the snapshot.
 
 pub(crate) mod build;
+pub mod explain;
 pub mod forward;
 pub mod link;
 pub mod listen;

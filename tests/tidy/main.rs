@@ -215,6 +215,7 @@ const FLOORS: [(&str, &[&[&str]]); 2] = [
             &["start_error.rs"],
             &["listen"],
             &["build.rs"],
+            &["explain"],
             &["server.rs"],
             &["mod.rs"],
         ],

@@ -92,26 +92,45 @@ fn skip_empty_line(read: &mut BytesMut) {
     }
 }
 
-/// Serves one request. Returns the connection where it may serve another.
-async fn serve_one(gateway: &Gateway, stream: Stream, head: RawHead) -> Option<Reusable> {
-    let is_chunked = head.is_chunked;
+/// A head that was read and is no request, and where to answer it.
+pub(crate) struct Unreadable {
+    pub(crate) stream: Stream,
+    pub(crate) reason: DenyReason,
+    /// The value of `Host`, or nothing.
+    pub(crate) host: String,
+}
+
+/// Parses a head that was read, into a session in origin-form.
+pub(crate) async fn parsed(stream: Stream, head: RawHead) -> Result<HttpSession, Box<Unreadable>> {
     let mut session = session_of(stream, head);
     // The head was read: this parses it and reads nothing.
     let parsed = timeout(LINGER_FOR, session.read_request()).await;
-    let refused = match parsed {
-        Ok(Ok(Some(_))) => to_origin_form(session.req_header_mut()).err(),
+    let (reason, host) = match parsed {
+        Ok(Ok(Some(_))) => match to_origin_form(session.req_header_mut()) {
+            Ok(()) => return Ok(session),
+            Err(reason) => {
+                let host = session.get_header(HOST).and_then(|host| host.to_str().ok());
+                (reason, host.unwrap_or_default().to_owned())
+            }
+        },
         // The error holds the bytes that were read, credentials among them: it is not logged.
-        _ => {
-            refuse(gateway, session.into_inner(), DenyReason::RequestMalformed, "").await;
+        _ => (DenyReason::RequestMalformed, String::new()),
+    };
+    let stream = session.into_inner();
+    Err(Box::new(Unreadable { stream, reason, host }))
+}
+
+/// Serves one request. Returns the connection where it may serve another.
+async fn serve_one(gateway: &Gateway, stream: Stream, head: RawHead) -> Option<Reusable> {
+    let is_chunked = head.is_chunked;
+    let mut session = match parsed(stream, head).await {
+        Ok(session) => session,
+        Err(unreadable) => {
+            let Unreadable { stream, reason, host } = *unreadable;
+            refuse(gateway, stream, reason, &host).await;
             return None;
         }
     };
-    if let Some(reason) = refused {
-        let host = session.get_header(HOST).and_then(|host| host.to_str().ok());
-        let host = host.unwrap_or_default().to_owned();
-        refuse(gateway, session.into_inner(), reason, &host).await;
-        return None;
-    }
     session.set_pipelining_enabled(true);
     session.set_abort_on_close(false);
     // The whole body has one deadline.

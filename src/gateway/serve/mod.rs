@@ -1,5 +1,7 @@
 //! One request from its head to its answer. `decide` is called here.
 
+pub(crate) mod admit;
+pub(crate) mod admitted_request;
 pub(crate) mod current;
 pub(crate) mod local_responses;
 pub mod request;

@@ -1,22 +1,18 @@
 //! The life of one request: head, body, decision, response. The branches are here; the work of each step is in its own
 //! file.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
+use super::admitted_request::AdmittedRequest;
 use crate::clock::guard::ClockWatch;
 use crate::clock::{Clock, instant};
 use crate::config::{Api, ApiPath, ErrorForm, Limits};
-use crate::domain::access_token::{TokenFault, VerifiedToken};
-use crate::domain::decide::{decide, reason_of};
-use crate::domain::decision::{Decision, DenyReason, Permit};
-use crate::domain::facts::{CredentialFact, RequestFacts, RouteFacts, SourceFact, WithoutToken};
+use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::network::Network;
-use crate::domain::scope::ScopeSet;
 use crate::gateway::forward::exchange;
 use crate::gateway::forward::exchange::{Answered, Failed, Origin};
 use crate::gateway::forward::upstream::Pool;
@@ -25,15 +21,12 @@ use crate::gateway::link::key_file::KeyFile;
 use crate::gateway::link::tally::{Client, Tally};
 use crate::gateway::observe::access_log::{AccessLog, AccessRecord, shown_path};
 use crate::gateway::observe::metrics::Metrics;
-use crate::gateway::read::body::{Held, HeldBytes};
+use crate::gateway::read::body::HeldBytes;
 use crate::gateway::read::client_facts::ClientFacts;
 use crate::gateway::read::cors::CorsHeaders;
-use crate::gateway::read::credential::Credential;
-use crate::gateway::read::foreign::is_foreign;
 use crate::gateway::read::refusal::Refusal;
 use crate::gateway::read::route::Route;
-use crate::gateway::read::source::Named;
-use crate::gateway::read::{body, body_keys, cors, credential, head, route, source};
+use crate::gateway::read::{cors, head, route};
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::gateway::state::token_cache::TokenCache;
 use crate::gateway::wire::session::Session;
@@ -101,11 +94,8 @@ pub(crate) struct Outcome {
     pub(crate) reusable: bool,
 }
 
-/// The detail of a denial for a write key on an API that identifies by token.
-const KEY_IS_NO_TOKEN: &str = "a write key is no credential of this API; send events to the host and path of the API that takes them, or send an access token";
-
 /// What is to be done with a request whose head was read.
-enum Task<'g> {
+pub(crate) enum Task<'g> {
     Serve(usize, &'g Api),
     /// Answer a browser that asks whether it may send one.
     Preflight(usize, &'g Api, String),
@@ -121,24 +111,6 @@ enum Task<'g> {
 }
 
 const METHOD_OVERRIDDEN: &str = "a header names another method than the request, and the method decides here which API it is for; send that method itself";
-
-/// A request that may go on, and what it needs for that.
-struct AdmittedRequest {
-    permit: Permit,
-    /// The policy that allowed it.
-    policy_version: u64,
-    token: Option<Arc<VerifiedToken>>,
-    body: Held,
-    forward_authorization: bool,
-}
-
-impl AdmittedRequest {
-    /// The scopes of the token, or those of its app where its issuer's tokens say none.
-    fn scopes(&self) -> Option<&ScopeSet> {
-        let of_app = || self.permit.app().map(|app| &app.scopes);
-        self.token.as_ref()?.scopes().or_else(of_app)
-    }
-}
 
 impl Gateway {
     /// Serves one request whose head was read.
@@ -162,7 +134,7 @@ impl Gateway {
             }
             Err(refusal) => return self.deny(session, client, None, refusal).await,
         };
-        let mut admitted = match self.admit(session, client, api).await {
+        let mut admitted = match self.admit(session, client, api, &mut ()).await {
             Ok(admitted) => admitted,
             Err(refusal) => return self.deny(session, client, Some(at), refusal).await,
         };
@@ -222,7 +194,7 @@ impl Gateway {
     }
 
     /// Checks the head and finds the API that the request belongs to.
-    fn route(&self, session: &Session) -> Result<Task<'_>, Refusal> {
+    pub(crate) fn route(&self, session: &Session) -> Result<Task<'_>, Refusal> {
         let request = session.req_header();
         let head = head::head(request, &self.limits)?;
         let serves_any_host = |api: &Api| api.hosts.iter().any(|host| host == "*");
@@ -249,63 +221,6 @@ impl Gateway {
         })
     }
 
-    /// Holds the body, finds the source, verifies the token and decides.
-    async fn admit(
-        &self,
-        session: &mut Session,
-        client: &ClientFacts,
-        api: &Api,
-    ) -> Result<AdmittedRequest, Refusal> {
-        let credential = credential::credential(&session.req_header().headers);
-        // What the head alone decides is denied before the body is awaited.
-        if matches!(credential, Credential::Conflicting) || head::has_token_in_query(session.req_header()) {
-            return Err(DenyReason::CredentialsConflict.into());
-        }
-        let early = match source::needs_body(api) {
-            true => None,
-            false => {
-                let named = Named::by_head(&self.apis, api, session.req_header(), &credential);
-                let judged = self.judge(session, client, api, &named, &credential).await?;
-                Some((named, judged))
-            }
-        };
-        let body = body::hold(session, &self.limits, &self.held, client.address).await?;
-        let headers = &session.req_header().headers;
-        if body_keys::has_token_in_form(headers, &body, &self.limits).await? {
-            return Err(DenyReason::CredentialsConflict.into());
-        }
-        let (permit, policy_version, token) = match early {
-            Some((_, judged)) if body.bytes().is_empty() => judged,
-            // INVARIANT: the decision that forwards is made after the last byte of the body, on the policy of that
-            // moment: a revocation that takes effect while a body arrives counts.
-            Some((mut named, _)) => {
-                named.add_body(headers, &body, &self.limits).await;
-                self.judge(session, client, api, &named, &credential).await?
-            }
-            None => {
-                let request = session.req_header();
-                let named = Named::by_body(&self.apis, api, request, &credential, &body, &self.limits).await;
-                self.judge(session, client, api, &named, &credential).await?
-            }
-        };
-        Ok(AdmittedRequest {
-            forward_authorization: api.forward_token || self.is_not_ours(&credential, token.as_deref()),
-            permit,
-            policy_version,
-            token,
-            body,
-        })
-    }
-
-    /// Whether the credential is none of a trusted issuer: such a one goes upstream, which may know it.
-    fn is_not_ours(&self, credential: &Credential, verified: Option<&VerifiedToken>) -> bool {
-        let (Credential::Token(text) | Credential::OtherScheme { value: text, .. }) = credential else {
-            return true;
-        };
-        let policy = self.policy.load();
-        verified.is_none() && policy.as_deref().is_some_and(|policy| is_foreign(text, policy))
-    }
-
     async fn send(
         &self,
         session: &mut Session,
@@ -319,79 +234,6 @@ impl Gateway {
             forward_authorization: admitted.forward_authorization,
         };
         exchange::send(&admitted.permit, &origin, session, &admitted.body, pool).await
-    }
-
-    async fn judge(
-        &self,
-        session: &Session,
-        client: &ClientFacts,
-        api: &Api,
-        named: &Named,
-        credential: &Credential,
-    ) -> Result<(Permit, u64, Option<Arc<VerifiedToken>>), Refusal> {
-        let began = instant();
-        let mut looked = match credential {
-            Credential::Token(text) => self.look_up(text),
-            _ => None,
-        };
-        if let (
-            Some(Err(TokenFault::KeyUnknown { issuer } | TokenFault::KeysUnavailable { issuer })),
-            Credential::Token(text),
-        ) = (&looked, credential)
-            && let Some(fetcher) = self.fetchers.iter().find(|fetcher| fetcher.issuer() == &**issuer)
-        {
-            fetcher.ask().await;
-            looked = self.look_up(text);
-        }
-        let policy = self.policy.load();
-        let Some(policy) = policy.as_deref() else {
-            return Err(DenyReason::PolicyUnavailable.into());
-        };
-        let fact = match (credential, &looked) {
-            (Credential::Token(_), Some(Ok(token))) => CredentialFact::Verified(token),
-            (Credential::Token(_), Some(Err(fault))) => CredentialFact::Faulty(fault),
-            (Credential::Opaque, _) => CredentialFact::Opaque,
-            (Credential::Conflicting, _) => CredentialFact::Conflicting,
-            // A credential of another scheme is not for this gateway. An API that forwards such
-            // leaves the answer to its upstream.
-            (Credential::Unreadable(_) | Credential::OtherScheme { .. }, _)
-                if api.without_token == WithoutToken::Deny =>
-            {
-                CredentialFact::Opaque
-            }
-            _ => CredentialFact::Missing,
-        };
-        let route = RouteFacts {
-            scope: &api.scope,
-            unknown_sources: api.unknown_sources,
-            without_token: api.without_token,
-        };
-        let facts = RequestFacts {
-            route,
-            source: named.fact(policy),
-            credential: fact,
-        };
-        let (decision, source) = (decide(policy, &facts, self.clock.now()), facts.source);
-        self.metrics.decided(began.elapsed());
-        match decision {
-            Decision::Allow(permit) => Ok((permit, policy.version(), looked.and_then(Result::ok))),
-            Decision::Deny(reason) => {
-                if let SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } = &source
-                    && !reason.is_failure()
-                    && let Some(source) = policy.source(key)
-                {
-                    let version = policy.version();
-                    self.tally
-                        .refused(source, version, Verdict::Deny, reason, counted(session, client));
-                }
-                let fault = looked.and_then(Result::err);
-                let detail = explain(reason, &source, fault.as_ref(), credential);
-                Err(Refusal {
-                    reason,
-                    detail: detail.or_else(|| named.explain(reason, api, credential)),
-                })
-            }
-        }
     }
 
     fn tally_allowed(&self, session: &Session, client: &ClientFacts, admitted: &AdmittedRequest) {
@@ -409,14 +251,6 @@ impl Gateway {
             }
             (None, _) => {}
         }
-    }
-
-    fn look_up(&self, text: &str) -> Option<Result<Arc<VerifiedToken>, TokenFault>> {
-        let policy = self.policy.load();
-        let (now, bytes_max) = (self.clock.now(), self.limits.token_bytes);
-        let looked = self.tokens.look_up(text, policy.as_deref()?, now, bytes_max);
-        self.metrics.cache(looked.hit);
-        Some(looked.token)
     }
 
     fn record(&self, session: &Session, client: &ClientFacts, outcome: &Outcome, began: Instant) {
@@ -454,31 +288,6 @@ impl Gateway {
     }
 }
 
-/// What to tell the client about a denial that has its reason in the credential.
-fn explain(
-    reason: DenyReason,
-    source: &SourceFact,
-    fault: Option<&TokenFault>,
-    credential: &Credential,
-) -> Option<Cow<'static, str>> {
-    match (reason, credential) {
-        (DenyReason::TokenMissing, _) if matches!(source, SourceFact::ByTokenBeside { .. }) => {
-            Some(KEY_IS_NO_TOKEN.into())
-        }
-        (DenyReason::TokenMalformed, Credential::OtherScheme { scheme, .. }) => Some(
-            format!(
-                "the scheme {scheme} is not supported here; send the access token as Authorization: Bearer"
-            )
-            .into(),
-        ),
-        (DenyReason::TokenMalformed, Credential::Unreadable(mistake)) => Some(mistake.sentence().into()),
-        // The sentence of a fault belongs to the reason that it is, and to no other.
-        _ => fault
-            .filter(|fault| reason_of(fault) == reason)
-            .map(|fault| fault.to_string().into()),
-    }
-}
-
 fn decision_word(would_deny: Option<DenyReason>) -> &'static str {
     if would_deny.is_some() {
         "would_deny"
@@ -488,7 +297,7 @@ fn decision_word(would_deny: Option<DenyReason>) -> &'static str {
 }
 
 /// The client as the tally counts it.
-fn counted<'a>(session: &'a Session, client: &ClientFacts) -> Client<'a> {
+pub(super) fn counted<'a>(session: &'a Session, client: &ClientFacts) -> Client<'a> {
     let named = session.req_header().headers.get(http::header::USER_AGENT);
     Client {
         agent: report::agent(named.map(HeaderValue::as_bytes)),
