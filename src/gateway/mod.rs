@@ -28,5 +28,5 @@ pub mod wire;
 /// Parsers that only a connection reaches, for tests of what they cost.
 #[cfg(feature = "test-util")]
 pub mod parsers {
-    pub use super::read::raw_head::end_of_head;
+    pub use super::read::raw_head::{end_of_head, parse};
 }

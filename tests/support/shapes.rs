@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue};
@@ -28,7 +28,7 @@ use portcullis::domain::json::Object;
 use portcullis::domain::jws::{CompactJws, looks_like_jws};
 use portcullis::domain::key::{Algorithm, PublicKey};
 use portcullis::domain::scope::Scope;
-use portcullis::gateway::parsers::end_of_head;
+use portcullis::gateway::parsers::{end_of_head, parse};
 use portcullis::gateway::read::body::{Held, HeldBytes};
 use portcullis::gateway::read::body_keys::{has_token_in_form, write_keys};
 use portcullis::gateway::read::json::scan::scan;
@@ -299,7 +299,9 @@ pub const PARSERS: [Parser; 18] = [
         ],
         sent: itself,
         run: |head| {
-            let _ = end_of_head(head.chunks(7), &Limits::default());
+            if let Ok(Some(end)) = end_of_head(head.chunks(7), &Limits::default()) {
+                let _ = parse(BytesMut::from(head.get(..end).unwrap_or_default()));
+            }
         },
     },
     Parser {

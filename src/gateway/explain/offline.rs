@@ -31,6 +31,7 @@ use crate::gateway::read::refusal::Refusal;
 use crate::gateway::serve::request::{Gateway, Task};
 use crate::gateway::start_error::StartError;
 use crate::gateway::wire::session::Session;
+use crate::gateway::wire::socket::Socket;
 use crate::snapshot::{InvalidSnapshot, Snapshot, Update};
 use crate::task_monitor::TaskMonitor;
 
@@ -109,13 +110,13 @@ impl OfflineGateway {
     }
 
     async fn find(&self, server: tokio::io::DuplexStream, recorder: &mut Recorder) -> Found {
-        let mut stream: pingora_core::protocols::Stream = Box::new(server);
+        let mut socket = Box::new(Socket::in_memory(server));
         let connection: &Arc<Connection> = self.permit.connection();
         let limits = &self.gateway.limits;
         let deadline = std::pin::pin!(sleep(limits.header_timeout));
         let position = HeadPosition::First;
         let none = bytes::BytesMut::new();
-        let head = raw_head::read(&mut stream, none, deadline, limits, position, connection).await;
+        let head = raw_head::read(&mut socket, none, deadline, limits, position, connection).await;
         let head = match head {
             Ok(head) => head,
             Err(HeadOutcome::Refused { reason, .. }) => return Found::refused(None, reason.into()),
@@ -123,7 +124,7 @@ impl OfflineGateway {
                 return Found::refused(None, DenyReason::RequestMalformed.into());
             }
         };
-        let session = match parsed(stream, head).await {
+        let session = match parsed(socket, head, limits) {
             Ok(session) => session,
             Err(unreadable) => return Found::refused(None, unreadable.reason.into()),
         };

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Method, Uri};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::client::HttpSession as ClientSession;
-use pingora_core::protocols::http::v1::client::http_req_header_to_wire;
 use pingora_error::{BError, Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::timeout;
@@ -21,6 +20,15 @@ use crate::config::Timeouts;
 /// How long the response of a server that did not take the whole request is waited for: it has been sent, or
 /// will not be.
 const RESPONSE_TO_A_PART: Duration = Duration::from_secs(1);
+
+/// A body up to this size is copied behind the head, in bytes.
+const JOINED_MAX: usize = 8 << 10;
+
+/// The head of a request, in the version of its connection.
+pub enum Head {
+    Http1(BytesMut),
+    Http2(Box<RequestHeader>),
+}
 
 /// A connection to one server of a pool, for one exchange.
 pub struct Connection {
@@ -73,27 +81,25 @@ impl Connection {
         self.server.host()
     }
 
-    /// Sends a whole request. A server that takes only a part of it may have responded: its response is read then
+    /// Sends a whole request, whose head is in the version of this connection. A server that takes only a part of it may have responded: its response is read then
     /// as always.
     ///
     /// # Errors
     /// The request cannot be sent at all.
-    pub async fn send(&mut self, request: RequestHeader, body: &Bytes) -> Result<(), Failure> {
-        match std::mem::replace(&mut self.link, Link::Gone) {
-            Link::Fresh(mut stream) => {
-                let head = http_req_header_to_wire(&request);
-                let head = head.ok_or(Failure::Request("its target has a forbidden byte"))?;
-                self.is_cut_short = !write_http1(&mut stream, head.freeze(), body, self.timeouts.write).await;
+    pub async fn send(&mut self, head: Head, body: &Bytes) -> Result<(), Failure> {
+        match (std::mem::replace(&mut self.link, Link::Gone), head) {
+            (Link::Fresh(mut stream), Head::Http1(head)) => {
+                self.is_cut_short = !write_http1(&mut stream, head, body, self.timeouts.write).await;
                 self.link = Link::Http1(Box::new(Http1Response::new(stream, self.timeouts.read)));
             }
-            Link::Http2(mut session) => {
+            (Link::Http2(mut session), Head::Http2(head)) => {
                 session.set_write_timeout(Some(self.timeouts.write));
-                let written = session.write_request_header(Box::new(request)).await;
+                let written = session.write_request_header(head).await;
                 written.map_err(|error| self.http2_failure(&error))?;
                 self.is_cut_short = send_http2_body(&mut session, body).await.is_err();
                 self.link = Link::Http2(session);
             }
-            used => self.link = used,
+            (used, _) => self.link = used,
         }
         Ok(())
     }
@@ -132,6 +138,16 @@ impl Connection {
             if !head.status.is_informational() {
                 return Ok(head);
             }
+        }
+    }
+
+    /// Whether the next part of the response's body, or its end, is there already.
+    #[must_use]
+    pub fn has_part(&self) -> bool {
+        match &self.link {
+            Link::Http1(response) => response.has_part(),
+            Link::Http2(_) => false,
+            Link::Fresh(_) | Link::Gone => true,
         }
     }
 
@@ -178,10 +194,20 @@ async fn send_http2_body(session: &mut ClientSession, body: &Bytes) -> Result<()
 
 /// Puts head and body on the wire in one write: one call into the kernel, and one wake-up at the server. Returns
 /// whether all of it was taken.
-pub(super) async fn write_http1(stream: &mut Stream, head: Bytes, body: &Bytes, within: Duration) -> bool {
-    let mut wire = head.chain(body.clone());
+pub(super) async fn write_http1(
+    stream: &mut Stream,
+    mut head: BytesMut,
+    body: &Bytes,
+    within: Duration,
+) -> bool {
     let writing = async {
-        stream.write_all_buf(&mut wire).await?;
+        if body.len() <= JOINED_MAX {
+            head.extend_from_slice(body);
+            stream.write_all(&head).await?;
+        } else {
+            let mut wire = head.freeze().chain(body.clone());
+            stream.write_all_buf(&mut wire).await?;
+        }
         stream.flush().await
     };
     matches!(timeout(within, writing).await, Ok(Ok(())))

@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::failure::Failure;
 use crate::domain::decimal::digits;
+use crate::gateway::wire::head_lines::without_blanks;
 
 /// The most bytes and lines of a response's head.
 const HEAD_BYTES_MAX: usize = 256 << 10;
@@ -104,6 +105,11 @@ impl Http1Response {
             normalize(&mut head, self.body);
         }
         Ok(head)
+    }
+
+    /// Whether bytes of the body, or its end, were read already.
+    pub(super) fn has_part(&self) -> bool {
+        !self.read.is_empty() || matches!(self.body, Framing::Done | Framing::Length(0))
     }
 
     /// Reads the next part of the body, `None` at its end.
@@ -251,7 +257,7 @@ fn parse_head(bytes: &Bytes) -> Result<ResponseHeader, Failure> {
         }
         let colon = memchr::memchr(b':', line).ok_or(BAD_HEADER)?;
         let (name, value) = line.split_at_checked(colon).ok_or(BAD_HEADER)?;
-        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        let value = without_blanks(value.get(1..).unwrap_or_default());
         if HeaderName::from_bytes(name).is_err() {
             return Err(BAD_HEADER);
         }
@@ -434,6 +440,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n",
         ] {
             assert!(head_of(bad).is_err(), "{bad:?}");
         }

@@ -6,6 +6,7 @@ pub mod failure;
 mod http1_response;
 mod idle;
 mod probe;
+mod request_head;
 pub mod respond;
 pub mod upstream;
 mod upstream_server;

@@ -1,13 +1,13 @@
 //! Health checks: a connection to a server, or a request that must get status 200.
 
-use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, HOST, USER_AGENT};
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, USER_AGENT};
 use http::{Method, StatusCode, Version};
 use pingora_error::BError;
 use pingora_http::RequestHeader;
 use pingora_timeout::timeout;
 
-use super::connection::{Connection, absolute_uri};
+use super::connection::{Connection, Head, absolute_uri};
 use super::failure::Failure;
 use crate::config::HealthCheck;
 
@@ -27,9 +27,11 @@ pub(super) async fn probe(
             return Ok(());
         };
         let host = check.host.as_deref().unwrap_or_else(|| connection.host());
-        let request = request(path, host, connection.is_http2(), connection.is_tls());
-        let request = request.map_err(|_| Failure::Request("`health_check.path` is no path"))?;
-        connection.send(request, &Bytes::new()).await?;
+        let head = match connection.is_http2() {
+            true => Head::Http2(Box::new(http2_head(path, host, connection.is_tls())?)),
+            false => Head::Http1(http1_head(path, host)),
+        };
+        connection.send(head, &Bytes::new()).await?;
         let head = connection.final_head(&Method::GET).await?;
         match head.status {
             StatusCode::OK => Ok(()),
@@ -41,17 +43,21 @@ pub(super) async fn probe(
         .unwrap_or(Err(Failure::ResponseTimedOut(check.timeout)))
 }
 
-/// A server is probed in the version that requests use.
-fn request(path: &str, host: &str, is_http2: bool, is_tls: bool) -> Result<RequestHeader, BError> {
-    let mut request = RequestHeader::build(Method::GET, path.as_bytes(), None)?;
-    request.insert_header(USER_AGENT, AGENT)?;
-    request.insert_header(ACCEPT, "*/*")?;
-    if is_http2 {
-        absolute_uri(&mut request, host, is_tls)?;
-        request.set_version(Version::HTTP_2);
-    } else {
-        request.insert_header(HOST, host)?;
-        request.insert_header(CONNECTION, "close")?;
-    }
-    Ok(request)
+fn http1_head(path: &str, host: &str) -> BytesMut {
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    );
+    BytesMut::from(head.as_bytes())
+}
+
+fn http2_head(path: &str, host: &str, is_tls: bool) -> Result<RequestHeader, Failure> {
+    let head = || {
+        let mut head = RequestHeader::build_no_case(Method::GET, path.as_bytes(), None)?;
+        head.insert_header(USER_AGENT, AGENT)?;
+        head.insert_header(ACCEPT, "*/*")?;
+        absolute_uri(&mut head, host, is_tls)?;
+        head.set_version(Version::HTTP_2);
+        Ok(head)
+    };
+    head().map_err(|_: BError| Failure::Request("`health_check.path` is no path"))
 }

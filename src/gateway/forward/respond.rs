@@ -3,15 +3,14 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderName, Method};
+use http::Method;
 use pingora_error::Result;
-use pingora_http::ResponseHeader;
 
 use crate::config::{Api, ErrorForm};
 use crate::domain::decision::DenyReason;
 use crate::gateway::read::cors::CorsHeaders;
-use crate::gateway::wire::session::Session;
+use crate::gateway::wire::head_lines::Fields;
+use crate::gateway::wire::session::{Session, response_header};
 
 /// Seconds after which a client may retry when the gateway could not decide.
 const RETRY_AFTER_S: &str = "1";
@@ -59,26 +58,19 @@ impl Answer<'_> {
         }
     }
 
-    fn header(&self, body: &Bytes) -> Result<ResponseHeader> {
-        let status = self.status();
-        let mut header = ResponseHeader::build(status, Some(10))?;
-        header.insert_header(CONTENT_TYPE, "application/json")?;
-        header.insert_header(CACHE_CONTROL, "no-store")?;
-        header.insert_header("X-Request-Id", self.request_id)?;
-        header.insert_header(CONTENT_LENGTH, body.len().to_string())?;
+    fn fields(&self, body: &Bytes) -> Fields<'_> {
+        let mut fields = own_fields(body, self.request_id);
         if self.reason.challenges() {
-            header.insert_header(WWW_AUTHENTICATE, self.challenge())?;
+            fields.push(("WWW-Authenticate", self.challenge().into()));
         }
+        let status = self.status();
         if matches!(status, 429 | 503) {
-            header.insert_header(RETRY_AFTER, RETRY_AFTER_S)?;
+            fields.push(("Retry-After", RETRY_AFTER_S.into()));
         }
         if status == 429 {
-            header.insert_header("X-RateLimit-Reset", RETRY_AFTER_S)?;
+            fields.push(("X-RateLimit-Reset", RETRY_AFTER_S.into()));
         }
-        if let Some(cors) = &self.cors {
-            cors.apply(&mut header)?;
-        }
-        Ok(header)
+        fields
     }
 
     /// A challenge: without an error where no token was sent (RFC 6750 section 3.1).
@@ -139,26 +131,48 @@ impl Answer<'_> {
     #[must_use]
     pub fn to_http1(&self) -> Vec<u8> {
         let body = self.body();
-        let mut out = Vec::with_capacity(512);
         let status = http::StatusCode::from_u16(self.status()).unwrap_or_default();
-        out.extend_from_slice(format!("HTTP/1.1 {status}\r\n").as_bytes());
-        if let Ok(header) = self.header(&body) {
-            header.header_to_h1_wire(&mut out);
+        let mut head = format!("HTTP/1.1 {status}\r\n");
+        for (name, value) in self.fields(&body) {
+            head.push_str(name);
+            head.push_str(": ");
+            head.push_str(&value);
+            head.push_str("\r\n");
         }
-        out.extend_from_slice(b"Connection: close\r\n\r\n");
-        out.extend_from_slice(&body);
-        out
+        head.push_str("Connection: close\r\n\r\n");
+        [head.as_bytes(), &body].concat()
     }
 
     /// Writes the response; to `HEAD` its head alone.
     ///
     /// # Errors
     /// The client is gone.
-    pub async fn send(&self, session: &mut Session, is_head: bool) -> Result<()> {
+    pub async fn send(&self, session: &mut Session) -> Result<()> {
         let body = self.body();
-        let header = self.header(&body)?;
-        write(session, header, body, is_head).await
+        let fields = self.fields(&body);
+        let Some(cors) = &self.cors else {
+            return session.respond(self.status(), &fields, body).await;
+        };
+        let mut head = response_header(self.status(), &fields)?;
+        cors.apply(&mut head)?;
+        let is_head = session.req_header().method == Method::HEAD;
+        session.write_head(head, is_head)?;
+        session
+            .write_last(if is_head { Bytes::new() } else { body })
+            .await
     }
+}
+
+/// What every response of the gateway's own says.
+fn own_fields<'a>(body: &Bytes, request_id: &'a str) -> Fields<'a> {
+    let mut fields = Fields::new();
+    fields.push(("Content-Type", "application/json".into()));
+    fields.push(("Cache-Control", "no-store".into()));
+    fields.push(("Content-Length", body.len().to_string().into()));
+    if !request_id.is_empty() {
+        fields.push(("X-Request-Id", request_id.into()));
+    }
+    fields
 }
 
 /// An error's body. `codes` are `error` and `code`.
@@ -190,14 +204,6 @@ fn is_quotable(sentence: &str) -> bool {
     sentence.bytes().all(is_plain)
 }
 
-async fn write(session: &mut Session, head: ResponseHeader, body: Bytes, is_head: bool) -> Result<()> {
-    session.write_head(head, is_head).await?;
-    match is_head {
-        true => Ok(()),
-        false => session.write_last(body).await,
-    }
-}
-
 /// Writes a small JSON response that is not a denial with a reason.
 ///
 /// # Errors
@@ -207,21 +213,12 @@ pub async fn send_json(
     status: u16,
     body: &serde_json::Value,
     request_id: &str,
-    further: Option<(HeaderName, String)>,
+    further: Option<(&'static str, String)>,
 ) -> Result<()> {
     let body = Bytes::from(body.to_string());
-    let mut header = ResponseHeader::build(status, Some(6))?;
-    header.insert_header(CONTENT_TYPE, "application/json")?;
-    header.insert_header(CACHE_CONTROL, "no-store")?;
-    header.insert_header(CONTENT_LENGTH, body.len().to_string())?;
-    if !request_id.is_empty() {
-        header.insert_header("X-Request-Id", request_id)?;
-    }
-    if let Some((name, value)) = further {
-        header.insert_header(name, value)?;
-    }
-    let is_head = session.req_header().method == Method::HEAD;
-    write(session, header, body, is_head).await
+    let mut fields = own_fields(&body, request_id);
+    fields.extend(further.map(|(name, value)| (name, value.into())));
+    session.respond(status, &fields, body).await
 }
 
 /// The path of the protected resource's metadata (RFC 9728 section 3.1).

@@ -4,7 +4,6 @@ use crate::gateway::serve::current::CurrentGateway;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use pingora_core::protocols::{ALPN, Ssl as _};
 use pingora_core::server::ShutdownWatch;
 
 use super::http1;
@@ -40,21 +39,14 @@ pub(crate) async fn serve(
         }
     };
     let mut socket = Box::new(socket);
-    if socket.selected_alpn_proto() != Some(ALPN::H2) {
-        match http1::serve(&app, permit.connection(), socket, is_plain)
-            .await
-            .and_then(as_http2)
-        {
-            Some(http2) => socket = http2,
+    if !socket.has_agreed_on_http2() {
+        match http1::serve(&app, permit.connection(), socket, is_plain).await {
+            Some(SpeaksHttp2(http2, read)) => {
+                socket = http2;
+                socket.rewind(&read);
+            }
             None => return,
         }
     }
     Box::pin(http2::serve(&app, socket, permit.connection(), &shutdown)).await;
-}
-
-/// The connection, with the bytes read from it put back.
-fn as_http2(SpeaksHttp2(stream, read): SpeaksHttp2) -> Option<Box<Socket>> {
-    let mut socket = stream.into_any().downcast::<Socket>().ok()?;
-    socket.rewind(&read);
-    Some(socket)
 }

@@ -4,15 +4,13 @@
 //! It does not see the work of a stream that the client has reset (CVE-2023-44487) or has made the gateway reset
 //! (CVE-2025-8671). That work is bounded here.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options, handshake};
+use h2::server::Builder;
 use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
 use tokio::sync::Notify;
@@ -25,6 +23,7 @@ use crate::gateway::serve::current::CurrentGateway;
 use crate::gateway::serve::request::{Gateway, Outcome};
 use crate::gateway::wire::http2_stream::{Http2Stream, Peer, WAITING_BYTES_MAX};
 use crate::gateway::wire::session::Session;
+use crate::gateway::wire::socket::Socket;
 
 /// How many streams a client may have open at once.
 const STREAMS_MAX: usize = 100;
@@ -102,10 +101,10 @@ impl Drop for OneUnderWay {
     }
 }
 
-fn options(limits: &Limits) -> H2Options {
+fn options(limits: &Limits) -> Builder {
     // The exact limit is checked later and has its own response. This one bounds what is decoded at all.
     let list = limits.header_bytes + limits.headers * FIELD_BYTES + TARGET_BYTES_MAX + 1024;
-    let mut options = default_h2_options();
+    let mut options = Builder::new();
     options
         .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
         .max_concurrent_streams(u32::try_from(STREAMS_MAX).unwrap_or(u32::MAX))
@@ -117,7 +116,7 @@ fn options(limits: &Limits) -> H2Options {
 /// Serves a connection to its end.
 pub(crate) async fn serve(
     app: &Arc<CurrentGateway>,
-    stream: Stream,
+    socket: Box<Socket>,
     connection_state: &Arc<Connection>,
     shutdown: &ShutdownWatch,
 ) {
@@ -126,11 +125,12 @@ pub(crate) async fn serve(
     let gateway = app.current();
     let limits = &gateway.limits;
     let peer = Peer {
-        address: address_of(&stream),
-        is_tls: stream.get_ssl_digest().is_some(),
+        address: socket.client().ip(),
+        text: socket.client_text().clone(),
+        is_tls: socket.is_tls(),
     };
-    let opening = handshake(stream, Some(options(limits)));
-    let Ok(Ok(mut connection)) = timeout(limits.header_timeout, opening).await else {
+    let options = options(limits);
+    let Ok(Ok(mut connection)) = timeout(limits.header_timeout, options.handshake(socket)).await else {
         return;
     };
     let under_way = Arc::new(UnderWay::default());
@@ -158,7 +158,7 @@ pub(crate) async fn serve(
                 };
                 // Each request takes the current settings when it begins, and keeps them.
                 let (gateway, one) = (app.current(), under_way.begin(active));
-                let stream = Http2Stream::new(request, respond, peer, gateway.limits.body_timeout);
+                let stream = Http2Stream::new(request, respond, peer.clone(), gateway.limits.body_timeout);
                 pingora_runtime::current_handle().spawn(async move {
                     if is_malformed(&serve_one(&gateway, stream).await) {
                         one.of.count_malformed();
@@ -176,7 +176,7 @@ pub(crate) async fn serve(
 }
 
 /// Ends a connection that exceeded a bound.
-async fn goodbye(mut connection: h2::server::Connection<Stream, Bytes>) {
+async fn goodbye(mut connection: h2::server::Connection<Box<Socket>, Bytes>) {
     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
     let closing = async { while let Some(Ok(_)) = connection.accept().await {} };
     let _ = timeout(GOODBYE, closing).await;
@@ -194,8 +194,4 @@ async fn serve_one(gateway: &Gateway, stream: Http2Stream) -> Outcome {
 /// Whether the head was malformed. A body is read for an API: one that ends early, as a cancelled upload does, is not meant.
 fn is_malformed(outcome: &Outcome) -> bool {
     outcome.api.is_none() && outcome.reason == Some(DenyReason::RequestMalformed)
-}
-
-fn address_of(stream: &Stream) -> Option<IpAddr> {
-    Some(stream.get_socket_digest()?.peer_addr()?.as_inet()?.ip())
 }

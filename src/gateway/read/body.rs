@@ -1,8 +1,7 @@
 //! Holds a bounded body, so that a request is forwarded whole or not at all.
 //!
 //! The gateway contacts the upstream only after the last byte of the body arrived. So the write key may stand last in a
-//! batch, and a denial leaves no trace upstream. Pingora's own buffer holds 64 KiB and loses longer bodies, so the bytes
-//! are kept and sent from here.
+//! batch, and a denial leaves no trace upstream.
 
 use std::hash::BuildHasher as _;
 use std::net::IpAddr;
@@ -25,8 +24,8 @@ use crate::gateway::wire::session::Session;
 /// tables, rounded up, in bytes.
 const REQUEST_BYTES: usize = 8 << 10;
 
-/// The factor by which the buffer for a body grows.
-const GROWTH: usize = 4;
+/// How much of a body is read at once.
+const PART_BYTES: usize = 64 << 10;
 
 /// The number of counters for clients. Two clients with one counter share a limit.
 const CLIENTS: usize = 1024;
@@ -232,45 +231,30 @@ async fn read_whole(
         let invited = session.write_continue().await;
         invited.map_err(|_| DenyReason::RequestTimeout)?;
     }
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    let mut total = 0_usize;
+    let mut bytes = BytesMut::new();
     let mut breather = Breather::default();
-    // A body cut short must not be forwarded as if it were whole; the reader errors on that.
-    while let Some(part) = session
-        .read_request_body()
-        .await
-        .map_err(|_| DenyReason::RequestMalformed)?
-    {
-        let before = total;
-        total = total.saturating_add(part.len());
-        if total > bytes_max {
+    loop {
+        // A body cut short must not be forwarded as if it were whole; the reader errors on that.
+        let reading = session.read_body(&mut bytes, PART_BYTES).await;
+        let read = reading.map_err(|_| DenyReason::RequestMalformed)?;
+        if read == 0 {
+            break;
+        }
+        if bytes.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
-        share.grow(part.len())?;
-        if first.is_empty() && rest.is_empty() {
-            first = part;
-        } else {
-            if rest.capacity() < total {
-                // The buffer grows with the bytes received, not to the declared length: memory stays bounded by the
-                // bytes counted. It grows by a factor, so that a body in small pieces is not copied again and again.
-                let most = length.unwrap_or(bytes_max).max(total);
-                rest.reserve(total.saturating_mul(GROWTH).min(most) - rest.len());
-            }
-            if rest.is_empty() {
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&part);
-        }
-        breather.read(total - before).await;
+        share.grow(read)?;
+        breather.read(read).await;
     }
     // Only trailers can follow the end.
     if !session.is_body_done() {
         return Err(DenyReason::RequestMalformed.into());
     }
-    if length.is_some_and(|length| length != total) {
+    if length.is_some_and(|length| length != bytes.len()) {
         return Err(DenyReason::RequestMalformed.into());
     }
-    let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(Held { bytes, share })
+    Ok(Held {
+        bytes: bytes.freeze(),
+        share,
+    })
 }

@@ -28,7 +28,7 @@ pub struct ClientFacts {
     /// The host that the client asked for: `authority`, or what a trusted proxy says.
     pub host: HeaderValue,
     /// `X-Forwarded-For` for the upstream: the peer, after what a trusted proxy sent.
-    pub forwarded_for: Option<HeaderValue>,
+    pub forwarded_for: HeaderValue,
     pub request_id: String,
 }
 
@@ -38,28 +38,25 @@ impl ClientFacts {
         let request = session.req_header();
         let authority = authority_of(request);
         let is_tls = session.is_tls();
-        let peer = session.client_ip().map(|address| address.to_canonical());
-        let own = |peer: IpAddr| HeaderValue::from_str(&peer.to_string()).ok();
-        match peer {
-            Some(peer) if is_trusted(peer, trusted) => {
-                let headers = &request.headers;
-                Self {
-                    address: Some(client_address(peer, headers, trusted)),
-                    is_https: forwarded_https(headers).unwrap_or(is_tls),
-                    host: forwarded_host(headers).unwrap_or_else(|| authority.clone()),
-                    authority,
-                    forwarded_for: extended(headers, peer).or_else(|| own(peer)),
-                    request_id: forwarded_id(headers).map_or_else(new_id, str::to_owned),
-                }
-            }
-            peer => Self {
-                address: peer,
+        let (peer, own) = (session.client_ip().to_canonical(), session.client_text());
+        if !is_trusted(peer, trusted) {
+            return Self {
+                address: Some(peer),
                 is_https: is_tls,
                 host: authority.clone(),
                 authority,
-                forwarded_for: peer.and_then(own),
+                forwarded_for: own.clone(),
                 request_id: new_id(),
-            },
+            };
+        }
+        let headers = &request.headers;
+        Self {
+            address: Some(client_address(peer, headers, trusted)),
+            is_https: forwarded_https(headers).unwrap_or(is_tls),
+            host: forwarded_host(headers).unwrap_or_else(|| authority.clone()),
+            authority,
+            forwarded_for: extended(headers, own).unwrap_or_else(|| own.clone()),
+            request_id: forwarded_id(headers).map_or_else(new_id, str::to_owned),
         }
     }
 
@@ -113,7 +110,7 @@ fn forwarded_id(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// All of `X-Forwarded-For` in one value, with the peer behind it. None where nothing came.
-fn extended(headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
+fn extended(headers: &HeaderMap, peer: &HeaderValue) -> Option<HeaderValue> {
     let mut chain = Vec::new();
     for value in headers.get_all(X_FORWARDED_FOR) {
         let value = value.as_bytes().trim_ascii();
@@ -125,6 +122,6 @@ fn extended(headers: &HeaderMap, peer: IpAddr) -> Option<HeaderValue> {
     if chain.is_empty() {
         return None;
     }
-    chain.extend_from_slice(peer.to_string().as_bytes());
+    chain.extend_from_slice(peer.as_bytes());
     HeaderValue::from_bytes(&chain).ok()
 }

@@ -1,8 +1,8 @@
 //! The head of an HTTP/1 request as bytes: read within time and size limits, and passed on only if every parser splits
 //! it into the same lines.
 //!
-//! Pingora's parser has no time limit, accepts bare line feeds, and repairs a malformed request line. So it only gets
-//! heads that were read and checked here.
+//! This is the only parser of HTTP/1 requests. It repairs nothing but one empty line before a request: what two servers
+//! could read in two ways is rejected.
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
@@ -11,7 +11,10 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pingora_core::protocols::Stream;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Version};
+use pingora_core::protocols::http::authority::validate_request_authority;
+use pingora_http::RequestHeader;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -19,7 +22,10 @@ use crate::clock::instant;
 use crate::config::Limits;
 use crate::connections::Connection;
 use crate::domain::cost;
+use crate::domain::decimal::digits;
 use crate::domain::decision::DenyReason;
+use crate::gateway::wire::head_lines::{HeadLines, is_blank, without_blanks};
+use crate::gateway::wire::socket::Socket;
 
 /// The longest request target accepted, in bytes.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -27,16 +33,17 @@ pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// How HTTP/2 with prior knowledge begins (RFC 9113 section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How many headers there is room for at first.
+const HEADERS_USUAL: usize = 16;
+
 /// What a read asks for. Most heads fit, and so do most bodies behind them.
 const READ_BYTES: usize = 4096;
 
 /// A head, and what was read behind it.
 pub struct RawHead {
-    pub bytes: BytesMut,
-    /// Where the head ends in `bytes`.
-    pub length: usize,
-    /// Whether the body comes in chunks.
-    pub is_chunked: bool,
+    /// All of the head: its lines end with CR LF, and it with an empty one.
+    pub head: BytesMut,
+    pub behind: BytesMut,
 }
 
 /// Which head of its connection is read.
@@ -69,7 +76,7 @@ pub enum HeadOutcome {
 /// # Errors
 /// [`HeadOutcome`], with nothing written to the client yet.
 pub async fn read(
-    stream: &mut Stream,
+    socket: &mut Socket,
     mut bytes: BytesMut,
     mut deadline: Pin<&mut Sleep>,
     limits: &Limits,
@@ -95,12 +102,8 @@ pub async fn read(
                     .end(&bytes, limits)
                     .map_err(|reason| refused(reason, &bytes))?
             {
-                let is_chunked = lines.has_coding;
-                return Ok(RawHead {
-                    bytes,
-                    length,
-                    is_chunked,
-                });
+                let behind = bytes.split_off(length);
+                return Ok(RawHead { head: bytes, behind });
             }
             if !has_begun {
                 set(deadline.as_mut(), limits.header_timeout);
@@ -108,7 +111,7 @@ pub async fn read(
                 has_begun = true;
             }
         }
-        match read_some(stream, deadline.as_mut(), &mut bytes).await {
+        match read_some(socket, deadline.as_mut(), &mut bytes).await {
             Some(Ok(0)) if has_begun => return Err(refused(DenyReason::RequestMalformed, &bytes)),
             Some(Ok(0) | Err(_)) => return Err(HeadOutcome::Silence),
             None if has_begun => return Err(refused(DenyReason::RequestTimeout, &bytes)),
@@ -116,6 +119,86 @@ pub async fn read(
             Some(Ok(_)) => {}
         }
     }
+}
+
+/// Takes a head apart that [`read`] has read (RFC 9112 sections 3 and 5).
+///
+/// # Errors
+/// The denial for a header line that is none, or a coding whose end is not certain.
+pub fn parse(head: BytesMut) -> Result<(RequestHeader, HeadLines), DenyReason> {
+    let malformed = DenyReason::RequestMalformed;
+    let text = head.freeze();
+    // The line, and the names and values in it.
+    cost::count(2 * text.len());
+    let begins_at = if text.starts_with(b"\r\n") { 2 } else { 0 };
+    let mut rest = text.get(begins_at..).unwrap_or_default();
+    let mut request = request_line(next_line(&mut rest).ok_or(malformed)?).ok_or(malformed)?;
+    let mut lines = HeadLines::new(text.clone());
+    loop {
+        let line_at = text.len() - rest.len();
+        let line = next_line(&mut rest).ok_or(malformed)?;
+        if line.is_empty() {
+            break;
+        }
+        let colon = memchr::memchr(b':', line).ok_or(malformed)?;
+        let (spelled, value) = line.split_at_checked(colon).ok_or(malformed)?;
+        let name = HeaderName::from_bytes(spelled).map_err(|_| malformed)?;
+        let value = value.get(1..).unwrap_or_default();
+        let blanks = value.iter().take_while(|byte| is_blank(**byte)).count();
+        let value = without_blanks(value);
+        lines.push(
+            name.clone(),
+            line_at,
+            spelled.len(),
+            (colon + 1 + blanks, value.len()),
+        );
+        let value = HeaderValue::from_maybe_shared(text.slice_ref(value)).map_err(|_| malformed)?;
+        request.append_header(name, value).map_err(|_| malformed)?;
+    }
+    check_end(&request)?;
+    Ok((request, lines))
+}
+
+/// Where the request ends must be certain, or what is read behind it would be taken for the next one.
+fn check_end(request: &RequestHeader) -> Result<(), DenyReason> {
+    let malformed = DenyReason::RequestMalformed;
+    if let Some(length) = request.headers.get(CONTENT_LENGTH) {
+        let length: Option<u64> = length.to_str().ok().and_then(digits);
+        length.ok_or(malformed)?;
+    }
+    let mut codings = request.headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    let is_certain = codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    match is_certain && request.version == Version::HTTP_11 {
+        true => Ok(()),
+        false => Err(malformed),
+    }
+}
+
+/// Takes a line, without its end.
+fn next_line<'t>(rest: &mut &'t [u8]) -> Option<&'t [u8]> {
+    let (line, behind) = rest.split_at_checked(memchr::memchr(b'\n', rest)?)?;
+    *rest = behind.get(1..)?;
+    line.strip_suffix(b"\r")
+}
+
+/// The request without its headers.
+fn request_line(line: &[u8]) -> Option<RequestHeader> {
+    let (version, line) = match line.split_at_checked(line.len().checked_sub(b" HTTP/1.1".len())?)? {
+        (line, b" HTTP/1.1") => (Version::HTTP_11, line),
+        (line, b" HTTP/1.0") => (Version::HTTP_10, line),
+        _ => return None,
+    };
+    let (method, target) = line.split_at_checked(memchr::memchr(b' ', line)?)?;
+    let mut request = RequestHeader::build_no_case(method, target.get(1..)?, Some(HEADERS_USUAL)).ok()?;
+    request.set_version(version);
+    // A second opinion on targets that name a host, or seem to.
+    if !request.raw_path().starts_with(b"/") {
+        validate_request_authority(&request).ok()?;
+    }
+    Some(request)
 }
 
 /// A refusal, with the host that the answer is written for.
@@ -136,14 +219,14 @@ fn set(deadline: Pin<&mut Sleep>, after: Duration) {
 
 /// Reads what is there, `None` when the time is over first. Nothing is held until something is there.
 async fn read_some(
-    stream: &mut Stream,
+    socket: &mut Socket,
     deadline: Pin<&mut Sleep>,
     bytes: &mut BytesMut,
 ) -> Option<std::io::Result<usize>> {
     let reading = poll_fn(|cx| {
         let mut space = [MaybeUninit::uninit(); READ_BYTES];
         let mut read = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(&mut *stream).poll_read(cx, &mut read))?;
+        ready!(Pin::new(&mut *socket).poll_read(cx, &mut read))?;
         bytes.extend_from_slice(read.filled());
         Poll::Ready(Ok(read.filled().len()))
     });
@@ -180,7 +263,7 @@ impl Lines {
             let line = bytes
                 .get(self.from..end)
                 .and_then(|line| line.strip_suffix(b"\r"));
-            // The parser also takes a bare line feed, and not every server behind us does.
+            // Some parsers also take a bare line feed, and not every server behind us does.
             let line = line.ok_or(DenyReason::RequestMalformed)?;
             self.from = end + 1;
             self.searched = self.from;
@@ -218,7 +301,7 @@ impl Lines {
             // A line that goes on with the one before it (RFC 9112 section 5.2).
             Some(b' ' | b'\t') => return Err(DenyReason::RequestMalformed),
             Some(b'c' | b'C') if is(b"content-length:") => {
-                // The parser would take two that are equal, and a server behind us perhaps not.
+                // Two that are equal have one reading here, and at a server behind us perhaps not.
                 if self.has_length {
                     return Err(DenyReason::RequestMalformed);
                 }
@@ -227,7 +310,7 @@ impl Lines {
             Some(b't' | b'T') if is(b"transfer-encoding:") => self.has_coding = true,
             _ => {}
         }
-        // The parser would drop the length and go on.
+        // RFC 9112 section 6.3 lets a proxy drop the length. Its sender meant something else.
         if self.has_length && self.has_coding {
             return Err(DenyReason::RequestMalformed);
         }
@@ -260,8 +343,7 @@ fn head_bytes_max(limits: &Limits) -> usize {
     limits.header_bytes + limits.headers * AROUND_A_HEADER + TARGET_BYTES_MAX + 64
 }
 
-/// `METHOD target HTTP/1.x`, one space between each. The parser would repair others, and not every
-/// parser the same way.
+/// `METHOD target HTTP/1.x`, one space between each. Many parsers repair others, and not all the same way.
 fn check_request_line(line: &[u8]) -> Result<(), DenyReason> {
     // The space, the visible bytes, the fragment.
     cost::count(3 * line.len());
@@ -285,7 +367,7 @@ fn check_request_line(line: &[u8]) -> Result<(), DenyReason> {
     if target.len() > TARGET_BYTES_MAX {
         return Err(DenyReason::HeadersTooLarge);
     }
-    // The parser would cut a fragment off; no client may send one (RFC 9110 section 7.1).
+    // Some parsers cut a fragment off; no client may send one (RFC 9110 section 7.1).
     if memchr::memchr(b'#', target).is_some() {
         return Err(DenyReason::PathInvalid);
     }

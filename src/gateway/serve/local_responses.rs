@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use http::Method;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW};
+use bytes::Bytes;
 
 use super::request::{Gateway, Outcome};
 use crate::config::{Api, ApiPath, ErrorForm};
@@ -44,7 +43,10 @@ impl Gateway {
         let cors = known.and_then(|api| api.cors.as_ref());
         let answer = Answer {
             api: known,
-            form: self.error_form(client.authority.as_bytes()),
+            form: known.map_or_else(
+                || self.error_form(client.authority.as_bytes()),
+                |api| api.error_form,
+            ),
             cors: cors.map(|cors| CorsHeaders::new(cors, &request.headers)),
             metadata_url: self
                 .resource(client)
@@ -54,8 +56,7 @@ impl Gateway {
             ..Answer::new(reason, &client.request_id)
         };
         let status = answer.status();
-        let is_head = session.req_header().method == Method::HEAD;
-        let mut reusable = answer.send(session, is_head).await.is_ok();
+        let mut reusable = answer.send(session).await.is_ok();
         if !session.is_body_done() {
             reusable &= drain(session).await;
         }
@@ -90,7 +91,7 @@ impl Gateway {
             None => (404, "not_found", "no API is configured for this host and path"),
         };
         let body = respond::error_body(form, (code, code), sentence, reason.as_str(), request_id);
-        let allow = allowed.map(|path| (ALLOW, path.methods.join(", ")));
+        let allow = allowed.map(|path| ("Allow", path.methods.join(", ")));
         let sent = respond::send_json(session, status, &body, request_id, allow).await;
         let mut reusable = sent.is_ok();
         if !session.is_body_done() {
@@ -124,7 +125,9 @@ impl Gateway {
             &client.request_id,
         );
         let mut reusable = match answer {
-            Ok(head) => session.write_head(head, true).await.is_ok(),
+            Ok(head) => {
+                session.write_head(head, true).is_ok() && session.write_last(Bytes::new()).await.is_ok()
+            }
             Err(_) => false,
         };
         if !session.is_body_done() {
@@ -182,7 +185,7 @@ impl Gateway {
             "bearer_methods_supported": ["header"],
         });
         // Browsers read it, too, to find out how to get a token.
-        let readable = Some((ACCESS_CONTROL_ALLOW_ORIGIN, "*".to_owned()));
+        let readable = Some(("Access-Control-Allow-Origin", "*".to_owned()));
         let sent = respond::send_json(session, 200, &body, &client.request_id, readable).await;
         Outcome {
             api: None,
@@ -202,8 +205,8 @@ impl Gateway {
 async fn drain(session: &mut Session) -> bool {
     let reading = async {
         let mut read = 0;
-        while let Ok(Some(part)) = session.read_request_body().await {
-            read += part.len();
+        while let Ok(part @ 1..) = session.discard_body().await {
+            read += part;
             if read > DRAINED_BYTES_MAX {
                 return false;
             }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, DATE};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_error::{BError, Error, ErrorType};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -20,9 +20,11 @@ use pingora_timeout::timeout;
 pub const WAITING_BYTES_MAX: usize = 64 * 1024;
 
 /// Whom a connection comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
-    pub address: Option<IpAddr>,
+    pub address: IpAddr,
+    /// The address as `X-Forwarded-For` names it.
+    pub text: HeaderValue,
     pub is_tls: bool,
 }
 
@@ -65,8 +67,8 @@ impl Http2Stream {
         &self.request
     }
 
-    pub(super) fn peer(&self) -> Peer {
-        self.peer
+    pub(super) const fn peer(&self) -> &Peer {
+        &self.peer
     }
 
     pub(super) fn is_body_empty(&self) -> bool {
@@ -97,7 +99,9 @@ impl Http2Stream {
     }
 
     pub(super) fn write_head(&mut self, mut head: ResponseHeader, is_last: bool) -> Result<(), BError> {
-        head.insert_header(DATE, get_cached_date())?;
+        if !head.headers.contains_key(DATE) {
+            head.insert_header(DATE, get_cached_date())?;
+        }
         let response = Response::from_parts(head.into(), ());
         let sending = self.respond.send_response(response, is_last);
         self.sending = Some(sending.map_err(write_error)?);

@@ -3,9 +3,11 @@
 pub(crate) mod buffered;
 pub mod certificates;
 pub(crate) mod chunks;
+pub mod head_lines;
+pub mod http1_stream;
 pub mod http2_stream;
 pub(crate) mod proxy_header;
 pub mod session;
-pub(crate) mod socket;
+pub mod socket;
 pub mod tls;
 pub mod transport_metrics;

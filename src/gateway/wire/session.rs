@@ -1,22 +1,28 @@
 //! One request of a client and the way back to it, over HTTP/1 or HTTP/2.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::AsHeaderName;
-use http::{HeaderValue, StatusCode};
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::v1::server::HttpSession as Http1;
-use pingora_error::{BError, Error, ErrorType};
+use http::{HeaderValue, Method, StatusCode};
+use pingora_error::BError;
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_timeout::timeout;
 
+use super::head_lines::{Fields, HeadLines};
+use super::http1_stream::Http1Stream;
 use super::http2_stream::Http2Stream;
-use super::socket::Socket;
 
-/// How long a client may take to read a response's head where no write timeout is set.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A head with these fields.
+///
+/// # Errors
+/// A value is no header value.
+pub fn response_header(status: u16, fields: &Fields<'_>) -> Result<ResponseHeader, BError> {
+    let mut head = ResponseHeader::build(status, Some(fields.len() + 4))?;
+    for (name, value) in fields {
+        head.append_header(*name, value.as_ref())?;
+    }
+    Ok(head)
+}
 
 /// A request whose head was read. Its body is read and its response is written through this.
 #[expect(
@@ -24,8 +30,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
     reason = "there is one to a request, and an allocation would cost more than the room"
 )]
 pub enum Session {
-    /// The head was read: Pingora's session panics otherwise.
-    Http1(Http1),
+    Http1(Http1Stream),
     Http2(Http2Stream),
 }
 
@@ -34,8 +39,17 @@ impl Session {
     #[must_use]
     pub fn req_header(&self) -> &RequestHeader {
         match self {
-            Self::Http1(session) => session.req_header(),
+            Self::Http1(stream) => stream.req_header(),
             Self::Http2(stream) => stream.req_header(),
+        }
+    }
+
+    /// The header lines of the request as spelled. None over HTTP/2, where all names are in lower case.
+    #[must_use]
+    pub fn lines(&self) -> Option<&HeadLines> {
+        match self {
+            Self::Http1(stream) => Some(stream.lines()),
+            Self::Http2(_) => None,
         }
     }
 
@@ -54,46 +68,76 @@ impl Session {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         match self {
-            Self::Http1(session) => session.digest().ssl_digest.is_some(),
+            Self::Http1(stream) => stream.is_tls(),
             Self::Http2(stream) => stream.peer().is_tls,
         }
     }
 
     /// The address that the connection comes from.
     #[must_use]
-    pub fn client_ip(&self) -> Option<IpAddr> {
+    pub fn client_ip(&self) -> IpAddr {
         match self {
-            Self::Http1(session) => Some(session.client_addr()?.as_inet()?.ip()),
+            Self::Http1(stream) => stream.client_ip(),
             Self::Http2(stream) => stream.peer().address,
+        }
+    }
+
+    /// The same as text, IPv4 inside IPv6 as IPv4.
+    #[must_use]
+    pub fn client_text(&self) -> &HeaderValue {
+        match self {
+            Self::Http1(stream) => stream.client_text(),
+            Self::Http2(stream) => &stream.peer().text,
         }
     }
 
     /// Whether the request has no body, as far as its head tells.
     #[must_use]
-    pub fn is_body_empty(&mut self) -> bool {
+    pub fn is_body_empty(&self) -> bool {
         match self {
-            Self::Http1(session) => session.is_body_empty(),
+            Self::Http1(stream) => stream.is_body_empty(),
             Self::Http2(stream) => stream.is_body_empty(),
         }
     }
 
     /// Whether the whole request was read.
     #[must_use]
-    pub fn is_body_done(&mut self) -> bool {
+    pub fn is_body_done(&self) -> bool {
         match self {
-            Self::Http1(session) => session.is_body_done(),
+            Self::Http1(stream) => stream.is_body_done(),
             Self::Http2(stream) => stream.is_body_done(),
         }
     }
 
-    /// The next part of the request's body, `None` at its end.
+    /// Reads bytes of the body to the end of `into`, at least one; at most `most` over HTTP/1, where the buffer is read
+    /// into, and a frame over HTTP/2. Returns how many; none at the body's end.
     ///
     /// # Errors
     /// The body is malformed, or the client has gone.
-    pub async fn read_request_body(&mut self) -> Result<Option<Bytes>, BError> {
+    pub async fn read_body(&mut self, into: &mut BytesMut, most: usize) -> Result<usize, BError> {
         match self {
-            Self::Http1(session) => session.read_body_bytes().await,
-            Self::Http2(stream) => stream.read_body().await,
+            Self::Http1(stream) => stream.read_body(into, most).await,
+            Self::Http2(stream) => loop {
+                match stream.read_body().await? {
+                    None => return Ok(0),
+                    Some(part) if part.is_empty() => {}
+                    Some(part) => {
+                        into.extend_from_slice(&part);
+                        return Ok(part.len());
+                    }
+                }
+            },
+        }
+    }
+
+    /// Reads a part of the body that nobody needs. Returns its length; none at the body's end.
+    ///
+    /// # Errors
+    /// As of [`read_body`](Self::read_body).
+    pub async fn discard_body(&mut self) -> Result<usize, BError> {
+        match self {
+            Self::Http1(stream) => stream.discard_body().await,
+            Self::Http2(stream) => Ok(stream.read_body().await?.map_or(0, |part| part.len())),
         }
     }
 
@@ -103,47 +147,66 @@ impl Session {
     /// The client has gone.
     pub async fn write_continue(&mut self) -> Result<(), BError> {
         match self {
-            Self::Http1(session) => {
-                // Pingora takes a response before the body's end for the last one of its connection.
-                let keepalive = session.get_keepalive_timeout();
-                session.write_continue_response().await?;
-                session.set_server_keepalive(keepalive);
-                Ok(())
-            }
+            Self::Http1(stream) => stream.write_continue().await,
             Self::Http2(stream) => stream.write_interim(StatusCode::CONTINUE),
         }
     }
 
     /// Ends the connection behind the response. Over HTTP/2 the connection serves on.
     pub fn close_after_response(&mut self) {
-        if let Self::Http1(session) = self {
-            session.set_server_keepalive(None);
+        if let Self::Http1(stream) = self {
+            stream.close_after_response();
         }
     }
 
     /// Writes the head of the response. `is_last` says that no body follows: HTTP/2 ends the stream with the
-    /// head then, since its client would wait for the bytes that `Content-Length` promises. Once the listener
-    /// has stopped, each HTTP/1 response is the last of its connection and says so.
+    /// head then, since its client would wait for the bytes that `Content-Length` promises. Over HTTP/1 the head waits
+    /// for the first part of the body, for [`flush`](Self::flush) or for the end. Once the listener has stopped, each
+    /// HTTP/1 response is the last of its connection and says so.
     ///
     /// # Errors
-    /// The client has gone, or reads nothing.
-    pub async fn write_head(&mut self, head: ResponseHeader, is_last: bool) -> Result<(), BError> {
+    /// The client has gone.
+    pub fn write_head(&mut self, head: ResponseHeader, is_last: bool) -> Result<(), BError> {
         match self {
-            Self::Http1(session) => {
-                if Socket::has_stopped(session) {
-                    session.set_server_keepalive(None);
-                }
-                // Pingora bounds the writing of bodies only.
-                let within = session.get_write_timeout().unwrap_or(WRITE_TIMEOUT);
-                timeout(within, session.write_response_header(Box::new(head)))
-                    .await
-                    .unwrap_or_else(|_| Err(timed_out("writing a response's head")))
+            Self::Http1(stream) => {
+                stream.write_head(&head);
+                Ok(())
             }
             Self::Http2(stream) => stream.write_head(head, is_last),
         }
     }
 
-    /// Writes a part of the response's body.
+    /// Writes a whole response of the gateway's own; to `HEAD` its head alone.
+    ///
+    /// # Errors
+    /// The client has gone, or reads nothing.
+    pub async fn respond(&mut self, status: u16, fields: &Fields<'_>, body: Bytes) -> Result<(), BError> {
+        let is_head = self.req_header().method == Method::HEAD;
+        let body = if is_head { Bytes::new() } else { body };
+        match self {
+            Self::Http1(stream) => {
+                stream.write_own_head(status, fields, body.len());
+                stream.write_body(body, true).await
+            }
+            Self::Http2(stream) => {
+                stream.write_head(response_header(status, fields)?, body.is_empty())?;
+                stream.write_body(body, true).await
+            }
+        }
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// The client has gone, or reads nothing.
+    pub async fn flush(&mut self) -> Result<(), BError> {
+        match self {
+            Self::Http1(stream) => stream.flush().await,
+            Self::Http2(_) => Ok(()),
+        }
+    }
+
+    /// Writes a part of the response's body, and what waits before it.
     ///
     /// # Errors
     /// The client has gone, or reads nothing.
@@ -151,30 +214,18 @@ impl Session {
         match self {
             // An empty chunk would be the end of the body.
             _ if part.is_empty() => Ok(()),
-            Self::Http1(session) => session.write_body(&part).await.map(drop),
+            Self::Http1(stream) => stream.write_body(part, false).await,
             Self::Http2(stream) => stream.write_body(part, false).await,
         }
     }
 
-    /// Writes the last part of the response's body, which may be empty, and everything that is still buffered.
+    /// Writes the last part of the response's body, which may be empty, and what waits before it.
     ///
     /// # Errors
     /// The client has gone, or reads nothing.
     pub async fn write_last(&mut self, part: Bytes) -> Result<(), BError> {
         match self {
-            Self::Http1(session) => {
-                let within = session.get_write_timeout().unwrap_or(WRITE_TIMEOUT);
-                let writing = async {
-                    if !part.is_empty() {
-                        session.write_body(&part).await?;
-                    }
-                    session.finish_body().await.map(drop)
-                };
-                // Pingora bounds the part alone, and not the end of the body behind it.
-                timeout(within, writing)
-                    .await
-                    .unwrap_or_else(|_| Err(timed_out("writing a response's end")))
-            }
+            Self::Http1(stream) => stream.write_body(part, true).await,
             Self::Http2(stream) => stream.write_body(part, true).await,
         }
     }
@@ -190,34 +241,9 @@ impl Session {
 
     /// Makes the end of this HTTP/1 connection a TCP reset, so that its client does not take a response that
     /// broke off for a whole one.
-    pub fn tear(&self) {
-        if let Self::Http1(session) = self {
-            Socket::tear(session);
+    pub fn tear(&mut self) {
+        if let Self::Http1(stream) = self {
+            stream.tear();
         }
     }
-}
-
-/// What an HTTP/1 connection goes on with after a request.
-pub struct Reusable {
-    pub stream: Stream,
-    /// Bytes read behind the request: the beginning of the next one.
-    pub read: BytesMut,
-}
-
-/// Ends an exchange over HTTP/1. `None` where the connection serves no further request.
-pub async fn finish_http1(mut session: Http1, within: Duration) -> Option<Reusable> {
-    let finishing = async {
-        session.finish_body().await.ok()?;
-        session.reuse().await.ok()?
-    };
-    // Nearly always everything was written.
-    let (stream, read) = timeout(within, finishing).await.ok()??.into_parts();
-    Some(Reusable {
-        stream,
-        read: read.unwrap_or_default(),
-    })
-}
-
-fn timed_out(doing: &'static str) -> BError {
-    Error::explain(ErrorType::WriteTimedout, doing)
 }

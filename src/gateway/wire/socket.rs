@@ -1,117 +1,107 @@
-//! A client's connection, plain or TLS, as Pingora's session and h2 read and write it.
+//! A client's connection, plain or TLS, as the exchange of HTTP/1 and the codec of HTTP/2 read and write it.
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
-use pingora_core::protocols::http::v1::server::HttpSession;
-use pingora_core::protocols::l4::socket::SocketAddr as DigestAddr;
-use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::tls::{ALPN, SslDigest};
-use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
-    UniqueID, UniqueIDType,
-};
+use http::HeaderValue;
 use pingora_core::server::ShutdownWatch;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
 use super::buffered::Buffered;
-use super::chunks::Chunks;
 
 /// One client's connection.
-pub(crate) struct Socket {
+pub struct Socket {
     io: Io,
     /// Bytes put back, to be read again first.
     again: Bytes,
-    id: UniqueIDType,
-    addresses: Arc<SocketDigest>,
-    tls: Option<Arc<SslDigest>>,
+    client: SocketAddr,
+    /// The client's address as `X-Forwarded-For` names it.
+    client_text: HeaderValue,
     /// Set when its listener has stopped.
     stopped: ShutdownWatch,
-    is_torn: AtomicBool,
+    is_torn: bool,
 }
 
 enum Io {
     Plain(Buffered),
     Tls(Box<TlsStream<Buffered>>),
+    Memory(Box<DuplexStream>),
 }
 
 impl Socket {
     pub(crate) fn plain(stream: Buffered, client: SocketAddr, stopped: ShutdownWatch) -> Self {
-        let id = stream.stream().as_raw_fd();
-        Self::new(Io::Plain(stream), id, client, None, stopped)
+        Self::new(Io::Plain(stream), client, stopped)
     }
 
     pub(crate) fn tls(stream: TlsStream<Buffered>, client: SocketAddr, stopped: ShutdownWatch) -> Self {
-        let (below, session) = stream.get_ref();
-        let id = below.stream().as_raw_fd();
-        let cipher = session.negotiated_cipher_suite();
-        let cipher = cipher
-            .and_then(|suite| suite.suite().as_str())
-            .unwrap_or_default();
-        let version = session.protocol_version().and_then(|version| version.as_str());
-        let digest = SslDigest::new(cipher, version.unwrap_or_default(), None, None, Vec::new());
-        let tls = Some(Arc::new(digest));
-        Self::new(Io::Tls(Box::new(stream)), id, client, tls, stopped)
+        Self::new(Io::Tls(Box::new(stream)), client, stopped)
     }
 
-    fn new(
-        io: Io,
-        id: UniqueIDType,
-        client: SocketAddr,
-        tls: Option<Arc<SslDigest>>,
-        stopped: ShutdownWatch,
-    ) -> Self {
-        let addresses = SocketDigest::from_raw_fd(id);
-        let _ = addresses.peer_addr.set(Some(DigestAddr::Inet(client)));
+    /// A request that comes from no client, to be explained.
+    pub(crate) fn in_memory(stream: DuplexStream) -> Self {
+        let client = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+        Self::new(Io::Memory(Box::new(stream)), client, watch::channel(false).1)
+    }
+
+    fn new(io: Io, client: SocketAddr, stopped: ShutdownWatch) -> Self {
+        let address = client.ip().to_canonical().to_string();
         Self {
             io,
             again: Bytes::new(),
-            id,
-            addresses: Arc::new(addresses),
-            tls,
+            client,
+            // An address is a header value.
+            client_text: HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("")),
             stopped,
-            is_torn: AtomicBool::new(false),
+            is_torn: false,
         }
     }
 
-    /// Whether the listener of the connection that carries this request has stopped.
-    pub(super) fn has_stopped(session: &HttpSession) -> bool {
-        Self::of(session).is_some_and(|socket| *socket.stopped.borrow())
+    /// The address of the client.
+    pub(crate) const fn client(&self) -> SocketAddr {
+        self.client
     }
 
-    /// Makes the end of this request's connection a TCP reset: its client must see that something is missing.
-    pub(super) fn tear(session: &HttpSession) {
-        if let Some(socket) = Self::of(session) {
-            let tcp = match &socket.io {
-                Io::Plain(stream) => stream.stream(),
-                Io::Tls(stream) => stream.get_ref().0.stream(),
-            };
-            let _ = tcp.set_zero_linger();
-            socket.is_torn.store(true, Ordering::Relaxed);
+    /// The client's address without its port as text, IPv4 inside IPv6 as IPv4.
+    pub(crate) const fn client_text(&self) -> &HeaderValue {
+        &self.client_text
+    }
+
+    /// Whether the connection uses TLS.
+    pub(crate) const fn is_tls(&self) -> bool {
+        matches!(self.io, Io::Tls(_))
+    }
+
+    /// Whether client and gateway agreed on HTTP/2 in the TLS handshake (RFC 7301).
+    pub(crate) fn has_agreed_on_http2(&self) -> bool {
+        match &self.io {
+            Io::Plain(_) | Io::Memory(_) => false,
+            Io::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 
-    /// Whether the connection of this request ends by a TCP reset.
-    pub(crate) fn is_torn(session: &HttpSession) -> bool {
-        Self::of(session).is_some_and(|socket| socket.is_torn.load(Ordering::Relaxed))
+    /// Whether the listener of the connection has stopped.
+    pub(super) fn has_stopped(&self) -> bool {
+        *self.stopped.borrow()
     }
 
-    /// The connection that carries a request.
-    fn of(session: &HttpSession) -> Option<&Self> {
-        let stream = (**session.stream()).as_any();
-        match stream.downcast_ref::<Chunks>() {
-            Some(chunks) => chunks.stream().as_any().downcast_ref(),
-            None => stream.downcast_ref(),
-        }
+    /// Makes the end of the connection a TCP reset: its client must see that something is missing.
+    pub(super) fn tear(&mut self) {
+        let _ = match &self.io {
+            Io::Plain(stream) => stream.stream().set_zero_linger(),
+            Io::Tls(stream) => stream.get_ref().0.stream().set_zero_linger(),
+            Io::Memory(_) => Ok(()),
+        };
+        self.is_torn = true;
+    }
+
+    /// Whether the connection ends by a TCP reset.
+    pub(crate) const fn is_torn(&self) -> bool {
+        self.is_torn
     }
 
     /// Puts back bytes, to be read again before all others.
@@ -135,6 +125,7 @@ impl AsyncRead for Socket {
         match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_read(cx, into),
             Io::Tls(stream) => Pin::new(stream).poll_read(cx, into),
+            Io::Memory(stream) => Pin::new(stream).poll_read(cx, into),
         }
     }
 }
@@ -144,6 +135,7 @@ impl AsyncWrite for Socket {
         match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Io::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Io::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -151,6 +143,7 @@ impl AsyncWrite for Socket {
         match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Memory(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -158,6 +151,7 @@ impl AsyncWrite for Socket {
         match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 
@@ -169,6 +163,7 @@ impl AsyncWrite for Socket {
         match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Io::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -176,63 +171,7 @@ impl AsyncWrite for Socket {
         match &self.io {
             Io::Plain(stream) => stream.is_write_vectored(),
             Io::Tls(stream) => stream.is_write_vectored(),
+            Io::Memory(stream) => stream.is_write_vectored(),
         }
-    }
-}
-
-#[async_trait]
-impl Shutdown for Socket {
-    async fn shutdown(&mut self) {
-        // The client may have gone already.
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Socket {
-    fn id(&self) -> UniqueIDType {
-        self.id
-    }
-}
-
-impl Ssl for Socket {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.tls.clone()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        match &self.io {
-            Io::Plain(_) => None,
-            Io::Tls(stream) => match stream.get_ref().1.alpn_protocol()? {
-                b"h2" => Some(ALPN::H2),
-                _ => Some(ALPN::H1),
-            },
-        }
-    }
-}
-
-impl GetTimingDigest for Socket {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Socket {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Socket {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(Arc::clone(&self.addresses))
-    }
-}
-
-/// `connection` reads the first bytes and puts them back.
-impl Peek for Socket {}
-
-impl fmt::Debug for Socket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Socket({})", self.id)
     }
 }

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use bytes::BytesMut;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
@@ -12,7 +13,7 @@ use portcullis::config::{Api, ErrorForm, Identify, Limits, PathPattern};
 use portcullis::domain::facts::{SourceFact, UnknownSources, WithoutToken};
 use portcullis::domain::ids::WriteKeyDigest;
 use portcullis::domain::scope::Scope;
-use portcullis::gateway::parsers::end_of_head;
+use portcullis::gateway::parsers::{end_of_head, parse};
 use portcullis::gateway::read::credential::Credential;
 use portcullis::gateway::read::route::Route;
 use portcullis::gateway::read::{content, credential, head, route, source};
@@ -20,6 +21,8 @@ use portcullis::gateway::read::{content, credential, head, route, source};
 use super::common::in_linear_work;
 
 pub fn run(data: &[u8]) {
+    check_parser(data);
+    check_parser(&wire(data));
     let Some(request) = request(data) else { return };
     let _ = content::coding(&request.headers);
     check_credential(&request);
@@ -45,6 +48,55 @@ pub fn run(data: &[u8]) {
     if let Ok(Route::Api(_, held)) = route::route(std::slice::from_ref(&api), &head, method) {
         check_source(held, &request);
     }
+}
+
+/// The same lines as an HTTP/1 head on the wire.
+fn wire(data: &[u8]) -> Vec<u8> {
+    let mut lines = data
+        .split(|byte| *byte == b'\n')
+        .take_while(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let mut wire = [first, b" HTTP/1.1\r\n"].concat();
+    for line in lines {
+        wire.extend_from_slice(line);
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"\r\nbehind");
+    wire
+}
+
+/// What the gateway's parser accepts, an independent one reads alike.
+fn check_parser(data: &[u8]) {
+    let end = end_of_head(std::iter::once(data), &Limits::default());
+    let Ok(Some(end)) = end else { return };
+    let parsed = in_linear_work(end, || parse(BytesMut::from(&data[..end])));
+    let Ok((request, lines)) = parsed else { return };
+    if !request.raw_path().is_ascii() {
+        // Left to the check of the path.
+        assert!(head::head(&request, &Limits::default()).is_err());
+        return;
+    }
+    let mut headers = [httparse::EMPTY_HEADER; 256];
+    let mut other = httparse::Request::new(&mut headers);
+    assert_eq!(other.parse(data), Ok(httparse::Status::Complete(end)));
+    assert_eq!(other.method, Some(request.method.as_str()));
+    assert_eq!(other.path.map(str::as_bytes), Some(request.raw_path()));
+    assert_eq!(
+        other.version == Some(1),
+        request.version == http::Version::HTTP_11
+    );
+    let ours: Vec<_> = lines.iter().map(|(_, spelled, value)| (spelled, value)).collect();
+    let others = other
+        .headers
+        .iter()
+        .map(|header| (header.name.as_bytes(), header.value));
+    assert_eq!(ours, others.collect::<Vec<_>>());
+    for (name, spelled, value) in lines.iter() {
+        assert!(name.as_str().as_bytes().eq_ignore_ascii_case(spelled));
+        let mut held = request.headers.get_all(name).iter();
+        assert!(held.any(|held| held.as_bytes() == value));
+    }
+    assert_eq!(request.headers.len(), ours.len());
 }
 
 fn request(data: &[u8]) -> Option<RequestHeader> {
