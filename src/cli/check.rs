@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::check_online;
 use super::failure::Failure;
 use super::preflight;
 use super::preflight::Checked;
 use crate::clock::Clock;
 use crate::config;
-use crate::config::{ConfigError, Problem, Severity};
+use crate::config::{Config, ConfigError, Problem, Severity};
 
 /// The longest standard input read, in bytes: as long as the longest policy file.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
@@ -36,6 +37,9 @@ pub(super) struct CheckArgs {
     /// Treat warnings as errors: exit 1
     #[arg(long)]
     strict: bool,
+    /// Fetch the key set of each issuer, and say what it holds
+    #[arg(long)]
+    online: bool,
 }
 
 /// One problem in JSON.
@@ -56,17 +60,45 @@ struct ReportJson<'p> {
     file: String,
     ok: bool,
     problems: Vec<ProblemJson<'p>>,
+    /// What else there is to say of a good file.
+    notes: &'p [String],
 }
 
-pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
-    let (notes, problems) = match checked(&args.file) {
-        Ok((notes, warnings)) => (notes, warnings),
-        Err(error) => (Vec::new(), error.problems),
-    };
+/// What a check found in a good file.
+#[derive(Default)]
+struct Report {
+    notes: Vec<String>,
+    warnings: Vec<Problem>,
+    /// `None` for a policy file.
+    config: Option<Config>,
+}
+
+impl Report {
+    fn of_policy(warnings: Vec<Problem>) -> Self {
+        Self {
+            warnings,
+            ..Self::default()
+        }
+    }
+}
+
+pub(super) async fn check(args: CheckArgs) -> Result<(), Failure> {
+    let (mut notes, mut problems) = (Vec::new(), Vec::new());
+    match checked(&args.file) {
+        Ok(report) => {
+            (notes, problems) = (report.notes, report.warnings);
+            if let Some(config) = report.config.filter(|_| args.online) {
+                let (found, unreachable) = check_online::key_sets(&config).await;
+                notes.extend(found);
+                problems.extend(unreachable);
+            }
+        }
+        Err(error) => problems.extend(error.problems),
+    }
     let is_wrong = |one: &Problem| args.strict || one.severity == Severity::Error;
     let is_ok = !problems.iter().any(is_wrong);
     match args.output {
-        Output::Json => print_json(&args.file, is_ok, &problems)?,
+        Output::Json => print_json(&args.file, is_ok, &problems, &notes)?,
         Output::Text => {
             for problem in &problems {
                 eprintln!("{problem}");
@@ -83,8 +115,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     }
 }
 
-/// Checks a file. What else to say of a good one comes back, and its warnings.
-fn checked(path: &Path) -> Result<(Vec<String>, Vec<Problem>), ConfigError> {
+fn checked(path: &Path) -> Result<Report, ConfigError> {
     let now = Clock::System.now();
     let text = match path == Path::new("-") {
         true => standard_input(path)?,
@@ -95,12 +126,12 @@ fn checked(path: &Path) -> Result<(Vec<String>, Vec<Problem>), ConfigError> {
         },
     };
     if config::is_policy(&text) {
-        return config::check_policy(path, &text, now).map(|warnings| (Vec::new(), warnings));
+        return config::check_policy(path, &text, now).map(Report::of_policy);
     }
     let Checked {
+        config,
         warnings,
         certificates,
-        ..
     } = preflight::read_text(path, &text, now)?;
     let notes = certificates.iter().map(|(address, certificate)| {
         let names = match certificate.names.is_empty() {
@@ -111,15 +142,19 @@ fn checked(path: &Path) -> Result<(Vec<String>, Vec<Problem>), ConfigError> {
         let file = certificate.file.display();
         format!("{address}: {file} for {names}, valid for {days} days more")
     });
-    Ok((notes.collect(), warnings))
+    Ok(Report {
+        notes: notes.collect(),
+        warnings,
+        config: Some(config),
+    })
 }
 
 /// A file that is larger than a config may be, where it is a policy file.
-fn policy_or(path: &Path, error: ConfigError) -> Result<(Vec<String>, Vec<Problem>), ConfigError> {
+fn policy_or(path: &Path, error: ConfigError) -> Result<Report, ConfigError> {
     let is_small = std::fs::metadata(path).is_ok_and(|held| held.len() <= INPUT_BYTES_MAX);
     match std::fs::read_to_string(path) {
         Ok(text) if is_small && config::is_policy(&text) => {
-            config::check_policy(path, &text, Clock::System.now()).map(|warnings| (Vec::new(), warnings))
+            config::check_policy(path, &text, Clock::System.now()).map(Report::of_policy)
         }
         _ => Err(error),
     }
@@ -137,7 +172,7 @@ fn standard_input(path: &Path) -> Result<String, ConfigError> {
     }
 }
 
-fn print_json(file: &Path, ok: bool, problems: &[Problem]) -> Result<(), Failure> {
+fn print_json(file: &Path, ok: bool, problems: &[Problem], notes: &[String]) -> Result<(), Failure> {
     let problems = problems.iter().map(|one| ProblemJson {
         severity: match one.severity {
             Severity::Error => "error",
@@ -157,6 +192,7 @@ fn print_json(file: &Path, ok: bool, problems: &[Problem]) -> Result<(), Failure
         file: file.display().to_string(),
         ok,
         problems: problems.collect(),
+        notes,
     };
     let text = serde_json::to_string_pretty(&report).map_err(Failure::internal)?;
     println!("{text}");

@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Config(ConfigError),
     /// What is wrong was printed already: exit 1.
     Reported,
+    /// `explain` found that the request is denied, and said why: exit 3.
+    Denied,
     /// A database, an address or a name is not there yet: exit 75 (`EX_TEMPFAIL`). The same command may work later.
     Environment(String),
     /// A fault of this program: exit 70 (`EX_SOFTWARE`).
@@ -40,6 +42,7 @@ impl Failure {
                 return ExitCode::from(1);
             }
             Self::Reported => return ExitCode::from(1),
+            Self::Denied => return ExitCode::from(3),
             Self::Input(message) => (message, 1),
             Self::Environment(message) => (message, 75),
             Self::Internal(message) => (message, 70),

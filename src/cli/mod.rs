@@ -2,8 +2,10 @@
 
 mod admin;
 mod check;
+mod check_online;
 mod documentation;
 mod edge_listener;
+mod explain;
 pub(crate) mod failure;
 mod notify;
 mod planes;
@@ -49,6 +51,9 @@ enum Command {
     Serve(ServeArgs),
     /// Check a config or policy file: every problem with its place, and what to do
     Check(check::CheckArgs),
+    /// Say why a request is or would be allowed or denied, check by check
+    #[command(after_help = explain::EXIT_CODES)]
+    Explain(Box<explain::ExplainArgs>),
     /// Print the JSON Schema of config files or policy files, for editors
     Schema(documentation::SchemaArgs),
     /// Print completions for a shell
@@ -92,7 +97,8 @@ pub fn main() -> ExitCode {
     // Before anything uses TLS: the first provider that is installed serves the whole process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let result = match Cli::parse().command {
-        Command::Check(args) => check::check(&args),
+        Command::Check(args) => on_runtime(check::check(args)),
+        Command::Explain(args) => on_runtime(explain::explain(*args)),
         Command::Schema(args) => documentation::schema(&args),
         Command::Completions(args) => documentation::completions(&args, &mut Cli::command()),
         Command::Man(args) => documentation::man(&args, Cli::command()),

@@ -52,7 +52,7 @@ pub use crate::config::types::{
 };
 pub use crate::config::types::{ClientSecret, Login, Oidc};
 pub use crate::config::types::{LeakedTokens, Signing};
-pub use crate::config::warnings::{EXPIRED, EXPIRES_SOON, WARNINGS};
+pub use crate::config::warnings::{EXPIRED, EXPIRES_SOON, KEYS_NOT_FETCHED, WARNINGS};
 pub use crate::config::watch::FileWatch;
 pub use crate::config::yaml::document::{Places, annotate};
 pub use crate::config::yaml::excerpt::Excerpt;

@@ -13,7 +13,7 @@ use crate::domain::facts::UnknownSources;
 use crate::domain::policy::WhenStale;
 
 /// Every warning of a config, with what it says: for the reference.
-pub const WARNINGS: [(u16, &str); 13] = [
+pub const WARNINGS: [(u16, &str); 14] = [
     (
         PLAIN_LISTENER,
         "A listener without TLS is reachable from other machines.",
@@ -54,6 +54,10 @@ pub const WARNINGS: [(u16, &str); 13] = [
         AUDIENCE_UNUSED,
         "Tokens of the issuer's profile have no audience, so `audience` is not checked.",
     ),
+    (
+        KEYS_NOT_FETCHED,
+        "`check --online` could not fetch the keys of an issuer, or the set has no usable key.",
+    ),
 ];
 
 const PLAIN_LISTENER: u16 = 1;
@@ -68,6 +72,9 @@ pub const EXPIRED: u16 = 8;
 pub const EXPIRES_SOON: u16 = 9;
 const KEYS_IN_CLEAR: u16 = 10;
 const PLAIN_PUBLIC_URL: u16 = 11;
+
+/// The keys of an issuer could not be fetched.
+pub const KEYS_NOT_FETCHED: u16 = 14;
 
 /// The path under which portcullis and many other issuers publish their keys.
 const JWKS_PATH: &str = "/.well-known/jwks.json";

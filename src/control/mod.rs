@@ -46,6 +46,7 @@ pub use crate::control::audit_event::AuditAction;
 pub use crate::control::bad_request::BadRequest;
 pub use crate::control::conflict::Conflict;
 pub use crate::control::error::ControlError;
+pub use crate::control::fleet::stored_policy::stored_policy;
 #[cfg(feature = "test-util")]
 pub use crate::control::form::Form;
 pub use crate::control::http::connections::Bounds;

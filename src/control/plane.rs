@@ -414,9 +414,7 @@ impl Shared {
             }),
             fleet: Arc::new(Fleet {
                 store: store.clone(),
-                apps: apps.clone(),
                 changes: changes.clone(),
-                issuer_keys: issuer_keys.clone(),
                 identity: identity.clone(),
             }),
             edges,

@@ -46,6 +46,11 @@ impl IssuerKeys {
         self.0.thumbprints.binary_search(&thumbprint).is_ok()
     }
 
+    /// Every key; one that verifies with two algorithms comes twice.
+    pub fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
+        self.0.keys.iter()
+    }
+
     /// How many there are; a key that verifies with two algorithms counts twice.
     #[must_use]
     pub fn len(&self) -> usize {

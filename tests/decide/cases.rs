@@ -11,6 +11,7 @@ use portcullis::domain::facts::{
     CredentialFact, RequestFacts, RouteFacts, SourceFact, UnknownSources, WithoutToken,
 };
 use portcullis::domain::ids::WriteKeyDigest;
+use portcullis::domain::policy::Policy;
 use portcullis::domain::scope::Scope;
 use portcullis::domain::time::UnixSeconds;
 use serde::Deserialize;
@@ -102,6 +103,11 @@ struct Expect {
 
 impl Case {
     fn decide(&self) -> Answer {
+        self.with_facts(|policy, facts, now| decide(policy, facts, now).into())
+    }
+
+    /// What `look` makes of the policy, the facts and the time of the case.
+    pub fn with_facts<T>(&self, look: impl FnOnce(&Policy, &RequestFacts<'_>, UnixSeconds) -> T) -> T {
         let policy = self.policy.policy();
         let scope = Scope::parse(&self.route.scope).unwrap();
         let route = RouteFacts {
@@ -138,7 +144,7 @@ impl Case {
             source,
             credential,
         };
-        decide(&policy, &facts, UnixSeconds(self.now)).into()
+        look(&policy, &facts, UnixSeconds(self.now))
     }
 }
 
@@ -206,7 +212,7 @@ fn case(over: Table) -> Case {
 }
 
 /// Every case by its file's name.
-fn cases() -> Vec<(String, Case)> {
+pub fn cases() -> Vec<(String, Case)> {
     let mut cases: Vec<(String, Case)> = std::fs::read_dir(folder().join("cases"))
         .unwrap()
         .map(|entry| entry.unwrap().path())

@@ -15,6 +15,7 @@
 
 mod allocations;
 mod cases;
+mod explained;
 #[path = "../support/forge.rs"]
 mod forge;
 mod issuers;

@@ -75,6 +75,11 @@ pub struct Token {
 impl Request {
     /// What the real `decide` says.
     pub fn decide(&self, policy: &Policy) -> Answer {
+        self.with_facts(|facts, now| decide(policy, facts, now).into())
+    }
+
+    /// What `look` makes of the facts and the time of the request.
+    pub fn with_facts<T>(&self, look: impl FnOnce(&RequestFacts<'_>, UnixSeconds) -> T) -> T {
         let scope = Scope::parse(&self.scope).unwrap();
         let route = RouteFacts {
             scope: &scope,
@@ -117,7 +122,7 @@ impl Request {
             source,
             credential,
         };
-        decide(policy, &facts, UnixSeconds(self.now)).into()
+        look(&facts, UnixSeconds(self.now))
     }
 
     /// The token, for a change to it.

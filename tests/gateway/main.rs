@@ -42,6 +42,7 @@ mod connections;
 mod cors;
 mod denials;
 mod draining;
+mod explained;
 mod fetching;
 mod foreign_credentials;
 mod forwarding;

@@ -29,11 +29,13 @@ mod support {
 mod admin;
 mod agreement;
 mod app_keys;
+mod check_online;
 mod cli;
 mod clients;
 mod descriptors;
 mod edges;
 mod enforced_everywhere;
+mod explain;
 mod kills;
 mod lifecycle;
 mod many;

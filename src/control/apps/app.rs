@@ -352,22 +352,22 @@ impl Apps {
 
     /// An app as it appears in a change or snapshot.
     pub(crate) fn app_record(&self, app: &App, keys: &[AppKey]) -> AppRecord {
-        self.policy_app(PolicyApp::new(app, keys))
+        policy_app(PolicyApp::new(app, keys), &self.identity.issuer)
     }
+}
 
-    /// An app of the snapshot query as it appears in a snapshot.
-    pub(crate) fn policy_app(&self, app: PolicyApp) -> AppRecord {
-        let ended = app.keys.iter().filter(|key| key.not_issued_before > 0);
-        let keys_not_issued_before = ended.map(|key| (key.id.clone(), key.not_issued_before)).collect();
-        AppRecord {
-            id: app.id,
-            workspace: app.workspace,
-            issuer: self.identity.issuer.as_str().to_owned(),
-            scopes: app.scopes,
-            keys: Some(app.keys.into_iter().map(|key| key.id).collect()),
-            not_issued_before: app.not_issued_before,
-            keys_not_issued_before,
-        }
+/// An app of the snapshot query as it appears in a snapshot of this issuer.
+pub(crate) fn policy_app(app: PolicyApp, issuer: &str) -> AppRecord {
+    let ended = app.keys.iter().filter(|key| key.not_issued_before > 0);
+    let keys_not_issued_before = ended.map(|key| (key.id.clone(), key.not_issued_before)).collect();
+    AppRecord {
+        id: app.id,
+        workspace: app.workspace,
+        issuer: issuer.to_owned(),
+        scopes: app.scopes,
+        keys: Some(app.keys.into_iter().map(|key| key.id).collect()),
+        not_issued_before: app.not_issued_before,
+        keys_not_issued_before,
     }
 }
 

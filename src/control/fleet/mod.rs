@@ -5,3 +5,4 @@ pub(crate) mod hub;
 pub mod instances;
 pub mod publish;
 pub(crate) mod sessions;
+pub(crate) mod stored_policy;

@@ -3,8 +3,7 @@
 //! A change is complete when it is in force: [`Changes::commit`](crate::control::changes::Changes::commit) waits
 //! until the gateway confirms the version, and returns an error if it does not.
 
-use crate::control::apps::app::Apps;
-use crate::control::signing_keys::key_ring::IssuerKeys;
+use super::stored_policy::policy_in;
 use crate::store::Store;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
@@ -24,7 +23,7 @@ use crate::feed::{FeedClosed, Publisher};
 use crate::fleet::position::Position;
 use crate::fleet::protocol::ChangeEvent;
 use crate::snapshot;
-use crate::snapshot::{Change, FORMAT, RevocationRecord, Snapshot, SourceRecord, Update, WorkspaceRecord};
+use crate::snapshot::{Change, Snapshot, Update};
 
 /// How often gateways are sent a confirmation if nothing has changed.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -52,9 +51,7 @@ const SENDING_SNAPSHOT: &str = "sending a snapshot to the gateway";
 pub struct Fleet {
     pub(crate) identity: Arc<IssuerIdentity>,
     pub(crate) store: Arc<Store>,
-    pub(crate) apps: Arc<Apps>,
     pub(crate) changes: Arc<Changes>,
-    pub(crate) issuer_keys: Arc<IssuerKeys>,
 }
 
 impl Fleet {
@@ -86,47 +83,7 @@ impl Fleet {
         // The time is read first: the snapshot is at least as recent as it says.
         let issued_at = self.changes.now();
         let mut tx = self.store.read().await?;
-        let position = tx.policy_position().await?;
-        let version = position.version;
-        let issuer = self.issuer_keys.issuer_in(&mut tx).await?;
-        let apps = tx.policy_apps().await?;
-        let sources = tx.policy_sources().await?;
-        let revocations = tx.policy_revocations().await?;
-        let snapshot = Snapshot {
-            format: FORMAT,
-            version,
-            issued_at: issued_at.0,
-            issuer: Some(issuer),
-            apps: apps.into_iter().map(|app| self.apps.policy_app(app)).collect(),
-            workspaces: tx
-                .workspace_cutoffs()
-                .await?
-                .into_iter()
-                .map(|(id, not_issued_before)| WorkspaceRecord {
-                    id,
-                    not_issued_before,
-                })
-                .collect(),
-            sources: sources
-                .into_iter()
-                .map(|source| SourceRecord {
-                    id: source.id,
-                    workspace: source.workspace,
-                    write_key_digest: source.write_key_digest,
-                    enforcement: source.enforcement,
-                    app: source.app,
-                })
-                .collect(),
-            revocations: revocations
-                .into_iter()
-                .map(|revoked| RevocationRecord {
-                    issuer: revoked.issuer,
-                    token_id: revoked.token_id,
-                    expires_at: revoked.expires_at,
-                })
-                .collect(),
-        };
-        Ok((position, snapshot))
+        Ok(policy_in(&mut tx, &self.identity, issued_at).await?)
     }
 
     /// What the changes after a position are, at most 256 versions of them. None where the feed does not lead on from

@@ -304,6 +304,20 @@ fn issuer_of<'k>(
     })
 }
 
+/// This server as an issuer, as of one view of the store. The ring of this process does not count: another process
+/// may have made a key.
+pub(crate) async fn stored_issuer(
+    tx: &mut ReadTx,
+    identity: &IssuerIdentity,
+) -> Result<IssuerRecord, StoreError> {
+    let keys = tx.published_keys().await?;
+    issuer_of(
+        keys.iter().map(String::as_str),
+        &identity.issuer,
+        &identity.audience,
+    )
+}
+
 /// This server's signing keys, as gateways and clients see them.
 pub struct IssuerKeys {
     pub(crate) identity: Arc<IssuerIdentity>,
@@ -317,15 +331,9 @@ impl IssuerKeys {
         self.keys.load().jwks()
     }
 
-    /// This server as an issuer, as of one view of the store. The ring of this process does not count: another process
-    /// may have made a key.
+    /// This server as an issuer, as of one view of the store.
     pub(crate) async fn issuer_in(&self, tx: &mut ReadTx) -> Result<IssuerRecord, StoreError> {
-        let keys = tx.published_keys().await?;
-        issuer_of(
-            keys.iter().map(String::as_str),
-            self.identity.issuer.as_str(),
-            &self.identity.audience,
-        )
+        stored_issuer(tx, &self.identity).await
     }
 
     /// The active signing key as PKCS#8 PEM, for quickstart's export only.

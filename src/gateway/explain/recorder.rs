@@ -98,6 +98,8 @@ impl Recorder {
     /// The issuer whose keys the decision needed and did not have.
     #[must_use]
     pub fn lacks_keys_of(&self) -> Option<String> {
-        self.inputs.as_ref()?.lacks_keys_of.clone()
+        let failed = (Check::Token, Err(DenyReason::KeysUnavailable));
+        let inputs = self.inputs.as_ref().filter(|_| self.results.contains(&failed));
+        inputs?.lacks_keys_of.clone()
     }
 }

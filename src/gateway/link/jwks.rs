@@ -97,8 +97,8 @@ pub fn trusted(issuer: &OutsideIssuer, keys: Option<IssuerKeys>) -> TrustedIssue
 pub struct FoundKeys {
     /// The URL it came from, without anything secret.
     pub uri: String,
-    /// How many keys can be used; one that fits two algorithms counts twice.
-    pub keys: usize,
+    /// The keys that can be used; one that fits two algorithms counts twice.
+    pub keys: IssuerKeys,
     pub left_out: Vec<LeftOut>,
 }
 
@@ -115,7 +115,7 @@ pub async fn fetch_once(issuer: &OutsideIssuer) -> Result<Option<FoundKeys>, Key
         true => Err(KeySetError::NoKeys),
         false => Ok(Some(FoundKeys {
             uri: shown(&uri),
-            keys: set.keys.len(),
+            keys: set.keys,
             left_out: set.left_out,
         })),
     }
