@@ -166,7 +166,7 @@ fn assert_same(explanation: &Explanation, served: &(u16, String), shown: &str) {
     let (status, word) = served;
     match explanation.outcome {
         Outcome::Allow | Outcome::WouldDeny => {
-            assert!((200..300).contains(status), "{served:?} {explanation:?} {shown}")
+            assert!((200..300).contains(status), "{served:?} {explanation:?} {shown}");
         }
         Outcome::Deny => assert_eq!(
             (*status >= 400, word.as_str()),

@@ -33,7 +33,7 @@ impl RequestText {
         } = Url::parse(url)?;
         let mut request = Self {
             method: method.to_owned(),
-            target: target.to_owned(),
+            target,
             version: "HTTP/1.1",
             headers: Vec::new(),
             body: Zeroizing::default(),

@@ -70,7 +70,7 @@ pub struct Explanation {
     pub reason: Option<DenyReason>,
     /// The sentence that the client receives, or what the gateway does in place of a decision.
     pub sentence: Option<String>,
-    /// The version of the policy that decided; `None` where the request did not get so far.
+    /// The version of the policy in force; `None` where there is none.
     pub policy_version: Option<u64>,
     pub api: Option<String>,
     pub source: Option<NamedSource>,

@@ -100,13 +100,13 @@ impl OfflineGateway {
             client.shutdown().await
         };
         if written.await.is_err() {
-            return explanation(
+            return self.explanation(
                 &recorder,
                 Found::refused(None, DenyReason::RequestMalformed.into()),
             );
         }
         let found = self.find(server, &mut recorder).await;
-        explanation(&recorder, found)
+        self.explanation(&recorder, found)
     }
 
     async fn find(&self, server: tokio::io::DuplexStream, recorder: &mut Recorder) -> Found {
@@ -178,6 +178,27 @@ impl OfflineGateway {
         Found { unverified, ..found }
     }
 
+    fn explanation(&self, recorder: &Recorder, found: Found) -> Explanation {
+        let mut checks = recorder.checks();
+        let of_token = checks.iter_mut().find(|record| record.check == Check::Token);
+        if let (Some(record), Some(claims), true) = (of_token, &found.unverified, recorder.has_faulty_token())
+            && record.result == CheckResult::Fail
+        {
+            record.detail = format!("{}; {claims}", record.detail);
+        }
+        Explanation {
+            outcome: found.outcome,
+            reason: found.reason,
+            sentence: found.sentence,
+            policy_version: self.gateway.policy.load().as_ref().map(|policy| policy.version()),
+            api: found.api,
+            source: recorder.source(),
+            app: recorder.app(),
+            checks,
+            lacks_keys_of: recorder.lacks_keys_of(),
+        }
+    }
+
     fn api_name(&self, at: usize) -> Option<String> {
         self.gateway.apis.get(at).map(|api| api.name.clone())
     }
@@ -214,26 +235,5 @@ impl Found {
             sentence: Some(sentence.to_owned()),
             unverified: None,
         }
-    }
-}
-
-fn explanation(recorder: &Recorder, found: Found) -> Explanation {
-    let mut checks = recorder.checks();
-    let of_token = checks.iter_mut().find(|record| record.check == Check::Token);
-    if let (Some(record), Some(claims), true) = (of_token, &found.unverified, recorder.has_faulty_token())
-        && record.result == CheckResult::Fail
-    {
-        record.detail = format!("{}; {claims}", record.detail);
-    }
-    Explanation {
-        outcome: found.outcome,
-        reason: found.reason,
-        sentence: found.sentence,
-        policy_version: recorder.policy_version(),
-        api: found.api,
-        source: recorder.source(),
-        app: recorder.app(),
-        checks,
-        lacks_keys_of: recorder.lacks_keys_of(),
     }
 }

@@ -67,12 +67,6 @@ impl Recorder {
         }
     }
 
-    /// The version of the policy that decided.
-    #[must_use]
-    pub fn policy_version(&self) -> Option<u64> {
-        self.inputs.as_ref().map(|inputs| inputs.policy.version())
-    }
-
     /// The known source that the request names.
     #[must_use]
     pub fn source(&self) -> Option<NamedSource> {
