@@ -24,6 +24,7 @@ use crate::control::{Control, ControlSettings};
 use crate::feed;
 use crate::feed::Publisher;
 use crate::gateway::link::remote::link::RemoteLink;
+use crate::gateway::link::remote::metrics::LinkMetrics;
 use crate::gateway::listen::listener::Drain;
 use crate::gateway::listen::sockets::Sockets;
 use crate::gateway::server::{Origin, Parts, Prepared, Probe, Running};
@@ -57,6 +58,8 @@ pub(super) struct Planes {
     /// Where edges connect.
     pub edge_address: Option<SocketAddr>,
     pub gateway: Option<Running>,
+    /// Counters of the link to control planes elsewhere; none without a gateway.
+    link_metrics: Option<LinkMetrics>,
     pub registry: Registry,
     /// The running control plane, for health checks.
     running_control: Arc<ArcSwapOption<Control>>,
@@ -111,6 +114,10 @@ impl Planes {
             Some(edges) => Some(bound(&edges.listen)?),
             None => None,
         };
+        let link_metrics = match &prepared {
+            Some(_) => Some(LinkMetrics::new(&registry).map_err(Failure::internal)?),
+            None => None,
+        };
         let (publisher, subscriber) = feed::feed();
         let mut planes = Self {
             control: None,
@@ -119,6 +126,7 @@ impl Planes {
                 .as_ref()
                 .and_then(|socket| socket.local_addr().ok()),
             gateway: None,
+            link_metrics,
             registry,
             running_control: Arc::default(),
             config: config.clone(),
@@ -214,7 +222,11 @@ impl Planes {
             return Ok(());
         };
         let freshness = self.config.freshness;
-        let link = RemoteLink::open(remote, freshness, self.publisher.clone(), Clock::System);
+        let Some(metrics) = self.link_metrics.clone() else {
+            return Ok(());
+        };
+        let publisher = self.publisher.clone();
+        let link = RemoteLink::open(remote, freshness, publisher, Clock::System, metrics);
         let mut link = link.map_err(Failure::input)?;
         link.install_stored().await;
         let following = link.run(self.control_tasks.stopped(), Arc::clone(&self.gateway_ended));
@@ -455,6 +467,9 @@ impl Health for Whole {
     fn refresh(&self) {
         if let Some(probe) = &self.probe {
             probe.refresh();
+        }
+        if let Some(control) = self.control.load().as_ref() {
+            control.refresh_metrics();
         }
     }
 

@@ -201,7 +201,13 @@ impl Control {
         registry.register(Box::new(held_bytes))?;
         registry.register(Box::new(rejections))?;
         registry.register(Box::new(self.changes.store_failures.clone()))?;
+        self.instances.metrics.register(registry)?;
         self.connections.register(registry)
+    }
+
+    /// Brings gauges up to date, for a scrape.
+    pub fn refresh_metrics(&self) {
+        self.instances.refresh_metrics();
     }
 
     pub(crate) fn count_token(&self, result: &'static str) {
@@ -342,7 +348,7 @@ impl Shared {
         let resources = Resources::new(settings.audience.clone(), settings.resources.clone());
         let resources = Arc::new(resources);
         let own = ids.text("cp", changes.now());
-        let instances = Instances::new(own, settings.fleet_max_age, store.clone(), changes.clone());
+        let instances = Instances::new(own, settings.fleet_max_age, store.clone(), changes.clone())?;
         let edges = Arc::new(Edges {
             ids: ids.clone(),
             store: store.clone(),

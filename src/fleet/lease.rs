@@ -6,11 +6,51 @@
 
 use std::time::Duration;
 
+use super::position::Position;
+
 /// How far two clocks that count durations may drift apart: one part in a hundred.
 const DRIFT_DIVISOR: u32 = 100;
 
 /// The shortest `max_age` that a fleet may have.
 pub const MAX_AGE_MIN: Duration = Duration::from_secs(2);
+
+/// What an instance asked with a beat. The answer is about this position, whatever came into force meanwhile: the
+/// control plane renews the instance by the position in the beat, and both sides must agree on whether it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// What was in force when the beat was sent.
+    pub position: Position,
+    /// When the beat was sent, on the instance's clock since boot.
+    pub sent: Duration,
+}
+
+/// What the answer to a [`Question`] shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The instance is current until this moment on its clock since boot.
+    CurrentUntil(Duration),
+    /// There is a later version, which the change stream brings.
+    Behind,
+    /// The control plane knows only an earlier version: it lags behind another one, or the store lost versions.
+    Ahead,
+    /// The control plane has other changes under the same version.
+    OtherHistory,
+}
+
+impl Question {
+    /// What an answer shows that names `newest` as the newest position, known for `age`.
+    #[must_use]
+    pub fn answered(self, newest: Position, age: Duration, max_age: Duration) -> Proof {
+        if newest == self.position {
+            return Proof::CurrentUntil(current_until(self.sent, age, max_age));
+        }
+        match newest.version.cmp(&self.position.version) {
+            std::cmp::Ordering::Greater => Proof::Behind,
+            std::cmp::Ordering::Less => Proof::Ahead,
+            std::cmp::Ordering::Equal => Proof::OtherHistory,
+        }
+    }
+}
 
 /// Until when an instance is current: `sent` is when it sent its beat, on its own clock since boot. A clock that runs
 /// slow by one in a hundred still ends the lease in time.
@@ -45,6 +85,7 @@ pub fn confirmed_at(now_s: u64, left: Duration, max_age_s: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::position::PolicyChain;
     use super::*;
 
     const MAX_AGE: Duration = Duration::from_secs(10);
@@ -61,6 +102,29 @@ mod tests {
             Duration::from_millis(105_940)
         );
         assert_eq!(current_until(sent, MAX_AGE * 2, MAX_AGE), sent);
+    }
+
+    fn at(version: u64, body: &str) -> Position {
+        let chain = PolicyChain::EMPTY.after(version, body);
+        Position { version, chain }
+    }
+
+    #[test]
+    fn answer_renews_only_the_position_that_was_asked_about() {
+        let (sent, age) = (Duration::from_secs(100), Duration::from_secs(1));
+        let question = Question {
+            position: at(7, "[]"),
+            sent,
+        };
+        let answered = |newest| question.answered(newest, age, MAX_AGE);
+        assert_eq!(
+            answered(at(7, "[]")),
+            Proof::CurrentUntil(current_until(sent, age, MAX_AGE))
+        );
+        // A change that came into force after the beat was sent does not turn this into a renewal.
+        assert_eq!(answered(at(8, "[]")), Proof::Behind);
+        assert_eq!(answered(at(6, "[]")), Proof::Ahead);
+        assert_eq!(answered(at(7, "[1]")), Proof::OtherHistory);
     }
 
     #[test]

@@ -19,14 +19,14 @@ use super::support::scratch::Scratch;
 use super::support::secrets;
 use super::support::web::{Request, get, post};
 
-const MAX_AGE: Duration = Duration::from_secs(4);
+pub const MAX_AGE: Duration = Duration::from_secs(4);
 
 /// A control plane alone, on the data of a quickstart, with its edge listener.
-struct Fleet {
-    control: Serve,
-    env: Env,
-    dir: Scratch,
-    upstream: Recorder,
+pub struct Fleet {
+    pub control: Serve,
+    pub env: Env,
+    pub dir: Scratch,
+    pub upstream: Recorder,
 }
 
 fn policy(rest: &str) -> String {
@@ -34,7 +34,7 @@ fn policy(rest: &str) -> String {
 }
 
 impl Fleet {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let dir = quickstart_data();
         let config = dir.write("control.yaml", &control_config("127.0.0.1:0"));
         let control = Serve::start(&config);
@@ -48,7 +48,7 @@ impl Fleet {
     }
 
     /// Where edges connect, of the control plane as it runs.
-    fn edge_listener(&self) -> String {
+    pub fn edge_listener(&self) -> String {
         self.control
             .process
             .stderr
@@ -61,7 +61,7 @@ impl Fleet {
             })
     }
 
-    fn admin(&self, args: &[&str]) -> String {
+    pub fn admin(&self, args: &[&str]) -> String {
         let mut command = portcullis(["admin", "edges"]);
         command
             .args(args)
@@ -73,7 +73,7 @@ impl Fleet {
     }
 
     /// Enrols an edge and starts it.
-    fn edge(&self, name: &str) -> Serve {
+    pub fn edge(&self, name: &str) -> Serve {
         let token = self.admin(&["join-token", "--name", name]);
         assert!(token.starts_with("pcj_"));
         secrets::note([token.as_str()]);
@@ -81,7 +81,7 @@ impl Fleet {
         self.start_edge(name)
     }
 
-    fn start_edge(&self, name: &str) -> Serve {
+    pub fn start_edge(&self, name: &str) -> Serve {
         let remote = format!(
             ", source: remote, control_planes: [\"{}\"], state: \"{name}\", join: \"file:{name}.join\"",
             self.edge_listener()
@@ -91,7 +91,7 @@ impl Fleet {
     }
 
     /// The answer of an edge to an event of the enforced source.
-    fn verdict(&self, edge: &Serve, token: Option<&str>) -> (u16, String) {
+    pub fn verdict(&self, edge: &Serve, token: Option<&str>) -> (u16, String) {
         let body = json!({"event": "Hello", "userId": "u1", "writeKey": self.env.get("WRITE_KEY")});
         let url = format!("{}/v1/track", edge.gateway.as_deref().unwrap());
         let request = post(&url).json(&body);
@@ -101,13 +101,13 @@ impl Fleet {
         }
     }
 
-    fn api(&self, method: &'static str, path: &str) -> Request {
+    pub fn api(&self, method: &'static str, path: &str) -> Request {
         Request::to(method, &format!("{}{path}", self.env.get("API_URL")))
             .bearer(self.env.get("OWNER_API_TOKEN"))
     }
 
     /// Revokes a token, and waits for the edges.
-    fn revoke(&self, token: &str, timeout: &str) -> (u16, Value) {
+    pub fn revoke(&self, token: &str, timeout: &str) -> (u16, Value) {
         let path = format!(
             "/workspaces/{}/apps/{}/tokens/revoke?wait=edges&timeout={timeout}",
             self.env.get("WORKSPACE_ID"),
@@ -127,7 +127,7 @@ fn control_config(edges: &str) -> String {
 }
 
 /// Tries until `attempt` gives what is expected; the last answer is shown where it never does.
-fn eventually<T: PartialEq + std::fmt::Debug>(expected: &T, mut attempt: impl FnMut() -> T) {
+pub fn eventually<T: PartialEq + std::fmt::Debug>(expected: &T, mut attempt: impl FnMut() -> T) {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let found = attempt();
@@ -139,11 +139,11 @@ fn eventually<T: PartialEq + std::fmt::Debug>(expected: &T, mut attempt: impl Fn
     }
 }
 
-fn allowed() -> (u16, String) {
+pub fn allowed() -> (u16, String) {
     (200, String::new())
 }
 
-fn denied(status: u16, reason: &str) -> (u16, String) {
+pub fn denied(status: u16, reason: &str) -> (u16, String) {
     (status, reason.to_owned())
 }
 

@@ -33,6 +33,7 @@ mod check_online;
 mod cli;
 mod clients;
 mod descriptors;
+mod edge_link;
 mod edges;
 mod enforced_everywhere;
 mod explain;

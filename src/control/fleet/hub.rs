@@ -113,46 +113,46 @@ impl Hub {
             let clock = &self.fleet.changes.clock;
             let asked = clock.uptime();
             let is_due = edges_read.is_none_or(|read| asked.saturating_sub(read) >= EDGES_EVERY);
-            let was = at;
             let step = async {
-                let position = self.read_on(at).await?;
-                if is_due || was != Some(position) {
+                let stored = self.fleet.store.read().await?.policy_position().await?;
+                let position = stored.bound_to(self.identity);
+                if is_due || at != Some(position) {
                     self.instances.read_edges().await?;
+                    edges_read = Some(asked);
                 }
-                Ok::<_, ControlError>(position)
+                if at.is_some_and(|at| at.version < position.version) {
+                    self.instances.note_committed(position.version);
+                }
+                // Before the events: an edge that has installed one asks at once whether it is the newest.
+                self.newest.send_replace(Some(Newest { position, asked }));
+                self.send_events(&mut at, position).await
             };
-            match step.await {
-                Ok(position) => {
-                    if is_due || was != Some(position) {
-                        edges_read = Some(asked);
-                    }
-                    at = Some(position);
-                    self.newest.send_replace(Some(Newest { position, asked }));
-                }
-                Err(error) => tracing::warn!(%error, "{NEWEST_UNKNOWN}"),
+            if let Err(error) = step.await {
+                tracing::warn!(%error, "{NEWEST_UNKNOWN}");
             }
             self.instances.keep().await;
             let _ = tokio::time::timeout(POLL_EVERY, versions.changed()).await;
         }
     }
 
-    /// Puts what came after a position into the ring. Answers the newest position.
-    async fn read_on(&self, at: Option<Position>) -> Result<Position, ControlError> {
-        if let Some(mut position) = at {
-            while let Some(events) = self.changes_after(position).await? {
-                for event in &events {
-                    // Nobody may be listening.
-                    let _ = self.events.send(Encoded::of(event)?);
-                    position = event.position;
-                }
-                if events.is_empty() {
-                    return Ok(position);
-                }
+    /// Puts what came after `at` into the ring, up to `newest`. The first time, and where the feed does not lead on from
+    /// there, nothing: streams notice that they are behind, and read the store.
+    async fn send_events(&self, at: &mut Option<Position>, newest: Position) -> Result<(), ControlError> {
+        while let Some(position) = *at
+            && position.version < newest.version
+        {
+            let events = self.changes_after(position).await?.unwrap_or_default();
+            if events.is_empty() {
+                break;
+            }
+            for event in &events {
+                // Nobody may be listening.
+                let _ = self.events.send(Encoded::of(event)?);
+                *at = Some(event.position);
             }
         }
-        // The first time, or another history: streams notice by the gap, and resume.
-        let stored = self.fleet.store.read().await?.policy_position().await?;
-        Ok(stored.bound_to(self.identity))
+        *at = Some(newest);
+        Ok(())
     }
 
     /// The newest position known; none before the store was read.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::edge_metrics::EdgeMetrics;
 use crate::control::changes::Changes;
 use crate::control::error::ControlError;
 use crate::domain::ids::EdgeId;
@@ -45,6 +46,34 @@ struct Held {
     reported: u64,
     /// When its row was last written, and with which version.
     written: (Duration, u64),
+}
+
+impl Held {
+    fn state(&self, now: UnixSeconds, uptime: Duration, name: String) -> InstanceState {
+        let left = self.lapses.saturating_sub(uptime);
+        let lapses_at = (!self.row.unbounded).then(|| now.plus(left.as_millis().div_ceil(1_000) as u64));
+        let has_lapsed = lapses_at.is_some() && left.is_zero();
+        state_of(self.row.clone(), lapses_at, has_lapsed, name)
+    }
+}
+
+fn state_of(
+    row: EdgeInstance,
+    lapses_at: Option<UnixSeconds>,
+    has_lapsed: bool,
+    name: String,
+) -> InstanceState {
+    InstanceState {
+        name,
+        edge: Some(row.edge),
+        instance: row.id,
+        build: row.build,
+        version: row.version,
+        heard_at: row.heard_at,
+        lapses_at,
+        has_lapsed,
+        refused: row.refused,
+    }
 }
 
 /// How far one instance is, as the API shows it.
@@ -114,13 +143,22 @@ pub struct Instances {
     /// Names of enrolled edges that are not revoked.
     edges: RwLock<HashMap<EdgeId, Edge>>,
     news: watch::Sender<u64>,
+    pub(crate) metrics: EdgeMetrics,
     store: Arc<Store>,
     changes: Arc<Changes>,
 }
 
 impl Instances {
-    pub(crate) fn new(own: String, max_age: Duration, store: Arc<Store>, changes: Arc<Changes>) -> Self {
-        Self {
+    /// # Errors
+    /// A metric's name is not allowed.
+    pub(crate) fn new(
+        own: String,
+        max_age: Duration,
+        store: Arc<Store>,
+        changes: Arc<Changes>,
+    ) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            metrics: EdgeMetrics::new()?,
             own,
             max_age,
             held: Mutex::default(),
@@ -128,7 +166,7 @@ impl Instances {
             news: watch::Sender::new(0),
             store,
             changes,
-        }
+        })
     }
 
     /// The fleet's `max_age`: no instance goes without renewal for longer.
@@ -225,7 +263,69 @@ impl Instances {
                 held.lapses = lease::lapses_at(uptime, held.max_age);
             }
         }
+        self.note_acknowledged();
         self.announce();
+    }
+
+    /// Notes that a version was committed, as far as this control plane knows.
+    pub(crate) fn note_committed(&self, version: u64) {
+        self.metrics.committed(version, self.changes.clock.uptime());
+        self.note_acknowledged();
+    }
+
+    /// Measures the changes that are in force by now at every instance that has not lapsed.
+    fn note_acknowledged(&self) {
+        if !self.metrics.is_waiting() {
+            return;
+        }
+        let uptime = self.changes.clock.uptime();
+        let lowest = {
+            let held = self.lock();
+            let live = held
+                .values()
+                .filter(|held| held.row.unbounded || held.lapses > uptime);
+            live.map(|held| held.row.version).min()
+        };
+        let bundled = self.bundled().map(|publisher| publisher.installed());
+        let lowest = lowest.into_iter().chain(bundled).min();
+        self.metrics.acknowledged(lowest, uptime);
+    }
+
+    fn bundled(&self) -> Option<Publisher> {
+        let publisher = self.changes.publisher.read();
+        publisher.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Brings the gauges up to date, for a scrape.
+    pub(crate) fn refresh_metrics(&self) {
+        let newest = *self.changes.versions.borrow();
+        let uptime = self.changes.clock.uptime();
+        let now = self.changes.now();
+        let bundled = self
+            .bundled()
+            .map(|publisher| self.bundled_state(&publisher, now));
+        let held: Vec<Held> = self.lock().values().cloned().collect();
+        let states = held.iter().map(|held| held.state(now, uptime, String::new()));
+        let states: Vec<InstanceState> = states.chain(bundled).collect();
+        let live = states.iter().filter(|state| !state.has_lapsed);
+        let lowest = live.map(|state| state.version).min();
+        let lag = lowest.map_or(0, |lowest| newest.saturating_sub(lowest));
+        self.metrics
+            .show(states.iter().map(|state| state.word(newest)), lag);
+    }
+
+    fn bundled_state(&self, publisher: &Publisher, now: UnixSeconds) -> InstanceState {
+        InstanceState {
+            edge: None,
+            name: "bundled".to_owned(),
+            instance: "bundled".to_owned(),
+            build: env!("CARGO_PKG_VERSION").to_owned(),
+            version: publisher.installed(),
+            heard_at: now,
+            lapses_at: Some(now.plus(self.max_age.as_secs())),
+            has_lapsed: false,
+            refused: None,
+        }
     }
 
     /// Whether a report with this number is news.
@@ -262,45 +362,23 @@ impl Instances {
         let (now, uptime) = (self.changes.now(), self.changes.clock.uptime());
         let mut states = Vec::new();
         if let Some(publisher) = bundled {
-            states.push(InstanceState {
-                edge: None,
-                name: "bundled".to_owned(),
-                instance: "bundled".to_owned(),
-                build: env!("CARGO_PKG_VERSION").to_owned(),
-                version: publisher.installed(),
-                heard_at: now,
-                lapses_at: Some(now.plus(self.max_age.as_secs())),
-                has_lapsed: false,
-                refused: None,
-            });
+            states.push(self.bundled_state(publisher, now));
         }
         let own = self.lock().clone();
         let others = rows.into_iter().filter(|row| !own.contains_key(&row.id));
-        let others = others.map(|row| {
+        let edges = self.edges.read().unwrap_or_else(PoisonError::into_inner);
+        let name_of = |row: &EdgeInstance| {
+            let name = edges.get(&row.edge).map(|edge| edge.name.as_str().to_owned());
+            name.unwrap_or_default()
+        };
+        for held in own.values() {
+            states.push(held.state(now, uptime, name_of(&held.row)));
+        }
+        for row in others {
             let lapses_at = (!row.unbounded).then_some(row.lapses_at);
             let has_lapsed = lapses_at.is_some_and(|at| at < now);
-            (row, lapses_at, has_lapsed)
-        });
-        let held = own.values().map(|held| {
-            let left = held.lapses.saturating_sub(uptime);
-            let lapses_at = (!held.row.unbounded).then(|| now.plus(left.as_millis().div_ceil(1_000) as u64));
-            let has_lapsed = lapses_at.is_some() && left.is_zero();
-            (held.row.clone(), lapses_at, has_lapsed)
-        });
-        let edges = self.edges.read().unwrap_or_else(PoisonError::into_inner);
-        for (row, lapses_at, has_lapsed) in held.chain(others) {
-            let name = edges.get(&row.edge).map(|edge| edge.name.as_str().to_owned());
-            states.push(InstanceState {
-                name: name.unwrap_or_default(),
-                edge: Some(row.edge),
-                instance: row.id,
-                build: row.build,
-                version: row.version,
-                heard_at: row.heard_at,
-                lapses_at,
-                has_lapsed,
-                refused: row.refused,
-            });
+            let name = name_of(&row);
+            states.push(state_of(row, lapses_at, has_lapsed, name));
         }
         Ok(states)
     }

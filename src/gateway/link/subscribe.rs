@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use notify::Watcher as _;
+use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
 use super::file_stamp::{Stamp, settled};
@@ -55,6 +56,9 @@ pub struct Installer {
     ending: BinaryHeap<Reverse<(UnixSeconds, [u8; 16])>>,
     /// The policy file whose content is in force, where it comes from one.
     file: Option<Stamp>,
+    lapses: IntCounter,
+    /// Whether the policy was current when it was last looked at.
+    was_current: bool,
 }
 
 fn with_own_audience(policy: Policy, audience: Option<&Audience>) -> Policy {
@@ -73,6 +77,7 @@ impl Installer {
         own_audience: Option<Audience>,
         clock: Clock,
         watch: Arc<ClockWatch>,
+        lapses: IntCounter,
     ) -> Self {
         Self {
             cell,
@@ -83,6 +88,8 @@ impl Installer {
             watch,
             ending: BinaryHeap::new(),
             file: None,
+            lapses,
+            was_current: false,
         }
     }
 
@@ -155,9 +162,21 @@ impl Installer {
         }
     }
 
-    /// Drops revocations of tokens that have certainly expired by themselves.
+    fn count_lapse(&mut self) {
+        let policy = self.cell.load();
+        let is_current = policy
+            .as_deref()
+            .is_some_and(|policy| !policy.is_stale(self.clock.now()));
+        if self.was_current && !is_current {
+            self.lapses.inc();
+        }
+        self.was_current = is_current;
+    }
+
+    /// Drops revocations of tokens that have certainly expired by themselves, and counts a policy that became too old.
     pub fn sweep(&mut self) {
         self.follow_clock();
+        self.count_lapse();
         let ended_before = self.watch.look(None).ended_before();
         let mut expired = Vec::new();
         while let Some(Reverse((until, token))) = self.ending.peek()

@@ -36,6 +36,7 @@ pub struct Metrics {
     policy_age: IntGauge,
     revocations: IntGauge,
     held_bytes: IntGauge,
+    pub policy_lapses: IntCounter,
     pub access_log_dropped: IntCounter,
     by_api: ByApi,
     pub transport: Transport,
@@ -95,6 +96,10 @@ impl Metrics {
             )?,
             revocations: IntGauge::new("portcullis_revocations", "Revocations held.")?,
             held_bytes: IntGauge::new("portcullis_held_body_bytes", "Bytes of request bodies held now.")?,
+            policy_lapses: IntCounter::new(
+                "portcullis_policy_lapses_total",
+                "Times that the policy became too old, so that requests to enforced sources are denied.",
+            )?,
             access_log_dropped: IntCounter::new(
                 "portcullis_access_log_dropped_total",
                 "Access log lines dropped since the log could not keep up.",
@@ -110,6 +115,7 @@ impl Metrics {
             Box::new(metrics.policy_age.clone()),
             Box::new(metrics.revocations.clone()),
             Box::new(metrics.held_bytes.clone()),
+            Box::new(metrics.policy_lapses.clone()),
             Box::new(metrics.access_log_dropped.clone()),
             Box::new(build_info()?),
         ] {

@@ -1,9 +1,9 @@
 //! JSON bodies of the management API, read strictly.
 
-use crate::control::bad_request::BadRequest;
+use crate::control::bad_request::{BODY_BYTES_MAX, BadRequest};
 use crate::control::error::ControlError;
 use crate::control::http::body::has_nul_escape;
-use crate::control::http::body::read_body;
+use crate::control::http::body::read_body_up_to;
 use crate::control::http::body::{MediaType, media_type};
 use axum::body::Bytes;
 use axum::extract::FromRequest;
@@ -25,12 +25,17 @@ impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Json<T> {
 impl<T: DeserializeOwned> Json<T> {
     /// Reads a body. Its bytes come with it.
     pub async fn with_bytes(request: Request) -> Result<(Self, Bytes), ControlError> {
+        Self::up_to(request, BODY_BYTES_MAX).await
+    }
+
+    /// Reads a body of at most `bytes_max` bytes. Its bytes come with it.
+    pub(crate) async fn up_to(request: Request, bytes_max: usize) -> Result<(Self, Bytes), ControlError> {
         match media_type(request.headers(), "application/json") {
             MediaType::Fits => {}
             MediaType::OtherCharset => return Err(BadRequest::Charset.into()),
             MediaType::Other => return Err(BadRequest::NotJson.into()),
         }
-        let bytes = read_body(request.into_body()).await?;
+        let bytes = read_body_up_to(request.into_body(), bytes_max).await?;
         if has_nul_escape(&bytes) {
             refuse_nul(&bytes)?;
         }

@@ -1,10 +1,12 @@
 //! The routes of the edge protocol.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderValue, StatusCode, header};
@@ -22,24 +24,37 @@ use crate::fleet::protocol::{
     POSITION_HEADER, ROOT, SessionOpened,
 };
 
+/// How long a message and its answer may take. The change stream and snapshots have bounds of their own.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(30);
+
 type Shared = State<Arc<EdgeState>>;
 
 pub(super) fn routes(state: Arc<EdgeState>) -> Router {
-    let protocol = Router::new()
+    let messages = Router::new()
         .route("/join", post(join))
         .route("/nonces", post(nonce))
         .route("/sessions", post(open_session).delete(end_session))
         .route("/keys", post(new_key))
         .route("/beats", post(beat))
         .route("/reports", post(report))
-        .route("/changes", get(changes))
-        .route("/snapshot", get(snapshot))
+        .layer(from_fn(deadline))
         .layer(DefaultBodyLimit::max(MESSAGE_BYTES_MAX));
+    let protocol = messages
+        .route("/changes", get(changes))
+        .route("/snapshot", get(snapshot));
     Router::new()
         .nest(ROOT, protocol)
         .fallback(async || ControlError::Request(BadRequest::Path))
         .method_not_allowed_fallback(async || ControlError::Request(BadRequest::Method))
         .with_state(state)
+}
+
+/// Ends a message that takes too long.
+async fn deadline(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(MESSAGE_WITHIN, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ControlError::Request(BadRequest::Timeout).into_response(),
+    }
 }
 
 async fn join(
@@ -121,12 +136,13 @@ async fn beat(
 async fn report(
     State(state): Shared,
     InSession(session): InSession,
-    Json(numbered): Json<NumberedReport>,
-) -> StatusCode {
+    request: Request,
+) -> Result<StatusCode, ControlError> {
+    let (Json(numbered), _) = Json::<NumberedReport>::up_to(request, MESSAGE_BYTES_MAX).await?;
     if state.instances.is_new_report(&session.instance, numbered.number) {
         state.traffic.add(&numbered.report).await;
     }
-    StatusCode::NO_CONTENT
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn snapshot(State(state): Shared, _session: InSession) -> Result<Response, ControlError> {

@@ -121,7 +121,17 @@ impl Follower {
                 return None;
             }
             match tokio::time::timeout(self.state.heartbeat, self.events.recv()).await {
-                Err(_) => return Some(Bytes::from_static(b":\n\n")),
+                Err(_) => {
+                    // What the ring did not bring, such as changes of another history, the store tells.
+                    if let Some(newest) = self.state.hub.newest()
+                        && newest.position != position
+                        && newest.position.version >= position.version
+                    {
+                        self.step = Step::Store(position);
+                        return self.next_boxed().await;
+                    }
+                    return Some(Bytes::from_static(b":\n\n"));
+                }
                 Ok(Ok(event)) if event.position.version <= position.version => {
                     if event.position.version == position.version && event.position != position {
                         self.step = Step::Snapshot;

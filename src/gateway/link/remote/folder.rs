@@ -27,6 +27,7 @@ const SNAPSHOT: &str = "policy.snapshot";
 const CHANGES: &str = "policy.changes";
 const LEASE: &str = "lease.json";
 const LOCK: &str = "lock";
+const PROBE: &str = "probe";
 
 /// How the first line of a snapshot file begins.
 const SNAPSHOT_MARK: &str = "portcullis-snapshot 1";
@@ -69,6 +70,10 @@ pub struct StateFolder {
     _lock: File,
     changes: Option<File>,
     changes_bytes: u64,
+    /// Whether what is in force could not be written down.
+    is_behind: bool,
+    /// The end of a lease that is on disk and could not be removed, on the clock since boot.
+    lease_left: Option<Duration>,
 }
 
 /// A policy as it was last acknowledged.
@@ -109,7 +114,19 @@ impl StateFolder {
             _lock: lock,
             changes: None,
             changes_bytes: 0,
+            is_behind: false,
+            lease_left: None,
         })
+    }
+
+    /// Whether files can be written here now.
+    ///
+    /// # Errors
+    /// [`FolderError::Io`].
+    pub fn probe(&self) -> Result<(), FolderError> {
+        self.replace(PROBE, b"portcullis")?;
+        let _ = std::fs::remove_file(self.path.join(PROBE));
+        Ok(())
     }
 
     fn failed(&self, error: io::Error) -> FolderError {
@@ -249,6 +266,8 @@ impl StateFolder {
         self.changes = None;
         self.replace(CHANGES, b"")?;
         self.changes_bytes = 0;
+        self.is_behind = false;
+        self.lease_left = None;
         Ok(())
     }
 
@@ -282,8 +301,35 @@ impl StateFolder {
         self.changes_bytes > CHANGES_BYTES_MAX
     }
 
-    /// Notes until when, on the clock since boot, the policy counts as current. Not synced: losing it is safe.
+    /// Goes on without the disk: what is in force from now on is not on it. The lease is forgotten first, so that a
+    /// restart serves nothing enforced by the older policy that is there.
+    pub fn fall_behind(&mut self) {
+        self.is_behind = true;
+        let lease = self.lease();
+        self.lease_left = match self.forget_lease() {
+            true => None,
+            // What cannot be read counts in no restart either.
+            false => lease,
+        };
+    }
+
+    /// Whether what is in force is not on disk.
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Whether a restart would not go back behind what is acknowledged now: it is on disk, or what is on disk counts as
+    /// stale. `now` is on the clock since boot.
+    pub fn may_acknowledge(&self, now: Duration) -> bool {
+        self.lease_left.is_none_or(|until| until <= now)
+    }
+
+    /// Notes until when, on the clock since boot, the policy counts as current. Not synced: losing it is safe. Not noted
+    /// while the policy on disk is an older one.
     pub fn keep_lease(&self, current_until: Duration) {
+        if self.is_behind {
+            return;
+        }
         let Some(boot) = boot_id() else { return };
         let lease = StoredLease {
             boot,
@@ -301,9 +347,13 @@ impl StateFolder {
         (Some(lease.boot) == boot_id()).then(|| Duration::from_millis(lease.current_until_ms))
     }
 
-    /// Forgets the lease: nothing is accepted by this policy until it is renewed.
-    pub fn forget_lease(&self) {
-        let _ = std::fs::remove_file(self.path.join(LEASE));
+    /// Forgets the lease: nothing is accepted by this policy until it is renewed. Whether none is left on disk.
+    #[must_use]
+    pub fn forget_lease(&self) -> bool {
+        match std::fs::remove_file(self.path.join(LEASE)) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), FolderError> {

@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::client::{Client, Event, LinkError};
 use super::folder::{FolderError, StateFolder, unpack};
+use super::metrics::{LinkMetrics, Resync};
 use super::reports;
 use super::session::{Ended, Opened, SessionKeeper};
 use crate::clock::Clock;
@@ -17,6 +18,7 @@ use crate::config::RemotePolicy;
 use crate::domain::policy::Freshness;
 use crate::feed::Publisher;
 use crate::fleet::lease;
+use crate::fleet::lease::{Proof, Question};
 use crate::fleet::position::Position;
 use crate::fleet::protocol::{Beat, BeatAnswer, ChangeEvent};
 use crate::snapshot::{Changes, Snapshot, Update};
@@ -33,6 +35,12 @@ const SILENT_HEARTBEATS: u32 = 2;
 
 /// How long before its end a session is replaced.
 const RENEW_BEFORE: Duration = Duration::from_secs(120);
+
+/// Answers in a row that may name an earlier version. One alone may come from a control plane that lags behind.
+const EARLIER_ANSWERS_MAX: u32 = 3;
+
+/// How often an edge that could not write its policy down tries again.
+const DISK_RETRY_EVERY: Duration = Duration::from_secs(30);
 
 /// How long the last report may take once the gateway has ended.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
@@ -64,10 +72,17 @@ pub struct RemoteLink {
     publisher: Publisher,
     clock: Clock,
     freshness: Freshness,
-    /// What is in force and on disk.
+    metrics: LinkMetrics,
+    /// What is in force.
     position: Option<Position>,
+    /// What the control plane is told: what is in force, once a restart would not go back behind it.
+    acknowledged: Option<Position>,
     refused: Option<String>,
     beats: u64,
+    /// Answers in a row that named an earlier version than the one in force.
+    earlier_answers: u32,
+    /// When the disk is tried again, on the clock since boot, where it could not be written.
+    disk_retry_at: Duration,
 }
 
 impl RemoteLink {
@@ -80,6 +95,7 @@ impl RemoteLink {
         freshness: Freshness,
         publisher: Publisher,
         clock: Clock,
+        metrics: LinkMetrics,
     ) -> Result<Self, SetupError> {
         let ca = match &settings.ca {
             None => None,
@@ -104,9 +120,13 @@ impl RemoteLink {
             publisher,
             clock,
             freshness,
+            metrics,
             position: None,
+            acknowledged: None,
             refused: None,
             beats: 0,
+            earlier_answers: 0,
+            disk_retry_at: Duration::ZERO,
         })
     }
 
@@ -128,6 +148,7 @@ impl RemoteLink {
             return;
         }
         self.position = Some(stored.position);
+        self.acknowledged = self.position;
         tracing::info!(
             policy.version = stored.position.version,
             "{STORED_POLICY_INSTALLED}"
@@ -142,7 +163,12 @@ impl RemoteLink {
     pub async fn run(mut self, stop: impl Future<Output = ()> + Send, is_last: Arc<AtomicBool>) {
         let mut stop = std::pin::pin!(stop.fuse());
         let session = self.sessions.shared();
-        let reporting = reports::run(self.publisher.clone(), self.sessions.client(), session);
+        let reporting = reports::run(
+            self.publisher.clone(),
+            self.sessions.client(),
+            session,
+            self.metrics.clone(),
+        );
         let reporting = tokio::spawn(reporting);
         let mut pause = RETRY_MIN;
         loop {
@@ -152,7 +178,7 @@ impl RemoteLink {
                 () = &mut stop => break,
             };
             match ended {
-                Ended::NeedsSnapshot | Ended::Renew => {
+                Ended::Resynced | Ended::Renew | Ended::NeedsSnapshot(_) => {
                     pause = RETRY_MIN;
                     continue;
                 }
@@ -173,8 +199,10 @@ impl RemoteLink {
         // What was counted last is on its way already, or is sent within a second.
         let _ = tokio::time::timeout(LAST_REPORT_WITHIN, reporting).await;
         if is_last.load(Ordering::Relaxed) {
-            self.folder.forget_lease();
-            self.sessions.goodbye().await;
+            // Written off, an instance must not come back with a lease.
+            if self.folder.forget_lease() {
+                self.sessions.goodbye().await;
+            }
         }
     }
 
@@ -182,18 +210,21 @@ impl RemoteLink {
     async fn attempt(&mut self) -> Ended {
         match self.follow().await {
             Ok(never) => match never {},
-            Err(Ended::NeedsSnapshot) => match self.fetch_snapshot().await {
-                Ok(()) => Ended::NeedsSnapshot,
-                Err(ended) => ended,
-            },
+            Err(Ended::NeedsSnapshot(cause)) => {
+                self.metrics.resynced(cause);
+                match self.fetch_snapshot().await {
+                    Ok(()) => Ended::Resynced,
+                    Err(ended) => ended,
+                }
+            }
             Err(ended) => ended,
         }
     }
 
     async fn follow(&mut self) -> Result<std::convert::Infallible, Ended> {
         let opened = self.sessions.open(&self.folder).await?;
-        let Some(mut position) = self.position else {
-            return Err(Ended::NeedsSnapshot);
+        let Some(position) = self.position else {
+            return Err(Ended::NeedsSnapshot(Resync::First));
         };
         let client = self.sessions.client();
         let token = opened.token.clone();
@@ -205,31 +236,37 @@ impl RemoteLink {
         let renew_at = opened.opened + opened.expires_in.saturating_sub(RENEW_BEFORE);
         let silence_max = (opened.heartbeat * SILENT_HEARTBEATS).max(Duration::from_secs(1));
         let mut asked = std::pin::pin!(futures::future::Fuse::terminated());
+        // What comes into force while a beat is under way is acknowledged by another one right after it.
+        let mut is_beat_due = false;
+        self.earlier_answers = 0;
         loop {
+            if is_beat_due
+                && asked.is_terminated()
+                && let Some(question) = self.question()
+            {
+                asked.set(self.beat(&opened, question).fuse());
+                is_beat_due = false;
+            }
             tokio::select! {
                 biased;
                 answer = &mut asked, if !asked.is_terminated() => {
-                    let (sent, answer): (Duration, Result<BeatAnswer, LinkError>) = answer;
+                    let (question, answer): (Question, Result<BeatAnswer, LinkError>) = answer;
                     match answer {
-                        Ok(answer) => self.renew(&opened, position, sent, &answer).await?,
+                        Ok(answer) => self.renew(&opened, question, &answer).await?,
                         Err(LinkError::SessionEnded) => return Err(LinkError::SessionEnded.into()),
                         // The stream tells of a link that is broken; one that is slow goes on.
                         Err(error) => tracing::debug!(%error, "beat failed"),
                     }
                 }
-                event = stream.next(silence_max) => match event? {
-                    None => {}
-                    Some(event) => {
-                        position = self.take_event(&event, position).await?;
-                        if asked.is_terminated() {
-                            asked.set(self.beat(&opened, position).fuse());
-                        }
+                event = stream.next(silence_max) => {
+                    if let Some(event) = event? {
+                        self.take_event(&event).await?;
+                        is_beat_due = true;
                     }
-                },
+                }
                 _ = ticks.tick() => {
-                    if asked.is_terminated() {
-                        asked.set(self.beat(&opened, position).fuse());
-                    }
+                    self.try_the_disk()?;
+                    is_beat_due = true;
                 }
                 () = sleep_until(renew_at) => {
                     self.sessions.close_for_renewal();
@@ -243,21 +280,30 @@ impl RemoteLink {
         Duration::from_secs(self.freshness.max_age_s).min(opened.max_age)
     }
 
-    /// Sends a beat. Resolves with when it was sent, and the answer.
+    /// What the next beat asks: whether what is acknowledged is the newest.
+    fn question(&mut self) -> Option<Question> {
+        let sent = self.clock.uptime();
+        if self.folder.may_acknowledge(sent) {
+            self.acknowledged = self.position;
+        }
+        let position = self.acknowledged?;
+        Some(Question { position, sent })
+    }
+
+    /// Sends a beat. Resolves with the question and its answer.
     fn beat(
         &mut self,
         opened: &Opened,
-        position: Position,
-    ) -> impl Future<Output = (Duration, Result<BeatAnswer, LinkError>)> + Send + use<> {
+        question: Question,
+    ) -> impl Future<Output = (Question, Result<BeatAnswer, LinkError>)> + Send + use<> {
         self.beats += 1;
         let beat = Beat {
             number: self.beats,
-            position: Some(position),
+            position: Some(question.position),
             refused: self.refused.clone(),
         };
-        let (client, clock, opened) = (self.sessions.client(), self.clock.clone(), opened.clone());
+        let (client, opened) = (self.sessions.client(), opened.clone());
         async move {
-            let sent = clock.uptime();
             let answer = client
                 .call(&opened.control_plane, "/beats", Some(&opened.token), &beat)
                 .await;
@@ -265,31 +311,53 @@ impl RemoteLink {
                 true => Ok(answer),
                 false => Err(LinkError::Answer("it answers another beat")),
             });
-            (sent, answer)
+            (question, answer)
         }
     }
 
-    /// Renews the lease where what is in force is the newest position.
-    async fn renew(
-        &mut self,
-        opened: &Opened,
-        position: Position,
-        sent: Duration,
-        answer: &BeatAnswer,
-    ) -> Result<(), Ended> {
-        if answer.newest == position {
-            let age = Duration::from_millis(answer.age_ms);
-            let until = lease::current_until(sent, age, self.max_age(opened));
-            self.confirm(position.version, until).await;
-            self.folder.keep_lease(until);
+    /// Renews the lease where the answer shows that the position in the beat is the newest.
+    async fn renew(&mut self, opened: &Opened, question: Question, answer: &BeatAnswer) -> Result<(), Ended> {
+        let age = Duration::from_millis(answer.age_ms);
+        let proof = question.answered(answer.newest, age, self.max_age(opened));
+        self.earlier_answers = match proof {
+            Proof::Ahead => self.earlier_answers + 1,
+            _ => 0,
+        };
+        match proof {
+            Proof::CurrentUntil(until) => {
+                // What came into force meanwhile is later, and so it is current as well.
+                let version = self
+                    .position
+                    .map_or(question.position.version, |held| held.version);
+                self.confirm(version, until).await;
+                self.folder.keep_lease(until);
+                Ok(())
+            }
+            // The change is on its way over the stream.
+            Proof::Behind => Ok(()),
+            Proof::Ahead if self.earlier_answers < EARLIER_ANSWERS_MAX => Ok(()),
+            Proof::Ahead => Err(Ended::NeedsSnapshot(Resync::EarlierVersion)),
+            Proof::OtherHistory => Err(Ended::NeedsSnapshot(Resync::OtherHistory)),
+        }
+    }
+
+    /// Goes on in memory after the disk could not be written.
+    fn fall_behind(&mut self, error: &FolderError) {
+        tracing::error!(%error, "{FOLDER_FAILED}");
+        self.folder.fall_behind();
+        self.disk_retry_at = self.clock.uptime() + DISK_RETRY_EVERY;
+    }
+
+    /// Asks for a snapshot, to be written down, once the disk can be written again.
+    fn try_the_disk(&mut self) -> Result<(), Ended> {
+        let now = self.clock.uptime();
+        if !self.folder.is_behind() || now < self.disk_retry_at {
             return Ok(());
         }
-        let is_behind = answer.newest.version > position.version;
-        match is_behind {
-            // The change is on its way over the stream.
-            true => Ok(()),
-            // The control plane has another history.
-            false => Err(Ended::NeedsSnapshot),
+        self.disk_retry_at = now + DISK_RETRY_EVERY;
+        match self.folder.probe() {
+            Ok(()) => Err(Ended::NeedsSnapshot(Resync::Disk)),
+            Err(_) => Ok(()),
         }
     }
 
@@ -303,29 +371,37 @@ impl RemoteLink {
     }
 
     /// Takes an event of the stream: installs it, and writes it down before it counts.
-    async fn take_event(&mut self, event: &Event, position: Position) -> Result<Position, Ended> {
+    async fn take_event(&mut self, event: &Event) -> Result<(), Ended> {
         match event.name.as_str() {
-            "snapshot" => return Err(Ended::NeedsSnapshot),
+            "snapshot" => return Err(Ended::NeedsSnapshot(Resync::Feed)),
             "changes" => {}
             // Of a later version of the protocol, which may be skipped.
-            _ => return Ok(position),
+            _ => return Ok(()),
         }
         let event: ChangeEvent = serde_json::from_str(&event.data)
             .map_err(|_| LinkError::Answer("a change is not of a form that this version reads"))?;
-        if event.position.version <= position.version {
-            return Ok(position);
+        if self
+            .position
+            .is_some_and(|held| event.position.version <= held.version)
+        {
+            return Ok(());
         }
         let version = event.changes.version;
         if !self.take(undated_changes(event.changes.clone()), version).await {
             self.refused = self.publisher.refusal();
-            return Err(Ended::NeedsSnapshot);
+            return Err(Ended::NeedsSnapshot(Resync::RefusedChange));
         }
         self.position = Some(event.position);
-        self.folder.append(&event)?;
-        if self.folder.is_long() {
-            return Err(Ended::NeedsSnapshot);
+        if self.folder.is_behind() {
+            return Ok(());
         }
-        Ok(event.position)
+        if let Err(error) = self.folder.append(&event) {
+            self.fall_behind(&error);
+        }
+        match self.folder.is_long() {
+            true => Err(Ended::NeedsSnapshot(Resync::LongLog)),
+            false => Ok(()),
+        }
     }
 
     async fn fetch_snapshot(&mut self) -> Result<(), Ended> {
@@ -349,8 +425,10 @@ impl RemoteLink {
             return Err(LinkError::Answer("the snapshot was refused").into());
         }
         self.refused = None;
-        self.folder.keep_snapshot(position, &packed)?;
         self.position = Some(position);
+        if let Err(error) = self.folder.keep_snapshot(position, &packed) {
+            self.fall_behind(&error);
+        }
         tracing::info!(
             policy.version = position.version,
             bytes = packed.len(),
@@ -392,4 +470,4 @@ const STORED_POLICY_INSTALLED: &str = "stored policy installed";
 const SNAPSHOT_INSTALLED: &str = "policy snapshot installed";
 const SNAPSHOT_REFUSED: &str = "policy snapshot refused; keeping the policy in force, which ages";
 const LINK_LOST: &str = "connection to the control plane lost; serving the last policy until `max_age`";
-const FOLDER_FAILED: &str = "the state folder cannot be written; serving on, and retrying";
+const FOLDER_FAILED: &str = "the state folder cannot be written; serving from memory, and retrying";

@@ -4,5 +4,6 @@ mod client;
 pub(crate) mod folder;
 mod identity;
 pub mod link;
+pub mod metrics;
 mod reports;
 mod session;

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::client::Client;
+use super::client::{Client, LinkError};
+use super::metrics::LinkMetrics;
 use super::session::SharedSession;
 use crate::feed::Publisher;
 use crate::fleet::protocol::NumberedReport;
@@ -15,9 +16,9 @@ const WAITING_MAX: usize = 256;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Sends reports until the gateway has ended and the last one was sent.
-pub(super) async fn run(publisher: Publisher, client: Client, session: SharedSession) {
+pub(super) async fn run(publisher: Publisher, client: Client, session: SharedSession, metrics: LinkMetrics) {
     let mut sessions = session.subscribe();
-    let (mut waiting, mut number, mut dropped) = (VecDeque::new(), 0_u64, 0_u64);
+    let (mut waiting, mut number) = (VecDeque::new(), 0_u64);
     let mut has_ended = false;
     loop {
         if waiting.is_empty() {
@@ -30,14 +31,20 @@ pub(super) async fn run(publisher: Publisher, client: Client, session: SharedSes
         let sent = match (&opened, waiting.front()) {
             (Some(opened), Some(report)) => {
                 let token = Some(&opened.token);
-                let sent = client
+                client
                     .send(&opened.control_plane, "/reports", token, report)
-                    .await;
-                sent.is_ok()
+                    .await
+                    .map(|_| ())
             }
-            _ => false,
+            _ => Err(LinkError::SessionEnded),
         };
-        if sent {
+        if let Err(error) = &sent
+            && is_final(error)
+        {
+            metrics.report_dropped();
+            tracing::warn!(%error, "{REPORT_REFUSED}");
+        }
+        if sent.as_ref().map_or_else(is_final, |()| true) {
             waiting.pop_front();
             continue;
         }
@@ -54,10 +61,16 @@ pub(super) async fn run(publisher: Publisher, client: Client, session: SharedSes
         }
         if waiting.len() > WAITING_MAX {
             waiting.pop_front();
-            dropped += 1;
-            tracing::warn!(dropped, "{REPORT_DROPPED}");
+            metrics.report_dropped();
+            tracing::warn!("{REPORT_DROPPED}");
         }
     }
+}
+
+/// Whether the control plane read the report and refused it, so that sending it again is of no use.
+fn is_final(error: &LinkError) -> bool {
+    // A timeout and too many requests pass; an ended session is replaced.
+    matches!(error, LinkError::Refused { status, .. } if matches!(status, 400..=499) && !matches!(status, 408 | 429))
 }
 
 fn numbered(number: &mut u64, report: crate::report::Report) -> NumberedReport {
@@ -68,4 +81,25 @@ fn numbered(number: &mut u64, report: crate::report::Report) -> NumberedReport {
     }
 }
 
-const REPORT_DROPPED: &str = "a report of counted requests was dropped: no control plane took it";
+const REPORT_DROPPED: &str = "report of counted requests dropped: no control plane took it in time";
+const REPORT_REFUSED: &str = "report of counted requests dropped: the control plane refused it";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refused_report_is_dropped() {
+        let refused = |status| LinkError::Refused {
+            status,
+            detail: String::new(),
+        };
+        for status in [400, 413, 415, 422] {
+            assert!(is_final(&refused(status)), "{status}");
+        }
+        for status in [408, 429, 500, 503] {
+            assert!(!is_final(&refused(status)), "{status}");
+        }
+        assert!(!is_final(&LinkError::SessionEnded));
+    }
+}

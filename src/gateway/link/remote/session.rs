@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::client::{Client, LinkError};
 use super::folder::{FolderError, StateFolder};
 use super::identity::{Identity, new_key, public_half};
+use super::metrics::Resync;
 use crate::clock::instant;
 use crate::config::RemotePolicy;
 use crate::domain::policy::{Freshness, WhenStale};
@@ -35,7 +36,9 @@ pub(super) struct Opened {
 /// How following a control plane ended.
 pub(super) enum Ended {
     /// A snapshot is due: fetch one and go on in the same session.
-    NeedsSnapshot,
+    NeedsSnapshot(Resync),
+    /// A snapshot was installed: follow the changes after it.
+    Resynced,
     /// The session is due to be replaced.
     Renew,
     Failed(LinkError),
@@ -153,6 +156,8 @@ impl SessionKeeper {
             token: SecretText::new(token.to_owned()),
             public_key: public_half(&self.joining).ok_or_else(unusable)?,
         };
+        // The token is used up by the answer, which must not be lost.
+        folder.probe()?;
         let base = self.control_plane().to_owned();
         let joined: Joined = self.client.call(&base, "/join", None, &join).await?;
         let identity = Identity::new(joined.edge, joined.name, self.joining.clone()).ok_or_else(unusable)?;

@@ -1,0 +1,116 @@
+//! The link between an edge and its control plane under adverse conditions: large reports, a state folder that cannot be
+//! written.
+
+use std::fs;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::edges::{Fleet, allowed, denied, eventually};
+use super::support::secrets;
+use super::support::web::post;
+
+/// An edge that speaks the protocol itself.
+struct OwnEdge {
+    root: String,
+    session: String,
+}
+
+impl OwnEdge {
+    /// Joins with a key of its own, and opens a session.
+    fn join(fleet: &Fleet, name: &str) -> Self {
+        let token = fleet.admin(&["join-token", "--name", name]);
+        secrets::note([token.as_str()]);
+        let root = format!("{}/edges/v1", fleet.edge_listener());
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).unwrap();
+        let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+        let public_key = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+        let call = |path: &str, body: Value| {
+            let answer = post(&format!("{root}{path}")).json(&body).send();
+            assert_eq!(answer.status(), 200, "{path}: {}", answer.json()["detail"]);
+            answer.json()
+        };
+        let joined = call("/join", json!({"token": token, "public_key": public_key}));
+        let (edge, instance) = (joined["edge"].as_str().unwrap(), "A".repeat(22));
+        let nonce = call("/nonces", Value::Null)["nonce"].as_str().unwrap().to_owned();
+        let text = format!("portcullis edge session\n{edge}\n{instance}\n{nonce}");
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(text.as_bytes()).as_ref());
+        let opened = call(
+            "/sessions",
+            json!({
+                "edge": edge, "instance": instance, "nonce": nonce, "signature": signature,
+                "build": "test", "max_age_s": 4, "unbounded": false
+            }),
+        );
+        let session = opened["token"].as_str().unwrap().to_owned();
+        secrets::note([session.as_str()]);
+        Self { root, session }
+    }
+
+    /// Sends a report with this many counts, and returns the status of the answer.
+    fn report(&self, number: u64, counts: usize) -> u16 {
+        let source = format!("src_{}", "0".repeat(32));
+        let count = |at: usize| {
+            json!({
+                "source": source, "policy_version": 1, "verdict": "deny", "reason": "token_missing",
+                "agent": format!("analytics-node-next/{at}"), "address": "192.0.2.1", "requests": 1
+            })
+        };
+        let counts: Vec<Value> = (0..counts).map(count).collect();
+        let report = json!({"policy_version": 1, "confirmed_at": 0, "counts": counts});
+        post(&format!("{}/reports", self.root))
+            .bearer(&self.session)
+            .json(&json!({"number": number, "report": report}))
+            .send()
+            .status()
+    }
+}
+
+#[test]
+fn report_of_three_thousand_counts_is_taken() {
+    let fleet = Fleet::start();
+    let edge = OwnEdge::join(&fleet, "own-1");
+    assert_eq!(edge.report(1, 3_000), 204);
+    // Sent again, it counts once.
+    assert_eq!(edge.report(1, 3_000), 204);
+}
+
+#[test]
+fn edge_that_cannot_write_goes_on_in_memory_without_a_lease_on_disk() {
+    let fleet = Fleet::start();
+    let mut edge = fleet.edge("fra-1");
+    let state = fleet.dir.join("fra-1");
+    let tokens = [(); 3].map(|()| fleet.env.token("", "tracking_api:write"));
+    eventually(&allowed(), || fleet.verdict(&edge, Some(&tokens[0])));
+    eventually(&true, || state.join("lease.json").exists());
+    // The next change finds a folder where its file was.
+    fs::remove_file(state.join("policy.changes")).unwrap();
+    fs::create_dir(state.join("policy.changes")).unwrap();
+    for token in &tokens[..2] {
+        let (status, answer) = fleet.revoke(token, "10s");
+        assert_eq!(
+            (status, &answer["edges"]["in_force"]),
+            (200, &json!(1)),
+            "{answer}"
+        );
+        assert_eq!(fleet.verdict(&edge, Some(token)), denied(401, "token_revoked"));
+        assert!(!state.join("lease.json").exists());
+    }
+    assert_eq!(fleet.verdict(&edge, Some(&tokens[2])), allowed());
+    // After a crash the older policy on disk does not count as current.
+    let at = fleet.edge_listener();
+    edge.process.signal("KILL");
+    edge.process.wait();
+    fs::remove_dir(state.join("policy.changes")).unwrap();
+    fs::write(state.join("policy.changes"), "").unwrap();
+    let text = fs::read_to_string(fleet.dir.join("fra-1.yaml")).unwrap();
+    let text = text.replace(&at, "http://127.0.0.1:9");
+    edge = super::support::product::Serve::start(&fleet.dir.write("fra-1.yaml", &text));
+    for token in &tokens {
+        assert_eq!(fleet.verdict(&edge, Some(token)), denied(503, "policy_stale"));
+    }
+    edge.stop();
+}
