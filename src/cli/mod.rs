@@ -45,7 +45,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run everything on this machine with sample data, and print what to paste
-    Quickstart(quickstart::QuickstartArgs),
+    Quickstart(quickstart::args::QuickstartArgs),
     /// Run the planes that a config names: gateway, control plane, or both
     #[command(after_help = SIGNALS)]
     Serve(ServeArgs),
@@ -64,6 +64,9 @@ enum Command {
     Admin(admin::commands::AdminArgs),
     /// Make a client assertion and fetch an access token, as a client would
     Token(token::TokenArgs),
+    /// Serve the sample upstream on the standard input; `quickstart --edges` runs it
+    #[command(hide = true)]
+    SampleUpstream(quickstart::SampleUpstreamArgs),
 }
 
 #[derive(Args)]
@@ -113,6 +116,10 @@ pub fn main() -> ExitCode {
         Command::Admin(args) => {
             telemetry::init_log(true);
             on_runtime(admin::commands::admin(args))
+        }
+        Command::SampleUpstream(args) => {
+            telemetry::init_log(false);
+            on_runtime(quickstart::serve_sample_upstream(args))
         }
         Command::Token(args) => on_runtime(token::token(args)),
     };

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
-use super::quickstart::EnvFile;
+use super::quickstart::env_file::EnvFile;
 use crate::clock::Clock;
 use crate::http_client::{Bounds, HttpClient, Proxies, Reach, Trust};
 use crate::json_problem::json_problem;

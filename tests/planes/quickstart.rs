@@ -385,3 +385,50 @@ fn quickstart_leaves_a_config_that_check_and_serve_take() {
     );
     serve.stop();
 }
+
+#[test]
+fn quickstart_starts_edges_and_names_their_urls() {
+    let dir = Scratch::new();
+    for start in 1..=2 {
+        let quickstart = Quickstart::start_with(dir.path(), &["127.0.0.1:0"; 4], &["--edges", "2"], &[]);
+        let env = &quickstart.env;
+        let edges: Vec<&str> = env.get("EDGE_URLS").split(',').collect();
+        assert_eq!(edges.len(), 2, "{edges:?}");
+        let token = env.token("", "tracking_api:write");
+        let verdict = |edge: &str| {
+            let event =
+                serde_json::json!({"event": "Hello", "userId": "u1", "writeKey": env.get("WRITE_KEY")});
+            let answer = post(&format!("{edge}/v1/track"))
+                .bearer(&token)
+                .json(&event)
+                .send();
+            answer.verdict()
+        };
+        for edge in &edges {
+            assert_eq!(verdict(edge), (200, String::new()), "start {start}");
+        }
+        assert_eq!(upstream_log(env).len(), 2 * start);
+        let path = format!(
+            "/apps/{}/tokens/revoke?wait=edges&timeout=10s",
+            env.get("CLIENT_ID")
+        );
+        let answer = env.change("POST", &path, &serde_json::json!({"token": token}));
+        // The gateway in the quickstart itself counts, too.
+        assert_eq!(answer["edges"]["in_force"], 3, "{answer}");
+        assert_eq!(answer["edges"]["complete"], true, "{answer}");
+        for edge in &edges {
+            assert_eq!(verdict(edge), (401, "token_revoked".to_owned()), "start {start}");
+        }
+        let [first, second] = ["edge-1", "edge-2"].map(|name| {
+            let pid = fs::read_to_string(dir.join(&format!("{name}.pid"))).unwrap();
+            std::path::Path::new("/proc").join(pid.trim())
+        });
+        assert!(first.exists() && second.exists());
+        assert_eq!(quickstart.process.stop().code, Some(0));
+        assert!(!first.exists() && !second.exists());
+    }
+    // Without the flag there are none, and none are named.
+    let quickstart = Quickstart::start(dir.path());
+    assert!(!quickstart.env.0.contains_key("EDGE_URLS"));
+    quickstart.process.stop();
+}

@@ -20,6 +20,9 @@ pub(crate) struct QuickstartArgs {
     /// Where the sample upstream listens
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8090")]
     pub(super) upstream: String,
+    /// Start this many further gateways, each a process of its own that is fed by the control plane: 0 to 16
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=16))]
+    pub(super) edges: u8,
     /// Answer 511 instead of 401 where a new token would help: SDKs then send the batch again
     #[arg(long, value_name = "STATUS", default_value_t = 401, value_parser = reauthenticate_status)]
     pub(super) reauthenticate_status: u16,

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
@@ -19,6 +19,9 @@ pub(super) const PUBLIC_HOST: &str = "localhost";
 
 pub(crate) const ALL_SCOPES: [&str; 3] = ["tracking_api:write", "functions:write", "public_api:read_write"];
 
+/// An address whose port the system chooses.
+pub(super) const ANY_PORT: &str = "127.0.0.1:0";
+
 /// The file that signing keys are encrypted with.
 const ENCRYPTION_KEY: &str = "signing-encryption.key";
 
@@ -28,32 +31,81 @@ pub(super) struct Listens {
     pub(super) control_plane: String,
     pub(super) observability: String,
     pub(super) upstream: String,
+    /// Where edges connect, if there are any.
+    pub(super) edges: Option<String>,
 }
+
+/// How long edges serve enforced sources without a control plane.
+const EDGE_MAX_AGE: &str = "5m";
 
 /// The text of the config file.
 pub(super) fn text(args: &QuickstartArgs, listens: &Listens) -> String {
-    let [tracking, functions, public] = ALL_SCOPES;
-    let hosts: Vec<String> = event_hosts(&listens.gateway)
-        .iter()
-        .map(|host| json(host))
-        .collect();
-    let hosts = hosts.join(", ");
-    let status = args.reauthenticate_status;
-    // On all addresses the paths for events are taken under `localhost`, too; the sample upstream has no others.
-    let shares = match is_on_all_addresses(&listens.gateway) {
-        true => ", shares_upstream: true",
-        false => "",
+    let (max_age, edges) = match &listens.edges {
+        None => (String::new(), String::new()),
+        Some(address) => (
+            format!(", max_age: {EDGE_MAX_AGE}"),
+            format!("  edges: {{listen: {}, heartbeat: 1s}}\n", json(address)),
+        ),
     };
-    let public_url = match public_url(&listens.gateway) {
-        Some(url) => format!("\n  public_url: {}", json(&url)),
-        None => String::new(),
-    };
+    let gateway = gateway(args, &listens.gateway, &listens.upstream);
     format!(
         r#"# `portcullis quickstart` writes this file at each start. Copy it to another name in this folder to change it, put your
 # own upstream in, and run `portcullis serve --config COPY` after the quickstart has ended.
 version: 1
-gateway:
-  listeners: [{{address: {gateway}}}]{public_url}
+{gateway}policy: {{source: bundled{max_age}}}
+control_plane:
+  listen: {control_plane}
+  store: "sqlite:portcullis.db"
+  signing: {{key_encryption_key: "file:{ENCRYPTION_KEY}"}}
+{edges}observability:
+  listen: {observability}
+  access_log: {{enabled: {access_log}}}
+shutdown: {{drain_timeout: 5s, idle_grace: 100ms}}
+"#,
+        control_plane = json(&listens.control_plane),
+        observability = json(&listens.observability),
+        access_log = args.access_log,
+    )
+}
+
+/// The text of an edge's config file: the same gateway, fed by the control plane at `control_plane`.
+pub(super) fn edge_text(args: &QuickstartArgs, listens: &Listens, name: &str) -> String {
+    let control_plane = listens.edges.as_deref().unwrap_or_default();
+    let gateway = gateway(args, ANY_PORT, &listens.upstream);
+    format!(
+        r#"# `portcullis quickstart --edges` writes this file at each start.
+version: 1
+{gateway}policy:
+  source: remote
+  control_planes: [{control_plane}]
+  state: "{name}"
+  join: "file:{name}.join"
+  max_age: {EDGE_MAX_AGE}
+observability: {{listen: "{ANY_PORT}", access_log: {{enabled: false}}}}
+shutdown: {{drain_timeout: 5s, idle_grace: 100ms}}
+"#,
+        control_plane = json(&format!("http://{control_plane}")),
+    )
+}
+
+/// The config's section about the gateway, when it listens on `address`.
+fn gateway(args: &QuickstartArgs, address: &str, upstream: &str) -> String {
+    let [tracking, functions, public] = ALL_SCOPES;
+    let hosts: Vec<String> = event_hosts(address).iter().map(|host| json(host)).collect();
+    let hosts = hosts.join(", ");
+    let status = args.reauthenticate_status;
+    // On all addresses the paths for events are taken under `localhost`, too; the sample upstream has no others.
+    let shares = match is_on_all_addresses(address) {
+        true => ", shares_upstream: true",
+        false => "",
+    };
+    let public_url = match public_url(address) {
+        Some(url) => format!("\n  public_url: {}", json(&url)),
+        None => String::new(),
+    };
+    format!(
+        r#"gateway:
+  listeners: [{{address: {address}}}]{public_url}
   apis:
     tracking: {{hosts: [{hosts}], paths: ["/v1/*"], scope: "{tracking}", identify: [basic, body], upstream: sample, reauthenticate_status: {status}}}
     functions:
@@ -70,28 +122,16 @@ gateway:
     # The quickstart's own. Put the address of yours here.
     sample: {{servers: [{upstream}]}}
   token_cache: 10000
-policy: {{source: bundled}}
-control_plane:
-  listen: {control_plane}
-  store: "sqlite:portcullis.db"
-  signing: {{key_encryption_key: "file:{ENCRYPTION_KEY}"}}
-observability:
-  listen: {observability}
-  access_log: {{enabled: {access_log}}}
-shutdown: {{drain_timeout: 5s, idle_grace: 100ms}}
 "#,
-        gateway = json(&listens.gateway),
-        upstream = json(&listens.upstream),
-        control_plane = json(&listens.control_plane),
-        observability = json(&listens.observability),
-        access_log = args.access_log,
+        address = json(address),
+        upstream = json(upstream),
     )
 }
 
 /// The URL of a gateway that listens on one address.
 fn public_url(address: &str) -> Option<String> {
     let at: SocketAddr = address.parse().ok()?;
-    (!at.ip().is_unspecified()).then(|| format!("http://{at}"))
+    (!at.ip().is_unspecified() && at.port() != 0).then(|| format!("http://{at}"))
 }
 
 /// A text in quotes, as YAML and JSON read it.
@@ -148,4 +188,9 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> Result<(), Failure> {
         .and_then(|()| file.sync_all())
         .map_err(failed)?;
     std::fs::rename(&temporary, path).map_err(failed)
+}
+
+/// The path from the root of the file system, for files that are read from other folders.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::input(format_args!("{}: {error}", path.display())))
 }
