@@ -211,8 +211,8 @@ fn installer(gateway: &Gateway, freshness: Freshness) -> Installer {
         public_url.and_then(|url| Audience::parse(url).ok()),
         gateway.clock.clone(),
         Arc::clone(&gateway.watch),
-        gateway.metrics.policy_lapses.clone(),
     )
+    .counting_lapses(gateway.metrics.policy_lapses.clone())
 }
 
 /// Where the policy comes from.

@@ -56,7 +56,7 @@ pub struct Installer {
     ending: BinaryHeap<Reverse<(UnixSeconds, [u8; 16])>>,
     /// The policy file whose content is in force, where it comes from one.
     file: Option<Stamp>,
-    lapses: IntCounter,
+    lapses: Option<IntCounter>,
     /// Whether the policy was current when it was last looked at.
     was_current: bool,
 }
@@ -77,7 +77,6 @@ impl Installer {
         own_audience: Option<Audience>,
         clock: Clock,
         watch: Arc<ClockWatch>,
-        lapses: IntCounter,
     ) -> Self {
         Self {
             cell,
@@ -88,8 +87,17 @@ impl Installer {
             watch,
             ending: BinaryHeap::new(),
             file: None,
-            lapses,
+            lapses: None,
             was_current: false,
+        }
+    }
+
+    /// Counts how often the policy becomes too old.
+    #[must_use]
+    pub fn counting_lapses(self, lapses: IntCounter) -> Self {
+        Self {
+            lapses: Some(lapses),
+            ..self
         }
     }
 
@@ -167,8 +175,8 @@ impl Installer {
         let is_current = policy
             .as_deref()
             .is_some_and(|policy| !policy.is_stale(self.clock.now()));
-        if self.was_current && !is_current {
-            self.lapses.inc();
+        if let (true, false, Some(lapses)) = (self.was_current, is_current, &self.lapses) {
+            lapses.inc();
         }
         self.was_current = is_current;
     }
