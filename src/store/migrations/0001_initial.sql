@@ -41,7 +41,8 @@ CREATE TABLE workspaces (
     latest_cutoff BIGINT NOT NULL DEFAULT 0
 );
 
--- `search` is the name in lower case. The index holds every column that a list is filtered by.
+-- `search` is the name in lower case. The index holds every column that a list is filtered by. `rules_version` and
+-- `rules_since` are the policy version and the time at which the keys or the scopes of the app last changed.
 CREATE TABLE apps (
     id TEXT PRIMARY KEY CHECK (length(id) <= 128),
     workspace TEXT NOT NULL REFERENCES workspaces (id),
@@ -51,7 +52,9 @@ CREATE TABLE apps (
     not_issued_before BIGINT NOT NULL DEFAULT 0,
     revision BIGINT NOT NULL DEFAULT 1,
     created_at BIGINT NOT NULL,
-    search TEXT NOT NULL DEFAULT ''
+    search TEXT NOT NULL DEFAULT '',
+    rules_version BIGINT NOT NULL DEFAULT 0,
+    rules_since BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX apps_by_workspace ON apps (workspace, id, search);
 
@@ -68,6 +71,8 @@ CREATE TABLE app_keys (
     UNIQUE (app, thumbprint)
 );
 
+-- `rules_version` and `rules_since` are the policy version and the time at which the enforcement or the app of the
+-- source last changed.
 CREATE TABLE sources (
     id TEXT PRIMARY KEY CHECK (length(id) <= 128),
     workspace TEXT NOT NULL REFERENCES workspaces (id),
@@ -79,7 +84,9 @@ CREATE TABLE sources (
     app TEXT REFERENCES apps (id),
     created_at BIGINT NOT NULL,
     revision BIGINT NOT NULL DEFAULT 1,
-    search TEXT NOT NULL DEFAULT ''
+    search TEXT NOT NULL DEFAULT '',
+    rules_version BIGINT NOT NULL DEFAULT 0,
+    rules_since BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX sources_by_workspace ON sources (workspace, id, search, kind, enforcement, app);
 CREATE INDEX sources_by_app ON sources (app, id);
@@ -95,16 +102,18 @@ CREATE TABLE source_counts (
     PRIMARY KEY (workspace, enforcement)
 );
 
--- What gateways counted for each source, in spans of five minutes. Rows older than a day are dropped.
+-- What gateways counted for each source, in spans of five minutes. Rows older than a day are dropped. `rules` is the
+-- version of the rules that judged the requests, or -1 if those had changed before the report came.
 CREATE TABLE traffic (
     source TEXT NOT NULL REFERENCES sources (id) ON DELETE CASCADE,
     span BIGINT NOT NULL,
+    rules BIGINT NOT NULL DEFAULT -1,
     verdict TEXT NOT NULL CHECK (verdict IN ('allow', 'deny', 'would_deny')),
     reason TEXT NOT NULL CHECK (length(reason) <= 64),
     agent TEXT NOT NULL CHECK (length(agent) <= 64),
     address TEXT NOT NULL CHECK (length(address) <= 64),
     requests BIGINT NOT NULL,
-    PRIMARY KEY (source, span, verdict, reason, agent, address)
+    PRIMARY KEY (source, span, rules, verdict, reason, agent, address)
 );
 CREATE INDEX traffic_by_span ON traffic (span);
 
