@@ -34,6 +34,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[path = "../tests/support/forge.rs"]
 mod forge;
+#[path = "../tests/support/secrets.rs"]
+mod secrets;
+#[path = "../tests/support/test_key.rs"]
+mod test_key;
 
 use forge::{Forge, NOW};
 

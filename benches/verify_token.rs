@@ -23,6 +23,10 @@ use portcullis::gateway::state::token_cache::TokenCache;
 
 #[path = "../tests/support/forge.rs"]
 mod forge;
+#[path = "../tests/support/secrets.rs"]
+mod secrets;
+#[path = "../tests/support/test_key.rs"]
+mod test_key;
 
 use forge::{Forge, NOW};
 

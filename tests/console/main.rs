@@ -17,6 +17,7 @@ mod support {
     pub mod recorder;
     pub mod scratch;
     pub mod secrets;
+    pub mod test_key;
     pub mod web;
 }
 

@@ -29,5 +29,7 @@ mod signing_keys;
 mod sources;
 mod store;
 mod support;
+#[path = "../support/test_key.rs"]
+mod test_key;
 mod tokens;
 mod workspaces;

@@ -25,7 +25,11 @@ mod order;
 mod properties;
 mod reference;
 mod request;
+#[path = "../support/secrets.rs"]
+mod secrets;
 mod signers;
+#[path = "../support/test_key.rs"]
+mod test_key;
 mod token_bounds;
 mod tokens;
 mod vectors;

@@ -12,11 +12,11 @@ use portcullis::snapshot;
 use portcullis::snapshot::Jwk;
 use serde_json::Value;
 
-use super::forge::SigningKey;
+use super::test_key::TestKey;
 
 pub struct Signer {
     name: String,
-    key: SigningKey,
+    pub key: TestKey,
 }
 
 /// The signer with this name; the same key each time.
@@ -38,12 +38,12 @@ impl Signer {
         };
         Self {
             name: name.to_owned(),
-            key: SigningKey::generate(algorithm),
+            key: TestKey::generate(algorithm),
         }
     }
 
     pub fn public(&self) -> &PublicKey {
-        self.key.public()
+        &self.key.public
     }
 
     pub fn key_id(&self) -> KeyId {
@@ -51,11 +51,11 @@ impl Signer {
     }
 
     pub fn jwk(&self) -> Jwk {
-        snapshot::jwk(&self.key_id(), self.public(), self.key.algorithm())
+        snapshot::jwk(&self.key_id(), self.public(), self.key.algorithm)
     }
 
     pub fn verifying_key(&self) -> VerifyingKey {
-        VerifyingKey::new(self.key_id(), self.public().clone(), self.key.algorithm()).unwrap()
+        VerifyingKey::new(self.key_id(), self.public().clone(), self.key.algorithm).unwrap()
     }
 
     /// The public key as DER: `SubjectPublicKeyInfo`.
@@ -70,7 +70,7 @@ impl Signer {
 
     /// A compact JWS of a header and a payload.
     pub fn sign(&self, header: &Value, payload: &Value) -> String {
-        self.sign_text(&header.to_string(), &payload.to_string())
+        self.key.sign(header, payload)
     }
 
     /// A compact JWS of two texts, well-formed or not.

@@ -1,5 +1,6 @@
 //! Tokens that must not verify, and the fault each of them has: forged, damaged, confused, oversized.
 
+mod independent_library;
 mod signatures;
 
 use std::sync::LazyLock;

@@ -26,6 +26,10 @@ mod gateway;
 mod key_server;
 #[path = "../support/scratch.rs"]
 mod scratch;
+#[path = "../support/secrets.rs"]
+mod secrets;
+#[path = "../support/test_key.rs"]
+mod test_key;
 #[path = "../support/upstream.rs"]
 mod upstream;
 #[path = "../support/wait.rs"]

@@ -1,6 +1,6 @@
 //! Both planes as they are shipped: the built binary, real sockets, the released SDKs.
 //!
-//! Nothing here calls the library. What a test knows it reads where a user would: standard output, the env
+//! Nothing here calls the library, except the maker of key pairs. What a test knows it reads where a user would: standard output, the env
 //! file, the management API, the logs, and what arrives at an upstream.
 
 #![allow(
@@ -23,6 +23,7 @@ mod support {
     pub mod scratch;
     pub mod sdk;
     pub mod secrets;
+    pub mod test_key;
     pub mod web;
 }
 

@@ -18,6 +18,7 @@ use super::support::process::Process;
 use super::support::product::{Env, OBSERVABILITY, Serve, Wishes, gateway};
 use super::support::recorder::Recorder;
 use super::support::scratch::Scratch;
+use super::support::test_key::TestKey;
 use super::support::web::{Message, Request, post};
 
 /// What each page and each change may take.
@@ -411,11 +412,6 @@ fn env_of(serve: &Serve, known: &[(&str, String)]) -> Env {
     env
 }
 
-fn key_pair() -> (String, String) {
-    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    (pair.serialize_pem(), pair.public_key_pem())
-}
-
 fn config(dir: &Scratch, upstream: &Recorder, store: &str) -> PathBuf {
     let mut text = gateway(upstream, &Wishes::default()) + OBSERVABILITY;
     let rate = "{burst: 1000000, per_second: 1000000}";
@@ -437,9 +433,13 @@ fn run(dir: &Scratch, store: &str, url: &str) {
         .build()
         .unwrap();
     let (workspace, owner) = runtime.block_on(Filling::begin(&config, url));
-    let (private, pem) = key_pair();
-    let (_, other_pem) = key_pair();
-    let private = dir.write("client.pem", &private);
+    let TestKey {
+        public_pem: pem,
+        private_pem,
+        ..
+    } = TestKey::p256();
+    let other_pem = TestKey::p256().public_pem;
+    let private = dir.write("client.pem", &private_pem);
     let mut known = vec![
         ("WORKSPACE_ID", workspace.clone()),
         ("OWNER_API_TOKEN", owner.clone()),

@@ -2,15 +2,6 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-    RsaEncoding, RsaKeyPair,
-};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis::domain::access_token::VerifiedToken;
 use portcullis::domain::ids::{KeyId, WriteKeyDigest};
 use portcullis::domain::key::{Algorithm, PublicKey};
@@ -21,6 +12,8 @@ use portcullis::snapshot::{
     AppRecord, FORMAT, IssuerRecord, Jwk, RevocationRecord, Snapshot, SourceRecord, digest_text,
 };
 use serde_json::{Value, json};
+
+use super::test_key::TestKey;
 
 pub const NOW: UnixSeconds = UnixSeconds(1_795_000_000);
 pub const ISSUER: &str = "https://auth.test";
@@ -33,98 +26,8 @@ pub const FRESHNESS: Freshness = Freshness {
     when_stale: WhenStale::Deny,
 };
 
-/// A private key, pinned to one algorithm, and what is made with it.
-pub struct SigningKey {
-    pair: Pair,
-    algorithm: Algorithm,
-    public: PublicKey,
-}
-
-enum Pair {
-    Rsa(RsaKeyPair),
-    P256(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-}
-
-impl SigningKey {
-    pub fn generate(algorithm: Algorithm) -> Self {
-        let (pair, public) = match algorithm {
-            Algorithm::Rs256 | Algorithm::Ps256 => {
-                let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-                let public = PublicKey::from_pkcs1(pair.public_key().as_ref());
-                (Pair::Rsa(pair), public)
-            }
-            Algorithm::Es256 => {
-                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-                let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
-                let public = PublicKey::from_p256(x, y);
-                (Pair::P256(pair), public)
-            }
-            Algorithm::EdDsa => {
-                let pair = Ed25519KeyPair::generate().unwrap();
-                let public = PublicKey::from_ed25519(pair.public_key().as_ref());
-                (Pair::Ed25519(pair), public)
-            }
-        };
-        Self {
-            pair,
-            algorithm,
-            public: public.unwrap(),
-        }
-    }
-
-    pub fn public(&self) -> &PublicKey {
-        &self.public
-    }
-
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    /// The public key as DER: `SubjectPublicKeyInfo`.
-    pub fn public_der(&self) -> Vec<u8> {
-        let der: PublicKeyX509Der<'_> = match &self.pair {
-            Pair::Rsa(pair) => pair.public_key().as_der().unwrap(),
-            Pair::P256(pair) => pair.public_key().as_der().unwrap(),
-            Pair::Ed25519(pair) => pair.public_key().as_der().unwrap(),
-        };
-        der.as_ref().to_vec()
-    }
-
-    /// A signature with an algorithm that the key is not pinned to, where its kind can make one.
-    pub fn signature_as(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
-        let random = SystemRandom::new();
-        match &self.pair {
-            Pair::Rsa(pair) => {
-                let mut signature = vec![0; pair.public_modulus_len()];
-                let padding: &dyn RsaEncoding = if algorithm == Algorithm::Ps256 {
-                    &RSA_PSS_SHA256
-                } else {
-                    &RSA_PKCS1_SHA256
-                };
-                pair.sign(padding, &random, message, &mut signature).unwrap();
-                signature
-            }
-            Pair::P256(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
-            Pair::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
-        }
-    }
-
-    /// A compact JWS of two parts that are encoded already, well or not.
-    pub fn sign_parts(&self, header: &str, payload: &str) -> String {
-        let input = format!("{header}.{payload}");
-        let signature = self.signature_as(self.algorithm, input.as_bytes());
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-
-    /// A compact JWS of two texts, well-formed or not.
-    pub fn sign_text(&self, header: &str, payload: &str) -> String {
-        self.sign_parts(&URL_SAFE_NO_PAD.encode(header), &URL_SAFE_NO_PAD.encode(payload))
-    }
-}
-
 /// A signing key and the documents made with it.
-pub struct Forge(SigningKey);
+pub struct Forge(TestKey);
 
 impl Forge {
     /// A forge with a new RSA key of 2048 bits.
@@ -134,30 +37,26 @@ impl Forge {
 
     /// A forge with a new key for `algorithm`.
     pub fn of(algorithm: Algorithm) -> Self {
-        Self(SigningKey::generate(algorithm))
+        Self(TestKey::generate(algorithm))
     }
 
     pub fn public(&self) -> &PublicKey {
-        self.0.public()
+        &self.0.public
     }
 
     pub fn jwk(&self) -> Jwk {
-        snapshot::jwk(&KeyId::parse(KEY_ID).unwrap(), self.public(), self.0.algorithm())
+        snapshot::jwk(&KeyId::parse(KEY_ID).unwrap(), self.public(), self.0.algorithm)
     }
 
     /// A compact JWS with exactly this header and payload.
     pub fn sign(&self, header: &Value, payload: &Value) -> String {
-        self.sign_text(&header.to_string(), &payload.to_string())
+        self.0.sign(header, payload)
     }
 
     /// A compact JWS signed with an algorithm that the key need not be pinned to.
-    #[allow(dead_code, reason = "each test binary uses its own part of this")]
     pub fn sign_as(&self, header: &Value, payload: &Value, algorithm: &str) -> String {
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let input = format!("{}.{}", part(header), part(payload));
-        let algorithm = Algorithm::parse(algorithm).unwrap();
-        let signature = self.0.signature_as(algorithm, input.as_bytes());
-        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+        self.0
+            .sign_as(Algorithm::parse(algorithm).unwrap(), header, payload)
     }
 
     /// A compact JWS of two texts, well-formed or not.
@@ -183,7 +82,7 @@ impl Forge {
     }
 
     pub fn header(&self) -> Value {
-        json!({"alg": self.0.algorithm().as_str(), "kid": KEY_ID, "typ": "at+jwt"})
+        json!({"alg": self.0.algorithm.as_str(), "kid": KEY_ID, "typ": "at+jwt"})
     }
 
     /// A snapshot with this many sources, each connected to an app of its own, all enforced.

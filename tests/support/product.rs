@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use portcullis::domain::key::Algorithm;
 use serde_json::{Value, json};
 
 use super::process::{Finished, Process, portcullis};
 use super::recorder::Recorder;
 use super::scratch::Scratch;
 use super::secrets;
+use super::test_key::TestKey;
 use super::web::{Message, Request, get, post};
 
 /// Ports that the system chooses.
@@ -416,22 +418,11 @@ fn both_planes(upstream: &Recorder, wishes: &Wishes) -> String {
     gateway(upstream, wishes) + OBSERVABILITY + CONTROL_PLANE
 }
 
-/// A new key pair of an app. Answers where its private half is, and its public half.
+/// A new key pair of an app. Returns the path of its private half, and its public half.
 pub fn key_pair(dir: &Scratch) -> (String, String) {
-    let file = dir.join("app-key.pem").display().to_string();
-    let openssl = |words: &[&str]| {
-        let done = Process::run(Command::new("openssl").args(words));
-        assert_eq!(done.code, Some(0), "{}", done.stderr);
-        done.stdout
-    };
-    openssl(&["genrsa", "-out", &file, "2048"]);
-    secrets::note(
-        secrets::lines_of_private_key(Path::new(&file))
-            .iter()
-            .map(String::as_str),
-    );
-    let public = openssl(&["rsa", "-in", &file, "-pubout"]);
-    (file, public + "\n")
+    let key = TestKey::generate(Algorithm::Rs256);
+    let file = dir.write("app-key.pem", &key.private_pem);
+    (file.display().to_string(), key.public_pem)
 }
 
 /// The place of a file of this project.

@@ -2,7 +2,6 @@
 
 pub mod gateway;
 pub mod http;
-pub mod keys;
 pub mod provider;
 pub mod sign_in;
 
@@ -29,9 +28,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use self::http::{Answer, HalfSent, send_to, session_cookie};
-pub use self::keys::{TestKey, claims_of, header_of, pem, signing_input};
 use crate::postgres::{Cluster, Database};
 use crate::scratch::Scratch;
+pub use crate::test_key::{TestKey, claims_of, header_of, pem, signing_input};
 
 /// Nothing here takes this long unless it hangs.
 pub const DEADLINE: Duration = Duration::from_secs(20);

@@ -5,6 +5,7 @@ mod assertions;
 mod client_endpoints;
 mod client_log;
 mod client_reads;
+mod independent_library;
 mod leaked;
 mod metadata;
 mod rejected_requests;

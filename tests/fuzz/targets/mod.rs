@@ -21,8 +21,12 @@ mod model;
 mod reference;
 #[path = "../../decide/request.rs"]
 mod request;
+#[path = "../../support/secrets.rs"]
+mod secrets;
 #[path = "../../decide/signers.rs"]
 mod signers;
+#[path = "../../support/test_key.rs"]
+mod test_key;
 #[path = "../../decide/worlds.rs"]
 mod worlds;
 
