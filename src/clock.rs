@@ -97,6 +97,21 @@ impl Clock {
         }
     }
 
+    /// The present moment in milliseconds since 1970, for log lines.
+    #[must_use]
+    pub fn unix_millis(&self) -> u64 {
+        match self {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the one place that reads the wall clock"
+            )]
+            Self::System => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            _ => self.now().0.saturating_mul(1_000),
+        }
+    }
+
     /// How far a clock has gone that nobody sets, from a beginning of its own: what limits count in.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

@@ -82,7 +82,8 @@ struct ServeArgs {
 
 const SIGNALS: &str = "\
 Signals:
-  HUP    reload the config, as a change of the file does; a config with an error changes nothing
+  HUP    reload the config, as a change of the file does; a config with an error changes nothing. Opens the access log
+         again, for logrotate
   USR2   upgrade: start this program again with --upgrade, from the file it was started from
   TERM   drain: finish the requests in progress within shutdown.drain_timeout, then end; a second TERM ends at once
   INT    end at once

@@ -283,6 +283,13 @@ impl Planes {
         Ok(())
     }
 
+    /// Opens the access log's file again.
+    pub(super) fn reopen_log(&self) {
+        if let Some(running) = &self.gateway {
+            running.reopen_log();
+        }
+    }
+
     /// Has the files looked at that are read again when they change.
     pub(super) fn look_at_files(&self) {
         if let Some(running) = &self.gateway {
@@ -419,7 +426,7 @@ fn prepare(
         config: gateway,
         issuers: &config.issuers,
         freshness: config.freshness,
-        access_log: config.observability.access_log,
+        access_log: config.observability.access_log.as_ref(),
         clock: Clock::System,
         registry,
         sockets,

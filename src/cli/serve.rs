@@ -84,6 +84,7 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
             }
             _ = signals.reload.recv() => {
                 supervisor.reloading();
+                planes.reopen_log();
                 reloader.reload(&mut planes);
                 supervisor.ready();
             }

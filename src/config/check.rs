@@ -260,6 +260,7 @@ impl<'p> Check<'p> {
             .map(|control| self.control_plane(control, max_age));
         let listen = file.observability.listen.as_ref();
         let listen = listen.map(|listen| self.listen_address(listen));
+        let access_log = self.access_log(&file.observability.access_log);
         let shutdown = self.shutdown(&file.shutdown);
         self.repeated_listeners();
         Some(Config {
@@ -271,7 +272,7 @@ impl<'p> Check<'p> {
             control_plane: all(control_plane)?,
             observability: Observability {
                 listen: all(listen)?,
-                access_log: file.observability.access_log.enabled.unwrap_or(true),
+                access_log,
             },
             shutdown,
             upgrade_socket,

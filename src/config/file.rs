@@ -351,6 +351,9 @@ pub struct ObservabilityFile {
 #[serde(deny_unknown_fields)]
 pub struct AccessLogFile {
     pub enabled: Option<bool>,
+    pub format: Option<Spanned<String>>,
+    pub sample_allowed: Option<Spanned<f64>>,
+    pub file: Option<Spanned<String>>,
 }
 
 /// The shape of `policy.source: file`'s own file.

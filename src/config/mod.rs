@@ -18,6 +18,7 @@ mod issuers;
 mod keys;
 mod load;
 mod login;
+mod logs;
 mod outside_issuer;
 mod overlap;
 mod policy_file;
@@ -47,8 +48,8 @@ pub use crate::config::policy_types::{EdgeListener, PolicyOrigin, RemotePolicy};
 pub use crate::config::problem::{ConfigError, Problem, Severity};
 pub use crate::config::tls_types::ListenerTls;
 pub use crate::config::types::{
-    Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, Limits, Listener,
-    Observability, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
+    AccessLog, Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, Limits,
+    Listener, LogFormat, Observability, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
 };
 pub use crate::config::types::{ClientSecret, Login, Oidc};
 pub use crate::config::types::{LeakedTokens, Signing};

@@ -277,7 +277,38 @@ pub struct ControlPlane {
 #[derive(Clone, Debug)]
 pub struct Observability {
     pub listen: Option<String>,
-    pub access_log: bool,
+    /// `None` turns it off.
+    pub access_log: Option<AccessLog>,
+}
+
+/// The gateway's log of requests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AccessLog {
+    pub format: LogFormat,
+    /// The share of allowed requests that is logged, 0 to 1. All others are logged always.
+    pub sample_allowed: f64,
+    /// Where it is written; standard output unless set.
+    pub file: Option<PathBuf>,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Json,
+            sample_allowed: 1.0,
+            file: None,
+        }
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// For people.
+    Text,
 }
 
 /// How often something may happen: `burst` times at once, then `per_second`.

@@ -177,6 +177,18 @@ impl VerifiedToken {
         self.scopes.as_ref()
     }
 
+    /// Who issued the token.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The key of the app that proved the token request, where the issuer says so.
+    #[must_use]
+    pub fn client_key(&self) -> Option<&KeyId> {
+        self.client_key.as_ref()
+    }
+
     /// The app that the token was issued to.
     #[must_use]
     pub fn app(&self) -> &AppId {

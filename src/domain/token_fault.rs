@@ -36,3 +36,14 @@ pub enum TokenFault {
     #[error("the token is bound to a key (`cnf`), and the request has no proof of that key")]
     ProofMissing,
 }
+
+impl TokenFault {
+    /// The trusted issuer that the token names and that has no key for it. The token is not verified.
+    #[must_use]
+    pub const fn issuer(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::KeyUnknown { issuer } | Self::KeysUnavailable { issuer } => Some(issuer),
+            _ => None,
+        }
+    }
+}

@@ -15,6 +15,7 @@ use super::link::tally::Tally;
 use super::listen::listener::REFUSALS_AT_ONCE;
 use super::observe::access_log::AccessLog;
 use super::observe::metrics::Metrics;
+use super::observe::trace_context::SpanIds;
 use super::observe::upstream_metrics::UpstreamMetrics;
 use super::read::body::HeldBytes;
 use super::serve::request::{Gateway, RequestIds};
@@ -61,7 +62,7 @@ fn names(config: &config::Gateway) -> Vec<&str> {
 pub(super) fn gateway(
     config: &config::Gateway,
     issuers: &[OutsideIssuer],
-    access_log: bool,
+    access_log: Option<&config::AccessLog>,
     clock: Clock,
     registry: &Registry,
     monitor: &TaskMonitor,
@@ -86,6 +87,9 @@ pub(super) fn gateway(
         trusted.push(jwks::trusted(issuer, keys));
         key_files.extend(file);
     }
+    let dropped = metrics.access_log_dropped.clone();
+    let log = access_log.map(|log| AccessLog::start(log, dropped, monitor));
+    let log = log.transpose().map_err(StartError::AccessLog)?.map(Arc::new);
     let gateway = Gateway {
         apis: config.apis.clone(),
         pools: by_api(config, &pools),
@@ -99,14 +103,11 @@ pub(super) fn gateway(
         held: HeldBytes::new(&config.limits),
         metrics: Arc::new(metrics),
         tally: Arc::new(Tally::default()),
-        access_log: if access_log {
-            Some(Arc::new(AccessLog::to_stdout(monitor)?))
-        } else {
-            None
-        },
+        access_log: log,
         watch: Arc::new(clock_watch(&clock, registry)?),
         clock,
         request_ids: Arc::new(RequestIds::new(request_id_prefix())),
+        span_ids: Arc::new(SpanIds::new(random())),
     };
     Ok((gateway, pools))
 }
@@ -159,6 +160,13 @@ fn connections_for_descriptors() -> usize {
         None => usize::MAX,
         Some(limit) => usize::try_from(limit.saturating_sub(DESCRIPTORS_KEPT) / 2).unwrap_or(usize::MAX),
     }
+}
+
+/// Where the ids of spans begin. Ids that are only unlikely to be alike are better than no gateway.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
 }
 
 /// Random enough that two processes, or two starts of one, never share an id.

@@ -38,7 +38,8 @@ pub struct Parts<'a> {
     pub config: &'a config::Gateway,
     pub issuers: &'a [OutsideIssuer],
     pub freshness: Freshness,
-    pub access_log: bool,
+    /// Where requests are logged, if they are.
+    pub access_log: Option<&'a config::AccessLog>,
     pub clock: Clock,
     pub registry: &'a Registry,
     pub sockets: &'a mut Sockets,
@@ -414,6 +415,16 @@ impl Running {
             let gateway = self.app.current();
             let last = gateway.tally.report(&gateway.policy, reporter);
             let _ = tokio::time::timeout(LAST_REPORT_WITHIN, last).await;
+        }
+        if let Some(log) = &self.app.current().access_log {
+            log.flush().await;
+        }
+    }
+
+    /// Opens the file of the access log again, which somebody may have moved away.
+    pub fn reopen_log(&self) {
+        if let Some(log) = &self.app.current().access_log {
+            log.reopen();
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum StartError {
     Policy(#[from] ConfigError),
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
+    #[error("the access log cannot be started: {0}")]
+    AccessLog(std::io::Error),
     #[error("a thread or socket cannot be set up: {0}")]
     System(#[from] std::io::Error),
 }

@@ -27,6 +27,7 @@ mod support {
     pub mod web;
 }
 
+mod access_log;
 mod admin;
 mod agreement;
 mod app_keys;

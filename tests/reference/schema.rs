@@ -15,7 +15,7 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 const NAMES: &str = "issuers[].claims.";
 
 /// Keys that take one of a few words.
-const CHOICES: [(&str, &[&str]); 8] = [
+const CHOICES: [(&str, &[&str]); 9] = [
     ("version", &[]),
     ("gateway.listeners[].proxy_protocol", &["off", "require"]),
     ("gateway.apis.NAME.unknown_sources", &["deny", "forward"]),
@@ -28,6 +28,7 @@ const CHOICES: [(&str, &[&str]); 8] = [
     ),
     ("policy.source", &["bundled", "remote", "file"]),
     ("policy.when_stale", &["deny", "allow"]),
+    ("observability.access_log.format", &["json", "text"]),
     (
         "control_plane.signing.algorithm",
         &["RS256", "PS256", "ES256", "EdDSA"],

@@ -148,7 +148,7 @@ impl Setup {
             config: &self.config,
             issuers: &self.issuers,
             freshness: self.freshness,
-            access_log: false,
+            access_log: None,
             clock,
             registry: &registry,
             sockets: &mut Sockets::default(),

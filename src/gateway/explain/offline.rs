@@ -24,7 +24,6 @@ use crate::domain::policy::Freshness;
 use crate::gateway::build;
 use crate::gateway::link::subscribe::Installer;
 use crate::gateway::listen::http1::parsed;
-use crate::gateway::read::client_facts::ClientFacts;
 use crate::gateway::read::credential::{Credential, credential};
 use crate::gateway::read::raw_head::{self, HeadOutcome, HeadPosition};
 use crate::gateway::read::refusal::Refusal;
@@ -55,7 +54,7 @@ impl OfflineGateway {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let (registry, monitor) = (Registry::new(), TaskMonitor::default());
-        let (mut gateway, _) = build::gateway(config, issuers, false, clock, &registry, &monitor)?;
+        let (mut gateway, _) = build::gateway(config, issuers, None, clock, &registry, &monitor)?;
         // No task fetches here, so a request must not wait for one.
         gateway.fetchers.clear();
         let limiter = ConnectionLimiter::new(ConnectionMetrics::new("gateway")?);
@@ -134,7 +133,7 @@ impl OfflineGateway {
     /// The way of a request through the gateway up to its decision.
     async fn judge(&self, session: &mut Session, recorder: &mut Recorder) -> Found {
         let gateway = &self.gateway;
-        let client = ClientFacts::of(session, &gateway.trusted_proxies, || gateway.request_ids.next());
+        let client = gateway.client_facts(session);
         let (at, api) = match gateway.route(session) {
             Ok(Task::Serve(at, api)) => (at, api),
             Ok(Task::Preflight(at, ..)) => {
@@ -173,7 +172,7 @@ impl OfflineGateway {
                 sentence: None,
                 unverified: None,
             },
-            Err(refusal) => Found::refused(api_name, refusal),
+            Err(denied) => Found::refused(api_name, denied.refusal),
         };
         Found { unverified, ..found }
     }

@@ -1,5 +1,6 @@
 //! One exchange with an upstream server: the request out in one write, the response back in parts.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,12 @@ impl Connection {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.server.peer.is_tls()
+    }
+
+    /// The server's address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.server.address
     }
 
     /// The server's own name and port, for a request whose client named no host.

@@ -2,6 +2,8 @@
 //!
 //! Forwarding takes a [`Permit`], so there is no way to write to an upstream without a decision.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -38,6 +40,12 @@ impl Answered {
         self.response.status.as_u16()
     }
 
+    /// The server that responds.
+    #[must_use]
+    pub fn server(&self) -> SocketAddr {
+        self.connection.address()
+    }
+
     /// The most bytes of the response that wait at one time for a client that reads slowly: its codec's, a part that is
     /// being written, and the next one. A response that is known to be shorter is counted by its length.
     #[must_use]
@@ -52,8 +60,8 @@ impl Answered {
 /// Why there is no response.
 #[derive(Clone, Copy, Debug)]
 pub enum Failed {
-    /// The upstream failed; nothing was sent to the client yet.
-    Upstream(DenyReason),
+    /// The upstream failed; nothing was sent to the client yet. The server is the one that the request was sent to.
+    Upstream(DenyReason, Option<SocketAddr>),
     /// The client has reset its request: no response is due.
     ClientGone,
 }
@@ -73,13 +81,14 @@ pub async fn send(
     loop {
         let connecting = pool.connect(is_repeated);
         let connected = connecting.await.map_err(|failure| failure.reason());
-        let mut connection = connected.map_err(Failed::Upstream)?;
+        let mut connection = connected.map_err(|reason| Failed::Upstream(reason, None))?;
+        let server = Some(connection.address());
         let length = body.bytes().len();
         let head = match connection.is_http2() {
             false => Head::Http1(request_head::http1(permit, origin, session, length, &connection)),
             true => request_head::http2(permit, origin, session.req_header(), length, &connection)
                 .map(|head| Head::Http2(Box::new(head)))
-                .map_err(|_| Failed::Upstream(DenyReason::RequestMalformed))?,
+                .map_err(|_| Failed::Upstream(DenyReason::RequestMalformed, server))?,
         };
         let method = session.req_header().method.clone();
         let exchange = async {
@@ -104,7 +113,7 @@ pub async fn send(
             }
             Err(failure) => {
                 connection.failed(&failure);
-                return Err(Failed::Upstream(failure.reason()));
+                return Err(Failed::Upstream(failure.reason(), server));
             }
         }
     }

@@ -15,6 +15,7 @@ use pingora_http::RequestHeader;
 use super::connection::{Connection, absolute_uri};
 use crate::domain::decision::Permit;
 use crate::domain::scope::ScopeSet;
+use crate::gateway::observe::trace_context::TRACEPARENT;
 use crate::gateway::read::client_facts::ClientFacts;
 use crate::gateway::read::spelling::{after_prefix, is_spelt_alike, letters};
 use crate::gateway::wire::session::Session;
@@ -162,6 +163,9 @@ fn set_by_gateway(
         }
     }
     text("X-Request-Id", &client.request_id);
+    if let Some(trace) = &client.trace {
+        text(TRACEPARENT, &trace.header());
+    }
     text("X-Forwarded-Proto", client.scheme());
     set("X-Forwarded-For", client.forwarded_for.as_bytes());
     if !client.host.is_empty() {
@@ -180,6 +184,9 @@ fn joined_cookies(headers: &HeaderMap) -> Option<Vec<u8>> {
 fn is_forwarded(name: &HeaderName, origin: &Origin<'_>) -> bool {
     if *name == http::header::AUTHORIZATION {
         return origin.forward_authorization;
+    }
+    if *name == TRACEPARENT {
+        return origin.client.trace.is_none();
     }
     let framing = [
         &CONNECTION,

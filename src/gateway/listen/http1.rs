@@ -144,9 +144,8 @@ async fn serve_one(gateway: &Gateway, socket: Box<Socket>, raw: RawHead) -> Opti
 
 /// Responds to what never became a request, and closes the connection.
 async fn refuse(gateway: &Gateway, mut socket: Box<Socket>, reason: DenyReason, host: &str) {
-    gateway.metrics.denied(None, reason);
-    gateway.metrics.responded(None, reason.status(), false);
     let request_id = gateway.request_ids.next();
+    gateway.record_unreadable(reason, &request_id, socket.client().ip());
     let answer = Answer {
         form: gateway.error_form(host.as_bytes()),
         ..Answer::new(reason, &request_id)

@@ -1,6 +1,8 @@
 //! Metrics and the access log.
 
 pub mod access_log;
+pub mod access_record;
 pub(crate) mod cut;
 pub mod metrics;
+pub mod trace_context;
 pub mod upstream_metrics;

@@ -9,6 +9,7 @@ use pingora_http::RequestHeader;
 
 use crate::connections::{X_FORWARDED_FOR, client_address, is_trusted};
 use crate::domain::network::Network;
+use crate::gateway::observe::trace_context::{SpanIds, TraceContext};
 use crate::gateway::wire::session::Session;
 
 /// The longest request id that is taken over from a trusted proxy, in bytes.
@@ -30,12 +31,22 @@ pub struct ClientFacts {
     /// `X-Forwarded-For` for the upstream: the peer, after what a trusted proxy sent.
     pub forwarded_for: HeaderValue,
     pub request_id: String,
+    /// The trace that the request belongs to, where its client says so.
+    pub trace: Option<TraceContext>,
+}
+
+/// What makes ids for requests.
+pub struct Ids<'a, N> {
+    /// Makes a request id where no trusted proxy sent one.
+    pub new_request_id: N,
+    pub spans: &'a SpanIds,
 }
 
 impl ClientFacts {
-    /// Reads them from a request. `new_id` makes a request id where no trusted proxy sent one.
-    pub fn of(session: &Session, trusted: &[Network], new_id: impl FnOnce() -> String) -> Self {
+    /// Reads them from a request.
+    pub fn of(session: &Session, trusted: &[Network], ids: Ids<'_, impl FnOnce() -> String>) -> Self {
         let request = session.req_header();
+        let trace = TraceContext::continued(&request.headers, ids.spans);
         let authority = authority_of(request);
         let is_tls = session.is_tls();
         let (peer, own) = (session.client_ip().to_canonical(), session.client_text());
@@ -46,7 +57,8 @@ impl ClientFacts {
                 host: authority.clone(),
                 authority,
                 forwarded_for: own.clone(),
-                request_id: new_id(),
+                request_id: (ids.new_request_id)(),
+                trace,
             };
         }
         let headers = &request.headers;
@@ -56,7 +68,8 @@ impl ClientFacts {
             host: forwarded_host(headers).unwrap_or_else(|| authority.clone()),
             authority,
             forwarded_for: extended(headers, own).unwrap_or_else(|| own.clone()),
-            request_id: forwarded_id(headers).map_or_else(new_id, str::to_owned),
+            request_id: forwarded_id(headers).map_or_else(ids.new_request_id, str::to_owned),
+            trace,
         }
     }
 

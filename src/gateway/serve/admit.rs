@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::admitted_request::AdmittedRequest;
+use super::known_facts::{Denied, KnownFacts};
 use super::request::{Gateway, counted};
 use crate::clock::instant;
 use crate::config::Api;
@@ -34,7 +36,7 @@ impl Gateway {
         client: &ClientFacts,
         api: &Api,
         observer: &mut O,
-    ) -> Result<AdmittedRequest, Refusal> {
+    ) -> Result<AdmittedRequest, Denied> {
         let credential = credential::credential(&session.req_header().headers);
         // What the head alone decides is denied before the body is awaited.
         if matches!(credential, Credential::Conflicting) || head::has_token_in_query(session.req_header()) {
@@ -50,12 +52,20 @@ impl Gateway {
                 Some((named, judged))
             }
         };
-        let body = body::hold(session, &self.limits, &self.held, client.address).await?;
+        let known = || {
+            early
+                .as_ref()
+                .map(|(_, judged)| judged.known())
+                .unwrap_or_default()
+        };
+        let held = body::hold(session, &self.limits, &self.held, client.address).await;
+        let body = held.map_err(|refusal| Denied::knowing(refusal, known()))?;
         let headers = &session.req_header().headers;
-        if body_keys::has_token_in_form(headers, &body, &self.limits).await? {
-            return Err(DenyReason::CredentialsConflict.into());
+        let in_form = body_keys::has_token_in_form(headers, &body, &self.limits).await;
+        if in_form.map_err(|refusal| Denied::knowing(refusal, known()))? {
+            return Err(Denied::knowing(DenyReason::CredentialsConflict, known()));
         }
-        let (permit, policy_version, token) = match early {
+        let judged = match early {
             Some((_, judged)) if body.bytes().is_empty() => judged,
             // INVARIANT: the decision that forwards is made after the last byte of the body, on the policy of that
             // moment: a revocation that takes effect while a body arrives counts.
@@ -71,11 +81,13 @@ impl Gateway {
                     .await?
             }
         };
+        let token = judged.token.as_deref();
         Ok(AdmittedRequest {
-            forward_authorization: api.forward_token || self.is_not_ours(&credential, token.as_deref()),
-            permit,
-            policy_version,
-            token,
+            forward_authorization: api.forward_token || self.is_not_ours(&credential, token),
+            known: judged.known(),
+            permit: judged.permit,
+            policy_version: judged.policy_version,
+            token: judged.token,
             body,
         })
     }
@@ -97,7 +109,7 @@ impl Gateway {
         named: &Named,
         credential: &Credential,
         observer: &mut O,
-    ) -> Result<(Permit, u64, Option<Arc<VerifiedToken>>), Refusal> {
+    ) -> Result<Judged, Denied> {
         let began = instant();
         let mut looked = match credential {
             Credential::Token(text) => self.look_up(text),
@@ -144,24 +156,45 @@ impl Gateway {
             decide_observed(policy, &facts, self.clock.now(), observer),
             facts.source,
         );
-        self.metrics.decided(began.elapsed());
+        let took = began.elapsed();
+        self.metrics.decided(took);
         match decision {
-            Decision::Allow(permit) => Ok((permit, policy.version(), looked.and_then(Result::ok))),
+            Decision::Allow(permit) => Ok(Judged {
+                permit,
+                policy_version: policy.version(),
+                token: looked.and_then(Result::ok),
+                took,
+            }),
             Decision::Deny(reason) => {
-                if let SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } = &source
+                let named_source = match &source {
+                    SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } => policy.source(key),
+                    _ => None,
+                };
+                if let Some(source) = named_source
                     && !reason.is_failure()
-                    && let Some(source) = policy.source(key)
                 {
-                    let version = policy.version();
+                    let (version, counted) = (policy.version(), counted(session, client));
                     self.tally
-                        .refused(source, version, Verdict::Deny, reason, counted(session, client));
+                        .refused(source, version, Verdict::Deny, reason, counted);
                 }
-                let fault = looked.and_then(Result::err);
-                let detail = explain(reason, &source, fault.as_ref(), credential);
-                Err(Refusal {
+                let fault = looked.as_ref().and_then(|looked| looked.as_ref().err());
+                let detail = explain(reason, &source, fault, credential);
+                let refusal = Refusal {
                     reason,
                     detail: detail.or_else(|| named.explain(reason, api, credential)),
-                })
+                };
+                let issuer = fault.and_then(TokenFault::issuer).cloned();
+                let token = looked.and_then(Result::ok);
+                Err(Denied::knowing(
+                    refusal,
+                    KnownFacts {
+                        source: named_source.cloned(),
+                        token,
+                        unverified_issuer: issuer,
+                        decide: Some(took),
+                        ..KnownFacts::default()
+                    },
+                ))
             }
         }
     }
@@ -172,6 +205,24 @@ impl Gateway {
         let looked = self.tokens.look_up(text, policy.as_deref()?, now, bytes_max);
         self.metrics.cache(looked.hit);
         Some(looked.token)
+    }
+}
+
+/// What a decision allowed, and what it rests on.
+struct Judged {
+    permit: Permit,
+    policy_version: u64,
+    token: Option<Arc<VerifiedToken>>,
+    /// How long verifying and deciding took.
+    took: Duration,
+}
+
+impl Judged {
+    fn known(&self) -> KnownFacts {
+        KnownFacts {
+            decide: Some(self.took),
+            ..KnownFacts::of_permit(&self.permit, self.token.as_ref())
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::known_facts::KnownFacts;
 use crate::domain::access_token::VerifiedToken;
 use crate::domain::decision::Permit;
 use crate::domain::scope::ScopeSet;
@@ -15,6 +16,7 @@ pub(crate) struct AdmittedRequest {
     pub(crate) token: Option<Arc<VerifiedToken>>,
     pub(crate) body: Held,
     pub(crate) forward_authorization: bool,
+    pub(crate) known: KnownFacts,
 }
 
 impl AdmittedRequest {

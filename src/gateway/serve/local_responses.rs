@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::known_facts::{Denied, KnownFacts};
 use super::request::{Gateway, Outcome};
 use crate::config::{Api, ApiPath, ErrorForm};
 use crate::domain::decision::DenyReason;
@@ -34,9 +35,9 @@ impl Gateway {
         session: &mut Session,
         client: &ClientFacts,
         api: Option<usize>,
-        refusal: Refusal,
+        denied: Denied,
     ) -> Outcome {
-        let Refusal { reason, detail } = refusal;
+        let Refusal { reason, detail } = denied.refusal;
         self.metrics.denied(api, reason);
         let request = session.req_header();
         let known = api.and_then(|at| self.apis.get(at));
@@ -63,11 +64,9 @@ impl Gateway {
         Outcome {
             api,
             status,
-            is_cut: false,
             decision: reason.decision(),
             reason: Some(reason),
-            permit: None,
-            upstream: None,
+            known: denied.known,
             reusable,
         }
     }
@@ -100,11 +99,9 @@ impl Gateway {
         Outcome {
             api: None,
             status,
-            is_cut: false,
             decision: "deny",
             reason: Some(reason),
-            permit: None,
-            upstream: None,
+            known: KnownFacts::default(),
             reusable,
         }
     }
@@ -136,11 +133,9 @@ impl Gateway {
         Outcome {
             api: Some(at),
             status: 204,
-            is_cut: false,
             decision: "allow",
             reason: None,
-            permit: None,
-            upstream: None,
+            known: KnownFacts::default(),
             reusable,
         }
     }
@@ -190,11 +185,9 @@ impl Gateway {
         Outcome {
             api: None,
             status: 200,
-            is_cut: false,
             decision: "allow",
             reason: None,
-            permit: None,
-            upstream: None,
+            known: KnownFacts::default(),
             reusable: sent.is_ok() && session.is_body_done(),
         }
     }

@@ -3,5 +3,6 @@
 pub(crate) mod admit;
 pub(crate) mod admitted_request;
 pub(crate) mod current;
+pub(crate) mod known_facts;
 pub(crate) mod local_responses;
 pub mod request;

@@ -1,13 +1,15 @@
 //! The life of one request: head, body, decision, response. The branches are here; the work of each step is in its own
 //! file.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::HeaderValue;
 
 use super::admitted_request::AdmittedRequest;
+use super::known_facts::{Denied, KnownFacts};
 use crate::clock::guard::ClockWatch;
 use crate::clock::{Clock, instant};
 use crate::config::{Api, ApiPath, ErrorForm, Limits};
@@ -19,10 +21,13 @@ use crate::gateway::forward::upstream::Pool;
 use crate::gateway::link::jwks::KeyFetcher;
 use crate::gateway::link::key_file::KeyFile;
 use crate::gateway::link::tally::{Client, Tally};
-use crate::gateway::observe::access_log::{AccessLog, AccessRecord, shown_path};
+use crate::gateway::observe::access_log::AccessLog;
+use crate::gateway::observe::access_record::{AccessRecord, shown_path};
+use crate::gateway::observe::cut::Cut;
 use crate::gateway::observe::metrics::Metrics;
+use crate::gateway::observe::trace_context::SpanIds;
 use crate::gateway::read::body::HeldBytes;
-use crate::gateway::read::client_facts::ClientFacts;
+use crate::gateway::read::client_facts::{ClientFacts, Ids};
 use crate::gateway::read::cors::CorsHeaders;
 use crate::gateway::read::refusal::Refusal;
 use crate::gateway::read::route::Route;
@@ -56,6 +61,7 @@ pub struct Gateway {
     /// How much time has certainly passed; expired revocations are dropped by it.
     pub watch: Arc<ClockWatch>,
     pub request_ids: Arc<RequestIds>,
+    pub span_ids: Arc<SpanIds>,
 }
 
 /// Makes request ids: a counter behind a prefix that is random for each process.
@@ -84,12 +90,9 @@ pub(crate) struct Outcome {
     pub(crate) api: Option<usize>,
     /// As sent; 0 where there was no response.
     pub(crate) status: u16,
-    /// Whether the response ended in the middle.
-    pub(crate) is_cut: bool,
     pub(crate) decision: &'static str,
     pub(crate) reason: Option<DenyReason>,
-    pub(crate) permit: Option<Permit>,
-    pub(crate) upstream: Option<Duration>,
+    pub(crate) known: KnownFacts,
     /// Whether the connection may serve another request.
     pub(crate) reusable: bool,
 }
@@ -116,10 +119,18 @@ impl Gateway {
     /// Serves one request whose head was read.
     pub(crate) async fn handle(&self, session: &mut Session) -> Outcome {
         let began = instant();
-        let client = ClientFacts::of(session, &self.trusted_proxies, || self.request_ids.next());
+        let client = self.client_facts(session);
         let outcome = self.serve(session, &client).await;
         self.record(session, &client, &outcome, began);
         outcome
+    }
+
+    pub(crate) fn client_facts(&self, session: &Session) -> ClientFacts {
+        let ids = Ids {
+            new_request_id: || self.request_ids.next(),
+            spans: &self.span_ids,
+        };
+        ClientFacts::of(session, &self.trusted_proxies, ids)
     }
 
     async fn serve(&self, session: &mut Session, client: &ClientFacts) -> Outcome {
@@ -132,29 +143,36 @@ impl Gateway {
             Ok(Task::NotFound { form, allowed }) => {
                 return self.not_found(session, client, form, allowed).await;
             }
-            Err(refusal) => return self.deny(session, client, None, refusal).await,
+            Err(refusal) => return self.deny(session, client, None, refusal.into()).await,
         };
         let mut admitted = match self.admit(session, client, api, &mut ()).await {
             Ok(admitted) => admitted,
-            Err(refusal) => return self.deny(session, client, Some(at), refusal).await,
+            Err(denied) => return self.deny(session, client, Some(at), denied).await,
         };
         let began = instant();
+        let mut known = std::mem::take(&mut admitted.known);
         let Some(pool) = self.pools.get(at) else {
-            let reason = DenyReason::UpstreamUnavailable;
-            return self.deny(session, client, Some(at), reason.into()).await;
+            let denied = Denied::knowing(DenyReason::UpstreamUnavailable, known);
+            return self.deny(session, client, Some(at), denied).await;
         };
         let answered = match self.send(session, client, &admitted, pool).await {
             Ok(answered) => answered,
-            Err(Failed::Upstream(reason)) => {
-                return self.deny(session, client, Some(at), reason.into()).await;
+            Err(Failed::Upstream(reason, server)) => {
+                (known.upstream_server, known.upstream) = (server, Some(began.elapsed()));
+                return self
+                    .deny(session, client, Some(at), Denied::knowing(reason, known))
+                    .await;
             }
-            Err(Failed::ClientGone) => return self.reset_by_client(at, admitted.permit),
+            Err(Failed::ClientGone) => return self.reset_by_client(at, &admitted.permit, known),
         };
+        known.upstream_server = Some(answered.server());
         // Over HTTP/1 a connection has one response, and connections are counted.
         if session.is_http2()
             && let Err(reason) = admitted.body.add_response(answered.waiting_bytes_max())
         {
-            return self.deny(session, client, Some(at), reason.into()).await;
+            return self
+                .deny(session, client, Some(at), Denied::knowing(reason, known))
+                .await;
         }
         let would_deny = admitted.permit.would_deny();
         // Counted before the client receives the response: metrics read after it include it.
@@ -164,31 +182,28 @@ impl Gateway {
         let cors = api.cors.as_ref();
         let cors = cors.map(|cors| CorsHeaders::new(cors, &session.req_header().headers));
         let relayed = exchange::relay(answered, session, &client.request_id, pool, cors.as_ref()).await;
-        let relayed = relayed.map_err(|cut| self.metrics.cut(at, cut)).is_ok();
+        known.cut = relayed.inspect_err(|cut| self.metrics.cut(at, *cut)).err();
+        known.upstream = Some(began.elapsed());
         Outcome {
             api: Some(at),
             status,
-            is_cut: !relayed,
             decision: decision_word(would_deny),
             reason: would_deny,
-            permit: Some(admitted.permit),
-            upstream: Some(began.elapsed()),
-            reusable: relayed,
+            reusable: known.cut.is_none(),
+            known,
         }
     }
 
     /// An allowed request that its client reset before the response.
-    fn reset_by_client(&self, at: usize, permit: Permit) -> Outcome {
+    fn reset_by_client(&self, at: usize, permit: &Permit, known: KnownFacts) -> Outcome {
         let would_deny = permit.would_deny();
         self.metrics.allowed(Some(at), would_deny);
         Outcome {
             api: Some(at),
             status: 0,
-            is_cut: false,
             decision: decision_word(would_deny),
             reason: would_deny,
-            permit: Some(permit),
-            upstream: None,
+            known,
             reusable: false,
         }
     }
@@ -255,35 +270,61 @@ impl Gateway {
 
     fn record(&self, session: &Session, client: &ClientFacts, outcome: &Outcome, began: Instant) {
         let took = began.elapsed();
-        self.metrics.finished(outcome.api, took, outcome.upstream);
+        let (known, is_cut) = (&outcome.known, outcome.known.cut.is_some());
+        self.metrics.finished(outcome.api, took, known.upstream);
         if outcome.status != 0 {
-            self.metrics
-                .responded(outcome.api, outcome.status, outcome.is_cut);
+            self.metrics.responded(outcome.api, outcome.status, is_cut);
         }
+        let Some(log) = &self.access_log else { return };
+        if !log.wants(outcome.decision, outcome.status, is_cut) {
+            return;
+        }
+        let request = session.req_header();
+        let (bytes_in, bytes_out) = session.body_bytes();
+        let target = String::from_utf8_lossy(request.raw_path());
+        let api = outcome.api.and_then(|at| self.apis.get(at));
+        log.write(&AccessRecord {
+            at_ms: self.clock.unix_millis(),
+            request_id: &client.request_id,
+            trace_id: client.trace.as_ref().map(|trace| trace.trace_id.as_str()),
+            span_id: client.trace.as_ref().map(|trace| trace.span_id.as_str()),
+            client: client.address,
+            host: client.host.to_str().ok().filter(|host| !host.is_empty()),
+            method: Some(request.method.as_str()),
+            path: Some(shown_path(&target).into()),
+            status: outcome.status,
+            api: api.map(|api| api.name.as_str()),
+            decision: outcome.decision,
+            reason: outcome.reason.map(DenyReason::as_str),
+            source_id: known.source_id(),
+            app_id: known.app_id(),
+            workspace_id: known.workspace_id(),
+            issuer: known.issuer(),
+            client_key_id: known.client_key_id(),
+            upstream_server: known.upstream_server,
+            cut: known.cut.map(Cut::as_str),
+            took,
+            decide: known.decide,
+            upstream: known.upstream,
+            bytes_in,
+            bytes_out,
+        });
+    }
+
+    /// Logs and counts a connection that was answered before it had a request that can be read.
+    pub(crate) fn record_unreadable(&self, reason: DenyReason, request_id: &str, client: IpAddr) {
+        self.metrics.denied(None, reason);
+        self.metrics.responded(None, reason.status(), false);
         if let Some(log) = &self.access_log {
-            let request = session.req_header();
-            let permit = outcome.permit.as_ref();
-            log.write(
-                &AccessRecord {
-                    at: self.clock.now().0,
-                    request_id: &client.request_id,
-                    client: client.address,
-                    method: request.method.as_str(),
-                    path: &shown_path(&String::from_utf8_lossy(request.raw_path())),
-                    status: if outcome.is_cut { 0 } else { outcome.status },
-                    api: outcome
-                        .api
-                        .and_then(|at| self.apis.get(at))
-                        .map(|api| api.name.as_str()),
-                    decision: outcome.decision,
-                    reason: outcome.reason.map(DenyReason::as_str),
-                    source_id: permit.and_then(Permit::source).map(|source| source.id.as_str()),
-                    app_id: permit.and_then(Permit::app).map(|app| app.id.as_str()),
-                    took,
-                    upstream: outcome.upstream,
-                },
-                &self.metrics,
-            );
+            log.write(&AccessRecord {
+                at_ms: self.clock.unix_millis(),
+                request_id,
+                client: Some(client.to_canonical()),
+                status: reason.status(),
+                decision: reason.decision(),
+                reason: Some(reason.as_str()),
+                ..AccessRecord::default()
+            });
         }
     }
 }

@@ -76,6 +76,8 @@ pub struct Http1Stream {
     lines: HeadLines,
     body: RequestBody,
     has_body: bool,
+    bytes_read: u64,
+    bytes_sent: u64,
     response: ResponseBody,
     /// The head of the response, until it is written with the first part of the body.
     out: BytesMut,
@@ -103,6 +105,8 @@ impl Http1Stream {
             is_kept: keeps_connection(&request),
             request,
             lines,
+            bytes_read: 0,
+            bytes_sent: 0,
             response: ResponseBody::NotBegun,
             out: BytesMut::new(),
             write_timeout,
@@ -127,6 +131,10 @@ impl Http1Stream {
 
     pub(super) fn client_text(&self) -> &HeaderValue {
         self.socket.client_text()
+    }
+
+    pub(super) const fn body_bytes(&self) -> (u64, u64) {
+        (self.bytes_read, self.bytes_sent)
     }
 
     pub(super) const fn is_body_empty(&self) -> bool {
@@ -157,6 +165,7 @@ impl Http1Stream {
                     }
                 };
                 *left = left.saturating_sub(read as u64);
+                self.bytes_read += read as u64;
                 match read {
                     0 => Err(Error::explain(
                         ErrorType::ConnectionClosed,
@@ -184,6 +193,7 @@ impl Http1Stream {
                 if chunks.is_over() {
                     self.body = RequestBody::Done;
                 }
+                self.bytes_read += (into.len() - before) as u64;
                 Ok(into.len() - before)
             }
         }
@@ -293,7 +303,9 @@ impl Http1Stream {
         if is_last {
             self.response = ResponseBody::Done;
         }
+        let sent = part.len() as u64;
         self.write_out(part, behind).await?;
+        self.bytes_sent += sent;
         match is_whole || !is_last {
             true => Ok(()),
             false => Err(Error::explain(

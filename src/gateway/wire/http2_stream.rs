@@ -33,6 +33,8 @@ pub struct Http2Stream {
     request: RequestHeader,
     body: RecvStream,
     has_read_body: bool,
+    bytes_read: u64,
+    bytes_sent: u64,
     respond: SendResponse<Bytes>,
     /// There once the head of the response was sent.
     sending: Option<SendStream<Bytes>>,
@@ -55,6 +57,8 @@ impl Http2Stream {
             request: head.into(),
             body,
             has_read_body: false,
+            bytes_read: 0,
+            bytes_sent: 0,
             respond,
             sending: None,
             has_ended: false,
@@ -65,6 +69,10 @@ impl Http2Stream {
 
     pub(super) fn req_header(&self) -> &RequestHeader {
         &self.request
+    }
+
+    pub(super) const fn body_bytes(&self) -> (u64, u64) {
+        (self.bytes_read, self.bytes_sent)
     }
 
     pub(super) const fn peer(&self) -> &Peer {
@@ -87,6 +95,7 @@ impl Http2Stream {
         };
         let part = part.map_err(|error| Error::because(ErrorType::ReadError, "reading a body", error))?;
         self.has_read_body |= !part.is_empty();
+        self.bytes_read += part.len() as u64;
         // Fails only for more bytes than were received.
         let _ = self.body.flow_control().release_capacity(part.len());
         Ok(Some(part))
@@ -123,6 +132,7 @@ impl Http2Stream {
             };
             let now = part.split_to(room.min(part.len()));
             let is_end = is_last && part.is_empty();
+            self.bytes_sent += now.len() as u64;
             sending.send_data(now, is_end).map_err(write_error)?;
             self.has_ended |= is_end;
         }

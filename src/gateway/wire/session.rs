@@ -91,6 +91,15 @@ impl Session {
         }
     }
 
+    /// Bytes of the request's body that were read, and of the response's body that were sent.
+    #[must_use]
+    pub const fn body_bytes(&self) -> (u64, u64) {
+        match self {
+            Self::Http1(stream) => stream.body_bytes(),
+            Self::Http2(stream) => stream.body_bytes(),
+        }
+    }
+
     /// Whether the request has no body, as far as its head tells.
     #[must_use]
     pub fn is_body_empty(&self) -> bool {

@@ -150,7 +150,7 @@ policy: {{source: file, file: "none"}}
         config: config.gateway.as_ref().unwrap(),
         issuers: &[],
         freshness: FRESHNESS,
-        access_log: false,
+        access_log: None,
         clock: Clock::Manual(ManualClock::at(UnixSeconds(0))),
         registry: &registry,
         sockets: &mut Sockets::default(),
