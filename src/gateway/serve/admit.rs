@@ -111,37 +111,12 @@ impl Gateway {
         observer: &mut O,
     ) -> Result<Judged, Denied> {
         let began = instant();
-        let mut looked = match credential {
-            Credential::Token(text) => self.look_up(text),
-            _ => None,
-        };
-        if let (
-            Some(Err(TokenFault::KeyUnknown { issuer } | TokenFault::KeysUnavailable { issuer })),
-            Credential::Token(text),
-        ) = (&looked, credential)
-            && let Some(fetcher) = self.fetchers.iter().find(|fetcher| fetcher.issuer() == &**issuer)
-        {
-            fetcher.ask().await;
-            looked = self.look_up(text);
-        }
+        let looked = self.look_up_or_fetch(credential).await;
         let policy = self.policy.load();
         let Some(policy) = policy.as_deref() else {
             return Err(DenyReason::PolicyUnavailable.into());
         };
-        let fact = match (credential, &looked) {
-            (Credential::Token(_), Some(Ok(token))) => CredentialFact::Verified(token),
-            (Credential::Token(_), Some(Err(fault))) => CredentialFact::Faulty(fault),
-            (Credential::Opaque, _) => CredentialFact::Opaque,
-            (Credential::Conflicting, _) => CredentialFact::Conflicting,
-            // A credential of another scheme is not for this gateway. An API that forwards such
-            // leaves the answer to its upstream.
-            (Credential::Unreadable(_) | Credential::OtherScheme { .. }, _)
-                if api.without_token == WithoutToken::Deny =>
-            {
-                CredentialFact::Opaque
-            }
-            _ => CredentialFact::Missing,
-        };
+        let fact = credential_fact(credential, looked.as_ref(), api);
         let route = RouteFacts {
             scope: &api.scope,
             unknown_sources: api.unknown_sources,
@@ -199,12 +174,52 @@ impl Gateway {
         }
     }
 
+    /// What becomes of a token. Keys of its issuer that are unknown here are fetched.
+    async fn look_up_or_fetch(
+        &self,
+        credential: &Credential,
+    ) -> Option<Result<Arc<VerifiedToken>, TokenFault>> {
+        let Credential::Token(text) = credential else {
+            return None;
+        };
+        let looked = self.look_up(text)?;
+        if let Err(TokenFault::KeyUnknown { issuer } | TokenFault::KeysUnavailable { issuer }) = &looked
+            && let Some(fetcher) = self.fetchers.iter().find(|fetcher| fetcher.issuer() == &**issuer)
+        {
+            fetcher.ask().await;
+            return self.look_up(text);
+        }
+        Some(looked)
+    }
+
     fn look_up(&self, text: &str) -> Option<Result<Arc<VerifiedToken>, TokenFault>> {
         let policy = self.policy.load();
         let (now, bytes_max) = (self.clock.now(), self.limits.token_bytes);
         let looked = self.tokens.look_up(text, policy.as_deref()?, now, bytes_max);
         self.metrics.cache(looked.hit);
         Some(looked.token)
+    }
+}
+
+/// What `decide` learns of a credential. `looked` is what became of its token.
+fn credential_fact<'t>(
+    credential: &Credential,
+    looked: Option<&'t Result<Arc<VerifiedToken>, TokenFault>>,
+    api: &Api,
+) -> CredentialFact<'t> {
+    match (credential, looked) {
+        (Credential::Token(_), Some(Ok(token))) => CredentialFact::Verified(token),
+        (Credential::Token(_), Some(Err(fault))) => CredentialFact::Faulty(fault),
+        (Credential::Opaque, _) => CredentialFact::Opaque,
+        (Credential::Conflicting, _) => CredentialFact::Conflicting,
+        // A credential of another scheme is not for this gateway. An API that forwards such
+        // leaves the answer to its upstream.
+        (Credential::Unreadable(_) | Credential::OtherScheme { .. }, _)
+            if api.without_token == WithoutToken::Deny =>
+        {
+            CredentialFact::Opaque
+        }
+        _ => CredentialFact::Missing,
     }
 }
 
