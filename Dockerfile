@@ -7,6 +7,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
+# What portcullis_build_info says: docker build --build-arg COMMIT="$(git rev-parse HEAD)"
+ARG COMMIT=unknown
+ENV PORTCULLIS_COMMIT=$COMMIT
 # The caches speed up a second build; what is kept is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

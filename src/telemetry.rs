@@ -13,13 +13,23 @@ use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::{Encoder as _, IntCounter, Registry, TextEncoder};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{Encoder as _, IntCounter, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::FromEnvError;
 
 /// Log records shown where the environment does not say otherwise.
 const LOG_DEFAULT: &str = "warn,portcullis=info";
+
+/// The version of this build.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that this build was made of, as whoever built it said: `PORTCULLIS_COMMIT` of the build's environment.
+const COMMIT: &str = match option_env!("PORTCULLIS_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
 
 /// Says which log records are shown, as `tracing` directives.
 const LOG_VARIABLE: &str = "PORTCULLIS_LOG";
@@ -39,6 +49,8 @@ pub fn init_log(quiet: bool) {
         .with_ansi(false)
         .json()
         .flatten_event(true)
+        // A span is a request, and none is inside another.
+        .with_span_list(false)
         .try_init();
     record_panics();
     if let Some(problem) = unread {
@@ -75,6 +87,21 @@ static PANICS: LazyLock<Option<IntCounter>> = LazyLock::new(|| {
         "Panics. One in a request ends its connection alone, one in a task that all rests on the process.";
     IntCounter::new("portcullis_panics_total", help).ok()
 });
+
+/// Shows in `registry` which build runs, and what its process uses.
+///
+/// # Errors
+/// A name is taken already.
+pub fn show_process(registry: &Registry) -> Result<(), prometheus::Error> {
+    let opts = Opts::new(
+        "portcullis_build_info",
+        "Always 1: the build that runs, by its version and commit.",
+    );
+    let build = IntGaugeVec::new(opts, &["version", "commit"])?;
+    build.with_label_values(&[VERSION, COMMIT]).set(1);
+    registry.register(Box::new(build))?;
+    registry.register(Box::new(ProcessCollector::for_self()))
+}
 
 /// Shows in `registry` how often anything has panicked.
 ///

@@ -27,7 +27,8 @@ use crate::gateway::link::remote::link::RemoteLink;
 use crate::gateway::link::remote::metrics::LinkMetrics;
 use crate::gateway::listen::listener::Drain;
 use crate::gateway::listen::sockets::Sockets;
-use crate::gateway::server::{Origin, Parts, Prepared, Probe, Running};
+use crate::gateway::probe::Probe;
+use crate::gateway::server::{Origin, Parts, Prepared, Running};
 use crate::gateway::start_error::StartError;
 use crate::task_monitor::TaskMonitor;
 use crate::telemetry;
@@ -92,6 +93,7 @@ impl Planes {
         monitor: &TaskMonitor,
     ) -> Result<Self, Failure> {
         let registry = Registry::new();
+        telemetry::show_process(&registry).map_err(Failure::internal)?;
         telemetry::show_panics(&registry).map_err(Failure::internal)?;
         let prepared = match &config.gateway {
             Some(gateway) => Some(prepare(config, gateway, &registry, &mut sockets, monitor)?),

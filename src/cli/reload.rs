@@ -32,6 +32,7 @@ pub(super) struct Reloader {
     in_force: Keys,
     reloads: IntCounterVec,
     loaded_at: IntGauge,
+    is_last_good: IntGauge,
 }
 
 impl Reloader {
@@ -50,15 +51,23 @@ impl Reloader {
             "When the config in force was read.",
         )
         .map_err(Failure::internal)?;
+        let is_last_good = IntGauge::new(
+            "portcullis_config_last_reload_successful",
+            "0 if the config file on disk was refused and an earlier config is in force, else 1.",
+        )
+        .map_err(Failure::internal)?;
+        is_last_good.set(1);
         for result in ["ok", "error"] {
             reloads.with_label_values(&[result]);
         }
         registry
             .register(Box::new(reloads.clone()))
             .map_err(Failure::internal)?;
-        registry
-            .register(Box::new(loaded_at.clone()))
-            .map_err(Failure::internal)?;
+        for gauge in [&loaded_at, &is_last_good] {
+            registry
+                .register(Box::new(gauge.clone()))
+                .map_err(Failure::internal)?;
+        }
         let reloader = Self {
             path: config.path.clone(),
             watch: FileWatch::new([&config.path].into_iter(), LOOK_EVERY),
@@ -66,6 +75,7 @@ impl Reloader {
             in_force: config.keys.clone(),
             reloads,
             loaded_at,
+            is_last_good,
         };
         reloader.loaded_now();
         Ok(reloader)
@@ -99,11 +109,13 @@ impl Reloader {
             (Ok(changes), Some(config)) => {
                 self.in_force = self.in_force.with_live_of(&config.keys);
                 self.reloads.with_label_values(&["ok"]).inc();
+                self.is_last_good.set(1);
                 self.loaded_now();
                 report(&changes);
             }
             (Err(error), _) => {
                 self.reloads.with_label_values(&["error"]).inc();
+                self.is_last_good.set(0);
                 tracing::error!(error, "{CONFIG_REFUSED}");
             }
             (Ok(_), None) => {}

@@ -10,6 +10,7 @@ mod metrics;
 mod order;
 mod phase;
 mod refusal;
+mod request_id;
 mod throttle;
 
 pub use crate::connections::client_address::{X_FORWARDED_FOR, client_address, is_trusted};
@@ -20,4 +21,5 @@ pub use crate::connections::metrics::ConnectionMetrics;
 pub use crate::connections::metrics::Refused;
 pub use crate::connections::phase::{ActiveRequest, Connection};
 pub use crate::connections::refusal::RefusalAnswers;
+pub use crate::connections::request_id::{RequestIds, X_REQUEST_ID, forwarded_id};
 pub use crate::connections::throttle::LogThrottle;

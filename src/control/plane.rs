@@ -26,6 +26,7 @@ use super::fleet::instances::Instances;
 use super::fleet::publish::Fleet;
 use super::http::cookies::Cookies;
 use super::http::memory::MemoryBudget;
+use super::http::observed::Requests;
 use super::ids::Ids;
 use super::people::{People, Shared};
 use super::rate_limits::Limits;
@@ -38,6 +39,7 @@ use super::sources::traffic::TrafficCounts;
 use super::tokens::client_cache::{ClientCache, Clients};
 use super::tokens::client_proof::ClientAuthentication;
 use super::tokens::decoy_keys::DecoyKeys;
+use super::tokens::error::TokenError;
 use super::tokens::github::Github;
 use super::tokens::introspect::Introspection;
 use super::tokens::issue::Tokens;
@@ -105,6 +107,8 @@ pub struct Control {
     pub(crate) cookies: Cookies,
     /// Verifies GitHub's reports of leaked tokens, if they are enabled.
     pub(crate) github: Option<Github>,
+    /// Gives ids to requests, and counts them.
+    pub(crate) requests: Arc<Requests>,
     tokens_issued: IntCounterVec,
     /// The stored trusted time, in Unix seconds.
     kept_mark: AtomicU64,
@@ -193,7 +197,11 @@ impl Control {
         for kind in StoreError::FAILURES {
             self.changes.store_failures.with_label_values(&[kind]);
         }
+        for result in ["ok"].iter().chain(&TokenError::CODES) {
+            self.tokens_issued.with_label_values(&[result]);
+        }
         self.changes.watch.register(registry)?;
+        self.requests.register(registry)?;
         registry.register(Box::new(self.tokens_issued.clone()))?;
         registry.register(Box::new(self.client_authentication.clients.reads().clone()))?;
         registry.register(Box::new(self.hashing.computed().clone()))?;
@@ -451,6 +459,7 @@ impl Shared {
             connections: ConnectionMetrics::new("control_plane")?,
             cookies: Cookies::of(&settings.public_url),
             github: settings.leaked_tokens.github_keys.map(Github::new),
+            requests: Arc::new(Requests::new()?),
             tokens_issued: IntCounterVec::new(
                 Opts::new("portcullis_tokens_issued_total", "Token requests by result."),
                 &["result"],

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use uuid::Uuid;
 
 use super::forward::upstream::Pool;
 use super::link::jwks;
@@ -18,14 +17,15 @@ use super::observe::metrics::Metrics;
 use super::observe::trace_context::SpanIds;
 use super::observe::upstream_metrics::UpstreamMetrics;
 use super::read::body::HeldBytes;
-use super::serve::request::{Gateway, RequestIds};
+use super::serve::request::Gateway;
 use super::start_error::StartError;
 use super::state::policy_cell::PolicyCell;
 use super::state::token_cache::TokenCache;
 use crate::clock::Clock;
 use crate::clock::guard::ClockWatch;
 use crate::config;
-use crate::config::OutsideIssuer;
+use crate::config::{KeyOrigin, OutsideIssuer};
+use crate::connections::RequestIds;
 use crate::domain::time::UnixSeconds;
 use crate::task_monitor::TaskMonitor;
 
@@ -73,6 +73,9 @@ pub(super) fn gateway(
     let mut key_files = Vec::new();
     let mut fetchers = Vec::new();
     for issuer in issuers {
+        if matches!(issuer.keys, KeyOrigin::Uri(_)) {
+            metrics.origins.expect_issuer(&issuer.issuer);
+        }
         let failed = |error| StartError::Keys {
             issuer: issuer.issuer.clone(),
             error,
@@ -106,7 +109,7 @@ pub(super) fn gateway(
         access_log: log,
         watch: Arc::new(clock_watch(&clock, registry)?),
         clock,
-        request_ids: Arc::new(RequestIds::new(request_id_prefix())),
+        request_ids: Arc::new(RequestIds::default()),
         span_ids: Arc::new(SpanIds::new(random())),
     };
     Ok((gateway, pools))
@@ -167,10 +170,4 @@ fn random() -> u64 {
     let mut bytes = [0; 8];
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     u64::from_ne_bytes(bytes)
-}
-
-/// Random enough that two processes, or two starts of one, never share an id.
-fn request_id_prefix() -> String {
-    let random = Uuid::now_v7().simple().to_string();
-    random.get(..20).unwrap_or(&random).to_owned()
 }

@@ -18,6 +18,7 @@ use super::forward::upstream::Pool;
 use super::link::subscribe::Installer;
 use super::listen::listener::{Drain, Listener};
 use super::listen::sockets::Sockets;
+use super::probe::Probe;
 use super::serve::current::CurrentGateway;
 use super::serve::request::Gateway;
 use super::wire::tls::Acceptor;
@@ -26,7 +27,7 @@ use crate::config;
 use crate::config::{OutsideIssuer, PolicyOrigin};
 use crate::connections::{ConnectionLimiter, ConnectionMetrics};
 use crate::domain::ids::Audience;
-use crate::domain::policy::{Freshness, Policy};
+use crate::domain::policy::Freshness;
 use crate::feed::{Reporter, Subscriber};
 use crate::task_monitor::TaskMonitor;
 
@@ -147,7 +148,10 @@ impl Prepared {
         let (mut background, mut reporter) = (Vec::new(), None);
         for fetcher in &gateway.fetchers {
             let (fetcher, shared) = (Arc::clone(fetcher), gateway.clone());
-            let fetching = async move { fetcher.run(&shared.policy, &shared.metrics).await };
+            let fetching = async move {
+                let metrics = &shared.metrics.origins;
+                fetcher.run(&shared.policy, metrics, &shared.clock).await;
+            };
             background.push(tokio::spawn(monitor.watch("key_fetcher", fetching)));
         }
         for file in &gateway.key_files {
@@ -170,7 +174,8 @@ impl Prepared {
             }
             Origin::File(path) => {
                 installer.install_file(&path, &self.issuers)?;
-                let following = installer.follow_file(path, self.issuers);
+                let metrics = gateway.metrics.origins.clone();
+                let following = installer.follow_file(path, self.issuers, metrics);
                 background.push(tokio::spawn(monitor.watch("policy_file", following)));
             }
         }
@@ -460,50 +465,5 @@ impl Drop for Running {
         let listeners = self.listeners.iter().map(|listener| &listener.resource);
         listeners.chain(&self.leaving).for_each(|listener| listener.cut());
         self.background.iter().for_each(JoinHandle::abort);
-    }
-}
-
-/// Looks at a gateway from outside, for metrics and health.
-#[derive(Clone)]
-pub struct Probe {
-    app: Arc<CurrentGateway>,
-    limiter: Arc<ConnectionLimiter>,
-    ending: Arc<AtomicBool>,
-}
-
-impl Probe {
-    /// Brings the gauges up to date.
-    pub fn refresh(&self) {
-        let gateway = self.app.current();
-        gateway.metrics.transport.set_connections(self.limiter.open());
-        gateway
-            .metrics
-            .refresh(&gateway.policy, &gateway.held, &gateway.clock);
-    }
-
-    /// The warning about the system's clock, if there is one.
-    #[must_use]
-    pub fn clock_warning(&self) -> Option<&'static str> {
-        self.app.current().watch.warning()
-    }
-
-    /// Whether there is a usable policy, and keys of at least one issuer.
-    ///
-    /// # Errors
-    /// The sentence that says what is missing.
-    pub fn ready(&self) -> Result<(), &'static str> {
-        if self.ending.load(Ordering::Relaxed) {
-            return Err("it is ending");
-        }
-        let gateway = self.app.current();
-        let policy = gateway.policy.load();
-        let policy: &Policy = policy.as_deref().ok_or("no policy has been installed yet")?;
-        if policy.is_stale(gateway.clock.now()) {
-            return Err("the policy is older than max_age");
-        }
-        if policy.issuers().iter().all(|issuer| issuer.keys.is_none()) {
-            return Err("no issuer's signing keys have been fetched yet");
-        }
-        Ok(())
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod login;
 pub(crate) mod memory;
 pub(crate) mod metered;
 pub(crate) mod oauth;
+pub(crate) mod observed;
 pub(crate) mod problem;
 pub(crate) mod routes;
 pub mod server;

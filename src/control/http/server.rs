@@ -20,11 +20,13 @@ use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 pub use super::connections::Bounds;
 use super::connections::{ActivityTimer, Taken, refusal as connection_refusal};
 use super::metered;
 use super::metered::{Answering, RefusalForm};
+use super::observed::note_route;
 use super::problem::StoreFailure;
 use super::routes::routes;
 use crate::connections::{ConnectionLimiter, ConnectionLimits, RefusalAnswers};
@@ -85,6 +87,7 @@ pub async fn serve_within(
     let routes = routes(Arc::clone(&control)).layer(from_fn(deadline));
     let routes = routes.layer(from_fn_with_state(Arc::clone(&control), count_failures));
     let routes = routes.layer(from_fn_with_state(Arc::clone(&ending), last_answer));
+    let routes = routes.layer(from_fn(note_route));
     let service = TowerToHyperService::new(routes);
     let limiter = ConnectionLimiter::new(control.connections.clone());
     let (connections, refusals) = (limiter.group(), RefusalAnswers::new(REFUSALS_AT_ONCE));
@@ -145,22 +148,29 @@ fn answer(
     mut request: http::Request<Incoming>,
 ) -> Answering {
     let active = timer.begin_request();
+    let trusted = control.limits.trusted_proxies();
+    let observed = control.requests.begin(peer, request.headers(), trusted);
     let from = control.limits.client_address(peer, request.headers());
     request.extensions_mut().insert(from);
     let service = service.clone();
     let routed =
         move |request| async move { service.call(request).await.unwrap_or_else(|never| match never {}) };
     let answer = metered::serve(&control.memory, from.0, request, routed);
-    let timer = Arc::clone(timer);
-    Answering::new(async move {
+    let (timer, requests) = (Arc::clone(timer), Arc::clone(&control.requests));
+    let span = observed.span.clone();
+    let answering = async move {
         let Some(active) = active else {
             // Evicted in this moment: the connection is being closed.
-            return Ok(StatusCode::SERVICE_UNAVAILABLE.into_response());
+            let mut answer = StatusCode::SERVICE_UNAVAILABLE.into_response();
+            requests.end(&observed, &mut answer);
+            return Ok(answer);
         };
-        let answer = answer.await?;
+        let mut answer = answer.await?;
+        requests.end(&observed, &mut answer);
         timer.touch();
         Ok(answer.map(|body| Taken::body(body, timer, active)))
-    })
+    };
+    Answering::new(answering.instrument(span))
 }
 
 /// Serves a connection until it ends, nothing comes of it any more, or the service ends: then what is under way may

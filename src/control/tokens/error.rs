@@ -69,6 +69,18 @@ pub enum Unproven {
 }
 
 impl TokenError {
+    /// Every `error` code of a response (RFC 6749 section 5.2 and its extensions).
+    pub(crate) const CODES: [&'static str; 8] = [
+        "invalid_request",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_target",
+        "invalid_client",
+        "invalid_token",
+        "slow_down",
+        "temporarily_unavailable",
+    ];
+
     /// The cause as one word, for the log. The client may read less.
     pub(crate) const fn cause(&self) -> &'static str {
         match self {

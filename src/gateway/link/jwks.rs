@@ -16,7 +16,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-use crate::clock::instant;
+use crate::clock::{Clock, instant};
 use crate::config::{JwksUri, KeyOrigin, KeyPlace, OutsideIssuer};
 use crate::discovery;
 use crate::discovery::DiscoveryError;
@@ -25,7 +25,7 @@ use crate::domain::issuer_keys::IssuerKeys;
 use crate::domain::key::Algorithm;
 use crate::domain::policy::TrustedIssuer;
 use crate::fetched::{Fetched, Lifetime};
-use crate::gateway::observe::metrics::Metrics;
+use crate::gateway::observe::origin_metrics::OriginMetrics;
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::http_client::{Bounds, FetchError, HttpClient, Proxies, Reach, Trust, shown};
 use crate::key_sets;
@@ -197,7 +197,7 @@ impl KeyFetcher {
     }
 
     /// Fetches until cancelled: before the first request, ahead of time, and when asked.
-    pub async fn run(&self, cell: &PolicyCell, metrics: &Metrics) {
+    pub async fn run(&self, cell: &PolicyCell, metrics: &OriginMetrics, clock: &Clock) {
         let mut state = FetchState {
             wait: RETRY_FIRST,
             was_empty: false,
@@ -205,7 +205,7 @@ impl KeyFetcher {
         loop {
             let began = instant();
             let result = self.fetch().await.map(|(uri, set)| self.log_left_out(&uri, set));
-            metrics.jwks_fetched(&self.issuer, result.is_ok());
+            metrics.key_set_fetched(&self.issuer, result.is_ok(), clock.now());
             let pause = self.install(result, &mut state, cell);
             self.finished.send_modify(|count| *count += 1);
             tokio::select! {

@@ -18,6 +18,7 @@ use crate::domain::ids::{Audience, TokenDigest};
 use crate::domain::policy::{Freshness, Policy};
 use crate::domain::time::UnixSeconds;
 use crate::feed::Subscriber;
+use crate::gateway::observe::origin_metrics::OriginMetrics;
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::snapshot;
 use crate::snapshot::{Change, InvalidSnapshot, RevocationRecord, Snapshot, Update};
@@ -244,7 +245,7 @@ impl Installer {
 
     /// Reads a policy file again whenever it changes, until cancelled. The policy is fresh as long as the
     /// installed file is in place. While the file is missing or was refused, the policy ages.
-    pub async fn follow_file(mut self, path: PathBuf, issuers: Vec<OutsideIssuer>) {
+    pub async fn follow_file(mut self, path: PathBuf, issuers: Vec<OutsideIssuer>, metrics: OriginMetrics) {
         let (changed_in, mut changed) = mpsc::channel::<()>(1);
         // The folder is watched, since editors and config managers replace the file itself.
         let watcher = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
@@ -278,7 +279,9 @@ impl Installer {
                 continue;
             }
             seen = settled(&path).await;
-            match self.install_file(&path, &issuers) {
+            let result = self.install_file(&path, &issuers);
+            metrics.policy_file_read(result.is_ok());
+            match result {
                 Ok(()) => tracing::info!(file = %path.display(), "{FILE_READ}"),
                 Err(error) => {
                     tracing::error!(%error, "{FILE_REFUSED}");

@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use super::cut::Cut;
+use super::origin_metrics::OriginMetrics;
 use super::upstream_metrics::UpstreamMetrics;
 use crate::clock::Clock;
 use crate::domain::decision::DenyReason;
@@ -31,7 +32,6 @@ pub struct Metrics {
     decision_seconds: Histogram,
     cache_hit: IntCounter,
     cache_miss: IntCounter,
-    jwks_fetch: IntCounterVec,
     policy_version: IntGauge,
     policy_age: IntGauge,
     revocations: IntGauge,
@@ -40,6 +40,7 @@ pub struct Metrics {
     pub access_log_dropped: IntCounter,
     by_api: ByApi,
     pub transport: Transport,
+    pub origins: OriginMetrics,
     pub upstreams: UpstreamMetrics,
 }
 
@@ -85,10 +86,6 @@ impl Metrics {
             decision_seconds: decision_seconds()?,
             cache_hit: cache.with_label_values(&["hit"]),
             cache_miss: cache.with_label_values(&["miss"]),
-            jwks_fetch: IntCounterVec::new(
-                Opts::new("portcullis_jwks_fetch_total", "Fetches of outside key sets."),
-                &["issuer", "result"],
-            )?,
             policy_version: IntGauge::new("portcullis_policy_version", "Version of the policy in force.")?,
             policy_age: IntGauge::new(
                 "portcullis_policy_age_seconds",
@@ -105,19 +102,18 @@ impl Metrics {
                 "Access log lines dropped since the log could not keep up.",
             )?,
             transport: Transport::new(registry)?,
+            origins: OriginMetrics::new(registry)?,
             upstreams: UpstreamMetrics::new(registry)?,
         };
         for collector in [
             Box::new(cache) as Box<dyn Collector>,
             Box::new(metrics.decision_seconds.clone()),
-            Box::new(metrics.jwks_fetch.clone()),
             Box::new(metrics.policy_version.clone()),
             Box::new(metrics.policy_age.clone()),
             Box::new(metrics.revocations.clone()),
             Box::new(metrics.held_bytes.clone()),
             Box::new(metrics.policy_lapses.clone()),
             Box::new(metrics.access_log_dropped.clone()),
-            Box::new(build_info()?),
         ] {
             registry.register(collector)?;
         }
@@ -194,13 +190,6 @@ impl Metrics {
         if let Some(upstream) = upstream {
             api.upstream_seconds.observe(upstream.as_secs_f64());
         }
-    }
-
-    /// Counts one fetch of an outside key set.
-    pub fn jwks_fetched(&self, issuer: &str, good: bool) {
-        self.jwks_fetch
-            .with_label_values(&[issuer, if good { "ok" } else { "error" }])
-            .inc();
     }
 
     /// Brings the gauges up to date, for a scrape.
@@ -305,13 +294,6 @@ fn count(counters: &[IntCounter], reason: DenyReason) {
     if let Some(counter) = counters.get(reason as usize) {
         counter.inc();
     }
-}
-
-fn build_info() -> Result<IntCounterVec, prometheus::Error> {
-    let opts = Opts::new("portcullis_build_info", "The build that runs.");
-    let build = IntCounterVec::new(opts, &["version"])?;
-    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
-    Ok(build)
 }
 
 fn decision_seconds() -> Result<Histogram, prometheus::Error> {

@@ -7,13 +7,10 @@ use http::header::{AsHeaderName, HOST, HeaderMap, HeaderValue};
 use http::uri::Authority;
 use pingora_http::RequestHeader;
 
-use crate::connections::{X_FORWARDED_FOR, client_address, is_trusted};
+use crate::connections::{X_FORWARDED_FOR, client_address, forwarded_id, is_trusted};
 use crate::domain::network::Network;
 use crate::gateway::observe::trace_context::{SpanIds, TraceContext};
 use crate::gateway::wire::session::Session;
-
-/// The longest request id that is taken over from a trusted proxy, in bytes.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// The longest host that is taken over from a trusted proxy, in bytes.
 const HOST_BYTES_MAX: usize = 261;
@@ -108,18 +105,6 @@ fn forwarded_host(headers: &HeaderMap) -> Option<HeaderValue> {
             .parse::<Authority>()
             .is_ok_and(|host| !host.host().is_empty());
     is_host.then(|| HeaderValue::from_str(host).ok()).flatten()
-}
-
-/// An id of visible characters, sent once. Anything else would end up in logs and in other services' headers.
-fn forwarded_id(headers: &HeaderMap) -> Option<&str> {
-    let mut ids = headers.get_all("x-request-id").iter();
-    let (id, None) = (ids.next()?, ids.next()) else {
-        return None;
-    };
-    let id = id.to_str().ok()?;
-    let is_id =
-        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    is_id.then_some(id)
 }
 
 /// All of `X-Forwarded-For` in one value, with the peer behind it. None where nothing came.

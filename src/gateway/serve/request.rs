@@ -3,7 +3,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use http::HeaderValue;
@@ -13,6 +12,7 @@ use super::known_facts::{Denied, KnownFacts};
 use crate::clock::guard::ClockWatch;
 use crate::clock::{Clock, instant};
 use crate::config::{Api, ApiPath, ErrorForm, Limits};
+use crate::connections::RequestIds;
 use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::network::Network;
 use crate::gateway::forward::exchange;
@@ -62,27 +62,6 @@ pub struct Gateway {
     pub watch: Arc<ClockWatch>,
     pub request_ids: Arc<RequestIds>,
     pub span_ids: Arc<SpanIds>,
-}
-
-/// Makes request ids: a counter behind a prefix that is random for each process.
-pub struct RequestIds {
-    prefix: String,
-    next: AtomicU64,
-}
-
-impl RequestIds {
-    /// Ids that begin with `prefix`.
-    #[must_use]
-    pub fn new(prefix: String) -> Self {
-        Self {
-            prefix,
-            next: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn next(&self) -> String {
-        format!("{}-{:x}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
-    }
 }
 
 /// What is known about a request when it ends, for its log line and its metrics.

@@ -14,11 +14,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use super::routes::routes;
 use super::service::{EdgeService, EdgeState};
 use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
+use crate::control::http::observed::Requests;
 use crate::control::plane::Control;
 
 /// How long a request's head, and a TLS handshake, may take.
@@ -74,11 +76,13 @@ pub async fn serve<A: Accept>(
                 continue;
             };
             let (accept, router, watcher) = (accept.clone(), router.clone(), graceful.watcher());
+            let requests = Arc::clone(&state.requests);
             tokio::spawn(async move {
                 let Ok(Some(stream)) = tokio::time::timeout(HEAD_WITHIN, accept.accept(stream)).await else {
                     return;
                 };
-                let answers = service_fn(move |request| answer(router.clone(), peer, request));
+                let answers =
+                    service_fn(move |request| answer(router.clone(), Arc::clone(&requests), peer, request));
                 let connection = builder()
                     .serve_connection(TokioIo::new(stream), answers)
                     .into_owned();
@@ -101,12 +105,16 @@ pub async fn serve<A: Accept>(
 
 async fn answer(
     router: TowerToHyperService<Router>,
+    requests: Arc<Requests>,
     peer: SocketAddr,
     request: http::Request<hyper::body::Incoming>,
 ) -> Result<axum::response::Response, std::convert::Infallible> {
     let mut request: Request = request.map(axum::body::Body::new);
     request.extensions_mut().insert(ClientAddress(peer.ip()));
-    router.call(request).await
+    let observed = requests.begin(peer.ip(), request.headers(), &[]);
+    let mut answer = router.call(request).instrument(observed.span.clone()).await?;
+    requests.end(&observed, &mut answer);
+    Ok(answer)
 }
 
 async fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {

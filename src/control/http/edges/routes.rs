@@ -19,6 +19,7 @@ use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::fleet::sessions::SESSION_S;
 use crate::control::http::api::json::Json;
+use crate::control::http::observed::note_route;
 use crate::fleet::protocol::{
     Beat, BeatAnswer, Join, Joined, MESSAGE_BYTES_MAX, NewKey, Nonce, NumberedReport, OpenSession,
     POSITION_HEADER, ROOT, SessionOpened,
@@ -46,6 +47,7 @@ pub(super) fn routes(state: Arc<EdgeState>) -> Router {
         .nest(ROOT, protocol)
         .fallback(async || ControlError::Request(BadRequest::Path))
         .method_not_allowed_fallback(async || ControlError::Request(BadRequest::Method))
+        .layer(from_fn(note_route))
         .with_state(state)
 }
 

@@ -9,6 +9,7 @@ use crate::control::fleet::edges::Edges;
 use crate::control::fleet::hub::Hub;
 use crate::control::fleet::instances::Instances;
 use crate::control::fleet::sessions::EdgeSessions;
+use crate::control::http::observed::Requests;
 use crate::control::plane::Control;
 use crate::control::rate_limits::Limits;
 use crate::control::sources::traffic::TrafficCounts;
@@ -33,6 +34,7 @@ pub(crate) struct EdgeState {
     pub(super) traffic: Arc<TrafficCounts>,
     pub(super) limits: Arc<Limits>,
     pub(super) heartbeat: Duration,
+    pub(super) requests: Arc<Requests>,
 }
 
 impl EdgeState {
@@ -50,6 +52,7 @@ impl EdgeState {
             traffic: Arc::clone(&control.traffic),
             limits: Arc::clone(&control.limits),
             heartbeat: service.heartbeat,
+            requests: Arc::clone(&control.requests),
         })
     }
 
