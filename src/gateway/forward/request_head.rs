@@ -15,10 +15,10 @@ use pingora_http::RequestHeader;
 use super::connection::{Connection, absolute_uri};
 use crate::domain::decision::Permit;
 use crate::domain::scope::ScopeSet;
-use crate::gateway::observe::trace_context::TRACEPARENT;
 use crate::gateway::read::client_facts::ClientFacts;
 use crate::gateway::read::spelling::{after_prefix, is_spelt_alike, letters};
 use crate::gateway::wire::session::Session;
+use crate::gateway::wire::trace_context::TRACEPARENT;
 
 /// Headers that concern one connection only (RFC 9110 section 7.6.1).
 pub(super) const HOP_BY_HOP: [&str; 6] = [

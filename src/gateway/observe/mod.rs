@@ -5,5 +5,4 @@ pub mod access_record;
 pub(crate) mod cut;
 pub mod metrics;
 pub mod origin_metrics;
-pub mod trace_context;
 pub mod upstream_metrics;

@@ -9,8 +9,8 @@ use pingora_http::RequestHeader;
 
 use crate::connections::{X_FORWARDED_FOR, client_address, forwarded_id, is_trusted};
 use crate::domain::network::Network;
-use crate::gateway::observe::trace_context::{SpanIds, TraceContext};
 use crate::gateway::wire::session::Session;
+use crate::gateway::wire::trace_context::{SpanIds, TraceContext};
 
 /// The longest host that is taken over from a trusted proxy, in bytes.
 const HOST_BYTES_MAX: usize = 261;

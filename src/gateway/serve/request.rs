@@ -25,7 +25,6 @@ use crate::gateway::observe::access_log::AccessLog;
 use crate::gateway::observe::access_record::{AccessRecord, shown_path};
 use crate::gateway::observe::cut::Cut;
 use crate::gateway::observe::metrics::Metrics;
-use crate::gateway::observe::trace_context::SpanIds;
 use crate::gateway::read::body::HeldBytes;
 use crate::gateway::read::client_facts::{ClientFacts, Ids};
 use crate::gateway::read::cors::CorsHeaders;
@@ -35,6 +34,7 @@ use crate::gateway::read::{cors, head, route};
 use crate::gateway::state::policy_cell::PolicyCell;
 use crate::gateway::state::token_cache::TokenCache;
 use crate::gateway::wire::session::Session;
+use crate::gateway::wire::trace_context::SpanIds;
 use crate::report;
 use crate::report::Verdict;
 

@@ -10,4 +10,5 @@ pub(crate) mod proxy_header;
 pub mod session;
 pub mod socket;
 pub mod tls;
+pub mod trace_context;
 pub mod transport_metrics;
