@@ -27,14 +27,14 @@ const LET_THROUGH_BY_THE_SERVER_BELOW: &[(&str, &[&str])] = &[
     (
         "TE: gzip, chunked",
         &[
-            "gateway/strictness.rs::other_codings_than_chunked_are_refused",
+            "gateway/strictness/framing.rs::other_codings_than_chunked_are_refused",
             "gateway/torture.rs::framings_have_one_reading",
         ],
     ),
     (
         "CL + TE",
         &[
-            "gateway/strictness.rs::length_beside_transfer_encoding_is_refused",
+            "gateway/strictness/framing.rs::length_beside_transfer_encoding_is_refused",
             "gateway/torture.rs::framings_have_one_reading",
         ],
     ),
@@ -49,8 +49,8 @@ const LET_THROUGH_BY_THE_SERVER_BELOW: &[(&str, &[&str])] = &[
     (
         "X_Client_Id beside X-Client-Id",
         &[
-            "gateway/identity.rs::identity_headers_of_a_client_are_replaced",
-            "gateway/identity.rs::identity_is_stripped_from_requests_that_have_none",
+            "gateway/identity/spoofed_headers.rs::identity_headers_of_a_client_are_replaced",
+            "gateway/identity/spoofed_headers.rs::identity_is_stripped_from_requests_that_have_none",
             "gateway/canonical.rs::what_the_upstream_understands_is_what_was_sent_and_decided",
         ],
     ),
@@ -60,7 +60,7 @@ const LET_THROUGH_BY_THE_SERVER_BELOW: &[(&str, &[&str])] = &[
             "gateway/strictness.rs::headers_beyond_the_limits_are_refused",
             "gateway/torture.rs::header_lines_have_one_reading",
             "gateway/limits.rs::refusal_is_read_by_a_client_that_is_still_sending",
-            "gateway/http2.rs::header_list_beyond_the_limits_is_refused",
+            "gateway/http2/floods.rs::header_list_beyond_the_limits_is_refused",
         ],
     ),
     (
@@ -94,14 +94,14 @@ const LET_THROUGH_BY_THE_SERVER_BELOW: &[(&str, &[&str])] = &[
     ),
     (
         "half-close after the request",
-        &["gateway/strictness.rs::half_close_after_a_request_still_gets_its_answer"],
+        &["gateway/strictness/framing.rs::half_close_after_a_request_still_gets_its_answer"],
     ),
     (
         "different CLs, CL: +5, obs-fold, space before colon, TE on 1.0, two Host, CONNECT",
         &[
-            "gateway/strictness.rs::lengths_of_two_readings_are_refused",
+            "gateway/strictness/framing.rs::lengths_of_two_readings_are_refused",
             "gateway/strictness.rs::folded_and_misspelt_header_lines_are_refused",
-            "gateway/strictness.rs::transfer_encoding_on_http10_is_refused",
+            "gateway/strictness/framing.rs::transfer_encoding_on_http10_is_refused",
             "gateway/strictness.rs::two_hosts_are_refused",
             "gateway/torture.rs::framings_have_one_reading",
         ],
@@ -113,7 +113,7 @@ const FELL_IN_THE_FIELD: &[(&str, &[&str])] = &[
     (
         "claim type confusion",
         &[
-            "gateway/denials.rs::malformed_token_is_denied",
+            "gateway/denials/tokens.rs::malformed_token_is_denied",
             "gateway/tokens.rs::claims_of_another_type_are_refused",
         ],
     ),
@@ -183,8 +183,8 @@ const FELL_IN_THE_FIELD: &[(&str, &[&str])] = &[
     (
         "identity header spoofing",
         &[
-            "gateway/identity.rs::identity_headers_of_a_client_are_replaced",
-            "gateway/identity.rs::identity_is_stripped_from_requests_that_have_none",
+            "gateway/identity/spoofed_headers.rs::identity_headers_of_a_client_are_replaced",
+            "gateway/identity/spoofed_headers.rs::identity_is_stripped_from_requests_that_have_none",
         ],
     ),
     (
@@ -201,8 +201,8 @@ const FELL_IN_THE_FIELD: &[(&str, &[&str])] = &[
         &[
             "gateway/torture.rs::framings_have_one_reading",
             "gateway/torture.rs::it_makes_no_difference_where_the_bytes_are_cut",
-            "gateway/strictness.rs::second_request_is_not_smuggled_in_the_first_ones_body",
-            "gateway/strictness.rs::bytes_behind_a_body_are_never_read_as_its_request",
+            "gateway/strictness/framing.rs::second_request_is_not_smuggled_in_the_first_ones_body",
+            "gateway/strictness/framing.rs::bytes_behind_a_body_are_never_read_as_its_request",
             "gateway/pipelining.rs::denied_request_does_not_shift_those_behind_it",
             "gateway/pipelining.rs::malformed_request_behind_others_ends_the_connection",
             "gateway/accepted_forms.rs::absolute_form_with_two_readings_is_rejected",
@@ -213,13 +213,13 @@ const FELL_IN_THE_FIELD: &[(&str, &[&str])] = &[
     (
         "HTTP/2 floods",
         &[
-            "gateway/http2.rs::rapid_resets_end_the_connection",
-            "gateway/http2.rs::resets_of_whole_requests_do_not_pile_up_work",
-            "gateway/http2.rs::made_resets_end_the_connection",
-            "gateway/http2.rs::flood_of_continuations_ends_the_connection",
-            "gateway/http2.rs::floods_of_control_frames_hold_nothing",
-            "gateway/http2.rs::header_bomb_is_refused",
-            "gateway/http2.rs::streams_at_once_are_bounded",
+            "gateway/http2/floods.rs::rapid_resets_end_the_connection",
+            "gateway/http2/floods.rs::resets_of_whole_requests_do_not_pile_up_work",
+            "gateway/http2/floods.rs::made_resets_end_the_connection",
+            "gateway/http2/floods.rs::flood_of_continuations_ends_the_connection",
+            "gateway/http2/floods.rs::floods_of_control_frames_hold_nothing",
+            "gateway/http2/floods.rs::header_bomb_is_refused",
+            "gateway/http2/floods.rs::streams_at_once_are_bounded",
             "gateway/limits.rs::heads_over_http2_count_among_what_is_held",
         ],
     ),

@@ -2,3 +2,4 @@
 
 mod members;
 mod permissions;
+mod roles;
