@@ -132,7 +132,7 @@ async fn measure(dir: &std::path::Path) {
     let settings = ControlSettings {
         store: portcullis::store_location::StoreLocation::Sqlite(dir.join("store.db")),
         public_url: ISSUER.to_owned(),
-        audience: "bench".to_owned(),
+        audience: Some("bench".to_owned()),
         resources: Vec::new(),
         assertion_lifetime_max_s: 3_600,
         signing: Signing::default(),
@@ -144,7 +144,7 @@ async fn measure(dir: &std::path::Path) {
             ..ControlLimits::default()
         },
         login: Login::default(),
-        fleet_max_age: Duration::from_secs(86_400),
+        fleet_max_age: None,
     };
     let control = Arc::new(Control::open(settings, Clock::System).await.unwrap());
     let key = Key::new();

@@ -48,9 +48,6 @@ const FIRST_POLICY_WITHIN: Duration = Duration::from_secs(30);
 /// The longest that kept connections of the control plane are waited for: new ones wait meanwhile.
 const CONTROL_GRACE_MAX: Duration = Duration::from_secs(1);
 
-/// `aud` of access tokens where the config does not name one.
-const AUDIENCE: &str = "portcullis";
-
 /// Everything that a config named, running.
 pub(super) struct Planes {
     pub control: Option<Arc<Control>>,
@@ -151,6 +148,7 @@ impl Planes {
             planes.start_control().await?;
         }
         if let Some(prepared) = prepared {
+            let prepared = planes.with_max_age(prepared);
             let origin = Origin::from_config(&config.policy, subscriber);
             let running = prepared.run(origin).await?;
             planes.first_policy(predecessor.is_some()).await?;
@@ -220,20 +218,24 @@ impl Planes {
 
     /// Installs the policy that is on disk, and follows the control planes.
     async fn start_link(&mut self) -> Result<(), Failure> {
-        let Some(remote) = self.remote() else {
+        let (Some(remote), Some(metrics)) = (self.remote(), self.link_metrics.clone()) else {
             return Ok(());
         };
-        let freshness = self.config.freshness;
-        let Some(metrics) = self.link_metrics.clone() else {
-            return Ok(());
-        };
-        let publisher = self.publisher.clone();
+        let (freshness, publisher) = (self.config.freshness, self.publisher.clone());
         let link = RemoteLink::open(remote, freshness, publisher, Clock::System, metrics);
         let mut link = link.map_err(Failure::input)?;
         link.install_stored().await;
         let following = link.run(self.control_tasks.stopped(), Arc::clone(&self.gateway_ended));
         self.control_tasks.spawn("remote_link", following);
         Ok(())
+    }
+
+    /// A bundled gateway's policy is stale no later than that of any other gateway of the fleet.
+    fn with_max_age(&self, prepared: Prepared) -> Prepared {
+        match (&self.control, self.is_bundled()) {
+            (Some(control), true) => prepared.with_max_age(control.instances.max_age()),
+            _ => prepared,
+        }
     }
 
     fn is_bundled(&self) -> bool {
@@ -453,7 +455,7 @@ pub(super) fn control_settings(
     ControlSettings {
         store: settings.store.clone(),
         public_url: settings.public_url.clone().unwrap_or_else(own),
-        audience: settings.audience.clone().unwrap_or_else(|| AUDIENCE.to_owned()),
+        audience: settings.audience.clone(),
         resources: settings.resources.clone(),
         assertion_lifetime_max_s: settings.assertion_lifetime_max.as_secs(),
         signing: settings.signing.clone(),

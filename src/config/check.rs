@@ -257,7 +257,7 @@ impl<'p> Check<'p> {
         let control_plane = file
             .control_plane
             .as_ref()
-            .map(|control| self.control_plane(control, max_age));
+            .map(|control| self.control_plane(control, file.policy.max_age.as_ref().map(|_| max_age)));
         let listen = file.observability.listen.as_ref();
         let listen = listen.map(|listen| self.listen_address(listen));
         let access_log = self.access_log(&file.observability.access_log);

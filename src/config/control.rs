@@ -103,7 +103,7 @@ impl Check<'_> {
     pub(super) fn control_plane(
         &mut self,
         file: &file::ControlPlaneFile,
-        fleet_max_age: Duration,
+        fleet_max_age: Option<Duration>,
     ) -> Option<ControlPlane> {
         // Each key is checked before one that cannot be used ends this.
         let store = self.store(&file.store);

@@ -14,10 +14,8 @@ use super::shown::has_user;
 /// How long a policy counts as fresh unless the config says.
 const MAX_AGE: Duration = Duration::from_secs(86_400);
 
-/// The shortest `max_age`: times are compared in whole seconds.
+/// The range of `max_age`. Times are compared in whole seconds. The store's setting has the same range.
 const MAX_AGE_MIN: Duration = Duration::from_secs(3);
-
-/// The longest `max_age`.
 const MAX_AGE_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// Connections of edges unless the config says.

@@ -46,6 +46,7 @@ pub use crate::config::outside_issuer::{JwksUri, KeyOrigin, KeyPlace, OutsideIss
 pub use crate::config::policy_file::{check_policy, is_policy, load_policy};
 pub use crate::config::policy_types::{EdgeListener, PolicyOrigin, RemotePolicy};
 pub use crate::config::problem::{ConfigError, Problem, Severity};
+pub use crate::config::quantities::Duration as DurationText;
 pub use crate::config::tls_types::ListenerTls;
 pub use crate::config::types::{
     AccessLog, Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, Limits,

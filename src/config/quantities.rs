@@ -30,6 +30,18 @@ impl Duration {
     }
 }
 
+/// A text that is no duration.
+#[derive(Clone, Copy, Debug)]
+pub struct InvalidDuration;
+
+impl std::str::FromStr for Duration {
+    type Err = InvalidDuration;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDuration> {
+        Self::parse(text).ok_or(InvalidDuration)
+    }
+}
+
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct DurationVisitor;

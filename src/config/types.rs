@@ -269,8 +269,8 @@ pub struct ControlPlane {
     pub login: Login,
     /// Where edges connect; none without edges.
     pub edges: Option<EdgeListener>,
-    /// How long an edge may go without proving that its policy is current: `policy.max_age`.
-    pub fleet_max_age: Duration,
+    /// How long an edge may go without proving that its policy is current: `policy.max_age`, if it is set.
+    pub fleet_max_age: Option<Duration>,
 }
 
 /// Metrics, health and logs.

@@ -63,6 +63,7 @@ pub enum AuditAction {
     EdgeChanged,
     EdgeKeyRotated,
     EdgeRevoked,
+    FleetSettingsChanged,
 }
 
 impl AuditAction {
@@ -115,6 +116,7 @@ impl AuditAction {
             Self::EdgeChanged => "edge.changed",
             Self::EdgeKeyRotated => "edge.key_rotated",
             Self::EdgeRevoked => "edge.revoked",
+            Self::FleetSettingsChanged => "fleet.settings_changed",
         }
     }
 }

@@ -16,6 +16,14 @@ pub enum OpenError {
     PublicUrl(String),
     #[error("the audience of access tokens is empty")]
     Audience,
+    #[error(
+        "control_plane.audience is `{config}`, and this store has `{stored}`; leave it out of the config, or run: portcullis admin fleet set --config FILE --audience {config}"
+    )]
+    OtherAudience { config: String, stored: String },
+    #[error(
+        "policy.max_age is {config} s, and this store has {stored} s; leave it out of the config, or run: portcullis admin fleet set --config FILE --max-age {config}s"
+    )]
+    OtherMaxAge { config: u64, stored: u64 },
     #[error("no signing key could be generated")]
     SigningKey,
     #[error(

@@ -1,6 +1,7 @@
 //! The services of accounts and workspaces, composed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) changes: Arc<Changes>,
     /// The trusted time in the store at the start.
     pub(super) mark: UnixSeconds,
+    /// The fleet's `max_age` at the start.
+    pub(super) max_age: Duration,
 }
 
 /// The services of accounts and workspaces.

@@ -24,6 +24,7 @@ use super::changes::Changes;
 use super::fleet::edges::Edges;
 use super::fleet::instances::Instances;
 use super::fleet::publish::Fleet;
+use super::fleet::settings::InForce;
 use super::http::cookies::Cookies;
 use super::http::memory::MemoryBudget;
 use super::http::observed::Requests;
@@ -122,12 +123,13 @@ impl Control {
     pub async fn open(settings: ControlSettings, clock: Clock) -> Result<Self, OpenError> {
         settings.check()?;
         let store = Store::open(&settings.store).await?;
-        let (issuer, audience) = (&settings.public_url, &settings.audience);
+        let shared = InForce::settle(&store, &settings).await?;
+        let (issuer, audience) = (&settings.public_url, &shared.audience);
         let keys = KeyRing::open(&store, &settings.signing, issuer, audience, clock.now()).await?;
         if settings.signing.key_encryption_key.is_none() {
             tracing::warn!("{KEYS_NOT_ENCRYPTED}");
         }
-        let control = Self::over(store, keys, settings, clock).await?;
+        let control = Self::over(store, keys, settings, shared, clock).await?;
         control.audit.record_earlier_drops().await?;
         control.signing_keys.follow_configured_algorithm().await?;
         control.signing_keys.keep().await?;
@@ -142,14 +144,16 @@ impl Control {
     pub async fn open_for_admin(settings: ControlSettings, clock: Clock) -> Result<Self, OpenError> {
         settings.check()?;
         let store = Store::open_for_admin(&settings.store).await?;
+        let shared = InForce::read(&store, &settings).await?;
         let keys = KeyRing::open_for_admin(&store, &settings.signing).await?;
-        Self::over(store, keys, settings, clock).await
+        Self::over(store, keys, settings, shared, clock).await
     }
 
     async fn over(
         store: Store,
         keys: KeyRing,
         settings: ControlSettings,
+        in_force: InForce,
         clock: Clock,
     ) -> Result<Self, OpenError> {
         let version = store.read().await?.policy_version().await?;
@@ -170,8 +174,9 @@ impl Control {
             refusals: Arc::new(Refusals::default()),
             identity: Arc::new(IssuerIdentity {
                 issuer: settings.public_url.clone(),
-                audience: settings.audience.clone(),
+                audience: in_force.audience,
             }),
+            max_age: in_force.max_age,
         };
         shared.compose(settings)
     }
@@ -353,10 +358,10 @@ impl Shared {
             changes: changes.clone(),
             usage: usage.clone(),
         });
-        let resources = Resources::new(settings.audience.clone(), settings.resources.clone());
+        let resources = Resources::new(self.identity.audience.clone(), settings.resources.clone());
         let resources = Arc::new(resources);
         let own = ids.text("cp", changes.now());
-        let instances = Instances::new(own, settings.fleet_max_age, store.clone(), changes.clone())?;
+        let instances = Instances::new(own, self.max_age, store.clone(), changes.clone())?;
         let edges = Arc::new(Edges {
             ids: ids.clone(),
             store: store.clone(),

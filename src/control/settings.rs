@@ -14,8 +14,8 @@ pub struct ControlSettings {
     pub store: StoreLocation,
     /// Where clients reach this server, without a trailing slash. It is the issuer (`iss`), exactly.
     pub public_url: String,
-    /// `aud` of access tokens.
-    pub audience: String,
+    /// `aud` of access tokens, if the config names it; else what the store has.
+    pub audience: Option<String>,
     /// Public URLs of gateways: what clients may name as `resource` (RFC 8707).
     pub resources: Vec<String>,
     /// The longest lifetime of a client assertion, in seconds.
@@ -32,8 +32,8 @@ pub struct ControlSettings {
     pub audit_retention: Duration,
     /// How people sign in.
     pub login: Login,
-    /// How long an edge may go without proving that its policy is current.
-    pub fleet_max_age: Duration,
+    /// How long an edge may go without proving that its policy is current, if the config says; else what the store has.
+    pub fleet_max_age: Option<Duration>,
 }
 
 impl ControlSettings {
@@ -43,7 +43,7 @@ impl ControlSettings {
     /// [`OpenError::PublicUrl`], [`OpenError::Audience`].
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         check_public_url(&self.public_url)?;
-        if self.audience.is_empty() {
+        if self.audience.as_deref() == Some("") {
             return Err(OpenError::Audience);
         }
         Ok(())

@@ -11,8 +11,11 @@ use super::position::Position;
 /// How far two clocks that count durations may drift apart: one part in a hundred.
 const DRIFT_DIVISOR: u32 = 100;
 
-/// The shortest `max_age` that a fleet may have.
-pub const MAX_AGE_MIN: Duration = Duration::from_secs(2);
+/// The shortest `max_age` that a fleet may have: times are compared in whole seconds.
+pub const MAX_AGE_MIN: Duration = Duration::from_secs(3);
+
+/// The longest `max_age` that a fleet may have.
+pub const MAX_AGE_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// What an instance asked with a beat. The answer is about this position, whatever came into force meanwhile: the
 /// control plane renews the instance by the position in the beat, and both sides must agree on whether it did.

@@ -3,6 +3,7 @@
 //!
 //! An *edge* is an enrolled identity (a key pair), an *instance* one running process of it.
 
+pub mod account;
 pub mod lease;
 pub mod position;
 pub mod protocol;

@@ -151,6 +151,10 @@ pub struct BeatAnswer {
     pub newest: Position,
     /// How old that knowledge is, in milliseconds: from before the store was asked until the answer.
     pub age_ms: u64,
+    /// The fleet's `max_age`, in seconds, by which this answer renews the lease. Where another one was named when the
+    /// session was opened, the edge opens a new session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_s: Option<u64>,
 }
 
 /// `POST /reports`: what the edge counted. A report that was taken is answered 204; a number that was taken already is

@@ -95,6 +95,13 @@ impl<T> Drop for Supervised<T> {
 }
 
 impl Prepared {
+    /// Lowers `max_age` to the fleet's.
+    #[must_use]
+    pub fn with_max_age(mut self, fleet: Duration) -> Self {
+        self.freshness.max_age_s = self.freshness.max_age_s.min(fleet.as_secs());
+        self
+    }
+
     /// Binds the sockets and builds everything that can fail.
     ///
     /// # Errors

@@ -19,6 +19,15 @@ pub struct Edge {
     pub revoked_at: Option<UnixSeconds>,
 }
 
+/// What every control plane on one store tells its gateways alike. What is none was never set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetSettings {
+    /// `aud` of access tokens.
+    pub audience: Option<String>,
+    /// How long a gateway may go without proving that its policy is current, in seconds.
+    pub max_age_s: Option<u64>,
+}
+
 /// A running process of an edge, as the control plane that serves it wrote it down.
 #[derive(Clone, Debug)]
 pub struct EdgeInstance {

@@ -8,7 +8,7 @@ use super::rows::{all, moment, number, parameters, seconds};
 use crate::domain::ids::EdgeId;
 use crate::domain::name::Name;
 use crate::domain::time::UnixSeconds;
-use crate::model::edge::{Edge, EdgeInstance};
+use crate::model::edge::{Edge, EdgeInstance, FleetSettings};
 
 const EDGES: &str = "edges";
 const INSTANCES: &str = "edge_instances";
@@ -108,14 +108,38 @@ impl ReadTx {
         row.map(Edge::try_from).transpose()
     }
 
-    /// One edge by its name.
+    /// One edge by its name, unless it was revoked.
     pub(crate) async fn edge_named(&mut self, name: &str) -> Result<Option<Edge>, StoreError> {
-        let statement = format!("SELECT {EDGE_COLUMNS} FROM edges WHERE name = $1");
+        let statement = format!("SELECT {EDGE_COLUMNS} FROM edges WHERE name = $1 AND revoked_at IS NULL");
         let row: Option<EdgeRow> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
             .bind(name)
             .fetch_optional(self.connection())
             .await?;
         row.map(Edge::try_from).transpose()
+    }
+
+    /// What is stored of the fleet's settings.
+    pub(crate) async fn fleet_settings(&mut self) -> Result<FleetSettings, StoreError> {
+        let (audience, max_age_s): (Option<String>, Option<i64>) =
+            sqlx::query_as("SELECT audience, max_age_s FROM fleet_settings WHERE only_row = 1")
+                .fetch_one(self.connection())
+                .await?;
+        Ok(FleetSettings {
+            audience,
+            max_age_s: max_age_s.map(|age| number(age, "fleet_settings")).transpose()?,
+        })
+    }
+
+    /// One instance by its id.
+    pub(crate) async fn edge_instance(&mut self, id: &str) -> Result<Option<EdgeInstance>, StoreError> {
+        let row: Option<InstanceRow> = sqlx::query_as(
+            "SELECT id, edge, control_plane, build, version, heard_at, lapses_at, unbounded, refused \
+             FROM edge_instances WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(self.connection())
+        .await?;
+        row.map(EdgeInstance::try_from).transpose()
     }
 
     /// Every instance, lapsed ones included.
@@ -175,6 +199,20 @@ impl WriteTx {
         Ok(())
     }
 
+    /// Replaces the fleet's settings.
+    pub(crate) async fn put_fleet_settings(&mut self, settings: &FleetSettings) -> Result<(), StoreError> {
+        sqlx::query("UPDATE fleet_settings SET audience = $1, max_age_s = $2 WHERE only_row = 1")
+            .bind(settings.audience.as_deref())
+            .bind(
+                settings
+                    .max_age_s
+                    .map(|age| i64::try_from(age).unwrap_or(i64::MAX)),
+            )
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
     /// Stores everything of an edge that may change.
     pub(crate) async fn update_edge(&mut self, edge: &Edge) -> Result<(), StoreError> {
         sqlx::query(
@@ -193,7 +231,27 @@ impl WriteTx {
 }
 
 impl Store {
-    /// Writes instances down as they are now, many in a statement.
+    /// Stores the settings that the store does not have yet, and returns what it has then.
+    pub(crate) async fn keep_fleet_settings(
+        &self,
+        said: &FleetSettings,
+    ) -> Result<FleetSettings, StoreError> {
+        let _turn = self.ledger_turn().await;
+        let (audience, max_age_s): (Option<String>, Option<i64>) = sqlx::query_as(
+            "UPDATE fleet_settings SET audience = COALESCE(audience, $1), max_age_s = COALESCE(max_age_s, $2) \
+             WHERE only_row = 1 RETURNING audience, max_age_s",
+        )
+        .bind(said.audience.as_deref())
+        .bind(said.max_age_s.map(|age| i64::try_from(age).unwrap_or(i64::MAX)))
+        .fetch_one(&self.ledger)
+        .await?;
+        Ok(FleetSettings {
+            audience,
+            max_age_s: max_age_s.map(|age| number(age, "fleet_settings")).transpose()?,
+        })
+    }
+
+    /// Writes instances down as they are now, many in a statement. One that another control plane heard later stays as it is.
     pub(crate) async fn put_edge_instances(&self, instances: &[EdgeInstance]) -> Result<(), StoreError> {
         for part in instances.chunks(INSTANCES_AT_ONCE) {
             let rows: Vec<String> = (0..part.len())
@@ -204,7 +262,7 @@ impl Store {
                  refused) VALUES {} ON CONFLICT (id) DO UPDATE SET edge = excluded.edge, \
                  control_plane = excluded.control_plane, build = excluded.build, version = excluded.version, \
                  heard_at = excluded.heard_at, lapses_at = excluded.lapses_at, unbounded = excluded.unbounded, \
-                 refused = excluded.refused",
+                 refused = excluded.refused WHERE edge_instances.heard_at <= excluded.heard_at",
                 rows.join(", ")
             );
             let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));

@@ -14,40 +14,57 @@ use super::support::secrets;
 use super::support::web::post;
 
 /// An edge that speaks the protocol itself.
-struct OwnEdge {
+pub struct OwnEdge {
+    edge: String,
+    key: Ed25519KeyPair,
     root: String,
     session: String,
 }
 
 impl OwnEdge {
     /// Joins with a key of its own, and opens a session.
-    fn join(fleet: &Fleet, name: &str) -> Self {
+    pub fn join(fleet: &Fleet, name: &str) -> Self {
         let token = fleet.admin(&["join-token", "--name", name]);
         secrets::note([token.as_str()]);
         let root = format!("{}/edges/v1", fleet.edge_listener());
         let pkcs8 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).unwrap();
         let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
         let public_key = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
-        let call = |path: &str, body: Value| {
-            let answer = post(&format!("{root}{path}")).json(&body).send();
-            assert_eq!(answer.status(), 200, "{path}: {}", answer.json()["detail"]);
-            answer.json()
+        let joined = call(&root, "/join", &json!({"token": token, "public_key": public_key}));
+        let mut edge = Self {
+            edge: joined["edge"].as_str().unwrap().to_owned(),
+            key,
+            root,
+            session: String::new(),
         };
-        let joined = call("/join", json!({"token": token, "public_key": public_key}));
-        let (edge, instance) = (joined["edge"].as_str().unwrap(), "A".repeat(22));
-        let nonce = call("/nonces", Value::Null)["nonce"].as_str().unwrap().to_owned();
+        edge.open_session();
+        edge
+    }
+
+    /// Opens another session of the same instance.
+    pub fn open_session(&mut self) {
+        let (edge, instance) = (&self.edge, "A".repeat(22));
+        let nonce = call(&self.root, "/nonces", &Value::Null);
+        let nonce = nonce["nonce"].as_str().unwrap();
         let text = format!("portcullis edge session\n{edge}\n{instance}\n{nonce}");
-        let signature = URL_SAFE_NO_PAD.encode(key.sign(text.as_bytes()).as_ref());
-        let opened = call(
-            "/sessions",
-            json!({
-                "edge": edge, "instance": instance, "nonce": nonce, "signature": signature,
-                "build": "test", "max_age_s": 4, "unbounded": false
-            }),
-        );
-        let session = opened["token"].as_str().unwrap().to_owned();
-        secrets::note([session.as_str()]);
-        Self { root, session }
+        let signature = URL_SAFE_NO_PAD.encode(self.key.sign(text.as_bytes()).as_ref());
+        let wanted = json!({
+            "edge": edge, "instance": instance, "nonce": nonce, "signature": signature,
+            "build": "test", "max_age_s": 3_600, "unbounded": false
+        });
+        let opened = call(&self.root, "/sessions", &wanted);
+        opened["token"].as_str().unwrap().clone_into(&mut self.session);
+        secrets::note([self.session.as_str()]);
+    }
+
+    /// Says that this position is in force, and returns the answer.
+    pub fn beat(&self, position: &Value) -> Value {
+        let answer = post(&format!("{}/beats", self.root))
+            .bearer(&self.session)
+            .json(&json!({"number": 1, "position": position}))
+            .send();
+        assert_eq!(answer.status(), 200);
+        answer.json()
     }
 
     /// Sends a report with this many counts, and returns the status of the answer.
@@ -67,6 +84,12 @@ impl OwnEdge {
             .send()
             .status()
     }
+}
+
+fn call(root: &str, path: &str, body: &Value) -> Value {
+    let answer = post(&format!("{root}{path}")).json(body).send();
+    assert_eq!(answer.status(), 200, "{path}: {}", answer.json()["detail"]);
+    answer.json()
 }
 
 #[test]
@@ -113,4 +136,25 @@ fn edge_that_cannot_write_goes_on_in_memory_without_a_lease_on_disk() {
         assert_eq!(fleet.verdict(&edge, Some(token)), denied(503, "policy_stale"));
     }
     edge.stop();
+}
+
+#[test]
+fn edge_that_reconnects_counts_until_its_lease_ends() {
+    let mut fleet = Fleet::start();
+    let mut edge = OwnEdge::join(&fleet, "own-1");
+    let newest = edge.beat(&Value::Null)["newest"].clone();
+    assert_eq!(edge.beat(&newest)["newest"], newest);
+    // Another process does not know that this one renewed the lease.
+    let address = fleet.edge_listener().trim_start_matches("http://").to_owned();
+    fleet.control.process.signal("KILL");
+    fleet.control.process.wait();
+    fleet.restart(&address);
+    edge.open_session();
+    let token = fleet.env.token("", "tracking_api:write");
+    let (status, answer) = fleet.revoke(&token, "100ms");
+    assert_eq!(
+        (status, &answer["edges"]["pending"]),
+        (202, &json!(1)),
+        "{answer}"
+    );
 }

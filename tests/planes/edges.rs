@@ -90,6 +90,12 @@ impl Fleet {
         Serve::start(&self.dir.write(&format!("{name}.yaml"), &config))
     }
 
+    /// Starts the control plane again, after it ended, with its edge listener at the same address.
+    pub fn restart(&mut self, edges: &str) {
+        self.control = Serve::start(&self.dir.write("control.yaml", &control_config(edges)));
+        self.env = served_env(self.dir.path(), &self.control);
+    }
+
     /// The answer of an edge to an event of the enforced source.
     pub fn verdict(&self, edge: &Serve, token: Option<&str>) -> (u16, String) {
         let body = json!({"event": "Hello", "userId": "u1", "writeKey": self.env.get("WRITE_KEY")});

@@ -39,6 +39,7 @@ mod edge_link;
 mod edges;
 mod enforced_everywhere;
 mod explain;
+mod fleet_settings;
 mod kills;
 mod lifecycle;
 mod many;

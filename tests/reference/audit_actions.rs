@@ -135,7 +135,14 @@ const fn entry(action: AuditAction) -> (Option<AuditAction>, &'static str) {
             Some(A::EdgeRevoked),
             "An edge used its new key for the first time.",
         ),
-        A::EdgeRevoked => (None, "An edge was revoked; it is no longer served."),
+        A::EdgeRevoked => (
+            Some(A::FleetSettingsChanged),
+            "An edge was revoked; it is no longer served.",
+        ),
+        A::FleetSettingsChanged => (
+            None,
+            "The audience of access tokens or the `max_age` of the fleet was changed.",
+        ),
     }
 }
 

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::backup::{BackupArgs, backup};
 use super::edges::{EdgesCommand, edges};
+use super::fleet::{FleetCommand, fleet};
 use super::signing_keys::{ROTATION, RotateArgs, SigningKeysArgs, rotate, signing_keys};
 use crate::cli::failure::Failure;
 use crate::cli::planes;
@@ -39,6 +40,9 @@ enum AdminCommand {
     /// Enrol, list and revoke edges, also while `portcullis serve` runs
     #[command(subcommand)]
     Edges(EdgesCommand),
+    /// Show and change what all control planes on this store share
+    #[command(subcommand)]
+    Fleet(FleetCommand),
     /// Look after the audit trail
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -103,6 +107,7 @@ pub(crate) async fn admin(args: AdminArgs) -> Result<(), Failure> {
         AdminCommand::SigningKeys(args) => signing_keys(&args).await,
         AdminCommand::RotateSigningKey(args) => rotate(&args).await,
         AdminCommand::Edges(command) => edges(command).await,
+        AdminCommand::Fleet(command) => fleet(command).await,
         AdminCommand::Audit(AuditCommand::Verify(args)) => verify(&args).await,
     }
 }

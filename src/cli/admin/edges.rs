@@ -143,7 +143,7 @@ async fn find(control: &Control, edge: &str) -> Result<EdgeId, Failure> {
 }
 
 /// Opens the store next to a running server.
-async fn open(path: &Path) -> Result<Control, Failure> {
+pub(super) async fn open(path: &Path) -> Result<Control, Failure> {
     let config = control_config(path)?;
     let settings = planes::control_settings(&config, &config.listen);
     Ok(Control::open_for_admin(settings, Clock::System).await?)

@@ -3,5 +3,6 @@
 pub(crate) mod backup;
 pub(crate) mod commands;
 pub(crate) mod edges;
+mod fleet;
 mod signing_keys;
 pub(crate) mod store_access;

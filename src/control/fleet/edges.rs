@@ -265,7 +265,7 @@ impl Edges {
         Ok(edge)
     }
 
-    async fn begin(&self, actor: &Actor) -> Result<ChangeTx, ControlError> {
+    pub(super) async fn begin(&self, actor: &Actor) -> Result<ChangeTx, ControlError> {
         require_fleet_owner(&mut self.store.read().await?, actor).await?;
         let mut tx = self.changes.begin(actor).await?;
         require_fleet_owner(&mut tx, actor).await?;
@@ -275,7 +275,7 @@ impl Edges {
 
 /// Refuses who may not manage edges: each edge holds the policy of every workspace, so of the members those may who own
 /// all of them. An API token is for one workspace, so it may where there is no other.
-async fn require_fleet_owner(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
+pub(super) async fn require_fleet_owner(tx: &mut ReadTx, actor: &Actor) -> Result<(), ControlError> {
     let Some(member) = actor.as_member() else {
         return actor.require_system();
     };

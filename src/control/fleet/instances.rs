@@ -4,18 +4,20 @@
 //! a control plane that restarts, or another one on the same store, knows who may still accept by an older policy.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::edge_metrics::EdgeMetrics;
+use super::instance_state::{EdgesInForce, InstanceState};
 use crate::control::changes::Changes;
 use crate::control::error::ControlError;
 use crate::domain::ids::EdgeId;
 use crate::domain::time::UnixSeconds;
 use crate::feed::Publisher;
-use crate::fleet::lease;
+use crate::fleet::account::Account;
 use crate::fleet::position::Position;
 use crate::model::edge::{Edge, EdgeInstance};
 use crate::store::Store;
@@ -39,8 +41,9 @@ const REFUSAL_CHARS_MAX: usize = 256;
 #[derive(Clone)]
 struct Held {
     row: EdgeInstance,
-    /// On this machine's clock since boot.
-    lapses: Duration,
+    /// By this machine's clock since boot.
+    account: Account,
+    /// The instance's own `max_age`; the fleet's may be shorter.
     max_age: Duration,
     /// The last report that was taken.
     reported: u64,
@@ -50,10 +53,23 @@ struct Held {
 
 impl Held {
     fn state(&self, now: UnixSeconds, uptime: Duration, name: String) -> InstanceState {
-        let left = self.lapses.saturating_sub(uptime);
+        let left = self.account.lapses.saturating_sub(uptime);
         let lapses_at = (!self.row.unbounded).then(|| now.plus(left.as_millis().div_ceil(1_000) as u64));
         let has_lapsed = lapses_at.is_some() && left.is_zero();
         state_of(self.row.clone(), lapses_at, has_lapsed, name)
+    }
+}
+
+/// What may be left of a lease that another control plane granted, or this one before it was restarted. The row was written
+/// with a margin, and may be as old as a refresh.
+fn granted_lease(row: &EdgeInstance, now: UnixSeconds, max_age: Duration) -> Duration {
+    let written = Duration::from_secs(row.lapses_at.since(now)).saturating_sub(ROW_MARGIN);
+    let longest = written + REFRESH_EVERY;
+    // Only one that was granted under a longer `max_age` may run for longer than this one.
+    if written > max_age {
+        longest
+    } else {
+        longest.min(max_age)
     }
 }
 
@@ -76,69 +92,12 @@ fn state_of(
     }
 }
 
-/// How far one instance is, as the API shows it.
-#[derive(Clone, Debug)]
-pub struct InstanceState {
-    pub edge: Option<EdgeId>,
-    pub name: String,
-    pub instance: String,
-    pub build: String,
-    pub version: u64,
-    pub heard_at: UnixSeconds,
-    /// When it refuses what is enforced unless it is renewed; none for one that goes on without a fresh policy.
-    pub lapses_at: Option<UnixSeconds>,
-    pub has_lapsed: bool,
-    pub refused: Option<String>,
-}
-
-impl InstanceState {
-    /// The state in a word, where `newest` is the newest version.
-    #[must_use]
-    pub fn word(&self, newest: u64) -> &'static str {
-        match self {
-            Self { refused: Some(_), .. } => "refusing",
-            Self { has_lapsed: true, .. } => "lapsed",
-            Self { version, .. } if *version >= newest => "current",
-            Self { lapses_at: None, .. } => "unbounded",
-            _ => "behind",
-        }
-    }
-}
-
-/// Whether a version is in force, instance by instance.
-#[derive(Clone, Debug, Default)]
-pub struct EdgesInForce {
-    pub in_force: usize,
-    pub lapsed: usize,
-    pub pending: Vec<InstanceState>,
-    /// Those of `pending` that never lapse.
-    pub unbounded: usize,
-    pub waited: Duration,
-}
-
-impl EdgesInForce {
-    /// Whether no instance accepts by an older version any more.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    /// When it will be complete at the latest; none where it is, and where an instance that never lapses is behind.
-    #[must_use]
-    pub fn complete_by(&self) -> Option<UnixSeconds> {
-        if self.unbounded > 0 {
-            return None;
-        }
-        self.pending.iter().filter_map(|state| state.lapses_at).max()
-    }
-}
-
 /// The instances of all edges.
 pub struct Instances {
     /// This control plane, in the rows of the store.
     own: String,
-    /// The fleet's `max_age`.
-    max_age: Duration,
+    /// The fleet's `max_age`, in seconds, as the store had it last.
+    max_age_s: AtomicU64,
     held: Mutex<HashMap<String, Held>>,
     /// Names of enrolled edges that are not revoked.
     edges: RwLock<HashMap<EdgeId, Edge>>,
@@ -160,7 +119,7 @@ impl Instances {
         Ok(Self {
             metrics: EdgeMetrics::new()?,
             own,
-            max_age,
+            max_age_s: AtomicU64::new(max_age.as_secs()),
             held: Mutex::default(),
             edges: RwLock::default(),
             news: watch::Sender::new(0),
@@ -170,13 +129,18 @@ impl Instances {
     }
 
     /// The fleet's `max_age`: no instance goes without renewal for longer.
-    pub(crate) const fn max_age(&self) -> Duration {
-        self.max_age
+    pub(crate) fn max_age(&self) -> Duration {
+        Duration::from_secs(self.max_age_s.load(Ordering::Relaxed))
     }
 
-    /// Takes the enrolled edges from the store. Instances of an edge that was revoked are served no more.
+    /// Takes the enrolled edges and the fleet's settings from the store. Instances of an edge that was revoked are served
+    /// no more.
     pub(crate) async fn read_edges(&self) -> Result<(), ControlError> {
-        let edges = self.store.read().await?.edges().await?;
+        let mut tx = self.store.read().await?;
+        if let Some(max_age_s) = tx.fleet_settings().await?.max_age_s {
+            self.max_age_s.store(max_age_s, Ordering::Relaxed);
+        }
+        let edges = tx.edges().await?;
         let current = edges.into_iter().filter(|edge| edge.revoked_at.is_none());
         let current: HashMap<EdgeId, Edge> = current.map(|edge| (edge.id.clone(), edge)).collect();
         *self.edges.write().unwrap_or_else(PoisonError::into_inner) = current;
@@ -195,7 +159,8 @@ impl Instances {
         edges.contains_key(edge)
     }
 
-    /// Writes an instance down that opens a session. Its lease cannot have been renewed before.
+    /// Writes an instance down that opens a session. One that the store does not know yet cannot have been renewed. Of any
+    /// other the lease may still run that another control plane granted, or this one before it was restarted.
     ///
     /// # Errors
     /// [`ControlError::Store`]: it is not to be told that its policy is current then.
@@ -207,8 +172,11 @@ impl Instances {
         max_age: Duration,
         unbounded: bool,
     ) -> Result<(), ControlError> {
+        let earlier = self.store.read().await?.edge_instance(instance).await?;
         let (now, uptime) = (self.changes.now(), self.changes.clock.uptime());
-        let max_age = max_age.min(self.max_age);
+        let granted = earlier.as_ref().map_or(Duration::ZERO, |row| {
+            granted_lease(row, now, max_age.min(self.max_age()))
+        });
         let held = {
             let mut all = self.lock();
             let held = all.entry(instance.to_owned()).or_insert_with(|| Held {
@@ -217,20 +185,29 @@ impl Instances {
                     edge: edge.clone(),
                     control_plane: self.own.clone(),
                     build: build.chars().take(64).collect(),
-                    version: 0,
+                    version: earlier.as_ref().map_or(0, |row| row.version),
                     heard_at: now,
                     lapses_at: now,
                     unbounded,
                     refused: None,
                 },
-                lapses: uptime,
+                account: Account {
+                    version: earlier.as_ref().map_or(0, |row| row.version),
+                    lapses: uptime + granted,
+                },
                 max_age,
                 reported: 0,
                 written: (Duration::ZERO, 0),
             });
             held.max_age = max_age;
             held.row.unbounded = unbounded;
-            held.row.lapses_at = now.plus((max_age + ROW_MARGIN).as_secs());
+            held.row.heard_at = now;
+            let longest = held
+                .account
+                .lapses
+                .saturating_sub(uptime)
+                .max(max_age.min(self.max_age()));
+            held.row.lapses_at = now.plus((longest + ROW_MARGIN).as_secs());
             held.clone()
         };
         self.store
@@ -241,30 +218,27 @@ impl Instances {
         Ok(())
     }
 
-    /// Notes what an instance says is in force, and renews its lease where that is the newest version.
+    /// Notes what an instance says is in force, and renews its lease where that is the newest version. Returns the fleet's
+    /// `max_age` by which it is renewed.
     pub(crate) fn beat(
         &self,
         instance: &str,
         position: Option<Position>,
         refused: Option<&str>,
         newest: Position,
-    ) {
+    ) -> Duration {
+        let max_age = self.max_age();
         let (now, uptime) = (self.changes.now(), self.changes.clock.uptime());
         if let Some(held) = self.lock().get_mut(instance) {
-            // A version that this store never had is of another history: it is behind, whatever its number.
-            let known = position.filter(|position| {
-                position.version < newest.version
-                    || (position.version == newest.version && position.chain == newest.chain)
-            });
-            held.row.version = known.map_or(0, |position| position.version);
+            let effective = held.max_age.min(max_age);
+            held.account.heard(position, newest, uptime, effective);
+            held.row.version = held.account.version;
             held.row.heard_at = now;
             held.row.refused = refused.map(|text| text.chars().take(REFUSAL_CHARS_MAX).collect());
-            if known == Some(newest) {
-                held.lapses = lease::lapses_at(uptime, held.max_age);
-            }
         }
         self.note_acknowledged();
         self.announce();
+        max_age
     }
 
     /// Notes that a version was committed, as far as this control plane knows.
@@ -283,12 +257,16 @@ impl Instances {
             let held = self.lock();
             let live = held
                 .values()
-                .filter(|held| held.row.unbounded || held.lapses > uptime);
+                .filter(|held| held.row.unbounded || held.account.lapses > uptime);
             live.map(|held| held.row.version).min()
         };
         let bundled = self.bundled().map(|publisher| publisher.installed());
         let lowest = lowest.into_iter().chain(bundled).min();
         self.metrics.acknowledged(lowest, uptime);
+    }
+
+    fn has_moved(&self, held: &Held, row: &EdgeInstance) -> bool {
+        row.control_plane != self.own && row.heard_at >= held.row.heard_at
     }
 
     fn bundled(&self) -> Option<Publisher> {
@@ -322,7 +300,7 @@ impl Instances {
             build: env!("CARGO_PKG_VERSION").to_owned(),
             version: publisher.installed(),
             heard_at: now,
-            lapses_at: Some(now.plus(self.max_age.as_secs())),
+            lapses_at: Some(now.plus(self.max_age().as_secs())),
             has_lapsed: false,
             refused: None,
         }
@@ -364,7 +342,13 @@ impl Instances {
         if let Some(publisher) = bundled {
             states.push(self.bundled_state(publisher, now));
         }
-        let own = self.lock().clone();
+        let mut own = self.lock().clone();
+        // One that has moved to another control plane is renewed there.
+        for row in &rows {
+            if own.get(&row.id).is_some_and(|held| self.has_moved(held, row)) {
+                own.remove(&row.id);
+            }
+        }
         let others = rows.into_iter().filter(|row| !own.contains_key(&row.id));
         let edges = self.edges.read().unwrap_or_else(PoisonError::into_inner);
         let name_of = |row: &EdgeInstance| {
@@ -423,13 +407,13 @@ impl Instances {
         let due: Vec<EdgeInstance> = {
             let mut all = self.lock();
             // Instances that ended without a word: their rows in the store stay for a while.
-            all.retain(|_, held| held.row.unbounded || uptime < held.lapses + ROW_MARGIN);
+            all.retain(|_, held| held.row.unbounded || uptime < held.account.lapses + ROW_MARGIN);
             let due = all.values_mut().filter(|held| {
                 let (at, version) = held.written;
                 version != held.row.version || uptime.saturating_sub(at) >= REFRESH_EVERY
             });
             due.map(|held| {
-                let left = held.lapses.saturating_sub(uptime);
+                let left = held.account.lapses.saturating_sub(uptime);
                 held.row.lapses_at = now.plus((left + ROW_MARGIN).as_secs());
                 held.row.clone()
             })

@@ -3,7 +3,9 @@
 pub(crate) mod edge_metrics;
 pub mod edges;
 pub(crate) mod hub;
+pub mod instance_state;
 pub mod instances;
 pub mod publish;
 pub(crate) mod sessions;
+pub mod settings;
 pub(crate) mod stored_policy;

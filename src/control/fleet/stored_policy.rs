@@ -1,5 +1,6 @@
 //! The policy as the store holds it: read whole, as of one version.
 
+use super::settings::InForce;
 use crate::control::apps::app::policy_app;
 use crate::control::settings::ControlSettings;
 use crate::control::signing_keys::key_ring::stored_issuer;
@@ -20,7 +21,7 @@ pub async fn stored_policy(
 ) -> Result<Snapshot, StoreError> {
     let identity = IssuerIdentity {
         issuer: settings.public_url.clone(),
-        audience: settings.audience.clone(),
+        audience: InForce::read(store, settings).await?.audience,
     };
     let mut tx = store.read().await?;
     Ok(policy_in(&mut tx, &identity, now).await?.1)

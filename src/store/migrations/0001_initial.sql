@@ -353,7 +353,7 @@ INSERT INTO audit_chain (only_row, newest_position, newest_hash, dropped_positio
 -- Enrolled edges: each has a key pair, and the store has its public half.
 CREATE TABLE edges (
     id TEXT PRIMARY KEY CHECK (length(id) <= 128),
-    name TEXT NOT NULL UNIQUE CHECK (length(name) BETWEEN 1 AND 256),
+    name TEXT NOT NULL CHECK (length(name) BETWEEN 1 AND 256),
     public_key TEXT NOT NULL CHECK (length(public_key) = 43),
     -- The key that replaces it, until it is used for the first time.
     next_key TEXT CHECK (length(next_key) = 43),
@@ -361,6 +361,16 @@ CREATE TABLE edges (
     created_at BIGINT NOT NULL,
     revoked_at BIGINT
 );
+-- The name of a revoked edge may be given to another one.
+CREATE UNIQUE INDEX edges_by_name ON edges (name) WHERE revoked_at IS NULL;
+
+-- One row. What every control plane on this store tells its gateways alike; empty until a config says.
+CREATE TABLE fleet_settings (
+    only_row BIGINT PRIMARY KEY CHECK (only_row = 1),
+    audience TEXT CHECK (length(audience) BETWEEN 1 AND 1024),
+    max_age_s BIGINT CHECK (max_age_s > 0)
+);
+INSERT INTO fleet_settings (only_row) VALUES (1);
 
 -- Join tokens that were not used yet, by their hashes.
 CREATE TABLE edge_join_tokens (

@@ -402,7 +402,7 @@ async fn admin_rotation_reaches_a_running_server() {
     let mut settings = settings(dir.store());
     // Told of another address and audience, it still speaks for the server that runs.
     settings.public_url = "http://elsewhere.test".to_owned();
-    settings.audience = "elsewhere".to_owned();
+    settings.audience = Some("elsewhere".to_owned());
     let clock = Clock::Manual(server.clock.clone());
     let admin = Control::open_for_admin(settings.clone(), clock.clone())
         .await

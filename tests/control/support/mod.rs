@@ -244,7 +244,7 @@ pub fn settings(store: StoreLocation) -> ControlSettings {
     ControlSettings {
         store,
         public_url: ISSUER.to_owned(),
-        audience: AUDIENCE.to_owned(),
+        audience: Some(AUDIENCE.to_owned()),
         resources: Vec::new(),
         assertion_lifetime_max_s: 3_600,
         signing: Signing {
@@ -256,7 +256,7 @@ pub fn settings(store: StoreLocation) -> ControlSettings {
         limits: ControlLimits::default(),
         audit_retention: Duration::from_secs(90 * 86_400),
         login: Login::default(),
-        fleet_max_age: Duration::from_secs(86_400),
+        fleet_max_age: None,
     }
 }
 

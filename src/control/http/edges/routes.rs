@@ -121,7 +121,7 @@ async fn beat(
     Json(beat): Json<Beat>,
 ) -> Result<axum::Json<BeatAnswer>, ControlError> {
     let newest = state.hub.newest().ok_or(ControlError::Busy)?;
-    state.instances.beat(
+    let max_age = state.instances.beat(
         &session.instance,
         beat.position,
         beat.refused.as_deref(),
@@ -132,6 +132,7 @@ async fn beat(
         number: beat.number,
         newest: newest.position,
         age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+        max_age_s: Some(max_age.as_secs()),
     }))
 }
 

@@ -277,7 +277,11 @@ impl RemoteLink {
     }
 
     fn max_age(&self, opened: &Opened) -> Duration {
-        Duration::from_secs(self.freshness.max_age_s).min(opened.max_age)
+        self.own_max_age().min(opened.max_age)
+    }
+
+    const fn own_max_age(&self) -> Duration {
+        Duration::from_secs(self.freshness.max_age_s)
     }
 
     /// What the next beat asks: whether what is acknowledged is the newest.
@@ -318,7 +322,9 @@ impl RemoteLink {
     /// Renews the lease where the answer shows that the position in the beat is the newest.
     async fn renew(&mut self, opened: &Opened, question: Question, answer: &BeatAnswer) -> Result<(), Ended> {
         let age = Duration::from_millis(answer.age_ms);
-        let proof = question.answered(answer.newest, age, self.max_age(opened));
+        let of_fleet = answer.max_age_s.map_or(opened.max_age, Duration::from_secs);
+        let max_age = self.own_max_age().min(of_fleet);
+        let proof = question.answered(answer.newest, age, max_age);
         self.earlier_answers = match proof {
             Proof::Ahead => self.earlier_answers + 1,
             _ => 0,
@@ -331,7 +337,14 @@ impl RemoteLink {
                     .map_or(question.position.version, |held| held.version);
                 self.confirm(version, until).await;
                 self.folder.keep_lease(until);
-                Ok(())
+                match of_fleet == opened.max_age {
+                    true => Ok(()),
+                    // The operator changed it: beats follow it from the next session on.
+                    false => {
+                        self.sessions.close_for_renewal();
+                        Err(Ended::Renew)
+                    }
+                }
             }
             // The change is on its way over the stream.
             Proof::Behind => Ok(()),

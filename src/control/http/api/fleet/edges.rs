@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::error::ControlError;
-use crate::control::fleet::instances::InstanceState;
+use crate::control::fleet::instance_state::InstanceState;
 use crate::control::http::api::caller::Caller;
 use crate::control::http::api::json::Json;
 use crate::control::http::api::paging::PageQuery;

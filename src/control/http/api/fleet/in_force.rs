@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::control::changes::noting_version;
 use crate::control::error::ControlError;
-use crate::control::fleet::instances::EdgesInForce;
+use crate::control::fleet::instance_state::EdgesInForce;
 use crate::control::form::Form;
 use crate::control::http::api::caller::Caller;
 use crate::control::http::api::paging::query;
