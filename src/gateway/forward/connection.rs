@@ -17,6 +17,7 @@ use super::failure::Failure;
 use super::http1_response::Http1Response;
 use super::upstream_server::UpstreamServer;
 use crate::config::Timeouts;
+use crate::gateway::wire::head_lines::HeadLines;
 
 /// How long the response of a server that did not take the whole request is waited for: it has been sent, or
 /// will not be.
@@ -145,6 +146,14 @@ impl Connection {
             if !head.status.is_informational() {
                 return Ok(head);
             }
+        }
+    }
+
+    /// Takes the header lines of the final response as the server spelled them. None of them over HTTP/2.
+    pub(super) fn take_lines(&mut self) -> HeadLines {
+        match &mut self.link {
+            Link::Http1(response) => response.take_lines(),
+            Link::Http2(_) | Link::Fresh(_) | Link::Gone => HeadLines::default(),
         }
     }
 

@@ -157,7 +157,10 @@ pub async fn relay(
     if let Some(cors) = cors {
         cors.apply(&mut response).map_err(by_client)?;
     }
-    session.write_head(response, is_bodiless).map_err(by_client)?;
+    let lines = connection.take_lines();
+    session
+        .write_head(response, &lines, is_bodiless)
+        .map_err(by_client)?;
     if !is_bodiless {
         if !connection.has_part() {
             // The client learns of the response at once, however long its body takes.

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};
 use pingora_core::protocols::Stream;
 use pingora_http::ResponseHeader;
@@ -16,11 +16,14 @@ use tokio::io::AsyncReadExt as _;
 
 use super::failure::Failure;
 use crate::domain::decimal::digits;
-use crate::gateway::wire::head_lines::without_blanks;
+use crate::gateway::wire::head_lines::HeadLines;
 
 /// The most bytes and lines of a response's head.
 const HEAD_BYTES_MAX: usize = 256 << 10;
 const HEADERS_MAX: usize = 256;
+
+/// How many headers there is room for at first.
+const HEADERS_USUAL: usize = 12;
 
 /// How many bytes are read at once: of a head, and of a body.
 const HEAD_READ: usize = 4 << 10;
@@ -42,6 +45,8 @@ pub(super) struct Http1Response {
     keep_for: Option<Duration>,
     read_timeout: Duration,
     has_begun: bool,
+    /// The lines of the final head as the server spelled them.
+    lines: HeadLines,
 }
 
 /// Where the body ends.
@@ -69,12 +74,18 @@ impl Http1Response {
             keep_for: None,
             read_timeout,
             has_begun: false,
+            lines: HeadLines::default(),
         }
     }
 
     /// Whether a byte of the response has come.
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun
+    }
+
+    /// Takes the lines of the head that was read last, as the server spelled them.
+    pub(super) fn take_lines(&mut self) -> HeadLines {
+        std::mem::take(&mut self.lines)
     }
 
     /// Reads the next head: of an interim response, or of the final one.
@@ -97,7 +108,8 @@ impl Http1Response {
                 });
             }
         };
-        let mut head = parse_head(&self.read.split_to(length).freeze())?;
+        let (mut head, lines) = parse_head(&self.read.split_to(length).freeze())?;
+        self.lines = lines;
         if !head.status.is_informational() {
             self.body = framing(&head, method)?;
             self.is_kept = is_kept(&head) && !has_both(&head.headers);
@@ -244,28 +256,28 @@ fn head_length(bytes: &[u8], searched: &mut usize) -> Option<usize> {
 }
 
 /// Takes a head apart. Lines may end with a bare line feed (RFC 9112 section 2.2); nothing else is repaired.
-fn parse_head(bytes: &Bytes) -> Result<ResponseHeader, Failure> {
-    let mut lines = bytes
-        .split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let (version, status) = lines.next().and_then(status_line).ok_or(NO_STATUS)?;
-    let mut head = ResponseHeader::build(status, Some(8)).map_err(|_| NO_STATUS)?;
+fn parse_head(text: &Bytes) -> Result<(ResponseHeader, HeadLines), Failure> {
+    let mut rest = &text[..];
+    let mut next = || {
+        let (line, behind) = rest.split_at_checked(memchr::memchr(b'\n', rest)?)?;
+        let at = text.len() - rest.len();
+        rest = behind.get(1..)?;
+        Some((at, line.strip_suffix(b"\r").unwrap_or(line)))
+    };
+    let (version, status) = next().and_then(|(_, line)| status_line(line)).ok_or(NO_STATUS)?;
+    let mut head = ResponseHeader::build_no_case(status, Some(HEADERS_USUAL)).map_err(|_| NO_STATUS)?;
     head.set_version(version);
-    for (count, line) in lines.take_while(|line| !line.is_empty()).enumerate() {
+    let mut lines = HeadLines::new(text.clone());
+    let mut count = 0;
+    while let Some((at, line)) = next().filter(|(_, line)| !line.is_empty()) {
         if count >= HEADERS_MAX {
             return Err(Failure::Malformed("it has too many headers"));
         }
-        let colon = memchr::memchr(b':', line).ok_or(BAD_HEADER)?;
-        let (name, value) = line.split_at_checked(colon).ok_or(BAD_HEADER)?;
-        let value = without_blanks(value.get(1..).unwrap_or_default());
-        if HeaderName::from_bytes(name).is_err() {
-            return Err(BAD_HEADER);
-        }
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value)).map_err(|_| BAD_HEADER)?;
-        head.append_header(bytes.slice_ref(name), value)
-            .map_err(|_| BAD_HEADER)?;
+        count += 1;
+        let (name, value) = lines.push(at, line).ok_or(BAD_HEADER)?;
+        head.append_header(name, value).map_err(|_| BAD_HEADER)?;
     }
-    Ok(head)
+    Ok((head, lines))
 }
 
 const NO_STATUS: Failure = Failure::Malformed("it begins with no status line");
@@ -401,10 +413,12 @@ fn chunk_size(line: &[u8]) -> Result<u64, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn head_of(text: &str) -> Result<ResponseHeader, Failure> {
-        parse_head(&Bytes::copy_from_slice(text.as_bytes()))
+        parse_head(&Bytes::copy_from_slice(text.as_bytes())).map(|(head, _)| head)
     }
 
     #[test]

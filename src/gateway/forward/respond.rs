@@ -9,7 +9,7 @@ use pingora_error::Result;
 use crate::config::{Api, ErrorForm};
 use crate::domain::decision::DenyReason;
 use crate::gateway::read::cors::CorsHeaders;
-use crate::gateway::wire::head_lines::Fields;
+use crate::gateway::wire::head_lines::{Fields, HeadLines};
 use crate::gateway::wire::session::{Session, response_header};
 
 /// Seconds after which a client may retry when the gateway could not decide.
@@ -156,7 +156,7 @@ impl Answer<'_> {
         let mut head = response_header(self.status(), &fields)?;
         cors.apply(&mut head)?;
         let is_head = session.req_header().method == Method::HEAD;
-        session.write_head(head, is_head)?;
+        session.write_head(head, &HeadLines::default(), is_head)?;
         session
             .write_last(if is_head { Bytes::new() } else { body })
             .await

@@ -103,7 +103,7 @@ pub fn answer(
     method: &str,
     request_id: &str,
 ) -> Result<ResponseHeader> {
-    let mut response = ResponseHeader::build(204, Some(8))?;
+    let mut response = ResponseHeader::build_no_case(204, Some(8))?;
     response.insert_header("X-Request-Id", request_id)?;
     response.insert_header(
         VARY,

@@ -11,8 +11,8 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::Version;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue, Version};
 use pingora_core::protocols::http::authority::validate_request_authority;
 use pingora_http::RequestHeader;
 use tokio::io::{AsyncRead as _, ReadBuf};
@@ -24,7 +24,7 @@ use crate::connections::Connection;
 use crate::domain::cost;
 use crate::domain::decimal::digits;
 use crate::domain::decision::DenyReason;
-use crate::gateway::wire::head_lines::{HeadLines, is_blank, without_blanks};
+use crate::gateway::wire::head_lines::HeadLines;
 use crate::gateway::wire::socket::Socket;
 
 /// The longest request target accepted, in bytes.
@@ -140,19 +140,7 @@ pub fn parse(head: BytesMut) -> Result<(RequestHeader, HeadLines), DenyReason> {
         if line.is_empty() {
             break;
         }
-        let colon = memchr::memchr(b':', line).ok_or(malformed)?;
-        let (spelled, value) = line.split_at_checked(colon).ok_or(malformed)?;
-        let name = HeaderName::from_bytes(spelled).map_err(|_| malformed)?;
-        let value = value.get(1..).unwrap_or_default();
-        let blanks = value.iter().take_while(|byte| is_blank(**byte)).count();
-        let value = without_blanks(value);
-        lines.push(
-            name.clone(),
-            line_at,
-            spelled.len(),
-            (colon + 1 + blanks, value.len()),
-        );
-        let value = HeaderValue::from_maybe_shared(text.slice_ref(value)).map_err(|_| malformed)?;
+        let (name, value) = lines.push(line_at, line).ok_or(malformed)?;
         request.append_header(name, value).map_err(|_| malformed)?;
     }
     check_end(&request)?;

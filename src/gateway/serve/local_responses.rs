@@ -15,6 +15,7 @@ use crate::gateway::read::client_facts::ClientFacts;
 use crate::gateway::read::cors::{self, CorsHeaders};
 use crate::gateway::read::refusal::Refusal;
 use crate::gateway::read::{head, route};
+use crate::gateway::wire::head_lines::HeadLines;
 use crate::gateway::wire::session::Session;
 
 /// How many bytes of a denied request's body are discarded, so that the client receives the response.
@@ -123,7 +124,8 @@ impl Gateway {
         );
         let mut reusable = match answer {
             Ok(head) => {
-                session.write_head(head, true).is_ok() && session.write_last(Bytes::new()).await.is_ok()
+                session.write_head(head, &HeadLines::default(), true).is_ok()
+                    && session.write_last(Bytes::new()).await.is_ok()
             }
             Err(_) => false,
         };

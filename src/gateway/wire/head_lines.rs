@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 /// Header fields of a response of the gateway's own.
@@ -38,17 +38,36 @@ impl HeadLines {
         }
     }
 
-    /// Adds a line. `line_at` is where it begins in the text; the value, without white space around it, begins
-    /// `value_from` bytes behind that.
-    pub fn push(&mut self, name: HeaderName, line_at: usize, name_length: usize, value: (usize, usize)) {
-        let (value_from, value_length) = value;
+    /// Takes a header line apart, which begins at `at` in the text and is without its end, and adds it. `None` where it
+    /// is no header line: no colon, a name that is no token, white space before the colon or a byte that no value may
+    /// have (RFC 9112 section 5).
+    pub fn push(&mut self, at: usize, line: &[u8]) -> Option<(HeaderName, HeaderValue)> {
+        let (spelled, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+        let name = HeaderName::from_bytes(spelled).ok()?;
+        let value = value.get(1..)?;
+        let blanks = value.iter().take_while(|byte| is_blank(**byte)).count();
+        let (value_at, value) = (at + spelled.len() + 1 + blanks, without_blanks(value));
+        let text = self.text.get(value_at..value_at + value.len())?;
+        let shared = HeaderValue::from_maybe_shared(self.text.slice_ref(text)).ok()?;
         self.lines.push(HeadLine {
-            name,
-            starts_at: line_at,
-            name_length,
-            value_at: line_at + value_from,
-            value_length,
+            name: name.clone(),
+            starts_at: at,
+            name_length: spelled.len(),
+            value_at,
+            value_length: value.len(),
         });
+        Some((name, shared))
+    }
+
+    /// How a name is spelled. `from` is where to look first, and moves behind the line that was found: headers are
+    /// mostly asked for in the order of the lines.
+    pub(super) fn spelled(&self, name: &HeaderName, from: &mut usize) -> Option<&[u8]> {
+        let (before, behind) = self.lines.split_at_checked(*from).unwrap_or_default();
+        let found = behind.iter().chain(before).position(|line| line.name == *name)?;
+        let at = (*from + found) % self.lines.len();
+        *from = at + 1;
+        let line = self.lines.get(at)?;
+        self.text.get(line.starts_at..line.starts_at + line.name_length)
     }
 
     /// Each line: its name, its name as spelled, and its value.
@@ -66,14 +85,12 @@ impl HeadLines {
 
 /// Whether a byte is white space in a header line (RFC 9110 section 5.6.3). No other byte is: a carriage return that
 /// one server drops is part of the value to the next.
-#[must_use]
-pub const fn is_blank(byte: u8) -> bool {
+const fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
 /// A value without the white space around it.
-#[must_use]
-pub fn without_blanks(mut value: &[u8]) -> &[u8] {
+fn without_blanks(mut value: &[u8]) -> &[u8] {
     while let Some((b' ' | b'\t', rest)) = value.split_first() {
         value = rest;
     }

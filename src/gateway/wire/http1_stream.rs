@@ -220,10 +220,15 @@ impl Http1Stream {
         self.is_kept = false;
     }
 
-    /// Puts the head of the response before its body. Nothing is written yet.
-    pub(super) fn write_head(&mut self, head: &ResponseHeader) {
+    /// Puts the head of the response before its body, with names as `lines` spells them. Nothing is written yet.
+    pub(super) fn write_head(&mut self, head: &ResponseHeader, lines: &HeadLines) {
         self.begin_head(head.status, response_body(head, &self.request.method));
-        head.header_to_h1_wire(&mut self.out);
+        let mut from = 0;
+        for (name, value) in &head.headers {
+            let spelled = lines.spelled(name, &mut from);
+            let spelled = spelled.unwrap_or_else(|| name.as_str().as_bytes());
+            self.put_field(spelled, value.as_bytes());
+        }
         self.end_head(!head.headers.contains_key(DATE));
     }
 
@@ -232,11 +237,15 @@ impl Http1Stream {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.begin_head(status, ResponseBody::Length(length as u64));
         for (name, value) in fields {
-            for part in [name.as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-                self.out.extend_from_slice(part);
-            }
+            self.put_field(name.as_bytes(), value.as_bytes());
         }
         self.end_head(true);
+    }
+
+    fn put_field(&mut self, name: &[u8], value: &[u8]) {
+        for part in [name, b": ", value, b"\r\n"] {
+            self.out.extend_from_slice(part);
+        }
     }
 
     fn begin_head(&mut self, status: StatusCode, body: ResponseBody) {

@@ -17,7 +17,7 @@ use super::http2_stream::Http2Stream;
 /// # Errors
 /// A value is no header value.
 pub fn response_header(status: u16, fields: &Fields<'_>) -> Result<ResponseHeader, BError> {
-    let mut head = ResponseHeader::build(status, Some(fields.len() + 4))?;
+    let mut head = ResponseHeader::build_no_case(status, Some(fields.len() + 4))?;
     for (name, value) in fields {
         head.append_header(*name, value.as_ref())?;
     }
@@ -168,17 +168,22 @@ impl Session {
         }
     }
 
-    /// Writes the head of the response. `is_last` says that no body follows: HTTP/2 ends the stream with the
+    /// Writes the head of the response, over HTTP/1 with names as `lines` spells them. `is_last` says that no body follows: HTTP/2 ends the stream with the
     /// head then, since its client would wait for the bytes that `Content-Length` promises. Over HTTP/1 the head waits
     /// for the first part of the body, for [`flush`](Self::flush) or for the end. Once the listener has stopped, each
     /// HTTP/1 response is the last of its connection and says so.
     ///
     /// # Errors
     /// The client has gone.
-    pub fn write_head(&mut self, head: ResponseHeader, is_last: bool) -> Result<(), BError> {
+    pub fn write_head(
+        &mut self,
+        head: ResponseHeader,
+        lines: &HeadLines,
+        is_last: bool,
+    ) -> Result<(), BError> {
         match self {
             Self::Http1(stream) => {
-                stream.write_head(&head);
+                stream.write_head(&head, lines);
                 Ok(())
             }
             Self::Http2(stream) => stream.write_head(head, is_last),
