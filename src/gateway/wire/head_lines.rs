@@ -12,20 +12,45 @@ use smallvec::SmallVec;
 /// Header fields of a response of the gateway's own.
 pub type Fields<'a> = SmallVec<[(&'static str, Cow<'a, str>); 8]>;
 
+/// How many lines there is room for at first.
+const LINES_USUAL: usize = 16;
+
 /// The lines of one head.
 #[derive(Default)]
 pub struct HeadLines {
     text: Bytes,
-    lines: SmallVec<[HeadLine; 16]>,
+    lines: Vec<HeadLine>,
 }
 
 /// One header line: where its parts are in the text.
 struct HeadLine {
     name: HeaderName,
-    starts_at: usize,
-    name_length: usize,
-    value_at: usize,
-    value_length: usize,
+    spelled: Span,
+    value: Span,
+}
+
+/// A part of a head, which has far less than 4 GiB.
+#[derive(Clone, Copy)]
+struct Span {
+    at: u32,
+    length: u32,
+}
+
+impl Span {
+    fn new(at: usize, length: usize) -> Option<Self> {
+        Some(Self {
+            at: u32::try_from(at).ok()?,
+            length: u32::try_from(length).ok()?,
+        })
+    }
+
+    fn of(self, text: &[u8]) -> &[u8] {
+        let at = usize::try_from(self.at).unwrap_or(usize::MAX);
+        let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+        text.get(at..)
+            .and_then(|text| text.get(..length))
+            .unwrap_or_default()
+    }
 }
 
 impl HeadLines {
@@ -34,7 +59,7 @@ impl HeadLines {
     pub fn new(text: Bytes) -> Self {
         Self {
             text,
-            lines: SmallVec::new(),
+            lines: Vec::with_capacity(LINES_USUAL),
         }
     }
 
@@ -51,10 +76,8 @@ impl HeadLines {
         let shared = HeaderValue::from_maybe_shared(self.text.slice_ref(text)).ok()?;
         self.lines.push(HeadLine {
             name: name.clone(),
-            starts_at: at,
-            name_length: spelled.len(),
-            value_at,
-            value_length: value.len(),
+            spelled: Span::new(at, spelled.len())?,
+            value: Span::new(value_at, value.len())?,
         });
         Some((name, shared))
     }
@@ -66,20 +89,15 @@ impl HeadLines {
         let found = behind.iter().chain(before).position(|line| line.name == *name)?;
         let at = (*from + found) % self.lines.len();
         *from = at + 1;
-        let line = self.lines.get(at)?;
-        self.text.get(line.starts_at..line.starts_at + line.name_length)
+        Some(self.lines.get(at)?.spelled.of(&self.text))
     }
 
     /// Each line: its name, its name as spelled, and its value.
     pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &[u8], &[u8])> {
-        let text = |at: usize, length: usize| self.text.get(at..at + length).unwrap_or_default();
-        self.lines.iter().map(move |line| {
-            (
-                &line.name,
-                text(line.starts_at, line.name_length),
-                text(line.value_at, line.value_length),
-            )
-        })
+        let text = &self.text;
+        self.lines
+            .iter()
+            .map(move |line| (&line.name, line.spelled.of(text), line.value.of(text)))
     }
 }
 

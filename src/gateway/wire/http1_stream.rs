@@ -38,7 +38,7 @@ const FIRST_ROOM: usize = 16 << 10;
 const ROOM_MIN: usize = 4 << 10;
 
 /// The factor of the room to the bytes received.
-const GROWTH: usize = 4;
+const GROWTH: usize = 8;
 
 /// How many bytes of an unread body are read at once.
 const DISCARDED_READ: usize = 16 << 10;
