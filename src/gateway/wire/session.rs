@@ -25,10 +25,6 @@ pub fn response_header(status: u16, fields: &Fields<'_>) -> Result<ResponseHeade
 }
 
 /// A request whose head was read. Its body is read and its response is written through this.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one to a request, and an allocation would cost more than the room"
-)]
 pub enum Session {
     Http1(Http1Stream),
     Http2(Http2Stream),
