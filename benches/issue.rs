@@ -36,6 +36,7 @@ use portcullis::control::http::server;
 use portcullis::control::{Actor, Control, ControlSettings, NewApp, NewAppKey};
 use portcullis::domain::ids::KeyId;
 use portcullis::domain::key::{Algorithm, PublicKey, VerifyingKey};
+use portcullis::http_server::Bounds;
 
 const ISSUER: &str = "https://control.bench";
 const TOKENS: usize = 20_000;
@@ -153,9 +154,13 @@ async fn measure(dir: &std::path::Path) {
     let address = listener.local_addr().unwrap().to_string();
     let serving = tokio::spawn(server::serve(
         Arc::clone(&control),
-        listener,
+        server::Listening {
+            socket: listener,
+            tls: None,
+            bounds: Bounds::default(),
+            grace: Duration::ZERO,
+        },
         std::future::pending(),
-        Duration::ZERO,
     ));
 
     let before = arithmetic(&key);

@@ -19,8 +19,10 @@ pub mod control;
 pub mod store;
 pub mod store_location;
 
-// What both planes hold: their clients' connections.
+// What the listeners share: bounded connections, TLS, and the HTTP server of everything but the gateway.
 pub mod connections;
+pub mod http_server;
+pub mod tls;
 
 // The edges: files, time, documents fetched, logs and metrics, tasks, the command line.
 pub mod cli;

@@ -6,18 +6,28 @@
 
 use std::env::VarError;
 use std::error::Error as _;
+use std::net::IpAddr;
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, LazyLock, Once};
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::body::{Body, Bytes};
+use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder as _, IntCounter, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::FromEnvError;
+
+use crate::connections::ConnectionMetrics;
+use crate::http_server::{Bounds, HttpServer};
+use crate::tls::acceptor::Acceptor;
 
 /// Log records shown where the environment does not say otherwise.
 const LOG_DEFAULT: &str = "warn,portcullis=info";
@@ -135,9 +145,30 @@ pub trait Health: Send + Sync + 'static {
     fn warning(&self) -> Option<&'static str>;
 }
 
+/// The connections of scrapers and health checks, and how long they may take.
+const BOUNDS: Bounds = Bounds {
+    connections: 256,
+    connections_per_client: 256,
+    header_timeout: Duration::from_secs(10),
+    crowded_timeout: Duration::from_secs(5),
+    idle: Duration::from_secs(120),
+    drain: Duration::from_secs(2),
+};
+
+/// The whole response to a connection beyond the limits.
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// Where metrics and health are served.
+pub struct Listening {
+    pub socket: TcpListener,
+    /// Without it the listener speaks plain HTTP.
+    pub tls: Option<Arc<Acceptor>>,
+    pub metrics: ConnectionMetrics,
+}
+
 /// Serves `/metrics`, `/healthz` and `/readyz` until `shutdown`.
 pub async fn serve(
-    listener: TcpListener,
+    listening: Listening,
     registry: Registry,
     health: Arc<dyn Health>,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -163,9 +194,19 @@ pub async fn serve(
                 (status, body)
             }),
         );
-    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(shutdown).await {
-        tracing::error!(%error, "the observability listener ended");
+    let app = TowerToHyperService::new(app);
+    let server = HttpServer::new(
+        BOUNDS,
+        listening.tls,
+        listening.metrics,
+        Bytes::from_static(REFUSAL),
+    );
+    let service = move |_: IpAddr, request: Request<Incoming>| app.call(request.map(Body::new));
+    tokio::select! {
+        () = server.accept(listening.socket, &[], service) => {}
+        () = shutdown => {}
     }
+    let _ = server.drain(Duration::ZERO, BOUNDS.drain).await;
 }
 
 fn metrics(registry: &Registry, health: &dyn Health) -> Response {

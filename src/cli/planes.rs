@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use prometheus::Registry;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::edge_listener;
 use super::failure::Failure;
+use super::listeners::{Bound, Listeners};
 use super::signals::End;
 use super::upgrade::Predecessor;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Config;
 use crate::control::fleet::publish;
+use crate::control::http::edges::listener as edge_listener;
+use crate::control::http::edges::listener::EdgeListening;
+use crate::control::http::edges::service::EdgeService;
 use crate::control::http::server as control_service;
 use crate::control::{Control, ControlSettings};
 use crate::feed;
@@ -30,12 +32,15 @@ use crate::gateway::listen::sockets::Sockets;
 use crate::gateway::probe::Probe;
 use crate::gateway::server::{Origin, Parts, Prepared, Running};
 use crate::gateway::start_error::StartError;
+use crate::http_server::Bounds;
 use crate::task_monitor::TaskMonitor;
 use crate::telemetry;
 use crate::telemetry::Health;
 
 const METRICS_NOT_REGISTERED: &str = "control-plane metrics could not be registered and will not be exported";
 const NO_FIRST_POLICY: &str = "no policy within 30 s; the gateway rejects every request until one arrives";
+const EDGES_NOT_SERVED: &str =
+    "the edge listener could not start; edges serve their last policy until `max_age`";
 const DRAINING: &str = "draining: no new connections; requests in progress may finish";
 const DRAIN_ABORTED: &str = "second signal: closing the remaining connections";
 
@@ -63,10 +68,7 @@ pub(super) struct Planes {
     running_control: Arc<ArcSwapOption<Control>>,
     config: Config,
     publisher: Publisher,
-    /// The sockets that are not the gateway's, kept to be handed over.
-    control_socket: Option<BoundSocket>,
-    observability_socket: Option<BoundSocket>,
-    edge_socket: Option<BoundSocket>,
+    listeners: Listeners,
     /// Set once the gateway accepts nothing any more.
     gateway_ended: Arc<AtomicBool>,
     control_tasks: Tasks,
@@ -96,23 +98,7 @@ impl Planes {
             Some(gateway) => Some(prepare(config, gateway, &registry, &mut sockets, monitor)?),
             None => None,
         };
-        let mut bound = |address: &str| sockets.take_or_bind(address).map_err(Failure::from);
-        let control_socket = match &config.control_plane {
-            Some(control) => Some(bound(&control.listen)?),
-            None => None,
-        };
-        let observability_socket = match &config.observability.listen {
-            Some(address) => Some(bound(address)?),
-            None => None,
-        };
-        let edges = config
-            .control_plane
-            .as_ref()
-            .and_then(|control| control.edges.as_ref());
-        let edge_socket = match edges {
-            Some(edges) => Some(bound(&edges.listen)?),
-            None => None,
-        };
+        let listeners = Listeners::bind(config, &mut sockets, &registry)?;
         let link_metrics = match &prepared {
             Some(_) => Some(LinkMetrics::new(&registry).map_err(Failure::internal)?),
             None => None,
@@ -121,18 +107,14 @@ impl Planes {
         let mut planes = Self {
             control: None,
             control_address: None,
-            observability_address: observability_socket
-                .as_ref()
-                .and_then(|socket| socket.local_addr().ok()),
+            observability_address: listeners.observability.as_ref().and_then(Bound::address),
             gateway: None,
             link_metrics,
             registry,
             running_control: Arc::default(),
             config: config.clone(),
             publisher,
-            control_socket,
-            observability_socket,
-            edge_socket,
+            listeners,
             edge_address: None,
             gateway_ended: Arc::default(),
             control_tasks: Tasks::new(monitor),
@@ -161,10 +143,10 @@ impl Planes {
 
     /// Opens the store and serves the control plane on its socket.
     async fn start_control(&mut self) -> Result<(), Failure> {
-        let (Some(settings), Some(socket)) = (&self.config.control_plane, &self.control_socket) else {
+        let (Some(settings), Some(listener)) = (&self.config.control_plane, &self.listeners.control) else {
             return Ok(());
         };
-        let socket = listen(socket)?;
+        let socket = listener.listen()?;
         let address = socket.local_addr().map_err(Failure::internal)?;
         self.control_address = Some(address);
         let control = Control::open(control_settings(settings, address), Clock::System).await?;
@@ -173,11 +155,16 @@ impl Planes {
             // After a hand-over that failed the names are taken by the control plane before this one.
             tracing::warn!(%error, "{METRICS_NOT_REGISTERED}");
         }
-        let grace = self.config.shutdown.idle_grace.min(CONTROL_GRACE_MAX);
+        let listening = control_service::Listening {
+            socket,
+            tls: listener.tls.clone(),
+            bounds: Bounds::from(&settings.limits),
+            grace: self.config.shutdown.idle_grace.min(CONTROL_GRACE_MAX),
+        };
         let stopped = self.control_tasks.stopped();
-        let bounds = control_service::Bounds::from(&settings.limits);
-        let serving = control_service::serve_within(Arc::clone(&control), socket, stopped, grace, bounds);
+        let serving = control_service::serve(Arc::clone(&control), listening, stopped);
         self.control_tasks.spawn("control_plane", serving);
+        self.control_tasks.watch_certificates(listener);
         if self.is_bundled() {
             let stopped = self.control_tasks.stopped();
             let publisher = self.publisher.clone();
@@ -189,22 +176,37 @@ impl Planes {
             );
             self.control_tasks.spawn("policy_publisher", publishing);
         }
-        if let (Some(edges), Some(socket)) = (&settings.edges, &self.edge_socket) {
-            let socket = listen(socket)?;
-            self.edge_address = socket.local_addr().ok();
-            // The gateway's own transport metrics have these names already, where there is one.
-            let own = Registry::new();
-            let registry = if self.config.gateway.is_some() {
-                &own
-            } else {
-                &self.registry
-            };
-            let stopped = self.control_tasks.stopped();
-            let serving = edge_listener::prepare(edges, Arc::clone(&control), socket, registry, stopped)?;
-            self.control_tasks.spawn("edge_listener", serving);
-        }
+        self.start_edge_listener(&control)?;
         self.running_control.store(Some(Arc::clone(&control)));
         self.control = Some(control);
+        Ok(())
+    }
+
+    /// Serves edges, where the config has a listener for them.
+    fn start_edge_listener(&mut self, control: &Arc<Control>) -> Result<(), Failure> {
+        let settings = self.config.control_plane.as_ref();
+        let edges = settings.and_then(|settings| settings.edges.as_ref());
+        let (Some(edges), Some(listener)) = (edges, &self.listeners.edges) else {
+            return Ok(());
+        };
+        let service = EdgeService {
+            connections: edges.connections,
+            downloads: edges.downloads,
+            heartbeat: edges.heartbeat,
+        };
+        let listening = EdgeListening {
+            socket: listener.listen()?,
+            tls: listener.tls.clone(),
+            metrics: self.listeners.edge_connections.clone(),
+        };
+        self.edge_address = listener.address();
+        let (control, stopped) = (Arc::clone(control), self.control_tasks.stopped());
+        self.control_tasks.spawn("edge_listener", async move {
+            if let Err(error) = edge_listener::serve(control, service, listening, stopped).await {
+                tracing::error!(%error, "{EDGES_NOT_SERVED}");
+            }
+        });
+        self.control_tasks.watch_certificates(listener);
         Ok(())
     }
 
@@ -263,17 +265,22 @@ impl Planes {
     /// Answers metrics and health checks. Until then they wait: what a caller prepares after [`Self::start`] is there
     /// when `/readyz` says so.
     pub(super) fn start_observability(&mut self) -> Result<(), Failure> {
-        let Some(socket) = &self.observability_socket else {
+        let Some(listener) = &self.listeners.observability else {
             return Ok(());
         };
-        let socket = listen(socket)?;
+        let listening = telemetry::Listening {
+            socket: listener.listen()?,
+            tls: listener.tls.clone(),
+            metrics: self.listeners.observability_connections.clone(),
+        };
         let health: Arc<dyn Health> = Arc::new(Whole {
             probe: self.gateway.as_ref().map(Running::probe),
             control: Arc::clone(&self.running_control),
         });
         let stopped = self.observability_tasks.stopped();
-        let serving = telemetry::serve(socket, self.registry.clone(), health, stopped);
+        let serving = telemetry::serve(listening, self.registry.clone(), health, stopped);
         self.observability_tasks.spawn("observability", serving);
+        self.observability_tasks.watch_certificates(listener);
         Ok(())
     }
 
@@ -299,6 +306,7 @@ impl Planes {
         if let Some(running) = &self.gateway {
             running.reread_files();
         }
+        self.listeners.reread_files();
     }
 
     /// Further handles to all sockets, by their configured addresses.
@@ -307,22 +315,7 @@ impl Planes {
             Some(gateway) => gateway.handles()?,
             None => Vec::new(),
         };
-        let control = self.config.control_plane.as_ref().map(|control| &control.listen);
-        let observability = self.config.observability.listen.as_ref();
-        let edges = self
-            .config
-            .control_plane
-            .as_ref()
-            .and_then(|control| control.edges.as_ref());
-        for (address, socket) in [
-            (control, &self.control_socket),
-            (edges.map(|edges| &edges.listen), &self.edge_socket),
-            (observability, &self.observability_socket),
-        ] {
-            if let (Some(address), Some(socket)) = (address, socket) {
-                sockets.push((address.clone(), socket.try_clone()?));
-            }
-        }
+        sockets.extend(self.listeners.handles()?);
         Ok(sockets)
     }
 
@@ -360,9 +353,8 @@ impl Planes {
 
     /// Stops everything but the requests under way: another process serves.
     pub(super) async fn give_way(&mut self) {
-        self.control_socket = None;
-        self.observability_socket = None;
-        self.edge_socket = None;
+        self.listeners.close_control();
+        self.listeners.observability = None;
         self.observability_tasks.end().await;
     }
 
@@ -375,8 +367,7 @@ impl Planes {
                 _ = second.asked() => tracing::warn!("{DRAIN_ABORTED}"),
             }
         }
-        self.control_socket = None;
-        self.edge_socket = None;
+        self.listeners.close_control();
         self.gateway_ended.store(true, Ordering::Relaxed);
         self.release_store().await;
         self.gateway = None;
@@ -405,18 +396,25 @@ impl Tasks {
         self.tasks.push(tokio::spawn(self.monitor.watch(name, task)));
     }
 
+    /// Reads the certificates of a listener again whenever they change.
+    fn watch_certificates(&mut self, listener: &Bound) {
+        let Some(tls) = listener.tls.clone() else { return };
+        tls.look(Clock::System.now());
+        let stopped = self.stopped();
+        self.spawn("certificates", async move {
+            tokio::select! {
+                () = tls.watch(Clock::System) => {}
+                () = stopped => {}
+            }
+        });
+    }
+
     async fn end(&mut self) {
         self.stop.send_replace(true);
         for task in self.tasks.drain(..) {
             let _ = tokio::time::timeout(LAST_TASKS_WITHIN, task).await;
         }
     }
-}
-
-/// A further handle to a socket, to accept on.
-fn listen(socket: &BoundSocket) -> Result<TcpListener, Failure> {
-    let socket = socket.try_clone().map_err(Failure::internal)?;
-    TcpListener::from_std(socket).map_err(Failure::internal)
 }
 
 fn prepare(
@@ -451,7 +449,8 @@ pub(super) fn control_settings(
     settings: &config::ControlPlane,
     address: impl std::fmt::Display,
 ) -> ControlSettings {
-    let own = || format!("http://{address}");
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let own = || format!("{scheme}://{address}");
     ControlSettings {
         store: settings.store.clone(),
         public_url: settings.public_url.clone().unwrap_or_else(own),

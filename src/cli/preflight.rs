@@ -7,7 +7,7 @@ use crate::config::{Config, ConfigError, ListenerTls, PolicyOrigin, Problem, Sev
 use crate::domain::time::UnixSeconds;
 use crate::gateway::link::key_file::KeyFile;
 use crate::gateway::link::remote::folder::is_enrolled;
-use crate::gateway::wire::certificates::{CertificatePart, Inspection, Summary, inspect};
+use crate::tls::certificates::{CertificatePart, Inspection, Summary, inspect};
 
 /// A certificate that expires within this many seconds is worth a warning: 14 days.
 const EXPIRES_SOON_S: u64 = 14 * 86_400;
@@ -83,6 +83,16 @@ impl Found<'_> {
             }
         }
         let control = config.control_plane.as_ref();
+        if let Some(control) = control
+            && let Some(tls) = &control.tls
+        {
+            self.certificates_of("control_plane.tls", &control.listen, tls, now);
+        }
+        if let Some(listen) = &config.observability.listen
+            && let Some(tls) = &config.observability.tls
+        {
+            self.certificates_of("observability.tls", listen, tls, now);
+        }
         if let Some(edges) = control.and_then(|control| control.edges.as_ref())
             && let Some(tls) = &edges.tls
         {

@@ -258,9 +258,7 @@ impl<'p> Check<'p> {
             .control_plane
             .as_ref()
             .map(|control| self.control_plane(control, file.policy.max_age.as_ref().map(|_| max_age)));
-        let listen = file.observability.listen.as_ref();
-        let listen = listen.map(|listen| self.listen_address(listen));
-        let access_log = self.access_log(&file.observability.access_log);
+        let observability = self.observability(&file.observability);
         let shutdown = self.shutdown(&file.shutdown);
         self.repeated_listeners();
         Some(Config {
@@ -270,10 +268,7 @@ impl<'p> Check<'p> {
             freshness,
             issuers,
             control_plane: all(control_plane)?,
-            observability: Observability {
-                listen: all(listen)?,
-                access_log,
-            },
+            observability: observability?,
             shutdown,
             upgrade_socket,
             keys,
@@ -305,6 +300,26 @@ impl<'p> Check<'p> {
             "check the path, its permissions and the file",
         );
         None
+    }
+
+    fn observability(&mut self, file: &file::ObservabilityFile) -> Option<Observability> {
+        let listen = file.listen.as_ref().map(|listen| self.listen_address(listen));
+        let tls = file.tls.as_ref().map(|tls| self.listener_tls(tls));
+        let access_log = self.access_log(&file.access_log);
+        if let (Some(tls), None) = (&file.tls, &file.listen)
+            && !self.is_incomplete("observability.listen")
+        {
+            self.problem(
+                tls.certificates.referenced,
+                "`observability.tls` needs `observability.listen`; without it metrics and health are not served",
+                "add `listen: \"127.0.0.1:9090\"`, or remove `tls`",
+            );
+        }
+        Some(Observability {
+            listen: all(listen)?,
+            tls,
+            access_log,
+        })
     }
 
     fn shutdown(&mut self, file: &file::ShutdownFile) -> Shutdown {

@@ -108,6 +108,7 @@ impl Check<'_> {
         // Each key is checked before one that cannot be used ends this.
         let store = self.store(&file.store);
         let listen = self.listen_address(&file.listen);
+        let tls = file.tls.as_ref().map(|tls| self.listener_tls(tls));
         let login = self.login(&file.login);
         let edges = file.edges.as_ref().map(|edges| self.edge_listener(edges));
         let public_url = file.public_url.as_ref().and_then(|raw| self.public_url(raw));
@@ -124,6 +125,7 @@ impl Check<'_> {
         });
         Some(ControlPlane {
             listen: listen?,
+            tls,
             public_url,
             audience,
             resources: self.resources(&file.resources),

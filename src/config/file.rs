@@ -230,6 +230,7 @@ pub enum NamesOrNone {
 #[serde(deny_unknown_fields)]
 pub struct ControlPlaneFile {
     pub listen: Spanned<String>,
+    pub tls: Option<ListenerTlsFile>,
     pub public_url: Option<Spanned<String>>,
     pub audience: Option<Spanned<String>>,
     #[serde(default)]
@@ -343,6 +344,7 @@ pub struct GithubFile {
 #[serde(deny_unknown_fields)]
 pub struct ObservabilityFile {
     pub listen: Option<Spanned<String>>,
+    pub tls: Option<ListenerTlsFile>,
     #[serde(default)]
     pub access_log: AccessLogFile,
 }

@@ -250,7 +250,9 @@ impl Default for Limits {
 #[derive(Clone, Debug)]
 pub struct ControlPlane {
     pub listen: String,
-    /// The issuer, and the base of what the metadata names. Without one, `http://` and the address.
+    /// TLS of the listener; without it, plain HTTP.
+    pub tls: Option<ListenerTls>,
+    /// The issuer, and the base of what the metadata names. Without one, the scheme of the listener and its address.
     pub public_url: Option<String>,
     /// `aud` of access tokens.
     pub audience: Option<String>,
@@ -277,6 +279,8 @@ pub struct ControlPlane {
 #[derive(Clone, Debug)]
 pub struct Observability {
     pub listen: Option<String>,
+    /// TLS of the listener; without it, plain HTTP.
+    pub tls: Option<ListenerTls>,
     /// `None` turns it off.
     pub access_log: Option<AccessLog>,
 }

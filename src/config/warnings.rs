@@ -158,7 +158,9 @@ impl Check<'_> {
     }
 
     fn control_warnings(&mut self, config: &Config, control: &ControlPlane) {
-        self.plain_listener(config, "control_plane.listen", &control.listen);
+        if control.tls.is_none() {
+            self.plain_listener(config, "control_plane.listen", &control.listen);
+        }
         if control.signing.key_encryption_key.is_none() {
             self.warning(
                 KEYS_IN_CLEAR,

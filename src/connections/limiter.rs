@@ -155,6 +155,12 @@ impl ConnectionGroup {
         })
     }
 
+    /// Counts a connection that could not be accepted.
+    pub(super) fn count_accept_error(&self, error: &std::io::Error, is_shortage: bool) {
+        let now = self.limiter.now();
+        self.limiter.metrics.not_accepted(error, is_shortage, now);
+    }
+
     /// Names the task that serves a connection, to be aborted when the connection is evicted or drained.
     pub fn set_task(&self, connection: &Connection, task: AbortHandle) {
         match self.limiter.order.lock().entry(connection.id()) {

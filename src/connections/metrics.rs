@@ -14,6 +14,7 @@ pub struct ConnectionMetrics {
     client_limit: IntCounter,
     full: IntCounter,
     evicted: IntCounter,
+    not_accepted: IntCounter,
     throttles: Arc<Throttles>,
 }
 
@@ -22,6 +23,7 @@ struct Throttles {
     client_limit: LogThrottle,
     full: LogThrottle,
     evicted: LogThrottle,
+    not_accepted: LogThrottle,
 }
 
 impl ConnectionMetrics {
@@ -47,6 +49,10 @@ impl ConnectionMetrics {
                 "portcullis_connections_evicted_total",
                 "Idle connections closed to make room for new ones.",
             ))?,
+            not_accepted: IntCounter::with_opts(opts(
+                "portcullis_accept_errors_total",
+                "Connections that could not be accepted, mostly because no file descriptor was left.",
+            ))?,
             throttles: Arc::default(),
         })
     }
@@ -57,6 +63,7 @@ impl ConnectionMetrics {
     /// A name is taken there.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(self.refused.clone()))?;
+        registry.register(Box::new(self.not_accepted.clone()))?;
         registry.register(Box::new(self.evicted.clone()))
     }
 
@@ -84,6 +91,18 @@ impl ConnectionMetrics {
                     );
                 }
             }
+        }
+    }
+
+    pub(super) fn not_accepted(&self, error: &std::io::Error, is_shortage: bool, now_ms: u64) {
+        self.not_accepted.inc();
+        if is_shortage && let Some(connections) = self.throttles.not_accepted.count(now_ms) {
+            tracing::warn!(
+                plane = self.plane,
+                connections,
+                %error,
+                "no descriptor left for a connection; raise the limit of open files"
+            );
         }
     }
 

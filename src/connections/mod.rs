@@ -5,6 +5,7 @@
 //! among those of the client that has the most. A connection whose request is being served is never evicted.
 
 mod client_address;
+mod incoming;
 mod limiter;
 mod metrics;
 mod order;
@@ -14,6 +15,7 @@ mod request_id;
 mod throttle;
 
 pub use crate::connections::client_address::{X_FORWARDED_FOR, client_address, is_trusted};
+pub use crate::connections::incoming::Incoming;
 pub use crate::connections::limiter::{
     ConnectionGroup, ConnectionLimiter, ConnectionLimits, ConnectionPermit,
 };

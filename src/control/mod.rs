@@ -49,7 +49,6 @@ pub use crate::control::error::ControlError;
 pub use crate::control::fleet::stored_policy::stored_policy;
 #[cfg(feature = "test-util")]
 pub use crate::control::form::Form;
-pub use crate::control::http::connections::Bounds;
 pub use crate::control::open_error::OpenError;
 pub use crate::control::plane::Control;
 pub use crate::control::settings::ControlSettings;

@@ -21,7 +21,6 @@ use super::listen::sockets::Sockets;
 use super::probe::Probe;
 use super::serve::current::CurrentGateway;
 use super::serve::request::Gateway;
-use super::wire::tls::Acceptor;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::{OutsideIssuer, PolicyOrigin};
@@ -30,6 +29,8 @@ use crate::domain::ids::Audience;
 use crate::domain::policy::Freshness;
 use crate::feed::{Reporter, Subscriber};
 use crate::task_monitor::TaskMonitor;
+use crate::tls::acceptor::Acceptor;
+use crate::tls::metrics::TlsMetrics;
 
 /// How long the last report may wait for the control plane.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
@@ -111,11 +112,6 @@ impl Prepared {
         let connections = ConnectionMetrics::new("gateway")?;
         connections.register(parts.registry)?;
         let limiter = ConnectionLimiter::new(connections);
-        let mut listeners = Vec::new();
-        for listener in &config.listeners {
-            let socket = parts.sockets.take_or_bind(&listener.address)?;
-            listeners.push(Arc::new(new_listener(listener, socket, &limiter)?));
-        }
         let (gateway, pools) = build::gateway(
             config,
             parts.issuers,
@@ -124,6 +120,12 @@ impl Prepared {
             parts.registry,
             parts.monitor,
         )?;
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            let socket = parts.sockets.take_or_bind(&listener.address)?;
+            let tls = &gateway.metrics.transport.tls;
+            listeners.push(Arc::new(new_listener(listener, socket, tls, &limiter)?));
+        }
         Ok(Self {
             gateway,
             config: config.clone(),
@@ -299,7 +301,7 @@ impl Running {
         gateway.key_files.iter().for_each(|file| file.look());
         for listener in &self.listeners {
             if let Some(tls) = &listener.resource.tls {
-                tls.look(gateway.clock.now(), &gateway.metrics.transport);
+                tls.look(gateway.clock.now());
             }
         }
     }
@@ -355,7 +357,8 @@ impl Running {
                         Some(socket) => socket,
                         None => Sockets::default().take_or_bind(&listener.address)?,
                     };
-                    let new = Arc::new(new_listener(listener, socket, &self.limiter)?);
+                    let tls = &self.app.metrics().transport.tls;
+                    let new = Arc::new(new_listener(listener, socket, tls, &self.limiter)?);
                     let socket = new.register(&self.runtime)?;
                     Wanted::New(new, socket)
                 }
@@ -381,11 +384,10 @@ impl Running {
                 }
             }
         }
-        let metrics = self.app.metrics();
         self.leaving.retain(|listener| !listener.is_empty());
         for gone in before {
             if let Some(tls) = &gone.resource.tls {
-                tls.forget(&metrics.transport);
+                tls.forget();
             }
             gone.resource.stop();
             let leaving = Arc::clone(&gone.resource);
@@ -402,8 +404,8 @@ impl Running {
         let gateway = self.app.current();
         let task = listener.tls.as_ref().map(|tls| {
             let tls = Arc::clone(tls);
-            tls.look(gateway.clock.now(), &gateway.metrics.transport);
-            let watching = tls.watch(gateway.clock.clone(), gateway.metrics.transport.clone());
+            tls.look(gateway.clock.now());
+            let watching = tls.watch(gateway.clock.clone());
             tokio::spawn(self.monitor.watch("certificates", watching))
         });
         Supervised {
@@ -449,11 +451,12 @@ enum Wanted {
 fn new_listener(
     config: &config::Listener,
     socket: TcpListener,
+    metrics: &TlsMetrics,
     limiter: &Arc<ConnectionLimiter>,
 ) -> Result<Listener, StartError> {
     let tls = match &config.tls {
         None => None,
-        Some(tls) => Some(Arc::new(Acceptor::new(&config.address, tls)?)),
+        Some(tls) => Some(Arc::new(Acceptor::new(&config.address, tls, metrics.clone())?)),
     };
     Ok(Listener::new(config.clone(), socket, tls, limiter)?)
 }

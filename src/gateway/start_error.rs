@@ -1,8 +1,8 @@
 //! Why the gateway cannot start.
 
 use super::link::jwks::KeySetError;
-use super::wire::certificates::TlsError;
 use crate::config::ConfigError;
+use crate::tls::certificates::TlsError;
 use thiserror::Error;
 
 /// Why the gateway cannot start, or cannot be changed.

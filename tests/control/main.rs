@@ -15,6 +15,8 @@
 mod accounts;
 mod apps;
 mod audit;
+#[path = "../support/certs.rs"]
+mod certs;
 mod changes;
 mod fleet;
 mod http;

@@ -17,8 +17,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::certs::Authority;
+use crate::certs::use_one_provider;
 use crate::forge;
-use crate::gateway::{ENFORCED, FORGE, Http, Setup, use_one_provider};
+use crate::gateway::{ENFORCED, FORGE, Http, Setup};
 use crate::key_server::{KeyServer, issuer_at, uri};
 use crate::upstream::{Received, Reply, StubUpstream};
 

@@ -79,7 +79,7 @@ fn process_without_descriptors_refuses_without_spinning_and_serves_again() {
         let metrics = String::from_utf8(metrics.body).unwrap();
         let line = metrics
             .lines()
-            .find_map(|line| line.strip_prefix("portcullis_accept_errors_total "));
+            .find_map(|line| line.strip_prefix("portcullis_accept_errors_total{plane=\"gateway\"} "));
         line.unwrap().parse::<f64>().unwrap()
     };
     assert_eq!(not_accepted(), 0.0);

@@ -15,6 +15,7 @@
 
 #[path = "../support"]
 mod support {
+    pub mod certs;
     pub mod load;
     pub mod postgres;
     pub mod process;
@@ -42,6 +43,7 @@ mod explain;
 mod fleet_settings;
 mod kills;
 mod lifecycle;
+mod listener_tls;
 mod many;
 mod many_store;
 mod mixed_load;

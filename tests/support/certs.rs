@@ -1,15 +1,23 @@
 //! A certificate authority of the test's own, and the files and TLS sides made with it.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-use crate::gateway::use_one_provider;
-use crate::scratch::Scratch;
+use super::scratch::Scratch;
+
+/// As the first statement of `main` does.
+pub fn use_one_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    });
+}
 
 /// A certificate authority, with a temporary folder for its files.
 pub struct Authority {
@@ -59,8 +67,21 @@ impl Authority {
 
     /// A certificate for a name.
     pub fn issue(&self, name: &str) -> Issued {
+        self.issue_that(name, |_| {})
+    }
+
+    /// A certificate that expired long ago.
+    pub fn issue_expired(&self, name: &str) -> Issued {
+        self.issue_that(name, |params| {
+            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        })
+    }
+
+    fn issue_that(&self, name: &str, differ: impl FnOnce(&mut CertificateParams)) -> Issued {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        differ(&mut params);
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Issued {
             cert: self.folder.write(&format!("{name}.pem"), &cert.pem()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock, Once};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use portcullis::clock::{Clock, MadeClock, ManualClock};
@@ -25,6 +25,7 @@ use portcullis::task_monitor::TaskMonitor;
 use prometheus::Registry;
 use serde_json::{Value, json};
 
+use crate::certs::use_one_provider;
 use crate::client::{Answer, exchange};
 use crate::forge::{self, Forge, NOW, write_key};
 use crate::upstream::StubUpstream;
@@ -164,14 +165,6 @@ impl Setup {
             registry,
         })
     }
-}
-
-/// As the first statement of `main` does.
-pub fn use_one_provider() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    });
 }
 
 /// A running gateway; it ends when dropped.

@@ -21,7 +21,7 @@ use portcullis::domain::decision::DenyReason;
 const LINES_MAX: usize = 500;
 
 /// What each module may import of this crate. A module imports itself freely.
-const MAY_IMPORT: [(&str, &[&str]); 22] = [
+const MAY_IMPORT: [(&str, &[&str]); 24] = [
     ("domain", &[]),
     ("model", &["domain", "report"]),
     ("store_location", &[]),
@@ -31,7 +31,9 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("feed", &["report", "snapshot"]),
     ("clock", &["domain"]),
     ("connections", &["clock", "domain"]),
-    ("telemetry", &["domain"]),
+    ("tls", &["clock", "config", "domain", "pem_file"]),
+    ("http_server", &["clock", "connections", "domain", "tls"]),
+    ("telemetry", &["connections", "http_server", "tls"]),
     ("task_monitor", &["config"]),
     ("http_client", &["domain"]),
     ("discovery", &["http_client"]),
@@ -62,6 +64,7 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
             "snapshot",
             "telemetry",
             "task_monitor",
+            "tls",
         ],
     ),
     (
@@ -77,6 +80,7 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
             "fetched",
             "fleet",
             "http_client",
+            "http_server",
             "json_problem",
             "key_sets",
             "report",
@@ -84,6 +88,7 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
             "store",
             "store_location",
             "telemetry",
+            "tls",
         ],
     ),
     (
@@ -92,11 +97,13 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
             "model",
             "clock",
             "config",
+            "connections",
             "control",
             "domain",
             "feed",
             "gateway",
             "http_client",
+            "http_server",
             "json_problem",
             "pem_file",
             "snapshot",
@@ -104,6 +111,7 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
             "store_location",
             "telemetry",
             "task_monitor",
+            "tls",
         ],
     ),
 ];

@@ -30,7 +30,7 @@ use std::time::Duration;
 /// How long a report may wait for those before it.
 pub(crate) const TURN_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a report's body may take: a large one holds one of the few places.
+/// How long a report's body may take: a large one holds one of few permits.
 pub(crate) const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// `POST /leaked-tokens/github`: GitHub's secret scanning reports tokens of ours.
@@ -98,8 +98,8 @@ pub(crate) fn slow_down(control: &Control, from: ClientAddress, error: ControlEr
     }
 }
 
-/// Reads a report. One that says that it is small may be as large as any other request. There are places for a few
-/// large ones at a time, of different senders, and none for who has proved nothing too often.
+/// Reads a report. One that says that it is small may be as large as any other request. A few
+/// large ones are held at a time, of different senders, and none of a sender that has failed to prove itself too often.
 pub(crate) async fn receive(
     control: &Control,
     github: &Github,
@@ -116,21 +116,18 @@ pub(crate) async fn receive(
     let length = request.body().size_hint().upper();
     let is_small =
         length.is_some_and(|bytes| usize::try_from(bytes).is_ok_and(|bytes| bytes <= BODY_BYTES_MAX));
-    let (place, bytes_max) = if is_small {
+    let (permit, bytes_max) = if is_small {
         (None, BODY_BYTES_MAX)
     } else {
         control.limits.may_fail(from)?;
-        let free = tokio::time::timeout(TURN_WITHIN, github.large.free()).await;
-        let place = free
-            .ok()
-            .flatten()
-            .and_then(|free| github.large.seat(free, from.0));
-        let place = place.ok_or(ControlError::Busy)?;
-        // It may be larger than a client's share, and places of its own bound it.
+        let acquiring = github.large.acquire(from.0);
+        let permit = tokio::time::timeout(TURN_WITHIN, acquiring).await;
+        let permit = permit.ok().flatten().ok_or(ControlError::Busy)?;
+        // It may be larger than a client's share, and permits of its own bound it.
         if let Some(reservation) = request.extensions().get::<Arc<Reservation>>() {
             reservation.leave_client_share();
         }
-        (Some(place), REPORT_BYTES_MAX)
+        (Some(permit), REPORT_BYTES_MAX)
     };
     let body = read_body_up_to(request.into_body(), bytes_max);
     let body = tokio::time::timeout(BODY_WITHIN, body)
@@ -144,7 +141,7 @@ pub(crate) async fn receive(
         key,
         signature,
         body,
-        _place: place,
+        _permit: permit,
     })
 }
 

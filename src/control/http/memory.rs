@@ -303,8 +303,7 @@ fn worst_case_bytes(limits: &ControlLimits, connections: usize, streams: usize) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::http::connections::Bounds;
-    use crate::control::http::server::STREAMS_MAX;
+    use crate::http_server::{Bounds, STREAMS_MAX};
 
     const KIB: usize = 1 << 10;
 

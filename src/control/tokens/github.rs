@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use crate::control::http::connections::Places;
+use super::report_limiter::ReportLimiter;
 use crate::domain::leak_report::ReportKey;
 use crate::fetched::{Fetched, Lifetime};
 use crate::http_client::{Bounds, FetchError, HttpClient, Reach, shown};
@@ -58,7 +58,7 @@ pub struct Github {
     published: Fetched<Published>,
     pub(crate) turns: Semaphore,
     /// Permits for large reports, verified or not.
-    pub(crate) large: Arc<Places>,
+    pub(crate) large: Arc<ReportLimiter>,
 }
 
 impl Github {
@@ -71,7 +71,7 @@ impl Github {
                 fetch_every: FETCH_EVERY,
             }),
             turns: Semaphore::new(REPORTS_AT_ONCE),
-            large: Places::new(LARGE_AT_ONCE, 1),
+            large: ReportLimiter::new(LARGE_AT_ONCE, 1),
         }
     }
 

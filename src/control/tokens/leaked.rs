@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::own_token::OwnToken;
+use super::report_limiter::ReportPermit;
 use super::revoke::TokenRevocation;
 use super::revoke::revoke_change;
 use crate::control::accounts::api_tokens::{hash as api_token_hash, is_api_token};
@@ -23,7 +24,6 @@ use crate::control::actor::Actor;
 use crate::control::audit_event::{AuditAction, Event};
 use crate::control::bad_request::BadRequest;
 use crate::control::error::ControlError;
-use crate::control::http::connections::Place;
 use crate::domain::digest::sha256;
 use crate::domain::hex;
 use crate::domain::ids::WorkspaceId;
@@ -119,7 +119,7 @@ pub(crate) struct Report {
     pub(crate) signature: String,
     pub(crate) body: Bytes,
     /// Permit of a large report.
-    pub(crate) _place: Option<Place>,
+    pub(crate) _permit: Option<ReportPermit>,
 }
 
 impl Report {

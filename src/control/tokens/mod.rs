@@ -11,6 +11,7 @@ pub(crate) mod introspect;
 pub(crate) mod issue;
 pub(crate) mod leaked;
 pub(crate) mod own_token;
+pub(crate) mod report_limiter;
 pub(crate) mod resources;
 pub(crate) mod revoke;
 pub(crate) mod revoke_all;

@@ -12,7 +12,7 @@ use super::http2;
 use crate::connections::ConnectionPermit;
 use crate::gateway::wire::buffered::Buffered;
 use crate::gateway::wire::socket::Socket;
-use crate::gateway::wire::tls::Acceptor;
+use crate::tls::acceptor::Acceptor;
 
 /// Serves a connection to its end. Futures that are needed only some of the time are boxed: a task is as large as its
 /// largest state, and most connections wait most of the time.
@@ -30,8 +30,7 @@ pub(crate) async fn serve(
         None => Socket::plain(stream, client, stopped),
         Some(tls) => {
             let within = app.current().limits.handshake_timeout;
-            let metrics = app.metrics();
-            let accepting = Box::pin(tls.accept(stream, within, &metrics.transport));
+            let accepting = Box::pin(tls.accept(stream, within));
             let Some(stream) = accepting.await else {
                 return;
             };

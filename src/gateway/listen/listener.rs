@@ -1,6 +1,5 @@
 //! Listeners: accept connections, give each a permit and a task, and drain them.
 
-use std::fs::File;
 use std::net::{SocketAddr, TcpListener as BoundSocket};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::connection;
 use crate::config;
 use crate::config::ProxyProtocol;
 use crate::connections::{
-    ConnectionGroup, ConnectionLimiter, ConnectionPermit, RefusalAnswers, Refused, is_trusted,
+    ConnectionGroup, ConnectionLimiter, ConnectionPermit, Incoming, RefusalAnswers, Refused, is_trusted,
 };
 use crate::domain::decision::DenyReason;
 use crate::gateway::forward::respond::Answer;
@@ -23,12 +22,9 @@ use crate::gateway::serve::current::CurrentGateway;
 use crate::gateway::wire::buffered::Buffered;
 use crate::gateway::wire::proxy_header;
 use crate::gateway::wire::proxy_header::ProxyHeaderError;
-use crate::gateway::wire::tls::Acceptor;
 use crate::gateway::wire::transport_metrics::ProxyHeader;
 use crate::task_monitor::TaskMonitor;
-
-/// How long accepting pauses after no descriptor was left for a connection.
-const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
+use crate::tls::acceptor::Acceptor;
 
 /// The shortest time between two checks for connections to end while draining.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
@@ -113,24 +109,14 @@ impl Listener {
 
     async fn accept(self: Arc<Self>, socket: TcpListener, app: Arc<CurrentGateway>) {
         let mut stop = self.stop.subscribe();
-        let mut reserve = Reserve::new();
+        let mut incoming = Incoming::new(socket, &self.connections);
         loop {
-            let accepted = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                accepted = socket.accept() => accepted,
+                accepted = incoming.next() => accepted,
             };
-            match accepted {
-                Ok((stream, peer)) => self.serve(&app, stream, peer, &stop),
-                Err(error) => {
-                    app.metrics().transport.not_accepted();
-                    if is_shortage(&error) {
-                        tracing::warn!(%error, "no descriptor left for a connection; raise the limit of open files");
-                        reserve.turn_one_away(&socket).await;
-                    }
-                    // Other errors concern one connection, which has ended already.
-                }
-            }
+            self.serve(&app, stream, peer, &stop);
         }
     }
 
@@ -253,28 +239,5 @@ impl Listener {
     pub(crate) fn cut(&self) {
         self.stop();
         self.connections.end_all();
-    }
-}
-
-fn is_shortage(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let of_descriptors = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    Errno::from_io_error(error).is_some_and(|errno| of_descriptors.contains(&errno))
-}
-
-/// A reserved descriptor: when no other is left, it serves to accept a waiting connection and close it.
-struct Reserve(Option<File>);
-
-impl Reserve {
-    fn new() -> Self {
-        Self(File::open("/dev/null").ok())
-    }
-
-    /// Accepts one connection and closes it, then pauses so that others may end.
-    async fn turn_one_away(&mut self, socket: &TcpListener) {
-        self.0 = None;
-        let _ = tokio::time::timeout(SHORTAGE_PAUSE, socket.accept()).await;
-        *self = Self::new();
-        tokio::time::sleep(SHORTAGE_PAUSE).await;
     }
 }

@@ -1,7 +1,6 @@
 //! Bytes on connections: sockets, TLS, chunked framing, and one request at a time over HTTP/1 or HTTP/2.
 
 pub(crate) mod buffered;
-pub mod certificates;
 pub(crate) mod chunks;
 pub mod head_lines;
 pub mod http1_stream;
@@ -9,6 +8,5 @@ pub mod http2_stream;
 pub(crate) mod proxy_header;
 pub mod session;
 pub mod socket;
-pub mod tls;
 pub mod trace_context;
 pub mod transport_metrics;

@@ -1,15 +1,15 @@
-//! Metrics of listeners: connections, handshakes, certificates.
+//! Metrics of the gateway's listeners: connections, PROXY headers, TLS.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 
 use crate::clock::instant;
 use crate::connections::LogThrottle;
-use crate::domain::time::UnixSeconds;
+use crate::tls::metrics::TlsMetrics;
 
 const PROXY_HEADER_REJECTED: &str =
     "connection closed: no valid PROXY header from a peer in `gateway.trusted_proxies`";
@@ -18,21 +18,10 @@ const PROXY_HEADER_REJECTED: &str =
 #[derive(Clone)]
 pub struct Transport {
     connections: IntGauge,
-    not_accepted: IntCounter,
-    handshakes: IntCounterVec,
     proxy_headers: IntCounterVec,
     proxy_throttle: Arc<LogThrottle>,
     began: Instant,
-    tls_reload: IntCounterVec,
-    certificate_expiry: IntGaugeVec,
-}
-
-/// How a TLS handshake ended.
-#[derive(Clone, Copy, Debug)]
-pub enum Handshake {
-    Done,
-    Failed,
-    TimedOut,
+    pub(crate) tls: TlsMetrics,
 }
 
 /// What came of the PROXY header of one connection.
@@ -65,65 +54,28 @@ impl Transport {
     /// # Errors
     /// A name is taken already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let expiry = Opts::new(
-            "portcullis_tls_certificate_expiry_timestamp_seconds",
-            "When each certificate in use expires.",
-        );
         let metrics = Self {
             connections: IntGauge::new("portcullis_connections", "Connections of clients open now.")?,
-            not_accepted: IntCounter::new(
-                "portcullis_accept_errors_total",
-                "Connections that could not be accepted, mostly because no file descriptor was left.",
-            )?,
-            handshakes: by_result("portcullis_tls_handshakes_total", "TLS handshakes by result.")?,
             proxy_headers: by_result(
                 "portcullis_proxy_headers_total",
                 "Connections to listeners that require the PROXY protocol, by what came of its header.",
             )?,
             proxy_throttle: Arc::default(),
             began: instant(),
-            tls_reload: by_result(
-                "portcullis_tls_reload_total",
-                "Reloads of changed certificate files, by result.",
-            )?,
-            certificate_expiry: IntGaugeVec::new(expiry, &["listener", "certificate"])?,
+            tls: TlsMetrics::new("gateway")?,
         };
+        metrics.tls.register(registry)?;
         // A counter of failures exists with 0 before the first failure.
-        for result in ["ok", "error"] {
-            metrics.tls_reload.with_label_values(&[result]);
-        }
-        for result in ["ok", "error", "timeout"] {
-            metrics.handshakes.with_label_values(&[result]);
-        }
         for result in ProxyHeader::ALL {
             metrics.proxy_headers.with_label_values(&[result.as_str()]);
         }
         for collector in [
             Box::new(metrics.connections.clone()) as Box<dyn Collector>,
-            Box::new(metrics.not_accepted.clone()),
-            Box::new(metrics.handshakes.clone()),
             Box::new(metrics.proxy_headers.clone()),
-            Box::new(metrics.tls_reload.clone()),
-            Box::new(metrics.certificate_expiry.clone()),
         ] {
             registry.register(collector)?;
         }
         Ok(metrics)
-    }
-
-    /// Counts one connection that could not be accepted.
-    pub fn not_accepted(&self) {
-        self.not_accepted.inc();
-    }
-
-    /// Counts one TLS handshake.
-    pub fn handshake(&self, result: Handshake) {
-        let result = match result {
-            Handshake::Done => "ok",
-            Handshake::Failed => "error",
-            Handshake::TimedOut => "timeout",
-        };
-        self.handshakes.with_label_values(&[result]).inc();
     }
 
     /// Counts what came of one PROXY header, and logs failures at most once in ten seconds.
@@ -136,25 +88,6 @@ impl Transport {
         if let Some(connections) = self.proxy_throttle.count(now_ms) {
             tracing::warn!(connections, %peer, problem = result.as_str(), PROXY_HEADER_REJECTED);
         }
-    }
-
-    /// Counts one reload of changed certificate files.
-    pub fn tls_reloaded(&self, good: bool) {
-        let result = if good { "ok" } else { "error" };
-        self.tls_reload.with_label_values(&[result]).inc();
-    }
-
-    /// Sets when a certificate of a listener expires.
-    pub fn certificate_expires(&self, listener: &str, file: &str, at: UnixSeconds) {
-        let at = i64::try_from(at.0).unwrap_or(i64::MAX);
-        self.certificate_expiry
-            .with_label_values(&[listener, file])
-            .set(at);
-    }
-
-    /// Removes a certificate that is no longer in use.
-    pub fn forget_certificate(&self, listener: &str, file: &str) {
-        let _ = self.certificate_expiry.remove_label_values(&[listener, file]);
     }
 
     /// Sets how many connections are open.

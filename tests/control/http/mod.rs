@@ -7,3 +7,4 @@ mod openapi;
 mod rate_limits;
 mod server;
 mod text_limits;
+mod tls;

@@ -20,7 +20,9 @@ use portcullis::control::{
 use portcullis::domain::ids::WorkspaceId;
 use portcullis::domain::key::Algorithm;
 use portcullis::domain::time::UnixSeconds;
+use portcullis::http_server::Bounds;
 use portcullis::store_location::StoreLocation;
+use portcullis::tls::acceptor::Acceptor;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _};
 use tokio::net::TcpListener;
@@ -113,14 +115,24 @@ impl TestControl {
 
     /// With settings that differ from the usual ones.
     pub async fn start_with(dir: &TempDir, differ: impl FnOnce(&mut ControlSettings)) -> Self {
-        Self::start_within(dir, differ, server::Bounds::default()).await
+        Self::start_within(dir, differ, Bounds::default()).await
     }
 
     /// The same, with other bounds on connections.
     pub async fn start_within(
         dir: &TempDir,
         differ: impl FnOnce(&mut ControlSettings),
-        bounds: server::Bounds,
+        bounds: Bounds,
+    ) -> Self {
+        Self::start_listening(dir, differ, bounds, None).await
+    }
+
+    /// The same, over TLS where it is given.
+    pub async fn start_listening(
+        dir: &TempDir,
+        differ: impl FnOnce(&mut ControlSettings),
+        bounds: Bounds,
+        tls: Option<Arc<Acceptor>>,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -135,7 +147,13 @@ impl TestControl {
         let stopped = async {
             let _ = stopped.await;
         };
-        let serve = server::serve_within(Arc::clone(&control), listener, stopped, Duration::ZERO, bounds);
+        let listening = server::Listening {
+            socket: listener,
+            tls,
+            bounds,
+            grace: Duration::ZERO,
+        };
+        let serve = server::serve(Arc::clone(&control), listening, stopped);
         Self {
             control,
             address,

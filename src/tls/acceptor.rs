@@ -10,12 +10,12 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::buffered::Buffered;
 use super::certificates::{Files, Summary, TlsError};
-use super::transport_metrics::{Handshake, Transport};
+use super::metrics::{Handshake, TlsMetrics};
 use crate::clock::Clock;
 use crate::config::{FileWatch, ListenerTls};
 use crate::domain::time::UnixSeconds;
@@ -28,10 +28,11 @@ const WARN_BEFORE_S: u64 = 14 * 86_400;
 const WARN_EVERY_S: u64 = 86_400;
 
 /// The TLS of one listener.
-pub(crate) struct Acceptor {
+pub struct Acceptor {
     /// The listener's address as configured, for logs and metrics.
     listener: String,
     config: ListenerTls,
+    metrics: TlsMetrics,
     current: ArcSwap<ServerConfig>,
     /// Issues and reads session tickets, for all workers and the life of the listener.
     tickets: Option<Arc<dyn ProducesTickets>>,
@@ -46,11 +47,11 @@ struct Lookup {
 }
 
 impl Acceptor {
-    /// The TLS of the listener at `listener`.
+    /// The TLS of the listener at `listener`, counted in `metrics`.
     ///
     /// # Errors
     /// [`TlsError`] names the file that cannot be used.
-    pub(crate) fn new(listener: &str, config: &ListenerTls) -> Result<Self, TlsError> {
+    pub fn new(listener: &str, config: &ListenerTls, metrics: TlsMetrics) -> Result<Self, TlsError> {
         // A resumed session does not present its client certificate again. Where one is required, every connection
         // presents it.
         let tickets = match config.client_ca {
@@ -62,6 +63,7 @@ impl Acceptor {
         Ok(Self {
             listener: listener.to_owned(),
             config: config.clone(),
+            metrics,
             current: ArcSwap::from_pointee(current),
             tickets,
             looked: Mutex::new(Lookup {
@@ -72,13 +74,11 @@ impl Acceptor {
         })
     }
 
-    /// Performs the handshake with a client, within its timeout.
-    pub(crate) async fn accept(
-        &self,
-        stream: Buffered,
-        within: Duration,
-        metrics: &Transport,
-    ) -> Option<TlsStream<Buffered>> {
+    /// Performs the handshake with a client. None where it fails, or takes longer than `within`.
+    pub async fn accept<S>(&self, stream: S, within: Duration) -> Option<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let acceptor = TlsAcceptor::from(self.current.load_full());
         let (accepted, result) = match tokio::time::timeout(within, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => (Some(stream), Handshake::Done),
@@ -86,12 +86,12 @@ impl Acceptor {
             Ok(Err(_)) => (None, Handshake::Failed),
             Err(_) => (None, Handshake::TimedOut),
         };
-        metrics.handshake(result);
+        self.metrics.handshake(result);
         accepted
     }
 
     /// Reads the files again if they have changed. Files that cannot be used change nothing.
-    pub(crate) fn look(&self, now: UnixSeconds, metrics: &Transport) {
+    pub fn look(&self, now: UnixSeconds) {
         let mut looked = self.looked.lock();
         let read = Files::read(&self.config);
         let fingerprint = read.as_ref().ok().map(Files::fingerprint);
@@ -101,16 +101,16 @@ impl Acceptor {
                 Ok(summaries) => {
                     looked.summaries = summaries;
                     looked.warned_at = UnixSeconds(0);
-                    metrics.tls_reloaded(true);
+                    self.metrics.reloaded(true);
                     tracing::info!(listener = self.listener, "certificates reloaded");
                 }
                 Err(error) => {
-                    metrics.tls_reloaded(false);
+                    self.metrics.reloaded(false);
                     tracing::error!(listener = self.listener, %error, "certificates refused");
                 }
             }
         }
-        self.report(&mut looked, now, metrics);
+        self.report(&mut looked, now);
     }
 
     fn install(&self, files: &Files, now: UnixSeconds) -> Result<Vec<Summary>, TlsError> {
@@ -121,11 +121,12 @@ impl Acceptor {
     }
 
     /// Reports when the certificates expire: always as a metric, and as a warning once a day when it is soon.
-    fn report(&self, looked: &mut Lookup, now: UnixSeconds, metrics: &Transport) {
+    fn report(&self, looked: &mut Lookup, now: UnixSeconds) {
         let warn = now.since(looked.warned_at) >= WARN_EVERY_S;
         for summary in &looked.summaries {
             let file = summary.file.display().to_string();
-            metrics.certificate_expires(&self.listener, &file, summary.expires_at);
+            self.metrics
+                .certificate_expires(&self.listener, &file, summary.expires_at);
             if warn && summary.expires_at.minus(WARN_BEFORE_S) <= now {
                 looked.warned_at = now;
                 tracing::warn!(
@@ -139,20 +140,21 @@ impl Acceptor {
     }
 
     /// Removes the listener's series from the metrics.
-    pub(crate) fn forget(&self, metrics: &Transport) {
+    pub fn forget(&self) {
         for (cert, _) in &self.config.certificates {
-            metrics.forget_certificate(&self.listener, &cert.display().to_string());
+            self.metrics
+                .forget_certificate(&self.listener, &cert.display().to_string());
         }
     }
 
     /// Reads the files whenever they may have changed, until cancelled.
-    pub(crate) async fn watch(self: Arc<Self>, clock: Clock, metrics: Transport) {
+    pub async fn watch(self: Arc<Self>, clock: Clock) {
         let pairs = self.config.certificates.iter();
         let files = pairs.flat_map(|(cert, key)| [cert, key]);
         let mut watch = FileWatch::new(files.chain(&self.config.client_ca), LOOK_EVERY);
         loop {
             watch.next().await;
-            self.look(clock.now(), &metrics);
+            self.look(clock.now());
         }
     }
 }
