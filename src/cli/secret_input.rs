@@ -7,9 +7,13 @@ use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tc
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
+use crate::control::{ControlError, ids};
 
 /// The longest secret read, in bytes.
 const BYTES_MAX: u64 = 4_096;
+
+/// Letters and digits of a random secret: 238 bits.
+const RANDOM_CHARS: usize = 40;
 
 /// What Ctrl-C and Ctrl-\ send.
 const INTERRUPT: u8 = 0x03;
@@ -19,6 +23,11 @@ const QUIT: u8 = 0x1c;
 pub(super) struct Secret(Zeroizing<String>);
 
 impl Secret {
+    /// One that nobody knows.
+    pub(super) fn random() -> Result<Self, ControlError> {
+        ids::alphanumerics(RANDOM_CHARS).map(Self)
+    }
+
     pub(super) fn expose(&self) -> &str {
         &self.0
     }

@@ -261,6 +261,7 @@ pub struct AuditFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoginFile {
+    pub passwords: Option<Spanned<String>>,
     #[serde(default)]
     pub session: SessionFile,
     pub oidc: Option<OidcFile>,

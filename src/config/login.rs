@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
-use super::types::{ClientSecret, Login, Oidc};
+use super::login_types::{ClientSecret, Login, Oidc};
 
 use super::check::Check;
 use super::file::{LoginFile, OidcFile};
@@ -17,6 +17,20 @@ impl Check<'_> {
             Some(oidc) => Some(self.oidc(oidc)?),
             None => None,
         };
+        let passwords = self.word(
+            file.passwords.as_ref(),
+            &[("on", true), ("off", false)],
+            default.passwords,
+        );
+        if let (Some(raw), None, false) = (&file.passwords, &file.oidc, passwords)
+            && !self.is_incomplete("control_plane.login.oidc")
+        {
+            self.problem(
+                raw.referenced,
+                "`passwords: off` needs `login.oidc`; without it nobody could sign in",
+                "add `oidc:` with a provider, or write `passwords: on`",
+            );
+        }
         let range = (Duration::from_secs(1), Duration::from_secs(366 * 86_400));
         let mut time = |raw: &Option<Spanned<super::file::Duration>>, default| {
             self.in_range(raw.as_ref(), default, |held| held.0, range, "1s to 366d")
@@ -25,6 +39,7 @@ impl Check<'_> {
             session_lifetime: time(&file.session.lifetime, default.session_lifetime),
             session_idle: time(&file.session.idle, default.session_idle),
             oidc,
+            passwords,
         })
     }
 

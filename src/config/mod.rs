@@ -18,6 +18,7 @@ mod issuers;
 mod keys;
 mod load;
 mod login;
+mod login_types;
 mod logs;
 mod outside_issuer;
 mod overlap;
@@ -42,6 +43,7 @@ pub use crate::config::environment::falling_task;
 pub use crate::config::file::{File as RawFile, PolicyDocument};
 pub use crate::config::keys::{KeyChanges, Keys};
 pub use crate::config::load::{load, load_text, read_text};
+pub use crate::config::login_types::{ClientSecret, Login, Oidc};
 pub use crate::config::outside_issuer::{JwksUri, KeyOrigin, KeyPlace, OutsideIssuer};
 pub use crate::config::policy_file::{check_policy, is_policy, load_policy};
 pub use crate::config::policy_types::{EdgeListener, PolicyOrigin, RemotePolicy};
@@ -52,7 +54,7 @@ pub use crate::config::types::{
     AccessLog, Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, Limits,
     Listener, LogFormat, Observability, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
 };
-pub use crate::config::types::{ClientSecret, Login, Oidc};
+
 pub use crate::config::types::{LeakedTokens, Signing};
 pub use crate::config::warnings::{EXPIRED, EXPIRES_SOON, KEYS_NOT_FETCHED, WARNINGS};
 pub use crate::config::watch::FileWatch;

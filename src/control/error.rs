@@ -43,6 +43,8 @@ pub enum ControlError {
         "signing keys sign for every workspace of this server, and you do not own all of them; ask the operator of this server"
     )]
     NotOwnerOfAll,
+    #[error("use single sign-on; passwords are turned off on this server")]
+    PasswordsOff,
     #[error("an API token cannot do this; sign in and use your session")]
     SessionRequired,
     #[error(

@@ -88,11 +88,13 @@ impl People {
             refusals: refusals.clone(),
             session_idle_s: login.session_idle.as_secs(),
             session_lifetime_s: login.session_lifetime.as_secs(),
+            has_passwords: login.passwords,
             store: store.clone(),
             accounts: accounts.clone(),
             changes: changes.clone(),
         });
         let invitations = Arc::new(Invitations {
+            sessions: sessions.clone(),
             hashing: hashing.clone(),
             store: store.clone(),
             changes: changes.clone(),

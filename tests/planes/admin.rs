@@ -95,6 +95,29 @@ fn first_owner_is_made_once_and_serve_says_how() {
 }
 
 #[test]
+fn owner_without_passwords_is_asked_for_none() {
+    let dir = Scratch::new();
+    let provider = "oidc: {issuer: \"https://login.example.com\", client_id: a, client_secret: b}";
+    let config = format!("version: 1\n{NEW_CONTROL_PLANE}  login: {{passwords: \"off\", {provider}}}\n");
+    let config = dir.write("p.yaml", &config);
+    // Nothing comes on the standard input, and none of these waits for it.
+    for (words, said) in [
+        (
+            &["owner", "--email", "me@example.com"][..],
+            "with single sign-on and this address",
+        ),
+        (
+            &["reset-password", "--email", "me@example.com"],
+            "me@example.com signs in with single sign-on from now on",
+        ),
+    ] {
+        let done = Process::run(&mut admin(words, &config));
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        assert!(done.stdout.contains(said), "{}", done.stdout);
+    }
+}
+
+#[test]
 fn trail_is_checked_beside_a_running_server() {
     let dir = Scratch::new();
     let config = dir.write("p.yaml", &format!("version: 1\n{NEW_CONTROL_PLANE}"));

@@ -51,7 +51,7 @@ sources:
 const KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","kid":"1"}]}"#;
 
 /// What to replace, by what, and the words of the problem.
-const REFUSED: [(&str, &str, &str); 76] = [
+const REFUSED: [(&str, &str, &str); 79] = [
     // Structure.
     ("version: 1", "version: 2", "this build reads version 1"),
     ("version: 1", "version: one", "expected a whole number"),
@@ -281,6 +281,21 @@ const REFUSED: [(&str, &str, &str); 76] = [
         "store: \"sqlite:portcullis.db\"",
         "store: \"mysql:portcullis\"",
         "is not a store",
+    ),
+    (
+        "signing: {rotate_every: 30d}",
+        "login: {passwords: \"off\"}",
+        "needs `login.oidc`",
+    ),
+    (
+        "signing: {rotate_every: 30d}",
+        "tls: {certificates: [{cert: good.crt, key: other.key}]}",
+        "does not belong to the certificate",
+    ),
+    (
+        "observability: {listen: \"127.0.0.1:0\", ",
+        "observability: {tls: {certificates: [{cert: good.crt, key: good.key}]}, ",
+        "needs `observability.listen`",
     ),
 ];
 

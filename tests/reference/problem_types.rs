@@ -27,7 +27,8 @@ fn control_error_after(error: &ControlError) -> Option<ControlError> {
     Some(match error {
         E::Unauthenticated => E::SessionRequired,
         E::SessionRequired => E::AddressUnverified,
-        E::AddressUnverified => E::SignInRefused,
+        E::AddressUnverified => E::PasswordsOff,
+        E::PasswordsOff => E::SignInRefused,
         E::SignInRefused => E::CrossSite,
         E::CrossSite => E::Forbidden(Action::EditWorkspace),
         E::Forbidden(_) => E::OperatorOnly,

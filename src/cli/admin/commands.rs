@@ -113,7 +113,8 @@ pub(crate) async fn admin(args: AdminArgs) -> Result<(), Failure> {
 }
 
 async fn owner(args: &OwnerArgs) -> Result<(), Failure> {
-    let password = password(&args.password, "Password for the owner")?;
+    let has_passwords = control_config(&args.config.config)?.login.passwords;
+    let password = password(&args.password, has_passwords, "Password for the owner")?;
     let control = open(&args.config.config).await?;
     let made = control
         .members
@@ -125,8 +126,12 @@ async fn owner(args: &OwnerArgs) -> Result<(), Failure> {
         "{} owns the workspace `{}` ({}).",
         member.email, workspace.name, workspace.id
     );
+    let how = match has_passwords {
+        true => "with this address and password",
+        false => "with single sign-on and this address",
+    };
     println!(
-        "Next: run `portcullis serve --config {}`, and sign in at {} with this address and password.",
+        "Next: run `portcullis serve --config {}`, and sign in at {} {how}.",
         args.config.config.display(),
         control.issuer()
     );
@@ -134,7 +139,8 @@ async fn owner(args: &OwnerArgs) -> Result<(), Failure> {
 }
 
 async fn reset_password(args: &ResetArgs) -> Result<(), Failure> {
-    let password = password(&args.password, "New password")?;
+    let has_passwords = control_config(&args.config.config)?.login.passwords;
+    let password = password(&args.password, has_passwords, "New password")?;
     let control = open(&args.config.config).await?;
     let reset = control
         .passwords
@@ -143,7 +149,11 @@ async fn reset_password(args: &ResetArgs) -> Result<(), Failure> {
     control.close().await;
     let reset = reset.map_err(refused)?;
     let (email, ended) = (args.email.trim(), reset.ended);
-    println!("{email} signs in with the new password from now on.");
+    let how = match has_passwords {
+        true => "the new password",
+        false => "single sign-on",
+    };
+    println!("{email} signs in with {how} from now on.");
     println!(
         "Ended: {} sessions and {} API tokens.",
         ended.sessions, ended.api_tokens
@@ -208,6 +218,11 @@ async fn open(path: &Path) -> Result<Control, Failure> {
     })
 }
 
-fn password(args: &PasswordArgs, prompt: &str) -> Result<Secret, Failure> {
-    secret(args.password_file.as_deref(), prompt)
+/// The password that the operator chose. Where passwords are turned off, none is asked for: the account gets a random one
+/// that nobody knows.
+fn password(args: &PasswordArgs, has_passwords: bool, prompt: &str) -> Result<Secret, Failure> {
+    match has_passwords {
+        true => secret(args.password_file.as_deref(), prompt),
+        false => Secret::random().map_err(Failure::internal),
+    }
 }

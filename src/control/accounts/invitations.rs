@@ -6,6 +6,7 @@
 
 use super::hashing;
 use super::hashing::Hashing;
+use super::sessions::Sessions;
 use crate::control::changes::Changes;
 use crate::control::workspaces::members::Members;
 use crate::store::Store;
@@ -89,6 +90,7 @@ pub struct Invitations {
     pub(crate) store: Arc<Store>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) members: Arc<Members>,
+    pub(crate) sessions: Arc<Sessions>,
 }
 
 impl Invitations {
@@ -128,13 +130,17 @@ impl Invitations {
     ///
     /// # Errors
     /// [`ControlError::Invalid`] for `secret`, the same for every invalid secret, or for `password`;
-    /// [`ControlError::AddressUnverified`] for a session whose address is not verified.
+    /// [`ControlError::AddressUnverified`] for a session whose address is not verified; [`ControlError::PasswordsOff`]
+    /// for a password where they are turned off.
     pub async fn accept_invitation(
         &self,
         from: IpAddr,
         secret: &str,
         by: AcceptBy<'_>,
     ) -> Result<Member, ControlError> {
+        if let AcceptBy::Password(_) = by {
+            self.sessions.require_passwords()?;
+        }
         let secret = hash(secret.trim());
         let mut tx = self.store.read().await?;
         let member = invited(&mut tx, &secret, self.changes.now()).await?;

@@ -77,6 +77,10 @@ pub enum SignOnError {
         "sign in with the password of this address first, then open /login/oidc in the same browser to link the provider"
     )]
     PasswordFirst,
+    #[error(
+        "this address joined its workspace with a password, and passwords are turned off now; ask a workspace owner to remove the member and to invite the address again"
+    )]
+    JoinedWithPassword,
     #[error("the provider is unavailable; try again shortly")]
     Provider(#[from] ProviderError),
     #[error("{0}")]

@@ -140,7 +140,8 @@ impl Passwords {
     ///
     /// # Errors
     /// [`ControlError::SignInRefused`] if the old password is wrong, [`ControlError::Invalid`] for an invalid new
-    /// one, [`ControlError::TooMany`] after too many attempts.
+    /// one, [`ControlError::TooMany`] after too many attempts, [`ControlError::PasswordsOff`] where passwords are
+    /// turned off.
     pub async fn change_password(
         &self,
         session: &SessionRecord,
@@ -149,6 +150,7 @@ impl Passwords {
         keep_api_tokens: bool,
         browser: &Browser,
     ) -> Result<PasswordChanged, ControlError> {
+        self.sessions.require_passwords()?;
         let new = validate_new(new, &session.email)?;
         let whose = Candidates {
             only: Some(&session.account),

@@ -100,7 +100,8 @@ impl RefusedSignIns {
             | SignOnError::Unverified
             | SignOnError::NotInvited
             | SignOnError::OtherSubject
-            | SignOnError::PasswordFirst => self.refusals.note(None, from, self.changes.now()),
+            | SignOnError::PasswordFirst
+            | SignOnError::JoinedWithPassword => self.refusals.note(None, from, self.changes.now()),
             // Nobody was rejected.
             SignOnError::NotSetUp
             | SignOnError::State

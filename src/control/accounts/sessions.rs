@@ -101,16 +101,33 @@ pub struct Sessions {
     pub(crate) refusals: Arc<Refusals>,
     pub(crate) session_idle_s: u64,
     pub(crate) session_lifetime_s: u64,
+    /// Whether passwords are accepted.
+    pub(crate) has_passwords: bool,
     pub(crate) store: Arc<Store>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) changes: Arc<Changes>,
 }
 
 impl Sessions {
+    /// Whether people may sign in with a password.
+    #[must_use]
+    pub const fn has_passwords(&self) -> bool {
+        self.has_passwords
+    }
+
+    /// Refuses what needs a password where passwords are turned off.
+    pub(crate) const fn require_passwords(&self) -> Result<(), ControlError> {
+        match self.has_passwords {
+            true => Ok(()),
+            false => Err(ControlError::PasswordsOff),
+        }
+    }
+
     /// Signs a person in with their password.
     ///
     /// # Errors
-    /// [`ControlError::SignInRefused`] for any wrong input, [`ControlError::TooMany`] after too many attempts.
+    /// [`ControlError::SignInRefused`] for any wrong input, [`ControlError::TooMany`] after too many attempts,
+    /// [`ControlError::PasswordsOff`] where passwords are turned off.
     pub async fn sign_in(
         &self,
         email: &str,
@@ -132,6 +149,7 @@ impl Sessions {
         password: &str,
         browser: &Browser,
     ) -> Result<SignedIn, ControlError> {
+        self.require_passwords()?;
         let email: String = email.trim().to_lowercase().chars().take(EMAIL_CHARS).collect();
         let whose = Candidates {
             only: None,
@@ -312,7 +330,7 @@ impl Sessions {
         })
     }
 
-    /// The session of a secret.
+    /// The session of a secret. Where passwords are turned off, a session that was opened with one is over.
     ///
     /// # Errors
     /// [`ControlError::Unauthenticated`] for an expired or unknown session.
@@ -320,6 +338,9 @@ impl Sessions {
         let (now, hash) = (self.changes.now(), secret.hash());
         let found = self.store.session(&hash, now, self.seen_after(now)).await?;
         let session = found.ok_or(ControlError::Unauthenticated)?;
+        if !self.has_passwords && session.method == Method::Password.as_str() {
+            return Err(ControlError::Unauthenticated);
+        }
         if now.since(session.last_seen_at) >= SEEN_EVERY_S {
             self.store.touch_session(&hash, now).await?;
         }

@@ -139,7 +139,7 @@ impl SignOn {
     /// The account of an identity, and its address. On the first sign-on it is the verified account of the address
     /// that the provider has verified, or a new one if the address is invited anywhere. After that, the subject
     /// decides, not the address. A verified account with a password is linked only by a person who is signed in
-    /// to it.
+    /// to it; where passwords are turned off, the provider alone says whose an address is.
     ///
     /// This proves the address: its open invitations are accepted, and the membership of an unverified account of the
     /// address is taken over if the browser is signed in to that account. Memberships that others have joined with
@@ -189,8 +189,10 @@ impl SignOn {
             let joined = tx.unverified_memberships(&email, 1).await?;
             return Err(if joined.is_empty() {
                 SignOnError::NotInvited
-            } else {
+            } else if self.sessions.has_passwords() {
                 SignOnError::PasswordFirst
+            } else {
+                SignOnError::JoinedWithPassword
             });
         }
         if let Some(last) = events.pop() {
@@ -226,7 +228,10 @@ impl SignOn {
                 if tx.has_identity(issuer, &held.id).await? {
                     return Err(SignOnError::OtherSubject);
                 }
-                if signed_in != Some(&held.id) && tx.password_hash(&held.id).await?.is_some() {
+                if self.sessions.has_passwords()
+                    && signed_in != Some(&held.id)
+                    && tx.password_hash(&held.id).await?.is_some()
+                {
                     return Err(SignOnError::PasswordFirst);
                 }
                 held

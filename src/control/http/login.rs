@@ -104,9 +104,11 @@ impl IntoResponse for SignOnError {
         let status = match &self {
             Self::NotSetUp => StatusCode::NOT_FOUND,
             Self::State | Self::Refused(_) => StatusCode::BAD_REQUEST,
-            Self::Unverified | Self::NotInvited | Self::OtherSubject | Self::PasswordFirst => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Unverified
+            | Self::NotInvited
+            | Self::OtherSubject
+            | Self::PasswordFirst
+            | Self::JoinedWithPassword => StatusCode::FORBIDDEN,
             Self::Provider(error) => {
                 tracing::error!(%error, "the sign-on provider cannot be used");
                 StatusCode::BAD_GATEWAY

@@ -73,6 +73,7 @@ impl IntoResponse for ControlError {
             Self::Forbidden(_) | Self::OperatorOnly | Self::NotOwnerOfAll => {
                 (StatusCode::FORBIDDEN, "forbidden", "Not allowed")
             }
+            Self::PasswordsOff => (FORBIDDEN, "passwords-off", "Passwords turned off"),
             Self::SessionRequired => (FORBIDDEN, "session-required", "Session required"),
             Self::AddressUnverified => (FORBIDDEN, "address-unverified", "Address not verified"),
             Self::RolesChanged => (FORBIDDEN, "roles-changed", "Roles changed"),

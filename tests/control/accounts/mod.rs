@@ -4,6 +4,7 @@ mod account_takeover;
 mod credential_lifecycle;
 mod credential_status;
 mod password_sign_in;
+mod passwords_off;
 mod sessions;
 mod sign_in_flood;
 mod sign_on;

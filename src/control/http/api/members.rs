@@ -204,6 +204,9 @@ pub async fn accept(
                     .accept_invitation(from.0, &body.secret, by)
                     .await
             }
+            Err(ControlError::Unauthenticated) if !control.sessions.has_passwords() => {
+                Err(ControlError::PasswordsOff)
+            }
             Err(ControlError::Unauthenticated) => {
                 let problem = "choose a password for this workspace, or accept while you are signed in";
                 Err(ControlError::invalid("password", problem))

@@ -122,6 +122,7 @@ fn of_control(error: &ControlError) -> (StatusCode, &'static str, String) {
         | ControlError::OperatorOnly
         | ControlError::NotOwnerOfAll
         | ControlError::RolesChanged => (StatusCode::FORBIDDEN, "You don't have permission", told),
+        ControlError::PasswordsOff => (StatusCode::FORBIDDEN, "Passwords are turned off", told),
         ControlError::Invalid { problem, .. } => (
             StatusCode::UNPROCESSABLE_ENTITY,
             "Invalid input",

@@ -33,6 +33,7 @@ struct AccountPage {
     sessions: Vec<SessionRow>,
     /// How to verify an address that is not verified yet.
     unverified: Option<Unverified>,
+    has_passwords: bool,
 }
 
 struct Unverified {
@@ -114,6 +115,7 @@ pub(crate) async fn show(State(control): State<Arc<Control>>, CurrentVisit(visit
         tokens: tokens.into_iter().map(token).collect(),
         sessions,
         unverified,
+        has_passwords: control.sessions.has_passwords(),
     })
 }
 
@@ -189,7 +191,11 @@ fn password_page(visit: &PageContext, fields: Option<&Fields>, problems: &Proble
 const KEEP: &str = "keep_api_tokens";
 
 /// `GET account/password`.
-pub(crate) async fn password_form(CurrentVisit(visit): CurrentVisit) -> Page {
+pub(crate) async fn password_form(
+    State(control): State<Arc<Control>>,
+    CurrentVisit(visit): CurrentVisit,
+) -> Page {
+    control.sessions.require_passwords()?;
     shown(&password_page(&visit, None, &Problems::none()))
 }
 

@@ -28,7 +28,10 @@ use crate::control::plane::Control;
 struct JoinPage {
     problem: String,
     secret: Field,
-    password: Field,
+    /// None where passwords are turned off.
+    password: Option<Field>,
+    /// Where to sign on, if that is the only way to join.
+    sign_on: Option<String>,
     own: Option<OwnAccount>,
 }
 
@@ -44,18 +47,22 @@ async fn own_account(control: &Control, parts: &Parts) -> Option<BrowserSession>
     signed.filter(|signed| signed.record.verified)
 }
 
-fn join_page(problems: &Problems, secret: &str, own: Option<&BrowserSession>) -> JoinPage {
+fn join_page(control: &Control, problems: &Problems, secret: &str, own: Option<&BrowserSession>) -> JoinPage {
+    let has_passwords = control.sessions.has_passwords();
     JoinPage {
         problem: problems.of_form(&["secret", "password"]),
         secret: Field::text("secret", "Invitation")
             .hint("The code at the end of your invitation link (starts with pci_).")
             .value(secret)
             .problem(problems.of_field("secret")),
-        password: Field::text("password", "Password")
-            .kind("password")
-            .autocomplete("new-password")
-            .hint("Choose a password for this workspace: at least 12 characters. A sentence works well.")
-            .problem(problems.of_field("password")),
+        password: has_passwords.then(|| {
+            Field::text("password", "Password")
+                .kind("password")
+                .autocomplete("new-password")
+                .hint("Choose a password for this workspace: at least 12 characters. A sentence works well.")
+                .problem(problems.of_field("password"))
+        }),
+        sign_on: (!has_passwords).then(|| paths::single_sign_on(paths::HOME)),
         own: own.map(|signed| OwnAccount {
             email: signed.record.email.clone(),
             csrf: signed.csrf().to_owned(),
@@ -66,7 +73,7 @@ fn join_page(problems: &Problems, secret: &str, own: Option<&BrowserSession>) ->
 /// `GET /console/join`.
 pub(crate) async fn form(State(control): State<Arc<Control>>, parts: Parts) -> Page {
     let own = own_account(&control, &parts).await;
-    shown(&join_page(&Problems::none(), "", own.as_ref()))
+    shown(&join_page(&control, &Problems::none(), "", own.as_ref()))
 }
 
 /// `POST /console/join`. Joining with a new password signs in, too.
@@ -113,7 +120,7 @@ pub(crate) async fn submit(State(control): State<Arc<Control>>, request: Request
                 with_notice(&control, &paths::sign_in_to(&workspace), Notice::Joined)
             }
         },
-        async |problems| Ok(join_page(&problems, secret, own.as_ref())),
+        async |problems| Ok(join_page(&control, &problems, secret, own.as_ref())),
     )
     .await
 }

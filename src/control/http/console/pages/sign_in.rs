@@ -39,6 +39,11 @@ struct SignInPage {
     problem: String,
     next: String,
     provider: Option<String>,
+    /// None where passwords are turned off.
+    credentials: Option<Credentials>,
+}
+
+struct Credentials {
     email: Field,
     password: Field,
 }
@@ -63,13 +68,15 @@ fn sign_in_page(control: &Control, next: &str, email: &str, problem: &str) -> Si
         problem: problem.to_owned(),
         next: next.to_owned(),
         provider: control.sign_on.has_sign_on().then(|| paths::single_sign_on(next)),
-        email: Field::text("email", "E-mail address")
-            .kind("email")
-            .autocomplete("username")
-            .value(email),
-        password: Field::text("password", "Password")
-            .kind("password")
-            .autocomplete("current-password"),
+        credentials: control.sessions.has_passwords().then(|| Credentials {
+            email: Field::text("email", "E-mail address")
+                .kind("email")
+                .autocomplete("username")
+                .value(email),
+            password: Field::text("password", "Password")
+                .kind("password")
+                .autocomplete("current-password"),
+        }),
     }
 }
 
@@ -118,6 +125,7 @@ pub(crate) async fn submit(
     let status = match &error {
         ControlError::SignInRefused => StatusCode::UNPROCESSABLE_ENTITY,
         ControlError::TooMany(_) | ControlError::TooManyFailures(_) => StatusCode::TOO_MANY_REQUESTS,
+        ControlError::PasswordsOff => StatusCode::FORBIDDEN,
         _ => return Err(error.into()),
     };
     let problem = match &error {
