@@ -125,7 +125,7 @@ impl<'p, O: Observer> Deciding<'p, '_, O> {
         let app = self.authorize(enforced.map(AsRef::as_ref))?;
         Ok(Permit {
             mode: Mode::Enforced,
-            source: None,
+            source: enforced.cloned(),
             app: Some(Arc::clone(app)),
             would_deny: None,
         })

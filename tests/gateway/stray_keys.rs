@@ -122,7 +122,12 @@ async fn enforced_key_on_a_token_api_needs_its_apps_token() {
     assert_eq!(gateway.send(&with_token(SCOPELESS)).await.status, 403);
     upstream.assert_untouched();
     gateway.send(&with_token(ENFORCED)).await.assert_ok();
-    assert_eq!(upstream.only().one("x-portcullis-decision"), "enforced");
+    let received = upstream.only();
+    assert_eq!(received.one("x-portcullis-decision"), "enforced");
+    assert_eq!(
+        received.one("x-portcullis-source-id"),
+        snapshot().sources[ENFORCED].id
+    );
 }
 
 #[tokio::test]
