@@ -17,13 +17,16 @@ use super::time::UnixSeconds;
 /// bounds them further.
 pub const MEMBERS_MAX: usize = 1024;
 
-const REPEATED: &str = "repeated or too many members";
+const REPEATED: &str = "repeated member";
+const TOO_MANY: &str = "too many members";
 
 /// Why a text is not an object we read.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum JsonError {
     #[error("is not one JSON object with each member once")]
     Syntax,
+    #[error("has an object with more than {MEMBERS_MAX} members")]
+    TooManyMembers,
     #[error("lacks the member `{0}`")]
     Missing(&'static str),
     #[error("has the member `{0}` with a value of the wrong type")]
@@ -53,11 +56,17 @@ impl<'a> Object<'a> {
     /// Reads one object that spans all of `bytes`.
     ///
     /// # Errors
-    /// [`JsonError::Syntax`] for anything but one object, a repeated member, more than 1024 members,
-    /// invalid UTF-8 or an unpaired surrogate.
+    /// [`JsonError::Syntax`] for anything but one object, a repeated member, invalid UTF-8 or an unpaired surrogate;
+    /// [`JsonError::TooManyMembers`] for an object with more than [`MEMBERS_MAX`] members.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonError> {
         cost::count(bytes.len());
-        serde_json::from_slice(bytes).map_err(|_| JsonError::Syntax)
+        serde_json::from_slice(bytes).map_err(|error| {
+            // The reader's own errors have no type that survives serde_json, only their text.
+            match error.to_string().starts_with(TOO_MANY) {
+                true => JsonError::TooManyMembers,
+                false => JsonError::Syntax,
+            }
+        })
     }
 
     /// The value of a member, or `None` where it is absent.
@@ -174,7 +183,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
                 let mut members: Vec<(Cow<'de, str>, Value<'de>)> = Vec::with_capacity(12);
                 while let Some((Text(name), value)) = map.next_entry::<Text<'de>, Value<'de>>()? {
                     if members.len() == MEMBERS_MAX {
-                        return Err(serde::de::Error::custom(REPEATED));
+                        return Err(serde::de::Error::custom(TOO_MANY));
                     }
                     members.push((name, value));
                 }
@@ -276,7 +285,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
         let mut names: Vec<Cow<'de, str>> = Vec::new();
         while let Some((Text(name), _)) = map.next_entry::<Text<'de>, Value<'de>>()? {
             if names.len() == MEMBERS_MAX {
-                return Err(serde::de::Error::custom(REPEATED));
+                return Err(serde::de::Error::custom(TOO_MANY));
             }
             names.push(name);
         }

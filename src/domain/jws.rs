@@ -32,6 +32,8 @@ pub enum JwsError {
     TooLong(usize),
     #[error("the token is not three base64url parts without padding")]
     Shape,
+    #[error("the token's {part} is longer than {bytes_max} bytes in base64url")]
+    PartTooLong { part: &'static str, bytes_max: usize },
     #[error("the token's header {0}")]
     Header(JsonError),
     #[error("the token's header has the member `{0}`, which is not accepted")]
@@ -75,8 +77,16 @@ impl<'t> CompactJws<'t> {
         cost::count(token.len());
         let (signing_input, signature) = token.rsplit_once('.').ok_or(JwsError::Shape)?;
         let (header, payload) = signing_input.split_once('.').ok_or(JwsError::Shape)?;
-        if header.len() > HEADER_BYTES_MAX || signature.len() > SIGNATURE_BYTES_MAX || payload.contains('.') {
+        if payload.contains('.') {
             return Err(JwsError::Shape);
+        }
+        for (part, text, bytes_max) in [
+            ("header", header, HEADER_BYTES_MAX),
+            ("signature", signature, SIGNATURE_BYTES_MAX),
+        ] {
+            if text.len() > bytes_max {
+                return Err(JwsError::PartTooLong { part, bytes_max });
+            }
         }
         let header = decode(header)?;
         let header = Object::parse(&header).map_err(JwsError::Header)?;

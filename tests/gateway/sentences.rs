@@ -5,8 +5,11 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use serde_json::json;
+
+use crate::forge;
 use crate::forge::write_key;
-use crate::gateway::{ENFORCED, Http, Setup, TestGateway, UNENFORCED, basic, batch, token};
+use crate::gateway::{ENFORCED, FORGE, Http, Setup, TestGateway, UNENFORCED, basic, batch, token};
 use crate::upstream::StubUpstream;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -215,4 +218,28 @@ async fn json_under_the_media_type_of_a_form_is_read_as_json() {
         .await
         .assert_denied(400, "credentials_conflict");
     assert_eq!(upstream.received().len(), 3);
+}
+
+/// Bounds of a token are named, with the number that is exceeded.
+#[tokio::test]
+async fn claim_bound_is_named() {
+    let upstream = StubUpstream::start();
+    let gateway = Setup::new(&upstream).start().await;
+    let mut many = forge::claims(ENFORCED, "many");
+    for n in 0..=1024 {
+        many[format!("m{n}")] = json!(n);
+    }
+    let header = forge::header();
+    let mut long = header.clone();
+    long["x"] = json!("x".repeat(1024));
+    let claims = forge::claims(ENFORCED, "long");
+    for (header, claims, words) in [
+        (&header, &many, ["payload", "more than 1024 members"]),
+        (&long, &claims, ["header", "longer than 1024 bytes"]),
+    ] {
+        let token = FORGE.sign(header, claims);
+        let request = Http::batch(ENFORCED).bearer(&token);
+        assert_said(&gateway, request, 401, &words).await;
+    }
+    upstream.assert_untouched();
 }

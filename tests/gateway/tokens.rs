@@ -330,3 +330,40 @@ async fn dates_with_fractions_are_accepted() {
 fn of_claims(changed: Value) -> String {
     FORGE.sign(&forge::header(), &claims_with(changed))
 }
+
+/// A token that a client got for one gateway (`resource`, RFC 8707) opens no other gateway of the same control plane.
+#[tokio::test]
+async fn token_of_another_gateways_resource_is_denied() {
+    let upstream = StubUpstream::start();
+    let mut setup = Setup::new(&upstream);
+    setup.config.public_url = Some("https://one.example.test".to_owned());
+    let gateway = setup.start().await;
+    let own = forge::claims(ENFORCED, "own")["aud"].clone();
+    for (audience, verdict) in [
+        (json!("https://one.example.test"), (200, "")),
+        (own.clone(), (200, "")),
+        (
+            json!("https://two.example.test"),
+            (401, "token_audience_mismatch"),
+        ),
+        (
+            json!("https://one.example.test/"),
+            (401, "token_audience_mismatch"),
+        ),
+        (
+            json!("https://one.example.test.evil"),
+            (401, "token_audience_mismatch"),
+        ),
+        // A token for two gateways could be replayed by either at the other.
+        (
+            json!(["https://one.example.test", "https://two.example.test"]),
+            (401, "token_audience_mismatch"),
+        ),
+    ] {
+        let mut claims = forge::claims(ENFORCED, "resource");
+        claims["aud"] = audience.clone();
+        let request = Http::batch(ENFORCED).bearer(&FORGE.sign(&forge::header(), &claims));
+        let answer = gateway.send(&request).await;
+        assert_eq!(answer.verdict(), (verdict.0, verdict.1.to_owned()), "{audience}");
+    }
+}

@@ -47,8 +47,14 @@ impl Reporter {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let mut head = [0; 1024];
                 let _ = stream.read(&mut head).await.unwrap();
+                // As api.github.com does.
+                let head = String::from_utf8_lossy(&head).to_lowercase();
+                let status = match head.contains("\r\nuser-agent: portcullis/") {
+                    true => "200 OK",
+                    false => "403 Forbidden",
+                };
                 let answer = format!(
-                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{document}",
+                    "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{document}",
                     document.len()
                 );
                 stream.write_all(answer.as_bytes()).await.unwrap();

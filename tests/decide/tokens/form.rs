@@ -144,11 +144,17 @@ fn oversized_tokens_are_refused_before_anything_is_decoded() {
     );
     assert_eq!(
         fault_of_header(json!({"pad": "x".repeat(1024)})),
-        malformed(JwsError::Shape)
+        malformed(JwsError::PartTooLong {
+            part: "header",
+            bytes_max: 1024
+        })
     );
     assert_eq!(
         fault(&with_signature("rs-1", &[1; 1025])),
-        malformed(JwsError::Shape)
+        malformed(JwsError::PartTooLong {
+            part: "signature",
+            bytes_max: 1366
+        })
     );
 }
 
@@ -164,7 +170,7 @@ fn too_many_members_are_refused() {
     assert!(verify(&signer("rs-1").sign(&header("rs-1"), &at_limit)).is_ok());
     assert_eq!(
         fault_of_claims(many(MEMBERS_MAX + 1 - base).into()),
-        malformed(JwsError::Payload(JsonError::Syntax))
+        malformed(JwsError::Payload(JsonError::TooManyMembers))
     );
 }
 
