@@ -27,8 +27,29 @@ fn driver(name: &str) -> PathBuf {
 /// Runs a client to its end. Answers what it printed.
 async fn run(name: &str, gateway: &TestGateway, variables: &[(&str, String)]) -> Value {
     let mut command = Command::new("node");
+    command.arg(driver(name));
+    run_command(command, gateway, variables).await
+}
+
+/// The same for a Python SDK, from the folder of its own.
+async fn run_python(library: &str, gateway: &TestGateway, variables: &[(&str, String)]) -> Value {
+    let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-env");
+    let packages = environment.join("family").join(library);
+    assert!(
+        packages.join("pins.txt").exists(),
+        "{} is missing; `make setup` installs it, and `make test` runs it first",
+        packages.display()
+    );
+    let mut command = Command::new(environment.join("venv/bin/python"));
     command
-        .arg(driver(name))
+        .arg(driver("python/send.py"))
+        .env("PYTHONPATH", packages)
+        .env("LIBRARY", library);
+    run_command(command, gateway, variables).await
+}
+
+async fn run_command(mut command: Command, gateway: &TestGateway, variables: &[(&str, String)]) -> Value {
+    command
         .env("GATEWAY_URL", format!("http://{}", gateway.address()))
         .env("CHROMIUM", CHROMIUM)
         .envs(variables.iter().map(|(name, value)| (*name, value)))
@@ -83,6 +104,77 @@ async fn rudderstack_node_is_refused_for_an_enforced_source() {
     let outcome = run("rudderstack.mjs", &gateway, &events(ENFORCED, 5)).await;
     assert_eq!(outcome["errors"][0], 401, "{outcome}");
     upstream.assert_untouched();
+}
+
+/// The environment of an SDK that sends events of a source.
+fn sending(library: &str, n: usize) -> [(&'static str, String); 3] {
+    [
+        ("WRITE_KEY", write_key(n)),
+        ("EVENTS", "5".to_owned()),
+        ("LIBRARY", library.to_owned()),
+    ]
+}
+
+const NODE_SDKS: [&str; 6] = [
+    "analytics-node-6",
+    "analytics-node-3",
+    "segment-node-2",
+    "segment-node-1",
+    "customerio-node",
+    "expo-rudder-node",
+];
+
+#[tokio::test]
+async fn node_sdks_deliver_with_their_defaults() {
+    for library in NODE_SDKS {
+        let upstream = StubUpstream::start();
+        let gateway = gateway_with(&upstream, |_| {}).await;
+        let outcome = run("node.mjs", &gateway, &sending(library, UNENFORCED)).await;
+        assert_eq!(
+            outcome,
+            serde_json::json!({"delivered": 5, "errors": []}),
+            "{library}"
+        );
+        assert!(!upstream.received().is_empty(), "{library}");
+    }
+}
+
+/// None of them can send a token of this gateway, so an enforced source takes nothing of theirs.
+#[tokio::test]
+async fn node_sdks_without_a_token_are_refused_where_enforced() {
+    for library in NODE_SDKS {
+        let upstream = StubUpstream::start();
+        let gateway = gateway_with(&upstream, |_| {}).await;
+        let outcome = run("node.mjs", &gateway, &sending(library, ENFORCED)).await;
+        assert_eq!(outcome["delivered"], 0, "{library}: {outcome}");
+        assert!(!outcome["errors"].as_array().unwrap().is_empty(), "{library}");
+        upstream.assert_untouched();
+    }
+}
+
+#[tokio::test]
+async fn python_sdks_deliver_with_their_defaults() {
+    for library in [
+        "analytics-python",
+        "customerio-cdp-analytics",
+        "rudder-sdk-python",
+        "june-analytics-python",
+    ] {
+        let upstream = StubUpstream::start();
+        // The path that june-analytics-python uses is one of the commented APIs of the example config.
+        let gateway = gateway_with(&upstream, |setup| {
+            let path = PathPattern::Prefix("/sdk/".to_owned());
+            setup.config.apis[0].paths.push(path.into());
+        })
+        .await;
+        let outcome = run_python(library, &gateway, &events(UNENFORCED, 5)).await;
+        assert_eq!(
+            outcome,
+            serde_json::json!({"delivered": 5, "errors": []}),
+            "{library}"
+        );
+        assert!(!upstream.received().is_empty(), "{library}");
+    }
 }
 
 /// `getWorkspace()` is `GET /`, and its SDK reads `errors` alone.

@@ -69,6 +69,19 @@ install_python_sdk() {
     cp "$python_pins" "$python_env/pins.txt"
 }
 
+# The Python SDKs of the family exclude each other by their pins: each has a folder of its own.
+install_python_family() {
+    for pins in tests/sdk/family/python/*.txt; do
+        to=target/test-env/family/$(basename "$pins" .txt)
+        cmp -s "$pins" "$to/pins.txt" && continue
+        printf 'setup: installing %s\n' "$to"
+        rm -rf "$to"
+        "$python_env/bin/python" -m pip install -q --disable-pip-version-check --no-deps --target "$to" -r "$pins" ||
+            fail "pip could not install $pins"
+        cp "$pins" "$to/pins.txt"
+    done
+}
+
 # install_node_packages WHAT FOLDER
 install_node_packages() {
     cmp -s "$2/package-lock.json" "$2/node_modules/pins.json" && return 0
@@ -82,6 +95,7 @@ have cargo || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] ||
 mkdir -p target/test-env
 install_packages
 install_python_sdk
+install_python_family
 install_node_packages "the Node.js SDK" "$node_dir"
 install_node_packages "the OAuth clients" "$clients_dir"
 install_node_packages "the OpenID provider" "$oidc_dir"
