@@ -201,6 +201,7 @@ async fn make_app(control: &Control, key: &Key) -> (String, String) {
                 STANDARD.encode(&key.der)
             ),
             algorithm: None,
+            expires_at: None,
         },
     };
     let made = control

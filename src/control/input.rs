@@ -1,9 +1,11 @@
-//! Names and e-mail addresses that people type, parsed and checked.
+//! Names, e-mail addresses and times that people type, parsed and checked.
 
 use super::error::ControlError;
+use crate::domain::decimal::begins_with_year;
 use crate::domain::name::Name;
 use crate::domain::name::composed;
 use crate::domain::name::is_deceptive;
+use crate::domain::time::UnixSeconds;
 
 /// A name from a form or an API request.
 pub(crate) fn name(text: &str, field: &str) -> Result<Name, ControlError> {
@@ -31,4 +33,14 @@ pub(crate) fn email_address(text: &str) -> Result<String, ControlError> {
         }
         _ => Err(refused()),
     }
+}
+
+/// The time of an RFC 3339 text. A fraction of a second is dropped.
+pub(crate) fn moment(text: &str, field: &str) -> Result<UnixSeconds, ControlError> {
+    let parsed: Option<jiff::Timestamp> = text.parse().ok();
+    parsed
+        .filter(|_| begins_with_year(text))
+        .and_then(|moment| u64::try_from(moment.as_second()).ok())
+        .map(UnixSeconds)
+        .ok_or_else(|| ControlError::invalid(field, "use an RFC 3339 time, such as 2030-01-31T12:00:00Z"))
 }

@@ -36,4 +36,24 @@ pub struct AppKey {
     pub last_used_at: Option<UnixSeconds>,
     /// Tokens that the key proved before this moment are no longer accepted.
     pub not_issued_before: UnixSeconds,
+    /// From this moment on the key proves no request. Tokens that it proved before stay valid.
+    pub expires_at: Option<UnixSeconds>,
+}
+
+/// A key that expires within this many seconds is worth a warning: 14 days.
+pub const KEY_EXPIRES_SOON_S: u64 = 14 * 86_400;
+
+impl AppKey {
+    /// Whether the key proves no request any more.
+    #[must_use]
+    pub fn is_expired(&self, now: UnixSeconds) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether the key expires within 14 days, or has expired.
+    #[must_use]
+    pub fn expires_soon(&self, now: UnixSeconds) -> bool {
+        self.expires_at
+            .is_some_and(|at| at <= now.plus(KEY_EXPIRES_SOON_S))
+    }
 }

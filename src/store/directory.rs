@@ -86,7 +86,7 @@ impl TryFrom<AppRow> for App {
 macro_rules! select_app_keys {
     ($rest:literal) => {
         concat!(
-            "SELECT id, app, name, pem, thumbprint, algorithm, created_at, last_used_at, not_issued_before FROM app_keys ",
+            "SELECT id, app, name, pem, thumbprint, algorithm, created_at, last_used_at, not_issued_before, expires_at FROM app_keys ",
             $rest
         )
     };
@@ -103,6 +103,7 @@ struct AppKeyRow {
     created_at: i64,
     last_used_at: Option<i64>,
     not_issued_before: i64,
+    expires_at: Option<i64>,
 }
 
 impl TryFrom<AppKeyRow> for AppKey {
@@ -121,6 +122,7 @@ impl TryFrom<AppKeyRow> for AppKey {
             created_at: moment(row.created_at, "app_keys")?,
             last_used_at: row.last_used_at.map(|at| moment(at, "app_keys")).transpose()?,
             not_issued_before: moment(row.not_issued_before, "app_keys")?,
+            expires_at: row.expires_at.map(|at| moment(at, "app_keys")).transpose()?,
         })
     }
 }
@@ -332,8 +334,8 @@ impl WriteTx {
 
     pub(crate) async fn insert_app_key(&mut self, key: &AppKey) -> Result<(), StoreError> {
         sqlx::query(
-            "INSERT INTO app_keys (id, app, name, pem, thumbprint, algorithm, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO app_keys (id, app, name, pem, thumbprint, algorithm, created_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(key.id.as_str())
         .bind(key.app.as_str())
@@ -342,6 +344,7 @@ impl WriteTx {
         .bind(key.thumbprint.as_str())
         .bind(key.algorithm.as_str())
         .bind(seconds(key.created_at))
+        .bind(key.expires_at.map(seconds))
         .execute(self.connection())
         .await?;
         Ok(())

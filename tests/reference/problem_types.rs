@@ -126,7 +126,8 @@ fn token_error_after(error: &TokenError) -> Option<TokenError> {
         T::Assertion(AssertionError::Expired) => T::Assertion(AssertionError::UsedBeforeIssued),
         // The others say in the same form what is wrong with the assertion.
         T::Assertion(_) => T::Unproven(Unproven::Signature),
-        T::Unproven(_) => T::Replayed,
+        T::Unproven(_) => T::KeyExpired,
+        T::KeyExpired => T::Replayed,
         T::Replayed => T::Authorization,
         T::Authorization => T::Bearer,
         T::Bearer => T::TooMany(Wait::SHORTEST),

@@ -125,6 +125,7 @@ async fn make_app(
             name: "quickstart".to_owned(),
             pem,
             algorithm: None,
+            expires_at: None,
         },
     };
     control

@@ -1,6 +1,7 @@
 //! OAuth apps and their public keys.
 
 use super::audit::{app_event, app_value, key_value};
+use super::fields::{key_expiry, lifetime, scopes};
 use crate::control::apps::details::AppDetails;
 use crate::control::changes::{ChangeTx, Changes};
 use crate::control::ids::Ids;
@@ -21,8 +22,7 @@ use crate::domain::ids::{AppId, KeyId, SourceId, WorkspaceId};
 use crate::domain::key::{Algorithm, PublicKey};
 use crate::domain::name::composed;
 use crate::domain::role::{Action, View};
-use crate::domain::scope::{Scope, ScopeSet};
-use crate::domain::source_kind::{SUPPORTED_SCOPES, SourceKind};
+use crate::domain::source_kind::SourceKind;
 use crate::domain::time::{TokenLifetime, UnixSeconds};
 use crate::model::app::{App, AppKey};
 use crate::model::page::Page;
@@ -69,6 +69,10 @@ pub struct NewAppKey {
     /// The algorithm that client assertions are signed with. Default: RS256, ES256 or EdDSA by the type of the key.
     #[serde(default)]
     pub algorithm: Option<String>,
+    /// From when on the key proves no request, RFC 3339, at most ten years from now. Default: never. Tokens that the key
+    /// proved before stay valid until they expire.
+    #[serde(default)]
+    pub expires_at: Option<String>,
 }
 
 /// A change of an app. Absent members stay as they are.
@@ -334,6 +338,10 @@ impl Apps {
             }
         };
         let now = self.changes.now();
+        let expires_at = match &new.expires_at {
+            Some(text) => Some(key_expiry(text, &format!("{field}expires_at"), now)?),
+            None => None,
+        };
         Ok(AppKey {
             id: self.ids.make("key", KeyId::parse, now)?,
             app: app.clone(),
@@ -347,6 +355,7 @@ impl Apps {
             created_at: now,
             last_used_at: None,
             not_issued_before: UnixSeconds(0),
+            expires_at,
         })
     }
 
@@ -464,32 +473,4 @@ fn visible(actor: &Actor, workspace: &WorkspaceId, mut found: Vec<(SourceId, Sou
     ids.dedup();
     ids.truncate(usize::try_from(SOURCES_SHOWN).unwrap_or(usize::MAX));
     ids
-}
-
-pub(crate) fn scopes(texts: &[String]) -> Result<ScopeSet, ControlError> {
-    let supported = SUPPORTED_SCOPES.join(", ");
-    if texts.is_empty() {
-        return Err(ControlError::invalid(
-            "scopes",
-            format!("choose at least one scope of {supported}"),
-        ));
-    }
-    let one = |text: &String| {
-        let scope = Scope::parse(text)
-            .ok()
-            .filter(|scope| SUPPORTED_SCOPES.contains(&scope.as_str()));
-        scope
-            .ok_or_else(|| ControlError::invalid("scopes", format!("unknown scope; choose from {supported}")))
-    };
-    texts.iter().map(one).collect()
-}
-
-fn lifetime(text: &str) -> Result<TokenLifetime, ControlError> {
-    TokenLifetime::parse(text).ok_or_else(|| {
-        let names = TokenLifetime::ALL.map(TokenLifetime::as_str).join(", ");
-        ControlError::invalid(
-            "token_lifetime",
-            format!("unknown token lifetime; choose one of {names}"),
-        )
-    })
 }

@@ -26,10 +26,14 @@ pub(crate) fn app_value(found: &AppDetails) -> Value {
 
 /// A public key as it appears in the trail: by its thumbprint.
 pub(crate) fn key_value(key: &AppKey) -> Value {
-    json!({
+    let mut value = json!({
         "id": key.id.as_str(),
         "name": key.name.as_str(),
         "thumbprint": key.thumbprint,
         "algorithm": key.algorithm.as_str(),
-    })
+    });
+    if let (Some(members), Some(at)) = (value.as_object_mut(), key.expires_at) {
+        members.insert("expires_at".to_owned(), at.0.into());
+    }
+    value
 }

@@ -3,3 +3,4 @@
 pub(crate) mod app;
 pub(crate) mod audit;
 pub(crate) mod details;
+pub(crate) mod fields;

@@ -10,7 +10,7 @@ use super::error::TokenError;
 use crate::control::changes::Changes;
 use crate::control::client_address::ClientAddress;
 use crate::control::rate_limits::Limits;
-use crate::domain::ids::AppId;
+use crate::domain::ids::{AppId, KeyId};
 use crate::domain::issue::IssuableApp;
 use crate::domain::key::{PublicKey, VerifyingKey};
 use crate::domain::time::UnixSeconds;
@@ -28,6 +28,8 @@ const READS_JOINED_MAX: usize = 2;
 pub struct AuthenticatingClient {
     pub app: IssuableApp,
     keys: Vec<VerifyingKey>,
+    /// When the keys expire that do.
+    expiries: Vec<(KeyId, UnixSeconds)>,
     /// The policy version that all this was read from.
     version: u64,
 }
@@ -36,6 +38,11 @@ impl AuthenticatingClient {
     /// All keys of the app.
     pub fn keys(&self) -> &[VerifyingKey] {
         &self.keys
+    }
+
+    /// Whether the key has expired.
+    pub(crate) fn has_expired(&self, key: &KeyId, now: UnixSeconds) -> bool {
+        self.expiries.iter().any(|(id, at)| id == key && *at <= now)
     }
 
     /// Whether this is what the store held at this version.
@@ -165,6 +172,10 @@ impl Clients {
         // app's other key as well, which costs nothing.
         let cutoffs = keys.iter().map(|key| key.not_issued_before);
         let not_issued_before = cutoffs.fold(app.not_issued_before, UnixSeconds::max);
+        let expiries = keys
+            .iter()
+            .filter_map(|key| Some((key.id.clone(), key.expires_at?)));
+        let expiries = expiries.collect();
         let keys: Result<Vec<_>, _> = keys
             .iter()
             .map(|key| {
@@ -182,6 +193,7 @@ impl Clients {
                 not_issued_before,
             },
             keys: keys?,
+            expiries,
             version,
         })))
     }

@@ -103,6 +103,9 @@ impl ClientAuthentication {
         let verified = verified?;
         let client = client.ok_or(TokenError::Unproven(Unproven::UnknownApp))?;
         claimed.key = Some(verified.key.clone());
+        if client.has_expired(&verified.key, self.changes.now()) {
+            return Err(TokenError::KeyExpired);
+        }
         self.limits.app_may_ask(&client.app.id)?;
         let digest = URL_SAFE_NO_PAD.encode(verified.replay_digest);
         let used_until = self.changes.watch.end_of_row(verified.expires_at);

@@ -34,6 +34,11 @@ pub enum TokenError {
         "the client assertion does not prove an OAuth app of this server: check sub, kid and the private key"
     )]
     Unproven(Unproven),
+    /// The signature is that of the key: only its holder reads this.
+    #[error(
+        "the public key of this client assertion has expired; add a new key to the OAuth app and sign with it"
+    )]
+    KeyExpired,
     #[error("the client assertion was used before; make a new one for each request")]
     Replayed,
     /// RFC 6749 section 5.2 asks for a challenge where the `Authorization` header was tried.
@@ -95,6 +100,7 @@ impl TokenError {
             Self::Unproven(Unproven::UnknownKey) => "unknown_key",
             Self::Unproven(Unproven::Algorithm) => "algorithm",
             Self::Unproven(Unproven::Signature) => "signature",
+            Self::KeyExpired => "key_expired",
             Self::Replayed => "replayed",
             Self::Authorization => "authorization_header",
             Self::TooMany(_) => "rate_limited",

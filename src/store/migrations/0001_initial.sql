@@ -68,6 +68,7 @@ CREATE TABLE app_keys (
     created_at BIGINT NOT NULL,
     last_used_at BIGINT,
     not_issued_before BIGINT NOT NULL DEFAULT 0,
+    expires_at BIGINT,
     UNIQUE (app, thumbprint)
 );
 

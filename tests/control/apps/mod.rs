@@ -1,3 +1,4 @@
 //! OAuth apps and their public keys.
 
 mod app;
+mod key_expiry;

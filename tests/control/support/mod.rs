@@ -388,6 +388,7 @@ pub fn new_app(name: &str, scopes: &[&str], key: &TestKey) -> NewApp {
             name: "first".to_owned(),
             pem: key.public_pem.clone(),
             algorithm: Some(key.algorithm.as_str().to_owned()),
+            expires_at: None,
         },
     }
 }

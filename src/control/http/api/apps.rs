@@ -17,6 +17,7 @@ use crate::control::apps::details::AppDetails;
 use crate::control::error::ControlError;
 use crate::control::http::state::Shared;
 use crate::domain::ids::AppId;
+use crate::domain::time::UnixSeconds;
 use crate::model::app::AppKey;
 
 /// A public key of an OAuth app.
@@ -29,11 +30,17 @@ pub struct KeyJson {
     algorithm: &'static str,
     created_at: String,
     last_used_at: Option<String>,
+    /// From when on the key proves no request.
+    expires_at: Option<String>,
+    /// Whether that is within 14 days, or over.
+    expires_soon: bool,
 }
 
-impl From<AppKey> for KeyJson {
-    fn from(key: AppKey) -> Self {
+impl KeyJson {
+    fn of(key: AppKey, now: UnixSeconds) -> Self {
         Self {
+            expires_at: key.expires_at.map(at_text),
+            expires_soon: key.expires_soon(now),
             id: key.id.as_str().to_owned(),
             name: key.name.as_str().to_owned(),
             pem: key.pem,
@@ -57,14 +64,14 @@ pub struct AppJson {
     created_at: String,
 }
 
-impl From<AppDetails> for AppJson {
-    fn from(AppDetails { app, keys, sources }: AppDetails) -> Self {
+impl AppJson {
+    fn of(AppDetails { app, keys, sources }: AppDetails, now: UnixSeconds) -> Self {
         Self {
             id: app.id.as_str().to_owned(),
             name: app.name.as_str().to_owned(),
             scopes: app.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
             token_lifetime: app.token_lifetime.as_str(),
-            keys: keys.into_iter().map(KeyJson::from).collect(),
+            keys: keys.into_iter().map(|key| KeyJson::of(key, now)).collect(),
             sources: sources.iter().map(ToString::to_string).collect(),
             created_at: at_text(app.created_at),
         }
@@ -76,10 +83,15 @@ pub async fn list(
     at: InWorkspace,
     query: PageQuery,
 ) -> Result<Response, ControlError> {
+    let now = control.changes.now();
     let mut page = query.page();
     while let Some(part) = page.next_part() {
         let found = control.apps.list(&at.actor, &at.workspace, part).await?;
-        page.add(found, |item| item.app.id.as_str(), AppJson::from)?;
+        page.add(
+            found,
+            |item| item.app.id.as_str(),
+            |found| AppJson::of(found, now),
+        )?;
     }
     page.finish()
 }
@@ -96,12 +108,18 @@ pub async fn create(
             still_there(control.apps.get(&at.actor, &at.workspace, &id).await)?
         }
     };
-    Ok(Tagged::created(made.app.revision, made.into()))
+    Ok(Tagged::created(
+        made.app.revision,
+        AppJson::of(made, control.changes.now()),
+    ))
 }
 
 pub async fn show(State(control): Shared, at: InWorkspace) -> Result<Tagged<AppJson>, ControlError> {
     let found = control.apps.get(&at.actor, &at.workspace, &at.app()?).await?;
-    Ok(Tagged::shown(found.app.revision, found.into()))
+    Ok(Tagged::shown(
+        found.app.revision,
+        AppJson::of(found, control.changes.now()),
+    ))
 }
 
 pub async fn update(
@@ -113,7 +131,10 @@ pub async fn update(
         .apps
         .update(&at.actor, &at.workspace, &at.app()?, change)
         .await?;
-    Ok(Tagged::shown(changed.app.revision, changed.into()))
+    Ok(Tagged::shown(
+        changed.app.revision,
+        AppJson::of(changed, control.changes.now()),
+    ))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -145,9 +166,10 @@ pub async fn list_keys(
         /// An app has at most two keys: there is no second page.
         next: Option<String>,
     }
+    let now = control.changes.now();
     let found = control.apps.get(&at.actor, &at.workspace, &at.app()?).await?;
     Ok(axum::Json(Keys {
-        items: found.keys.into_iter().map(KeyJson::from).collect(),
+        items: found.keys.into_iter().map(|key| KeyJson::of(key, now)).collect(),
         next: None,
     }))
 }
@@ -167,7 +189,10 @@ pub async fn create_key(
             still_there(key.ok_or(ControlError::NotFound("public key")))?
         }
     };
-    Ok((StatusCode::CREATED, axum::Json(KeyJson::from(made))))
+    Ok((
+        StatusCode::CREATED,
+        axum::Json(KeyJson::of(made, control.changes.now())),
+    ))
 }
 
 /// `?last_key=true`.

@@ -1,7 +1,7 @@
 //! Times in the management API (RFC 3339).
 
 use crate::control::error::ControlError;
-use crate::domain::decimal::begins_with_year;
+pub(crate) use crate::control::input::moment;
 use crate::domain::time::UnixSeconds;
 
 /// A time as RFC 3339 in UTC.
@@ -10,17 +10,7 @@ pub(crate) fn at_text(at: UnixSeconds) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| at.to_string(), |moment| moment.to_string())
 }
 
-/// The time of an RFC 3339 text. A fraction of a second is dropped.
-pub(crate) fn moment(text: &str, field: &str) -> Result<UnixSeconds, ControlError> {
-    let parsed: Option<jiff::Timestamp> = text.parse().ok();
-    parsed
-        .filter(|_| begins_with_year(text))
-        .and_then(|moment| u64::try_from(moment.as_second()).ok())
-        .map(UnixSeconds)
-        .ok_or_else(|| ControlError::invalid(field, "use an RFC 3339 time, such as 2030-01-31T12:00:00Z"))
-}
-
-/// The same, with a fraction of a second rounded up.
+/// As [`moment`], with a fraction of a second rounded up.
 pub(crate) fn moment_after(text: &str, field: &str) -> Result<UnixSeconds, ControlError> {
     let whole = moment(text, field)?;
     let has_fraction = text

@@ -40,6 +40,7 @@ impl TokenError {
             | Self::ClientIdMismatch
             | Self::Assertion(_)
             | Self::Unproven(_)
+            | Self::KeyExpired
             | Self::Replayed
             | Self::Authorization => (StatusCode::UNAUTHORIZED, "invalid_client"),
             Self::Bearer => (StatusCode::UNAUTHORIZED, "invalid_token"),

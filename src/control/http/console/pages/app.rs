@@ -43,11 +43,21 @@ pub(crate) struct KeyRow {
     pub thumbprint: String,
     pub pem: String,
     pub last_used: Option<When>,
+    pub expires: Option<When>,
+    /// A badge where the key expires soon, or has expired.
+    pub warning: Option<&'static str>,
 }
 
 impl KeyRow {
     pub fn of(key: AppKey, visit: &PageContext) -> Self {
+        let warning = match (key.is_expired(visit.now), key.expires_soon(visit.now)) {
+            (true, _) => Some("Expired"),
+            (false, true) => Some("Expires soon"),
+            (false, false) => None,
+        };
         Self {
+            warning,
+            expires: key.expires_at.map(|at| When::ago(at, visit.now)),
             key_id: key.id.to_string(),
             id: Copy::new("Key ID", &key.id),
             name: key.name.to_string(),

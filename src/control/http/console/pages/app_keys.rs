@@ -66,7 +66,12 @@ pub(crate) async fn add(
     answered(
         control
             .apps
-            .add_key(&visit.actor, &visit.workspace.id, &id, &new_key(&fields))
+            .add_key(
+                &visit.actor,
+                &visit.workspace.id,
+                &id,
+                &new_key(&fields, visit.now),
+            )
             .await,
         |_| visit.done(&visit.to.app_settings(&id), Notice::KeyAdded),
         async |problems| new_key_page(&control, &visit, Some(&fields), &problems).await,

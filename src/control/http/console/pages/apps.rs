@@ -7,7 +7,7 @@ use axum::extract::State;
 
 use crate::control::apps::app::{NewApp, NewAppKey};
 use crate::control::http::console::answer::{answered, shown};
-use crate::control::http::console::components::{Choice, Choices, Field, Listing, Pager, When};
+use crate::control::http::console::components::{Choice, Choices, Field, Listing, Pager, When, exact};
 use crate::control::http::console::fault::{Page, Problems};
 use crate::control::http::console::fields::Fields;
 use crate::control::http::console::form::Posted;
@@ -17,7 +17,7 @@ use crate::control::http::console::visit::{CurrentVisit, PageContext};
 use crate::control::plane::Control;
 use crate::domain::role::Action;
 use crate::domain::source_kind::SUPPORTED_SCOPES;
-use crate::domain::time::TokenLifetime;
+use crate::domain::time::{TokenLifetime, UnixSeconds};
 
 #[derive(Template)]
 #[template(path = "apps/list.html")]
@@ -90,6 +90,32 @@ pub(crate) struct KeyFields {
     pub file: &'static str,
     pub pem: Field,
     pub name: Field,
+    pub expires: Choices,
+}
+
+/// Choices of how long a public key proves requests, in days.
+const KEY_DAYS: [(&str, &str, Option<u64>); 4] = [
+    ("", "Never", None),
+    ("90", "90 days", Some(90)),
+    ("365", "1 year", Some(365)),
+    ("730", "2 years", Some(730)),
+];
+
+fn key_days(chosen: &str, problem: Option<&str>) -> Choices {
+    let choice = |(value, label, _): (&str, &str, Option<u64>)| Choice {
+        name: "key_days".to_owned(),
+        value: value.to_owned(),
+        label: label.to_owned(),
+        hint: String::new(),
+        chosen: value == chosen,
+    };
+    Choices::one(
+        "key_days",
+        "Public key expires after",
+        KEY_DAYS.map(choice).into(),
+    )
+    .row()
+    .problem(problem)
 }
 
 impl KeyFields {
@@ -109,6 +135,10 @@ impl KeyFields {
                 .hint("A name to recognize this key by, such as the host that holds the private key.")
                 .value(key_name)
                 .problem(problem("name")),
+            expires: key_days(
+                fields.map(|fields| fields.text("key_days")).unwrap_or_default(),
+                problem("expires_at"),
+            ),
         }
     }
 }
@@ -120,8 +150,13 @@ fn pem(fields: &Fields) -> &str {
 }
 
 /// The public key of a form.
-pub(crate) fn new_key(fields: &Fields) -> NewAppKey {
+pub(crate) fn new_key(fields: &Fields, now: UnixSeconds) -> NewAppKey {
+    let days = KEY_DAYS
+        .iter()
+        .find(|(value, _, _)| *value == fields.text("key_days"));
+    let days = days.and_then(|(_, _, days)| *days);
     NewAppKey {
+        expires_at: days.map(|days| exact(now.plus(days * 86_400))),
         name: fields.text("key_name").to_owned(),
         pem: pem(fields).to_owned(),
         algorithm: None,
@@ -227,7 +262,7 @@ pub(crate) async fn create(
         name: fields.text("name").to_owned(),
         scopes: fields.ticked_of("scope."),
         token_lifetime: fields.text("token_lifetime").to_owned(),
-        public_key: new_key(&fields),
+        public_key: new_key(&fields, visit.now),
     };
     answered(
         control.apps.create(&visit.actor, &visit.workspace.id, new).await,
