@@ -3,6 +3,7 @@
 mod admin;
 mod check;
 mod check_online;
+mod diff;
 mod documentation;
 mod explain;
 pub(crate) mod failure;
@@ -16,6 +17,7 @@ mod sample_upstream;
 mod secret_input;
 mod serve;
 mod signals;
+mod state;
 mod token;
 mod upgrade;
 
@@ -54,6 +56,8 @@ enum Command {
     /// Say why a request is or would be allowed or denied, check by check
     #[command(after_help = explain::EXIT_CODES)]
     Explain(Box<explain::ExplainArgs>),
+    /// Say what two configs, or two policy files, decide differently
+    Diff(diff::DiffArgs),
     /// Print the JSON Schema of config files or policy files, for editors
     Schema(documentation::SchemaArgs),
     /// Print completions for a shell
@@ -62,6 +66,12 @@ enum Command {
     Man(documentation::ManArgs),
     /// Manage the store: first owner, passwords, audit trail, backup, signing keys
     Admin(admin::commands::AdminArgs),
+    /// Write what a workspace holds as a file, also while `portcullis serve` runs
+    #[command(after_help = state::EXPORTED)]
+    Export(state::ExportArgs),
+    /// Make a workspace hold what a file says, also while `portcullis serve` runs
+    #[command(after_help = state::APPLIED)]
+    Apply(state::ApplyArgs),
     /// Make a client assertion and fetch an access token, as a client would
     Token(token::TokenArgs),
     /// Serve the sample upstream on the standard input; `quickstart --edges` runs it
@@ -103,6 +113,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Check(args) => on_runtime(check::check(args)),
         Command::Explain(args) => on_runtime(explain::explain(*args)),
+        Command::Diff(args) => diff::diff(&args),
         Command::Schema(args) => documentation::schema(&args),
         Command::Completions(args) => documentation::completions(&args, &mut Cli::command()),
         Command::Man(args) => documentation::man(&args, Cli::command()),
@@ -121,6 +132,14 @@ pub fn main() -> ExitCode {
         Command::SampleUpstream(args) => {
             telemetry::init_log(false);
             on_runtime(quickstart::serve_sample_upstream(args))
+        }
+        Command::Export(args) => {
+            telemetry::init_log(true);
+            on_runtime(state::export(args))
+        }
+        Command::Apply(args) => {
+            telemetry::init_log(true);
+            on_runtime(state::apply(args))
         }
         Command::Token(args) => on_runtime(token::token(args)),
     };

@@ -416,6 +416,10 @@ pub struct RevokedFile {
 pub struct SecretText(String);
 
 impl SecretText {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -55,6 +55,14 @@ pub fn check_policy(path: &Path, text: &str, now: UnixSeconds) -> Result<Vec<Pro
     policy_text(path, text, None, 1, now).map(|(_, warnings)| warnings)
 }
 
+/// Reads a policy file without the config that names it, as [`check_policy`] does. `None` where the file is a config, or
+/// cannot be read.
+#[must_use]
+pub fn policy_alone(path: &Path, now: UnixSeconds) -> Option<Result<Snapshot, ConfigError>> {
+    let text = read(path, FILE_BYTES_MAX).ok()?;
+    is_policy(&text).then(|| policy_text(path, &text, None, 1, now).map(|(snapshot, _)| snapshot))
+}
+
 /// Whether a text is a policy file rather than a config.
 #[must_use]
 pub fn is_policy(text: &str) -> bool {

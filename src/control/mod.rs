@@ -38,7 +38,7 @@ pub mod workspaces;
 pub use crate::control::accounts::api_tokens::ApiToken;
 pub use crate::control::accounts::invitations::{Invited, NewMember};
 pub use crate::control::actor::{Actor, Who};
-pub use crate::control::apps::app::{AppChange, NewApp, NewAppKey};
+pub use crate::control::apps::app::{APP_KEYS_MAX, AppChange, NewApp, NewAppKey};
 pub use crate::control::apps::details::AppDetails;
 pub use crate::control::audit::trail::{ExpectedEvent, ExpectedTrail, TrailAge, TrailReport, verify_trail};
 #[cfg(feature = "test-util")]

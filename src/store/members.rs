@@ -240,6 +240,17 @@ impl ReadTx {
         row.with(grants_of(&grants)?)
     }
 
+    /// The workspaces with this id or name, two at most: one that is named so is told from several.
+    pub(crate) async fn workspaces_named(&mut self, text: &str) -> Result<Vec<Workspace>, StoreError> {
+        let rows = sqlx::query_as::<_, WorkspaceRow>(
+            "SELECT id, name, revision, created_at FROM workspaces WHERE id = $1 OR name = $1 ORDER BY id LIMIT 2",
+        )
+        .bind(text)
+        .fetch_all(self.connection())
+        .await?;
+        all(rows)
+    }
+
     /// The workspaces that the account has joined.
     pub(crate) async fn workspaces_of(
         &mut self,

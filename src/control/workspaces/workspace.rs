@@ -86,6 +86,15 @@ impl Workspaces {
         tx.workspace(id).await?.ok_or(ControlError::NotFound("workspace"))
     }
 
+    /// The workspaces with this id or name, two at most. For the operator.
+    ///
+    /// # Errors
+    /// [`ControlError::OperatorOnly`].
+    pub async fn named(&self, actor: &Actor, text: &str) -> Result<Vec<Workspace>, ControlError> {
+        actor.require_system()?;
+        Ok(self.store.read().await?.workspaces_named(text).await?)
+    }
+
     /// One of the workspaces that the actor's account has joined.
     ///
     /// # Errors
