@@ -1,6 +1,7 @@
 //! The command line: its commands, and the planes that they start.
 
 mod admin;
+mod admin_socket;
 mod check;
 mod check_online;
 mod diff;
@@ -11,6 +12,7 @@ mod listeners;
 mod notify;
 mod planes;
 mod preflight;
+mod private_socket;
 mod quickstart;
 mod reload;
 mod sample_upstream;

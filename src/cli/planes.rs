@@ -424,7 +424,7 @@ fn prepare(
     sockets: &mut Sockets,
     monitor: &TaskMonitor,
 ) -> Result<Prepared, Failure> {
-    Prepared::new(Parts {
+    let mut prepared = Prepared::new(Parts {
         config: gateway,
         issuers: &config.issuers,
         freshness: config.freshness,
@@ -433,8 +433,11 @@ fn prepare(
         registry,
         sockets,
         monitor,
-    })
-    .map_err(Failure::from)
+    })?;
+    if config.admin_socket.is_some() {
+        prepared.keep_denials();
+    }
+    Ok(prepared)
 }
 
 fn drain(shutdown: config::Shutdown) -> Drain {

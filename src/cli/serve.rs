@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tokio::net::UnixStream;
 
+use super::admin_socket::AdminSocket;
 use super::failure::Failure;
 use super::notify::Supervisor;
 use super::planes::Planes;
@@ -15,6 +16,7 @@ use super::upgrade::{Predecessor, Step, Successor, UpgradeSocket, start_successo
 use crate::clock::Clock;
 use crate::config::{Config, Problem};
 use crate::gateway::listen::sockets::Sockets;
+use crate::gateway::server::Running;
 use crate::task_monitor::TaskMonitor;
 
 const CONFIG_WARNING: &str = "config warning";
@@ -51,11 +53,8 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
     };
     planes.start_observability()?;
     let mut reloader = Reloader::new(&config, &planes.registry)?;
-    let socket = config
-        .upgrade_socket
-        .as_deref()
-        .map(UpgradeSocket::open)
-        .transpose()?;
+    let socket = open_upgrade_socket(&config)?;
+    open_admin_socket(&config, &planes, &monitor)?;
     planes.log_addresses();
     if let Some(control) = &planes.control
         && control
@@ -100,6 +99,21 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
             }
         }
     }
+}
+
+fn open_upgrade_socket(config: &Config) -> Result<Option<UpgradeSocket>, Failure> {
+    let path = config.upgrade_socket.as_deref();
+    path.map(UpgradeSocket::open).transpose()
+}
+
+/// Answers commands, where the config has an admin socket.
+fn open_admin_socket(config: &Config, planes: &Planes, monitor: &TaskMonitor) -> Result<(), Failure> {
+    let denials = planes.gateway.as_ref().and_then(Running::denials);
+    if let (Some(path), Some(denials)) = (&config.admin_socket, denials) {
+        let socket = AdminSocket::open(path, denials)?;
+        tokio::spawn(monitor.watch("admin_socket", socket.serve()));
+    }
+    Ok(())
 }
 
 /// Logs each warning of the config with its place.

@@ -30,6 +30,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::failure::Failure;
+use super::private_socket;
 use crate::gateway::listen::sockets::Sockets;
 
 const REJECTED_USER: &str = "upgrade rejected: the request came from another user";
@@ -63,13 +64,7 @@ impl UpgradeSocket {
                 path.display()
             ))
         };
-        let mut fresh = path.as_os_str().to_owned();
-        fresh.push(format!(".{}", std::process::id()));
-        let _ = std::fs::remove_file(&fresh);
-        let listener = UnixListener::bind(&fresh).map_err(failed)?;
-        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&fresh, private).map_err(failed)?;
-        std::fs::rename(&fresh, path).map_err(failed)?;
+        let listener = private_socket::listen(path).map_err(failed)?;
         Ok(Self(listener))
     }
 
@@ -77,7 +72,7 @@ impl UpgradeSocket {
     pub(super) async fn requested(&self) -> UnixStream {
         loop {
             match self.0.accept().await {
-                Ok((stream, _)) if is_ours(&stream) => return stream,
+                Ok((stream, _)) if private_socket::is_ours(&stream) => return stream,
                 Ok(_) => tracing::warn!("{REJECTED_USER}"),
                 Err(error) => {
                     tracing::warn!(%error, "{SOCKET_FAILED}");
@@ -86,14 +81,6 @@ impl UpgradeSocket {
             }
         }
     }
-}
-
-/// Only the same user and root may take over.
-fn is_ours(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    stream
-        .peer_cred()
-        .is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
 /// The process that takes over, as the running one sees it.

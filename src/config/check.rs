@@ -19,6 +19,9 @@ use crate::domain::digest::sha256;
 use crate::domain::policy::{Freshness, WhenStale};
 use crate::pem_file;
 
+/// The admin socket where the config names none and has an upgrade socket.
+const ADMIN_SOCKET: &str = "portcullis-admin.sock";
+
 /// Collects problems while a file is turned into a config.
 pub(crate) struct Check<'p> {
     pub(crate) path: &'p Path,
@@ -226,6 +229,14 @@ impl<'p> Check<'p> {
             Some(path) => self.file_path(path),
             None => None,
         };
+        let admin_socket = match (&file.admin.socket, &upgrade_socket) {
+            (Some(path), _) => self.file_path(path),
+            (None, Some(_)) => {
+                let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
+                Some(folder.join(ADMIN_SOCKET))
+            }
+            (None, None) => None,
+        };
         if file.version.value != 1 {
             self.problem(
                 file.version.referenced,
@@ -271,6 +282,7 @@ impl<'p> Check<'p> {
             observability: observability?,
             shutdown,
             upgrade_socket,
+            admin_socket,
             keys,
             places: Places::default(),
             warnings: Vec::new(),

@@ -28,6 +28,14 @@ pub struct File {
     pub shutdown: ShutdownFile,
     #[serde(default)]
     pub upgrade: UpgradeFile,
+    #[serde(default)]
+    pub admin: AdminFile,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminFile {
+    pub socket: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

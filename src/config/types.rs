@@ -37,6 +37,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Where `serve --upgrade` takes the sockets over; without it there is no such thing.
     pub upgrade_socket: Option<PathBuf>,
+    /// Where commands reach the running process.
+    pub admin_socket: Option<PathBuf>,
     /// The file's keys, to tell what a reload changes.
     pub keys: Keys,
     /// Where the value of each key stands in the file.

@@ -49,6 +49,7 @@ pub use crate::control::error::ControlError;
 pub use crate::control::fleet::stored_policy::stored_policy;
 #[cfg(feature = "test-util")]
 pub use crate::control::form::Form;
+pub use crate::control::http::api::trail_export::{CSV_COLUMNS, csv_line, json_line};
 pub use crate::control::open_error::OpenError;
 pub use crate::control::plane::Control;
 pub use crate::control::settings::ControlSettings;

@@ -75,24 +75,51 @@ impl Check {
     }
 }
 
+/// What a decision rests on.
+#[derive(Clone, Copy)]
+pub struct Basis<'p, 'd> {
+    pub policy: &'p Policy,
+    pub facts: &'d RequestFacts<'d>,
+    pub now: UnixSeconds,
+}
+
 /// Watches a decision. It changes nothing about it: the decision calls it, and ignores it.
 ///
 /// The gateway decides with `()`, which compiles to nothing.
 pub trait Observer {
-    /// A decision on these facts begins.
-    fn begin(&mut self, _policy: &Policy, _facts: &RequestFacts<'_>, _now: UnixSeconds) {}
+    /// A decision begins.
+    fn begin(&mut self, _on: &Basis<'_, '_>) {}
 
     /// A check was made. The error is the reason of the denial, or of what would be one.
-    fn checked(&mut self, _check: Check, _result: Result<(), DenyReason>) {}
+    fn checked(&mut self, _on: &Basis<'_, '_>, _check: Check, _result: Result<(), DenyReason>) {}
 
     /// Reports the result of a check, and returns it.
     ///
     /// # Errors
     /// That of `result`.
-    fn check<T>(&mut self, check: Check, result: Result<T, DenyReason>) -> Result<T, DenyReason> {
-        self.checked(check, result.as_ref().map(drop).map_err(|reason| *reason));
+    fn check<T>(
+        &mut self,
+        on: &Basis<'_, '_>,
+        check: Check,
+        result: Result<T, DenyReason>,
+    ) -> Result<T, DenyReason> {
+        self.checked(on, check, result.as_ref().map(drop).map_err(|reason| *reason));
         result
     }
 }
 
 impl Observer for () {}
+
+impl<O: Observer> Observer for Option<O> {
+    fn begin(&mut self, on: &Basis<'_, '_>) {
+        if let Some(observer) = self {
+            observer.begin(on);
+        }
+    }
+
+    fn checked(&mut self, on: &Basis<'_, '_>, check: Check, result: Result<(), DenyReason>) {
+        if let Some(observer) = self {
+            observer.checked(on, check, result);
+        }
+    }
+}

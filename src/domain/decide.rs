@@ -20,7 +20,7 @@
 use std::sync::Arc;
 
 use super::access_token::{TokenFault, VerifiedToken};
-use super::checks::{Check, Observer};
+use super::checks::{Basis, Check, Observer};
 use super::decision::{Decision, DenyReason, Mode, Permit};
 use super::facts::{CredentialFact, RequestFacts, SourceFact, UnknownSources, WithoutToken};
 use super::policy::{App, Enforcement, Policy, Source};
@@ -40,14 +40,9 @@ pub fn decide_observed<O: Observer>(
     now: UnixSeconds,
     observer: &mut O,
 ) -> Decision {
-    observer.begin(policy, facts, now);
-    let made = Deciding {
-        policy,
-        facts,
-        now,
-        observer,
-    };
-    match made.decide() {
+    let on = Basis { policy, facts, now };
+    observer.begin(&on);
+    match (Deciding { on, observer }).decide() {
         Ok(permit) => Decision::Allow(permit),
         Err(reason) => Decision::Deny(reason),
     }
@@ -62,23 +57,26 @@ const fn require(holds: bool, reason: DenyReason) -> Result<(), DenyReason> {
 }
 
 /// One decision: what it rests on, and who watches.
-struct Deciding<'p, 'd, O> {
-    policy: &'p Policy,
-    facts: &'d RequestFacts<'d>,
-    now: UnixSeconds,
-    observer: &'d mut O,
+struct Deciding<'p, 'd, 'o, O> {
+    on: Basis<'p, 'd>,
+    observer: &'o mut O,
 }
 
-impl<'p, O: Observer> Deciding<'p, '_, O> {
-    fn decide(self) -> Result<Permit, DenyReason> {
-        let is_one = !matches!(self.facts.credential, CredentialFact::Conflicting);
-        self.observer.check(
+impl<'p, O: Observer> Deciding<'p, '_, '_, O> {
+    /// Reports the result of a check, and returns it.
+    fn check<T>(&mut self, check: Check, result: Result<T, DenyReason>) -> Result<T, DenyReason> {
+        self.observer.check(&self.on, check, result)
+    }
+
+    fn decide(mut self) -> Result<Permit, DenyReason> {
+        let is_one = !matches!(self.on.facts.credential, CredentialFact::Conflicting);
+        self.check(
             Check::Credential,
             require(is_one, DenyReason::CredentialsConflict),
         )?;
         let named = self.named_source();
-        let named = self.observer.check(Check::Source, named)?;
-        match (self.facts.source, named) {
+        let named = self.check(Check::Source, named)?;
+        match (self.on.facts.source, named) {
             (SourceFact::WriteKey(_), Some(source)) => self.for_source(source),
             (SourceFact::WriteKey(_), None) => Ok(unenforced(None)),
             (_, named) => self.by_token(named),
@@ -87,16 +85,16 @@ impl<'p, O: Observer> Deciding<'p, '_, O> {
 
     /// The source whose write key the request carries, where it is known or need not be.
     fn named_source(&self) -> Result<Option<&'p Arc<Source>>, DenyReason> {
-        match self.facts.source {
+        match self.on.facts.source {
             SourceFact::Unreadable(reason) => Err(reason),
             SourceFact::ByToken => Ok(None),
-            SourceFact::ByTokenBeside { key, is_credential } => match self.policy.source(&key) {
+            SourceFact::ByTokenBeside { key, is_credential } => match self.on.policy.source(&key) {
                 // A write key proves nothing, so on this route it is no credential.
                 Some(_) if is_credential => Err(DenyReason::TokenMissing),
                 source => Ok(source),
             },
-            SourceFact::WriteKey(key) => match self.policy.source(&key) {
-                None if self.facts.route.unknown_sources == UnknownSources::Deny => {
+            SourceFact::WriteKey(key) => match self.on.policy.source(&key) {
+                None if self.on.facts.route.unknown_sources == UnknownSources::Deny => {
                     Err(DenyReason::SourceUnknown)
                 }
                 source => Ok(source),
@@ -109,7 +107,7 @@ impl<'p, O: Observer> Deciding<'p, '_, O> {
     /// INVARIANT: an enforced source is enforced on every route. Its key without a token of the connected app is
     /// refused here as on the routes that identify sources.
     fn by_token(mut self, named: Option<&Arc<Source>>) -> Result<Permit, DenyReason> {
-        let facts = self.facts;
+        let facts = self.on.facts;
         let enforced = named.filter(|source| source.enforcement == Enforcement::On);
         let none_of_ours = matches!(facts.credential, CredentialFact::Missing | CredentialFact::Opaque);
         if enforced.is_none() && none_of_ours && facts.route.without_token == WithoutToken::Forward {
@@ -152,46 +150,37 @@ impl<'p, O: Observer> Deciding<'p, '_, O> {
 
     /// Checks 3 to 9: the app that the token speaks for, or the first reason against it.
     fn authorize(&mut self, source: Option<&Source>) -> Result<&'p Arc<App>, DenyReason> {
-        let (policy, facts) = (self.policy, self.facts);
-        let is_fresh = !policy.is_stale(self.now);
-        self.observer
-            .check(Check::PolicyAge, require(is_fresh, DenyReason::PolicyStale))?;
-        let token = self.observer.check(Check::Token, verified(&facts.credential))?;
+        let (policy, facts) = (self.on.policy, self.on.facts);
+        let is_fresh = !policy.is_stale(self.on.now);
+        self.check(Check::PolicyAge, require(is_fresh, DenyReason::PolicyStale))?;
+        let token = self.check(Check::Token, verified(&facts.credential))?;
         self.check_issuer_and_time(token)?;
         let is_live = !policy.is_revoked(&token.digest);
-        self.observer
-            .check(Check::Revocation, require(is_live, DenyReason::TokenRevoked))?;
+        self.check(Check::Revocation, require(is_live, DenyReason::TokenRevoked))?;
         let app = policy.app(&token.app).filter(|app| app.issuer == token.issuer);
-        let app = self
-            .observer
-            .check(Check::App, app.ok_or(DenyReason::AppUnknown))?;
+        let app = self.check(Check::App, app.ok_or(DenyReason::AppUnknown))?;
         // Revoking all tokens of an app, of one of its keys or of a workspace is one cutoff, not an entry for each token.
         let has_ended = app.has_ended(token.client_key.as_ref(), token.issued_at)
             || policy.has_workspace_ended(&app.workspace, token.issued_at);
-        self.observer
-            .check(Check::Cutoff, require(!has_ended, DenyReason::TokenRevoked))?;
+        self.check(Check::Cutoff, require(!has_ended, DenyReason::TokenRevoked))?;
         let is_connected = source.is_none_or(|source| source.connected_app.as_ref() == Some(&token.app));
-        self.observer.check(
+        self.check(
             Check::Connection,
             require(is_connected, DenyReason::AppNotConnected),
         )?;
         let scope = facts.route.scope;
         let covers = token.scopes.as_ref().is_none_or(|scopes| scopes.covers(scope));
         let is_covered = covers && app.scopes.covers(scope);
-        self.observer
-            .check(Check::Scope, require(is_covered, DenyReason::ScopeInsufficient))?;
+        self.check(Check::Scope, require(is_covered, DenyReason::ScopeInsufficient))?;
         Ok(app)
     }
 
     fn check_issuer_and_time(&mut self, token: &VerifiedToken) -> Result<(), DenyReason> {
-        let (policy, now) = (self.policy, self.now);
+        let (policy, now) = (self.on.policy, self.on.now);
         let issuer = policy.issuer(&token.issuer);
-        let issuer = self
-            .observer
-            .check(Check::Issuer, issuer.ok_or(DenyReason::TokenIssuerUntrusted))?;
+        let issuer = self.check(Check::Issuer, issuer.ok_or(DenyReason::TokenIssuerUntrusted))?;
         let is_trusted = issuer.trusts(token.key);
-        self.observer
-            .check(Check::Key, require(is_trusted, DenyReason::TokenKeyUnknown))?;
+        self.check(Check::Key, require(is_trusted, DenyReason::TokenKeyUnknown))?;
         let names_us = issuer.claims.audience.is_none()
             || token
                 .audiences
@@ -199,12 +188,12 @@ impl<'p, O: Observer> Deciding<'p, '_, O> {
                 .any(|audience| issuer.audiences.contains(audience));
         // Our own issuer names one audience. A token for several could be taken from one and shown to another.
         let is_for_us = names_us && (token.has_one_audience || !policy.is_own(issuer));
-        self.observer.check(
+        self.check(
             Check::Audience,
             require(is_for_us, DenyReason::TokenAudienceMismatch),
         )?;
         let in_time = is_in_time(token, issuer.leeway_s, now);
-        self.observer.check(Check::Time, in_time)
+        self.check(Check::Time, in_time)
     }
 }
 

@@ -111,6 +111,7 @@ pub(super) fn gateway(
         clock,
         request_ids: Arc::new(RequestIds::default()),
         span_ids: Arc::new(SpanIds::new(random())),
+        denials: None,
     };
     Ok((gateway, pools))
 }

@@ -7,8 +7,9 @@
 //! - `forward` sends a permitted request to a server of an upstream and relays the response. It also writes denials.
 //! - `link` keeps policy and keys current, and reports what became of each source's requests. `observe` counts and logs.
 //!
-//! `build` makes all of it from the config, and `server` starts, changes and ends it; `probe` looks at it from outside. `explain` leads a request through
-//! `read` and `decide` without serving it.
+//! `build` makes all of it from the config, and `server` starts, changes and ends it; `probe` looks at it from outside.
+//! `explain` writes down why a request is denied, and `offline` leads a request through `read` and `decide` without
+//! serving it.
 //!
 //! This folder does not know the control plane or its store: all it learns comes through the snapshot.
 
@@ -18,6 +19,7 @@ pub mod forward;
 pub mod link;
 pub mod listen;
 pub mod observe;
+pub mod offline;
 pub mod probe;
 pub mod read;
 pub mod serve;

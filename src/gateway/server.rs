@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::build;
 use super::build::Pools;
+use super::explain::denials::RecentDenials;
 use super::forward::upstream::Pool;
 use super::link::subscribe::Installer;
 use super::listen::listener::{Drain, Listener};
@@ -136,6 +137,11 @@ impl Prepared {
             freshness: parts.freshness,
             monitor: parts.monitor.clone(),
         })
+    }
+
+    /// Keeps the last denials from now on, for `explain --request-id`.
+    pub fn keep_denials(&mut self) {
+        self.gateway.denials.get_or_insert_default();
     }
 
     /// The addresses that will be served, in the order of the config.
@@ -283,6 +289,12 @@ impl Running {
             handles.extend(handle.map(|socket| (listener.resource.config.address.clone(), socket)));
         }
         Ok(handles)
+    }
+
+    /// The last denials, where they are kept.
+    #[must_use]
+    pub fn denials(&self) -> Option<Arc<RecentDenials>> {
+        self.app.current().denials.clone()
     }
 
     /// Brings gauges up to date, and says whether the gateway can decide.

@@ -49,4 +49,4 @@ pub mod traffic;
 pub use crate::store::database::{AuditTx, CHANGES_KEPT, ReadTx, Store, WriteTx};
 pub use crate::store::error::StoreError;
 pub use crate::store::postgres::Notifications;
-pub use crate::store::sqlite::backup;
+pub use crate::store::sqlite::{backup, replace};

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -188,6 +188,50 @@ pub async fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
         let _ = std::fs::remove_file(to);
     }
     done
+}
+
+/// Puts a copy of the store at `from` in the place of the store at `path`, which no process may have open. Returns where
+/// the store before it is, if there was one.
+///
+/// # Errors
+/// [`StoreError`]; the store at `path` is unchanged then.
+pub async fn replace(path: &Path, from: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let beside = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let not_writable = |problem| StoreError::NotWritable {
+        path: path.to_owned(),
+        problem,
+    };
+    let fresh = beside(".restoring");
+    let _ = std::fs::remove_file(&fresh);
+    backup(from, &fresh).await?;
+    let kept = beside(".before-restore");
+    let existed = path.exists();
+    if existed {
+        // With its log, which may hold the last changes.
+        for ending in ["-wal", "-shm"] {
+            let mut to = kept.as_os_str().to_owned();
+            to.push(ending);
+            match std::fs::rename(beside(ending), &to) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    let _ = std::fs::remove_file(&to);
+                }
+                Err(problem) => return Err(not_writable(problem)),
+            }
+        }
+        std::fs::rename(path, &kept).map_err(not_writable)?;
+    }
+    std::fs::rename(&fresh, path).map_err(not_writable)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(not_writable)?;
+    }
+    Ok(existed.then_some(kept))
 }
 
 /// Creates the folder and the file if they do not exist, readable only by their owner, and takes the lock.

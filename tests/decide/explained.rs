@@ -17,7 +17,7 @@ use crate::worlds::{WRITE_KEYS, request, world};
 
 /// Decides twice, watched and not, and compares the checks with the answer. Answers the name of the check that failed.
 fn assert_explained(policy: &Policy, facts: &RequestFacts<'_>, now: UnixSeconds) -> Option<Check> {
-    let mut recorder = Recorder::default();
+    let mut recorder = Recorder::of_every_decision();
     let watched: Answer = decide_observed(policy, facts, now, &mut recorder).into();
     let plain: Answer = decide(policy, facts, now).into();
     assert_eq!(watched, plain);

@@ -9,7 +9,7 @@ use portcullis::clock::Clock;
 use portcullis::config::{Cors, Origins};
 use portcullis::domain::facts::{UnknownSources, WithoutToken};
 use portcullis::gateway::explain::explanation::{CheckResult, Explanation, Outcome};
-use portcullis::gateway::explain::offline::OfflineGateway;
+use portcullis::gateway::offline::OfflineGateway;
 
 use crate::client::H1;
 use crate::forge::{self, write_key};

@@ -335,3 +335,68 @@ fn explain_help_names_every_input_and_exit_code() {
         assert!(help.contains(word), "{word}: {help}");
     }
 }
+
+#[test]
+fn explain_looks_a_denial_up_in_a_running_gateway() {
+    let dir = super::support::product::quickstart_data();
+    let upstream = super::support::recorder::Recorder::start();
+    let text = super::support::product::gateway(&upstream, &super::support::product::Wishes::default())
+        + super::support::product::OBSERVABILITY
+        + super::support::product::CONTROL_PLANE
+        + "admin: {socket: admin.sock}\n";
+    let config = dir.write("portcullis.yaml", &text);
+    let serve = super::support::product::Serve::start(&config);
+    let env = super::support::product::served_env(dir.path(), &serve);
+    let token = env.token("OTHER_", SCOPE);
+    let denied = env.event("WRITE_KEY").bearer(&token).send();
+    assert_eq!(denied.status(), 403);
+    let id = denied.json()["request_id"].as_str().unwrap().to_owned();
+    let found = explain(&config, &["--request-id", &id, "--output", "json"]);
+    assert_eq!(found.code, Some(3), "{}", found.stderr);
+    let report = json(&found);
+    assert_eq!(
+        (&report["decision"], &report["reason"]),
+        (&"deny".into(), &"app_not_connected".into()),
+        "{report}"
+    );
+    assert_eq!(report["app"]["id"], env.get("OTHER_CLIENT_ID"));
+    assert_eq!(report["source"]["enforcement"], "on");
+    assert_eq!(
+        (&report["request"]["id"], &report["request"]["path"]),
+        (&id.into(), &"/v1/track".into())
+    );
+    assert_eq!(check(&report, "time")["result"], "pass");
+    assert_eq!(check(&report, "connection")["result"], "fail");
+    for secret in env.secrets().iter().map(String::as_str).chain([token.as_str()]) {
+        assert!(!found.stdout.contains(secret), "a secret is shown");
+    }
+    // Before its decision a request has no checks, and a path of no API is no decision.
+    let nowhere = Request::to("POST", &format!("{}/v1/../x", env.get("GATEWAY_URL"))).send();
+    let id = nowhere.json()["request_id"].as_str().unwrap().to_owned();
+    let text = explain(&config, &["--request-id", &id]);
+    assert!(
+        text.stdout.starts_with("deny path_invalid: "),
+        "{} {}",
+        text.stdout,
+        text.stderr
+    );
+    let unknown = explain(&config, &["--request-id", "nothing"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.stderr.contains("is not among the last 1000 denials"),
+        "{}",
+        unknown.stderr
+    );
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(dir.join("admin.sock")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+    serve.stop();
+    let gone = explain(&config, &["--request-id", "nothing"]);
+    assert_eq!(gone.code, Some(75), "{}", gone.stderr);
+    assert!(
+        gone.stderr.contains("is `portcullis serve` running"),
+        "{}",
+        gone.stderr
+    );
+}

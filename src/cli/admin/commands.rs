@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
+use super::audit;
 use super::backup::{BackupArgs, backup};
 use super::edges::{EdgesCommand, edges};
 use super::fleet::{FleetCommand, fleet};
+use super::restore::{RESTORE, RestoreArgs, restore};
 use super::signing_keys::{ROTATION, RotateArgs, SigningKeysArgs, rotate, signing_keys};
 use crate::cli::failure::Failure;
 use crate::cli::planes;
@@ -32,6 +34,9 @@ enum AdminCommand {
     ResetPassword(ResetArgs),
     /// Copy the store into a file, also while it is in use
     Backup(BackupArgs),
+    /// Put a backup in the place of the store, and say which revocations are lost
+    #[command(after_help = RESTORE)]
+    Restore(RestoreArgs),
     /// Show the keys that access tokens are signed with, also while they are in use
     SigningKeys(SigningKeysArgs),
     /// Sign tokens with a new key, also while `portcullis serve` runs
@@ -50,6 +55,10 @@ enum AdminCommand {
 
 #[derive(Subcommand)]
 enum AuditCommand {
+    /// Print the newest events, those of no workspace among them, also while `portcullis serve` runs
+    List(audit::ListArgs),
+    /// Write all events, the oldest first, also while `portcullis serve` runs
+    Export(audit::ExportArgs),
     /// Find events that were edited, removed, moved or added behind our back
     Verify(VerifyArgs),
 }
@@ -108,6 +117,9 @@ pub(crate) async fn admin(args: AdminArgs) -> Result<(), Failure> {
         AdminCommand::RotateSigningKey(args) => rotate(&args).await,
         AdminCommand::Edges(command) => edges(command).await,
         AdminCommand::Fleet(command) => fleet(command).await,
+        AdminCommand::Restore(args) => restore(&args).await,
+        AdminCommand::Audit(AuditCommand::List(args)) => audit::list(&args).await,
+        AdminCommand::Audit(AuditCommand::Export(args)) => audit::export(&args).await,
         AdminCommand::Audit(AuditCommand::Verify(args)) => verify(&args).await,
     }
 }
@@ -203,19 +215,18 @@ async fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     }
 }
 
-/// Opens the control plane that the config names, with nothing served.
+/// Opens the control plane that the config names, with nothing served. Makes the store if there is none; next to a running
+/// server it opens the store without its lock.
 async fn open(path: &Path) -> Result<Control, Failure> {
     let config = control_config(path)?;
     let settings = planes::control_settings(&config, &config.listen);
-    Control::open(settings, Clock::System).await.map_err(|error| {
-        if matches!(error, OpenError::Store(StoreError::Locked(_))) {
-            Failure::Input(format!(
-                "{error}; a SQLite store is for one process: stop `portcullis serve`, run this again, then start it"
-            ))
-        } else {
-            Failure::input(error)
+    let opened = match Control::open(settings.clone(), Clock::System).await {
+        Err(OpenError::Store(StoreError::Locked(_))) => {
+            Control::open_for_admin(settings, Clock::System).await
         }
-    })
+        opened => opened,
+    };
+    Ok(opened?)
 }
 
 /// The password that the operator chose. Where passwords are turned off, none is asked for: the account gets a random one

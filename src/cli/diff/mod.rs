@@ -74,6 +74,13 @@ pub(super) fn diff(args: &DiffArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The differences of two policies, as text.
+pub(super) fn differences(old: &Snapshot, new: &Snapshot) -> String {
+    let mut findings = Findings::default();
+    policy::compare(old, new, &mut findings);
+    findings.to_text()
+}
+
 fn read(path: &Path, now: UnixSeconds) -> Result<Document, ConfigError> {
     match files::policy_alone(path, now) {
         Some(policy) => policy.map(Document::Policy),

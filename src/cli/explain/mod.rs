@@ -2,7 +2,7 @@
 
 mod curl;
 mod http_file;
-mod output;
+pub(super) mod output;
 mod policy;
 mod remedies;
 mod request;
@@ -10,17 +10,20 @@ mod request;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use self::request::{RequestText, contents};
+use super::admin_socket;
 use super::failure::Failure;
 use crate::clock::{Clock, ManualClock};
 use crate::config;
 use crate::config::{Config, OutsideIssuer};
 use crate::domain::time::UnixSeconds;
+use crate::gateway::explain::denials::DENIALS_MAX;
 use crate::gateway::explain::explanation::{Explanation, Outcome};
-use crate::gateway::explain::offline::OfflineGateway;
 use crate::gateway::link::jwks;
+use crate::gateway::offline::OfflineGateway;
 
 /// The config that is read where none is named.
 const CONFIG: &str = "portcullis.yaml";
@@ -35,7 +38,7 @@ enum Output {
 }
 
 #[derive(Args)]
-#[command(group = clap::ArgGroup::new("input").required(true).args(["request", "curl", "url"]))]
+#[command(group = clap::ArgGroup::new("input").required(true).args(["request", "curl", "url", "request_id"]))]
 pub(super) struct ExplainArgs {
     /// The config of the gateway (YAML); its policy comes from the policy file or the store that it names
     #[arg(long, value_name = "FILE", env = "PORTCULLIS_CONFIG", default_value = CONFIG)]
@@ -49,6 +52,9 @@ pub(super) struct ExplainArgs {
     /// The URL of the request
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+    /// The id of a request that a running gateway denied, found through the admin socket of the config
+    #[arg(long, value_name = "ID", conflicts_with_all = ["token", "at"])]
+    request_id: Option<String>,
     /// The method [default: GET, or POST with --data]
     #[arg(short = 'X', long = "method", value_name = "METHOD", requires = "url")]
     method: Option<String>,
@@ -78,18 +84,41 @@ Exit codes:
 
 /// Explains one request.
 pub(super) async fn explain(args: ExplainArgs) -> Result<(), Failure> {
-    let request = request_of(&args)?;
-    let config = config::load(&args.config)?;
-    let clock = clock(args.at)?;
-    let (explanation, notes) = explained(&config, clock, &request.bytes()?).await?;
+    let report = match &args.request_id {
+        Some(id) => looked_up(&args, id).await?,
+        None => {
+            let request = request_of(&args)?;
+            let config = config::load(&args.config)?;
+            let (explanation, notes) = explained(&config, clock(args.at)?, &request.bytes()?).await?;
+            output::report(&explanation, &notes)
+        }
+    };
     match args.output {
-        Output::Json => output::json(&explanation, &notes)?,
-        Output::Text => output::text(&explanation, &notes),
+        Output::Json => output::json(&report)?,
+        Output::Text => output::text(&report),
     }
-    match explanation.outcome {
-        Outcome::Allow | Outcome::WouldDeny => Ok(()),
-        Outcome::Deny => Err(Failure::Denied),
+    match report.get("decision").and_then(Value::as_str) == Some(Outcome::Deny.as_str()) {
+        true => Err(Failure::Denied),
+        false => Ok(()),
     }
+}
+
+/// The report of a denial that a running gateway remembers.
+async fn looked_up(args: &ExplainArgs, id: &str) -> Result<Value, Failure> {
+    let config = config::load(&args.config)?;
+    let Some(socket) = &config.admin_socket else {
+        return Err(Failure::input(format_args!(
+            "{} has no admin socket; add `admin: {{socket: portcullis-admin.sock}}` and restart the gateway",
+            config.path.display()
+        )));
+    };
+    admin_socket::denial(socket, id).await?.ok_or_else(|| {
+        Failure::input(format_args!(
+            "request `{}` is not among the last {DENIALS_MAX} denials of the gateway at {}; it was allowed, denied longer ago, or handled by another process",
+            id.escape_debug(),
+            socket.display()
+        ))
+    })
 }
 
 fn request_of(args: &ExplainArgs) -> Result<RequestText, Failure> {

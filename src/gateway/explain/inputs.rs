@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::domain::access_token::{TokenFault, VerifiedToken};
-use crate::domain::checks::Check;
-use crate::domain::facts::{CredentialFact, RequestFacts, SourceFact, UnknownSources};
+use crate::domain::checks::{Basis, Check};
+use crate::domain::facts::{CredentialFact, SourceFact, UnknownSources};
 use crate::domain::ids::Audience;
 use crate::domain::policy::{App, Enforcement, Policy, Source, TrustedIssuer, WhenStale};
 use crate::domain::scope::{Scope, ScopeSet};
@@ -34,7 +34,8 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn of(policy: &Policy, facts: &RequestFacts<'_>, now: UnixSeconds) -> Self {
+    pub(super) fn of(on: &Basis<'_, '_>) -> Self {
+        let Basis { policy, facts, now } = *on;
         let key = match &facts.source {
             SourceFact::WriteKey(key) | SourceFact::ByTokenBeside { key, .. } => Some(key),
             SourceFact::ByToken | SourceFact::Unreadable(_) => None,

@@ -1,8 +1,7 @@
-//! Explains a decision: a request goes through the gateway's own readers and `decide`, with nothing served and nothing
-//! forwarded, and each check is written down.
+//! Explains a decision: each check of `decide` is written down with what it compared.
 
+pub mod denials;
 pub mod explanation;
 mod inputs;
-pub mod offline;
 pub mod recorder;
-mod unverified;
+pub(crate) mod unverified;

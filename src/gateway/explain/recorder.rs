@@ -1,33 +1,46 @@
 //! Writes down the checks of a decision, each with what it compared.
 
+use smallvec::SmallVec;
+
 use super::explanation::{CheckRecord, CheckResult, NamedSource};
 use super::inputs::Inputs;
-use crate::domain::checks::{Check, Observer};
+use crate::domain::checks::{Basis, Check, Observer};
 use crate::domain::decision::DenyReason;
-use crate::domain::facts::RequestFacts;
 use crate::domain::ids::AppId;
-use crate::domain::policy::Policy;
-use crate::domain::time::UnixSeconds;
 
-/// Records the last decision that it watched.
+/// Records the last decision that it watched. By default only one that has a reason against the request: an allowed
+/// request then costs no copy of what it rests on.
 #[derive(Default)]
 pub struct Recorder {
+    of_every_decision: bool,
     inputs: Option<Inputs>,
-    results: Vec<(Check, Result<(), DenyReason>)>,
+    results: SmallVec<[(Check, Result<(), DenyReason>); Check::ALL.len()]>,
 }
 
 impl Observer for Recorder {
-    fn begin(&mut self, policy: &Policy, facts: &RequestFacts<'_>, now: UnixSeconds) {
-        self.inputs = Some(Inputs::of(policy, facts, now));
+    fn begin(&mut self, on: &Basis<'_, '_>) {
+        self.inputs = self.of_every_decision.then(|| Inputs::of(on));
         self.results.clear();
     }
 
-    fn checked(&mut self, check: Check, result: Result<(), DenyReason>) {
+    fn checked(&mut self, on: &Basis<'_, '_>, check: Check, result: Result<(), DenyReason>) {
         self.results.push((check, result));
+        if result.is_err() && self.inputs.is_none() {
+            self.inputs = Some(Inputs::of(on));
+        }
     }
 }
 
 impl Recorder {
+    /// A recorder of allowed requests, too.
+    #[must_use]
+    pub fn of_every_decision() -> Self {
+        Self {
+            of_every_decision: true,
+            ..Self::default()
+        }
+    }
+
     /// Every check in its order: those that were made, and those that were not.
     #[must_use]
     pub fn checks(&self) -> Vec<CheckRecord> {

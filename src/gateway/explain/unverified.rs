@@ -9,7 +9,7 @@ const SHOWN_MAX: usize = 100;
 const CLAIMS: [&str; 4] = ["iss", "client_id", "sub", "aud"];
 
 /// What an unverified token says of itself, or nothing where it cannot be taken apart.
-pub(super) fn claims(token: &str, bytes_max: usize) -> Option<String> {
+pub(crate) fn claims(token: &str, bytes_max: usize) -> Option<String> {
     let jws = CompactJws::parse_at_most(token, bytes_max).ok()?;
     let mut said = Vec::new();
     if let Some(kid) = jws.key_id() {

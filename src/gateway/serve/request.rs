@@ -15,6 +15,8 @@ use crate::config::{Api, ApiPath, ErrorForm, Limits};
 use crate::connections::RequestIds;
 use crate::domain::decision::{DenyReason, Permit};
 use crate::domain::network::Network;
+use crate::gateway::explain::denials::RecentDenials;
+use crate::gateway::explain::recorder::Recorder;
 use crate::gateway::forward::exchange;
 use crate::gateway::forward::exchange::{Answered, Failed, Origin};
 use crate::gateway::forward::upstream::Pool;
@@ -62,6 +64,8 @@ pub struct Gateway {
     pub watch: Arc<ClockWatch>,
     pub request_ids: Arc<RequestIds>,
     pub span_ids: Arc<SpanIds>,
+    /// The last denials, where the admin socket is there to ask for them.
+    pub denials: Option<Arc<RecentDenials>>,
 }
 
 /// What is known about a request when it ends, for its log line and its metrics.
@@ -122,25 +126,25 @@ impl Gateway {
             Ok(Task::NotFound { form, allowed }) => {
                 return self.not_found(session, client, form, allowed).await;
             }
-            Err(refusal) => return self.deny(session, client, None, refusal.into()).await,
+            Err(refusal) => return self.refuse(session, client, None, refusal.into(), None).await,
         };
-        let mut admitted = match self.admit(session, client, api, &mut ()).await {
+        let mut watched = self.denials.as_ref().map(|_| Recorder::default());
+        let mut admitted = match self.admit(session, client, api, &mut watched).await {
             Ok(admitted) => admitted,
-            Err(denied) => return self.deny(session, client, Some(at), denied).await,
+            Err(denied) => return self.refuse(session, client, Some(at), denied, watched).await,
         };
         let began = instant();
         let mut known = std::mem::take(&mut admitted.known);
         let Some(pool) = self.pools.get(at) else {
             let denied = Denied::knowing(DenyReason::UpstreamUnavailable, known);
-            return self.deny(session, client, Some(at), denied).await;
+            return self.refuse(session, client, Some(at), denied, None).await;
         };
         let answered = match self.send(session, client, &admitted, pool).await {
             Ok(answered) => answered,
             Err(Failed::Upstream(reason, server)) => {
                 (known.upstream_server, known.upstream) = (server, Some(began.elapsed()));
-                return self
-                    .deny(session, client, Some(at), Denied::knowing(reason, known))
-                    .await;
+                let denied = Denied::knowing(reason, known);
+                return self.refuse(session, client, Some(at), denied, None).await;
             }
             Err(Failed::ClientGone) => return self.reset_by_client(at, &admitted.permit, known),
         };
@@ -149,9 +153,8 @@ impl Gateway {
         if session.is_http2()
             && let Err(reason) = admitted.body.add_response(answered.waiting_bytes_max())
         {
-            return self
-                .deny(session, client, Some(at), Denied::knowing(reason, known))
-                .await;
+            let denied = Denied::knowing(reason, known);
+            return self.refuse(session, client, Some(at), denied, None).await;
         }
         let would_deny = admitted.permit.would_deny();
         // Counted before the client receives the response: metrics read after it include it.

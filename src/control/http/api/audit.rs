@@ -8,19 +8,18 @@ use axum::response::{IntoResponse, Response};
 use futures::stream;
 use http::header;
 use http::request::Parts;
-use schemars::JsonSchema;
-use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::paging::{PageQuery, query};
 use super::request::InWorkspace;
-use super::times::{at_text, moment};
+use super::times::moment;
+use super::trail_export::{CSV_COLUMNS, EventJson, csv_line, json_line};
 use crate::control::error::ControlError;
 use crate::control::form::Form;
 use crate::control::http::state::Shared;
 use crate::control::plane::Control;
+
 use crate::domain::ids::ID_BYTES_MAX;
-use crate::model::audit::{AuditFilter, AuditRow};
+use crate::model::audit::AuditFilter;
 use crate::model::page::Page;
 use crate::store::audit::may_have_more;
 
@@ -29,68 +28,6 @@ const EXPORTED_AT_ONCE: u32 = 500;
 
 /// The longest value of a filter, in bytes.
 const FILTER_BYTES_MAX: usize = 254;
-
-/// The columns of an export as CSV.
-const COLUMNS: &str = "id,at,action,actor_type,actor_id,actor_name,address,resource_type,resource_id,resource_name,before,after\r\n";
-
-/// An event of the audit trail.
-#[derive(Serialize, JsonSchema)]
-pub struct EventJson {
-    id: String,
-    at: String,
-    action: String,
-    actor: ActorJson,
-    resource: ResourceJson,
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    before: Option<Box<RawValue>>,
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    after: Option<Box<RawValue>>,
-}
-
-/// The actor of an event.
-#[derive(Serialize, JsonSchema)]
-pub struct ActorJson {
-    #[serde(rename = "type")]
-    kind: String,
-    id: String,
-    /// The name at the time of the event, such as a member's e-mail address.
-    name: String,
-    address: Option<String>,
-}
-
-/// The resource of an event.
-#[derive(Serialize, JsonSchema)]
-pub struct ResourceJson {
-    #[serde(rename = "type")]
-    kind: String,
-    id: String,
-    name: String,
-}
-
-impl From<AuditRow> for EventJson {
-    fn from(row: AuditRow) -> Self {
-        // What is no JSON was not written by this program; the check of the trail says so.
-        let json = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
-        Self {
-            id: row.id,
-            at: at_text(row.at),
-            action: row.action,
-            actor: ActorJson {
-                kind: row.actor_type,
-                id: row.actor_id,
-                name: row.actor_name,
-                address: row.address,
-            },
-            resource: ResourceJson {
-                kind: row.resource_type,
-                id: row.resource_id,
-                name: row.resource_name,
-            },
-            before: json(row.changed_from),
-            after: json(row.changed_to),
-        }
-    }
-}
 
 /// The query parameters that filter events.
 const FILTERS: [&str; 6] = [
@@ -223,7 +160,7 @@ pub async fn export(
     let first = export.next_piece().await?;
     let head = match form {
         ExportForm::Ndjson => String::new(),
-        ExportForm::Csv => COLUMNS.to_owned(),
+        ExportForm::Csv => CSV_COLUMNS.to_owned(),
     };
     let first = stream::iter([Ok(Bytes::from(head + &first))]);
     let rest = stream::try_unfold(export, |mut export| async move {
@@ -269,63 +206,12 @@ impl Export {
         for row in found {
             match self.query.form {
                 ExportForm::Ndjson => {
-                    let line = serde_json::to_string(&EventJson::from(row));
+                    let line = json_line(row);
                     text.push_str(&line.map_err(|_| ControlError::Crypto("writing an event"))?);
-                    text.push('\n');
                 }
-                ExportForm::Csv => csv_line(&mut text, &row),
+                ExportForm::Csv => text.push_str(&csv_line(&row)),
             }
         }
         Ok(text)
-    }
-}
-
-fn csv_line(text: &mut String, row: &AuditRow) {
-    let at = at_text(row.at);
-    let none = String::new();
-    let fields = [
-        &row.id,
-        &at,
-        &row.action,
-        &row.actor_type,
-        &row.actor_id,
-        &row.actor_name,
-        row.address.as_ref().unwrap_or(&none),
-        &row.resource_type,
-        &row.resource_id,
-        &row.resource_name,
-        row.changed_from.as_ref().unwrap_or(&none),
-        row.changed_to.as_ref().unwrap_or(&none),
-    ];
-    for (place, field) in fields.into_iter().enumerate() {
-        if place > 0 {
-            text.push(',');
-        }
-        text.push_str(&csv_field(field));
-    }
-    text.push_str("\r\n");
-}
-
-/// A field of CSV (RFC 4180). One that a spreadsheet would run as a formula gets an apostrophe in front.
-fn csv_field(text: &str) -> String {
-    let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '|', '%']);
-    let guard = if formula { "'" } else { "" };
-    format!("\"{guard}{}\"", text.replace('"', "\"\""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::csv_field;
-
-    #[test]
-    fn csv_is_quoted_and_never_a_formula() {
-        assert_eq!(
-            csv_field("plain, with \"quotes\""),
-            "\"plain, with \"\"quotes\"\"\""
-        );
-        assert_eq!(csv_field("=HYPERLINK(1)"), "\"'=HYPERLINK(1)\"");
-        for bad in ["+1", "-1", "@SUM(1)", "\t=1", "\r=1"] {
-            assert!(csv_field(bad).starts_with("\"'"), "{bad:?}");
-        }
     }
 }

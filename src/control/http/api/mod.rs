@@ -18,4 +18,5 @@ pub(crate) mod table;
 pub(crate) mod times;
 pub(crate) mod tokens;
 pub(crate) mod traffic;
+pub(crate) mod trail_export;
 pub(crate) mod workspaces;

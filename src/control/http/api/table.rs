@@ -1,7 +1,8 @@
 //! The routes of the management API: every path with its methods, handlers and descriptions.
 
 use super::apps::{AppJson, Confirmation, KeyJson};
-use super::audit::EventJson;
+use super::trail_export::EventJson;
+
 use super::fleet::edges::{EdgeChange, EdgeJson, JoinTokenJson};
 use super::fleet::in_force::VersionJson;
 use super::fleet::{edges, in_force};

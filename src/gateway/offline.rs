@@ -7,9 +7,9 @@ use prometheus::Registry;
 use tokio::io::{AsyncWriteExt as _, duplex};
 use tokio::time::sleep;
 
-use super::explanation::{CheckResult, Explanation, Outcome};
-use super::recorder::Recorder;
-use super::unverified;
+use super::explain::explanation::{CheckResult, Explanation, Outcome};
+use super::explain::recorder::Recorder;
+use super::explain::unverified;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::OutsideIssuer;
@@ -91,7 +91,7 @@ impl OfflineGateway {
 
     /// Explains what the gateway does with a request, given as the bytes of HTTP/1.1 that a client sends.
     pub async fn explain(&self, request: &[u8]) -> Explanation {
-        let mut recorder = Recorder::default();
+        let mut recorder = Recorder::of_every_decision();
         let (mut client, server) = duplex(request.len().max(ANSWER_BYTES));
         // There is room for all of it, so writing does not wait.
         let written = async {
