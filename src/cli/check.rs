@@ -13,6 +13,7 @@ use super::preflight::Checked;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::{Config, ConfigError, Problem, Severity};
+use crate::domain::time::UnixSeconds;
 
 /// The longest standard input read, in bytes: as long as the longest policy file.
 const INPUT_BYTES_MAX: u64 = 64 << 20;
@@ -66,7 +67,7 @@ struct ReportJson<'p> {
 
 /// What a check found in a good file.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     notes: Vec<String>,
     warnings: Vec<Problem>,
     /// `None` for a policy file.
@@ -125,14 +126,19 @@ fn checked(path: &Path) -> Result<Report, ConfigError> {
             Err(error) => return policy_or(path, error),
         },
     };
-    if config::is_policy(&text) {
-        return config::check_policy(path, &text, now).map(Report::of_policy);
+    checked_text(path, &text, now)
+}
+
+/// Checks a text that stands at `path`.
+pub(super) fn checked_text(path: &Path, text: &str, now: UnixSeconds) -> Result<Report, ConfigError> {
+    if config::is_policy(text) {
+        return config::check_policy(path, text, now).map(Report::of_policy);
     }
     let Checked {
         config,
         warnings,
         certificates,
-    } = preflight::read_text(path, &text, now)?;
+    } = preflight::read_text(path, text, now)?;
     let notes = certificates.iter().map(|(address, certificate)| {
         let names = match certificate.names.is_empty() {
             true => "no name (it is only shown where no other fits)".to_owned(),

@@ -6,6 +6,8 @@ mod check;
 mod check_online;
 mod diff;
 mod documentation;
+#[cfg(feature = "test-util")]
+pub mod entry_points;
 mod explain;
 pub(crate) mod failure;
 mod listeners;

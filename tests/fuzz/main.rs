@@ -15,6 +15,7 @@
     reason = "a test may fail by panicking, and reads its seed from the environment"
 )]
 
+mod agreement;
 mod cost;
 mod mutate;
 #[path = "../support/shapes.rs"]
