@@ -7,7 +7,7 @@ use crate::cli::failure::Failure;
 use crate::gateway::explain::explanation::Explanation;
 
 /// An explanation as JSON.
-pub(in crate::cli) fn report(explanation: &Explanation, notes: &[String]) -> Value {
+pub(crate) fn report(explanation: &Explanation, notes: &[String]) -> Value {
     let source = explanation
         .source
         .as_ref()

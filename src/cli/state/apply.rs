@@ -1,8 +1,9 @@
 //! Makes the changes of a plan, one after the other.
 
-use super::AUTHOR;
+use super::author::AUTHOR;
 use super::current::Current;
-use super::plan::{Change, Link, Plan, Resource, resource};
+use super::plan::{Change, Link, Plan};
+use super::resources::{Resource, resource};
 use super::wanted::{Wanted, WantedApp, WantedKey, WantedMember};
 use crate::cli::admin::store_access::refused;
 use crate::cli::failure::Failure;

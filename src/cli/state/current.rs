@@ -1,6 +1,6 @@
 //! What a workspace holds now.
 
-use super::AUTHOR;
+use super::author::AUTHOR;
 use crate::cli::admin::store_access::refused;
 use crate::cli::failure::Failure;
 use crate::control::{AppDetails, Control, ControlError};

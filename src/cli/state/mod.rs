@@ -1,9 +1,11 @@
 //! `portcullis export` and `apply`: what a workspace holds, as a file. Both work next to a running server.
 
 mod apply;
+mod author;
 mod current;
 mod export;
 mod plan;
+mod resources;
 mod wanted;
 
 use std::io::Read as _;
@@ -18,10 +20,7 @@ use super::failure::Failure;
 use super::planes;
 use crate::clock::Clock;
 use crate::config;
-use crate::control::{Actor, Control};
-
-/// Who the audit trail says it was.
-static AUTHOR: Actor = Actor::system("apply");
+use crate::control::Control;
 
 /// The longest state file read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;

@@ -1,12 +1,11 @@
 //! The steps that lead from what a workspace holds to what a file says.
 
 use super::current::Current;
-use super::wanted::{Wanted, WantedApp, WantedMember, WantedRole, WantedSource};
+use super::resources::{has_roles, resource, same_email};
+use super::wanted::{Wanted, WantedApp, WantedMember, WantedSource};
 use crate::control::AppDetails;
 use crate::domain::ids::{AppId, KeyId, SourceId};
-use crate::domain::name::composed;
 use crate::domain::policy::Enforcement;
-use crate::domain::role::{Assigned, Grants};
 use crate::model::member::Member;
 use crate::model::source::Source;
 
@@ -392,84 +391,6 @@ impl AsRef<str> for Text<SourceId> {
     fn as_ref(&self) -> &str {
         self.0.as_str()
     }
-}
-
-/// A source that a role names.
-#[derive(PartialEq, Eq)]
-pub(super) enum Resource {
-    /// Of the file, by number, and not created yet.
-    File(usize),
-    Stored(SourceId),
-}
-
-/// The source with this id or name: of the file, or else of the workspace.
-///
-/// # Errors
-/// There is none, or more than one.
-pub(super) fn resource(
-    current: &Current,
-    wanted: &Wanted,
-    sources: &[Option<SourceId>],
-    named: &str,
-) -> Result<Resource, ()> {
-    let is_named =
-        |source: &WantedSource| source.id.as_deref() == Some(named) || source.name.as_str() == named;
-    let mut of_file = wanted
-        .sources
-        .iter()
-        .enumerate()
-        .filter(|(_, source)| is_named(source));
-    match (of_file.next(), of_file.next()) {
-        (Some((at, _)), None) => {
-            return Ok(match sources.get(at).cloned().flatten() {
-                Some(id) => Resource::Stored(id),
-                None => Resource::File(at),
-            });
-        }
-        (Some(_), Some(_)) => return Err(()),
-        (None, _) => {}
-    }
-    let mut held = current
-        .sources
-        .iter()
-        .filter(|held| held.id.as_str() == named || held.name.as_str() == named);
-    match (held.next(), held.next()) {
-        (Some(held), None) => Ok(Resource::Stored(held.id.clone())),
-        _ => Err(()),
-    }
-}
-
-fn same_email(one: &str, other: &str) -> bool {
-    composed(&composed(one.trim()).to_lowercase()) == composed(&composed(other.trim()).to_lowercase())
-}
-
-fn has_roles(
-    current: &Current,
-    wanted: &Wanted,
-    held: &Member,
-    roles: &[WantedRole],
-    sources: &[Option<SourceId>],
-) -> bool {
-    let grants: &Grants = &held.grants;
-    let is_held = |role: &WantedRole| {
-        grants
-            .iter()
-            .filter(|grant| grant.role == role.role)
-            .any(|grant| match (&grant.resources, &role.resources) {
-                (Assigned::All, None) => true,
-                (Assigned::Listed(ids), Some(named)) => {
-                    let found = named
-                        .iter()
-                        .map(|named| resource(current, wanted, sources, named));
-                    ids.len() == named.len()
-                        && found
-                            .into_iter()
-                            .all(|one| matches!(one, Ok(Resource::Stored(id)) if ids.contains(&id)))
-                }
-                _ => false,
-            })
-    };
-    grants.iter().count() == roles.len() && roles.iter().all(is_held)
 }
 
 fn left_alone(
