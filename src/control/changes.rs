@@ -1,6 +1,8 @@
 //! The one way to write: a change begins for an actor whose credential is checked again, or for the server with a
 //! reason. It commits together with its audit event, and returns when it is in force at the bundled gateway.
 
+pub(crate) mod outage;
+
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,6 +11,7 @@ use std::time::Duration;
 use prometheus::{IntCounterVec, Opts};
 use tokio::sync::watch;
 
+use self::outage::Outage;
 use super::actor::{Actor, Who};
 use super::audit_event::Event;
 use super::error::ControlError;
@@ -105,6 +108,7 @@ pub struct Changes {
     pub(crate) publisher: RwLock<Option<Publisher>>,
     pub(crate) store: Arc<Store>,
     pub(crate) store_failures: IntCounterVec,
+    pub(crate) outage: Outage,
     pub(crate) versions: watch::Sender<u64>,
 }
 
@@ -119,7 +123,7 @@ impl Changes {
         limits: Arc<Limits>,
         clock: Clock,
         mark: UnixSeconds,
-        version: u64,
+        (version, location): (u64, String),
     ) -> Result<Self, prometheus::Error> {
         Ok(Self {
             watch: ClockWatch::new("control", clock.clone(), mark)?,
@@ -135,6 +139,7 @@ impl Changes {
                 ),
                 &["kind"],
             )?,
+            outage: Outage::none(location),
             versions: watch::Sender::new(version),
             publisher: RwLock::new(None),
         })
@@ -202,7 +207,10 @@ impl Changes {
 
     /// Logs and counts a store failure of a background task.
     pub(crate) fn background_failure(&self, error: &StoreError, what: &'static str) {
-        tracing::warn!(%error, "{what}");
+        match error.is_outage() {
+            true => tracing::debug!(%error, "{what}"),
+            false => tracing::warn!(%error, "{what}"),
+        }
         if let Some(kind) = error.failure() {
             self.count_store_failure(kind);
         }

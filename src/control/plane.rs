@@ -21,6 +21,7 @@ use super::accounts::sign_on::SignOn;
 use super::apps::app::Apps;
 use super::audit::trail::AuditTrail;
 use super::changes::Changes;
+use super::changes::outage::log_failure;
 use super::fleet::edges::Edges;
 use super::fleet::instances::Instances;
 use super::fleet::publish::Fleet;
@@ -161,7 +162,8 @@ impl Control {
         let (store, ids) = (Arc::new(store), Arc::new(Ids::new()));
         let limits = Limits::new(&settings.limits, settings.trusted_proxies.clone(), clock.clone());
         let limits = Arc::new(limits);
-        let changes = Changes::new(store.clone(), ids.clone(), limits.clone(), clock, mark, version)?;
+        let stored = (version, settings.store.to_string());
+        let changes = Changes::new(store.clone(), ids.clone(), limits.clone(), clock, mark, stored)?;
         let shared = Shared {
             changes: Arc::new(changes),
             limits,
@@ -238,7 +240,7 @@ impl Control {
             self.purge().await;
             self.sessions.purge_sessions().await;
             if let Err(error) = self.signing_keys.keep().await {
-                tracing::error!(%error, "{ROTATION_FAILED}");
+                log_failure(&error, ROTATION_FAILED);
             }
         }
     }
@@ -285,7 +287,7 @@ impl Control {
             }
         };
         if let Err(error) = self.audit.drop_old_events(look.passed).await {
-            tracing::warn!(%error, "{EVENTS_NOT_DROPPED}");
+            self.changes.background_failure(&error, EVENTS_NOT_DROPPED);
         }
         let retention_s = self.audit_retention.as_secs();
         loop {

@@ -156,6 +156,17 @@ impl Store {
         Ok(ReadTx(self.readers.begin().await?))
     }
 
+    /// Asks the store for an answer.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]; also where it does not answer in time.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        let asking = sqlx::query("SELECT 1").execute(&self.readers);
+        let answered = tokio::time::timeout(WAIT, asking).await;
+        answered.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(())
+    }
+
     /// Whether other processes may use this store at the same time.
     #[must_use]
     pub const fn is_shared(&self) -> bool {

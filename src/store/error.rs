@@ -71,6 +71,12 @@ impl StoreError {
     /// Every value of [`Self::failure`].
     pub const FAILURES: [&'static str; 3] = ["full", "unavailable", "unconfirmed"];
 
+    /// Whether the store cannot be reached, as opposed to a failure of one statement.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Unconfirmed(_))
+    }
+
     /// The kind of failure as a metric label, for failures that are not about the content of the store.
     #[must_use]
     pub const fn failure(&self) -> Option<&'static str> {

@@ -245,7 +245,7 @@ impl Notifications {
                         return None;
                     }
                     Err(error) => {
-                        tracing::warn!(%error, "{NOTIFICATIONS_LOST}");
+                        tracing::debug!(%error, "{NOTIFICATIONS_LOST}");
                         tokio::time::sleep(self.backoff).await;
                         self.backoff = (self.backoff * 2).min(BACKOFF.1);
                     }

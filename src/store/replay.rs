@@ -133,7 +133,10 @@ fn answer(batch: impl Iterator<Item = Entry>, written: Result<(HashSet<String>, 
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "{ASSERTIONS_NOT_RECORDED}");
+            match error.is_outage() {
+                true => tracing::debug!(%error, "{ASSERTIONS_NOT_RECORDED}"),
+                false => tracing::warn!(%error, "{ASSERTIONS_NOT_RECORDED}"),
+            }
             let kind = if matches!(error, StoreError::Full(_)) {
                 StoreError::Full
             } else {

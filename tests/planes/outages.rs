@@ -240,6 +240,53 @@ fn database_stopped_under_load_loses_nothing_that_was_acknowledged() {
     assert!(admin(&["audit", "verify"]).contains("The trail is whole"));
 }
 
+#[test]
+fn database_outage_is_two_log_lines() {
+    let mut cluster = Cluster::durable();
+    let url = cluster.database_url();
+    let dir = Scratch::new();
+    let control = format!("control_plane:\n  listen: \"127.0.0.1:0\"\n  store: \"{url}\"\n");
+    let text = gateway(&Recorder::start(), &Wishes::default()) + OBSERVABILITY + &control;
+    let serve = Serve::start(&dir.write("portcullis.yaml", &text));
+    let said = |message: &str| {
+        let lines = serve.process.stderr.so_far();
+        let records = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let is_it = |record: &Value| {
+            record["message"]
+                .as_str()
+                .is_some_and(|said| said.starts_with(message))
+        };
+        records.filter(is_it).collect::<Vec<_>>()
+    };
+    // The last line of a start on an empty store.
+    eventually("it has started", || !said("nobody can sign in yet").is_empty());
+    let before = serve.process.stderr.so_far().len();
+    cluster.stop(false);
+    eventually("the outage is logged", || !said("store unreachable").is_empty());
+    let api = format!("{}/api/v1/session", serve.control.as_deref().unwrap());
+    let credentials = json!({"email": "me@example.com", "password": PASSWORD});
+    let refused = Request::to("POST", &api).json(&credentials).send();
+    assert_eq!(refused.status(), 503);
+    cluster.start_again();
+    eventually("the end of the outage is logged", || {
+        !said("store is back").is_empty()
+    });
+    let lines = serve.process.stderr.so_far();
+    let records: Vec<Value> = lines[before..]
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    assert_eq!(records.len(), 2, "{records:#?}");
+    assert!(
+        records[0]["store"].as_str().unwrap().starts_with("postgres://"),
+        "{records:#?}"
+    );
+    assert!(records[1]["after_s"].is_u64(), "{records:#?}");
+    serve.stop();
+}
+
 /// Says stop when it goes away.
 struct Stop<'s>(&'s AtomicBool);
 

@@ -257,7 +257,7 @@ const FLOORS: [(&str, &[&[&str]]); 2] = [
                 "http/memory.rs",
                 "http/observed.rs",
             ],
-            &["changes.rs", "idempotency.rs"],
+            &["changes.rs", "changes", "idempotency.rs"],
             &["usage.rs"],
             &["accounts/account.rs", "accounts/hashing.rs", "accounts/secret.rs"],
             &["workspaces"],

@@ -440,7 +440,7 @@ impl Sessions {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "{SESSIONS_NOT_PURGED}");
+                    self.changes.background_failure(&error, SESSIONS_NOT_PURGED);
                     return;
                 }
             }

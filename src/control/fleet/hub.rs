@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, Semaphore, broadcast, watch};
 
 use super::instances::Instances;
 use super::publish::Fleet;
+use crate::control::changes::outage::log_failure;
 use crate::control::error::ControlError;
 use crate::fleet::position::{FleetIdentity, Position};
 use crate::fleet::protocol::ChangeEvent;
@@ -128,7 +129,7 @@ impl Hub {
                 self.send_events(&mut at, position).await
             };
             if let Err(error) = step.await {
-                tracing::warn!(%error, "{NEWEST_UNKNOWN}");
+                log_failure(&error, NEWEST_UNKNOWN);
             }
             self.instances.keep().await;
             let _ = tokio::time::timeout(POLL_EVERY, versions.changed()).await;

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::control::changes::Changes;
+use crate::control::changes::outage::log_failure;
 use crate::control::error::ControlError;
 use crate::control::sources::traffic::TrafficCounts;
 use crate::domain::issue::IssuerIdentity;
@@ -64,7 +65,7 @@ impl Fleet {
                 // Notifications may have been missed.
                 None => match self.changes.newest_version().await {
                     Ok(version) => self.changes.announce(version),
-                    Err(error) => tracing::warn!(%error, "{VERSION_NOT_READ}"),
+                    Err(error) => log_failure(&error, VERSION_NOT_READ),
                 },
             }
         }
@@ -196,7 +197,7 @@ async fn feed(fleet: &Fleet, publisher: &Publisher) -> FeedClosed {
             Ok(position) => sent = position,
             Err(Stopped::Closed(closed)) => return closed,
             Err(Stopped::Store(error)) => {
-                tracing::error!(%error, "{POLICY_NOT_READ}");
+                log_failure(&error, POLICY_NOT_READ);
                 poll.tick().await;
             }
         }

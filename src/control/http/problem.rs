@@ -2,6 +2,7 @@
 
 use crate::control::bad_request::BadRequest;
 use crate::control::bad_request::Exhausted;
+use crate::control::changes::outage::log_failed_request;
 use crate::control::error::ControlError;
 use crate::control::limiter::Wait;
 use crate::store::StoreError;
@@ -12,6 +13,8 @@ use http::StatusCode;
 use http::header;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+const REQUEST_FAILED: &str = "request failed: internal error";
 
 pub(crate) const INTERNAL: (StatusCode, &str, &str) =
     (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error");
@@ -102,7 +105,7 @@ impl IntoResponse for ControlError {
             Self::Invalid { problem, .. } => problem.clone(),
             // The database's message is for the operator's log, not for the client.
             Self::Store(_) | Self::Crypto(_) | Self::Keys(_) => {
-                tracing::error!(error = %self, "a request failed for our fault");
+                log_failed_request(&self, REQUEST_FAILED);
                 self.fault().to_owned()
             }
             other => other.to_string(),

@@ -60,6 +60,7 @@ pub async fn serve(control: Arc<Control>, listening: Listening, shutdown: impl F
         () = server.accept(listening.socket, control.limits.trusted_proxies(), service) => {}
         () = control.maintain() => {}
         () = control.fleet.watch_store() => {}
+        () = control.changes.outage.watch(&control.changes.store) => {}
         () = shutdown => {}
     }
     ending.store(true, Ordering::Relaxed);
@@ -110,6 +111,7 @@ async fn count_failures(State(control): State<Arc<Control>>, request: Request, n
     let response = next.run(request).await;
     if let Some(StoreFailure(kind)) = response.extensions().get() {
         control.changes.count_store_failure(kind);
+        control.changes.outage.failed_request(kind);
     }
     response
 }

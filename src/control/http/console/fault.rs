@@ -144,7 +144,7 @@ fn of_control(error: &ControlError) -> (StatusCode, &'static str, String) {
             )
         }
         ControlError::Store(StoreError::Unavailable(_)) => {
-            tracing::error!(%error, "{PAGE_FAILED}");
+            tracing::debug!(%error, "{PAGE_FAILED}");
             (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The database does not respond",

@@ -2,6 +2,7 @@
 
 use crate::control::bad_request::BadRequest;
 use crate::control::bad_request::Exhausted;
+use crate::control::changes::outage::log_failed_request;
 use crate::control::http::problem::json;
 use crate::control::http::problem::note_failure;
 use crate::control::http::problem::say_when;
@@ -63,7 +64,7 @@ impl IntoResponse for TokenError {
         let (status, error) = self.status();
         let description = match &self {
             Self::Control(fault) => {
-                tracing::error!(error = %fault, "{CLIENT_REQUEST_FAILED}");
+                log_failed_request(fault, CLIENT_REQUEST_FAILED);
                 "the request failed for a fault of this server; try again shortly".to_owned()
             }
             other => other.to_string(),
