@@ -17,6 +17,7 @@ use std::path::Path;
 mod audit_actions;
 mod config_keys;
 mod deny_reasons;
+mod deploy;
 mod metrics;
 mod outside_issuers;
 mod problem_types;
