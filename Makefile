@@ -3,9 +3,6 @@
 # cargo is found where rustup puts it, also by a shell that was opened before it was installed.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-# What portcullis_build_info says. Left as it is where git is absent.
-export PORTCULLIS_COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-
 # Further words for cargo test, e.g. TEST_ARGS='--test decide' or TEST_ARGS='-- --show-output'.
 TEST_ARGS ?=
 

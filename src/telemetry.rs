@@ -1,11 +1,10 @@
 //! Logs, metrics and health: how they are set up and served, and what is never in them.
 //!
-//! Log fields use the glossary's names with dots (`source.id`, `deny.reason`). Tokens, assertions, keys,
-//! passwords and write keys are types that cannot be printed, so no log line can hold one by accident.
-//! The proxy's own log records are not shown: some of them quote raw request bytes.
+//! Tokens, assertions, keys, passwords and write keys are types that cannot be printed, so no log line can hold one by
+//! accident.
 
-use std::env::VarError;
-use std::error::Error as _;
+pub mod log;
+
 use std::net::IpAddr;
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, LazyLock, Once};
@@ -22,15 +21,10 @@ use hyper_util::service::TowerToHyperService;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder as _, IntCounter, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::FromEnvError;
 
 use crate::connections::ConnectionMetrics;
 use crate::http_server::{Bounds, HttpServer};
 use crate::tls::acceptor::Acceptor;
-
-/// Log records shown where the environment does not say otherwise.
-const LOG_DEFAULT: &str = "warn,portcullis=info";
 
 /// The version of this build.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -40,36 +34,6 @@ const COMMIT: &str = match option_env!("PORTCULLIS_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };
-
-/// Says which log records are shown, as `tracing` directives.
-const LOG_VARIABLE: &str = "PORTCULLIS_LOG";
-
-/// Sends log records to standard error, filtered by `PORTCULLIS_LOG`. Directives that cannot be read are said, and
-/// the usual ones hold.
-pub fn init_log(quiet: bool) {
-    let default = if quiet { "warn" } else { LOG_DEFAULT };
-    let read = EnvFilter::try_from_env(LOG_VARIABLE);
-    let unread = read.as_ref().err().filter(|error| !is_absent(error));
-    let unread = unread.map(ToString::to_string);
-    let filter = read.unwrap_or_else(|_| EnvFilter::new(default));
-    // A second call, as tests make it, keeps the first set-up.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .json()
-        .flatten_event(true)
-        // A span is a request, and none is inside another.
-        .with_span_list(false)
-        .try_init();
-    record_panics();
-    if let Some(problem) = unread {
-        tracing::warn!(
-            problem,
-            "{LOG_VARIABLE} cannot be read and is left aside; write it like `warn,portcullis=debug`"
-        );
-    }
-}
 
 /// Counts every panic of the process, and makes one record of each.
 ///
@@ -122,12 +86,6 @@ pub fn show_panics(registry: &Registry) -> Result<(), prometheus::Error> {
         Some(count) => registry.register(Box::new(count.clone())),
         None => Ok(()),
     }
-}
-
-/// Whether there was nothing to read.
-fn is_absent(error: &FromEnvError) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref());
-    cause == Some(&VarError::NotPresent)
 }
 
 /// What the observability listener asks the process.

@@ -10,6 +10,7 @@ mod documentation;
 pub mod entry_points;
 mod explain;
 pub(crate) mod failure;
+mod health;
 mod listeners;
 mod notify;
 mod planes;
@@ -33,7 +34,9 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use futures::FutureExt as _;
 
-use crate::telemetry;
+use crate::config::LogLevel;
+use crate::telemetry::log;
+use crate::telemetry::log::LogSetup;
 
 /// An OAuth 2.0 enforcement gateway with a bundled control plane.
 #[derive(Parser)]
@@ -44,8 +47,27 @@ use crate::telemetry;
     disable_help_subcommand = true
 )]
 struct Cli {
+    /// The least severe log records that are shown, in place of `log.level` in the config
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = log_level)]
+    log_level: Option<LogLevel>,
     #[command(subcommand)]
     command: Command,
+}
+
+fn log_level(text: &str) -> Result<LogLevel, &'static str> {
+    let mut levels = LogLevel::ALL.into_iter();
+    levels
+        .find(|level| level.as_str() == text)
+        .ok_or("write error, warn, info, debug or trace")
+}
+
+/// Sets up the log of a command that has no config for it.
+fn init_log(flag: Option<LogLevel>, level: LogLevel) {
+    log::init(&LogSetup {
+        flag: flag.map(LogLevel::as_str),
+        level: level.as_str(),
+        is_json: true,
+    });
 }
 
 #[derive(Subcommand)]
@@ -114,35 +136,33 @@ Exit codes:
 pub fn main() -> ExitCode {
     // Before anything uses TLS: the first provider that is installed serves the whole process.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let result = match Cli::parse().command {
+    let Cli { command, log_level } = Cli::parse();
+    let result = match command {
         Command::Check(args) => on_runtime(check::check(args)),
         Command::Explain(args) => on_runtime(explain::explain(*args)),
         Command::Diff(args) => diff::diff(&args),
         Command::Schema(args) => documentation::schema(&args),
         Command::Completions(args) => documentation::completions(&args, &mut Cli::command()),
         Command::Man(args) => documentation::man(&args, Cli::command()),
-        Command::Serve(args) => {
-            telemetry::init_log(false);
-            on_runtime(serve::serve(args.config, args.upgrade))
-        }
+        Command::Serve(args) => on_runtime(serve::serve(args.config, args.upgrade, log_level)),
         Command::Quickstart(args) => {
-            telemetry::init_log(true);
+            init_log(log_level, LogLevel::Warn);
             on_runtime(quickstart::quickstart(args))
         }
         Command::Admin(args) => {
-            telemetry::init_log(true);
+            init_log(log_level, LogLevel::Warn);
             on_runtime(admin::commands::admin(args))
         }
         Command::SampleUpstream(args) => {
-            telemetry::init_log(false);
+            init_log(log_level, LogLevel::Info);
             on_runtime(quickstart::serve_sample_upstream(args))
         }
         Command::Export(args) => {
-            telemetry::init_log(true);
+            init_log(log_level, LogLevel::Warn);
             on_runtime(state::export(args))
         }
         Command::Apply(args) => {
-            telemetry::init_log(true);
+            init_log(log_level, LogLevel::Warn);
             on_runtime(state::apply(args))
         }
         Command::Token(args) => on_runtime(token::token(args)),

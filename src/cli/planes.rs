@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::failure::Failure;
+use super::health::Whole;
 use super::listeners::{Bound, Listeners};
 use super::signals::End;
 use super::upgrade::Predecessor;
@@ -29,18 +30,18 @@ use crate::gateway::link::remote::link::RemoteLink;
 use crate::gateway::link::remote::metrics::LinkMetrics;
 use crate::gateway::listen::listener::Drain;
 use crate::gateway::listen::sockets::Sockets;
-use crate::gateway::probe::Probe;
 use crate::gateway::server::{Origin, Parts, Prepared, Running};
 use crate::gateway::start_error::StartError;
 use crate::http_server::Bounds;
 use crate::task_monitor::TaskMonitor;
 use crate::telemetry;
-use crate::telemetry::Health;
+use crate::telemetry::{Health, log};
 
 const METRICS_NOT_REGISTERED: &str = "control-plane metrics could not be registered and will not be exported";
 const NO_FIRST_POLICY: &str = "no policy within 30 s; the gateway rejects every request until one arrives";
 const EDGES_NOT_SERVED: &str =
     "the edge listener could not start; edges serve their last policy until `max_age`";
+const DELAYED: &str = "shutdown delay: /readyz answers 503, and new connections are still accepted";
 const DRAINING: &str = "draining: no new connections; requests in progress may finish";
 const DRAIN_ABORTED: &str = "second signal: closing the remaining connections";
 
@@ -69,6 +70,8 @@ pub(super) struct Planes {
     config: Config,
     publisher: Publisher,
     listeners: Listeners,
+    /// Set once `/readyz` says that the process is ending.
+    is_ending: Arc<AtomicBool>,
     /// Set once the gateway accepts nothing any more.
     gateway_ended: Arc<AtomicBool>,
     control_tasks: Tasks,
@@ -116,6 +119,7 @@ impl Planes {
             publisher,
             listeners,
             edge_address: None,
+            is_ending: Arc::default(),
             gateway_ended: Arc::default(),
             control_tasks: Tasks::new(monitor),
             observability_tasks: Tasks::new(monitor),
@@ -276,6 +280,7 @@ impl Planes {
         let health: Arc<dyn Health> = Arc::new(Whole {
             probe: self.gateway.as_ref().map(Running::probe),
             control: Arc::clone(&self.running_control),
+            is_ending: Arc::clone(&self.is_ending),
         });
         let stopped = self.observability_tasks.stopped();
         let serving = telemetry::serve(listening, self.registry.clone(), health, stopped);
@@ -291,6 +296,7 @@ impl Planes {
             running.apply(gateway, drain)?;
         }
         self.config.shutdown = next.shutdown;
+        log::set_level(next.log.level.as_str());
         Ok(())
     }
 
@@ -355,15 +361,30 @@ impl Planes {
     pub(super) async fn give_way(&mut self) {
         self.listeners.close_control();
         self.listeners.observability = None;
+        // Nothing has to look elsewhere: the other process listens at the same addresses.
+        self.config.shutdown.delay = Duration::ZERO;
         self.observability_tasks.end().await;
+    }
+
+    /// Lets load balancers see that the process is ending, and then requests in progress finish.
+    async fn drain(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+        let delay = self.config.shutdown.delay;
+        if !delay.is_zero() {
+            tracing::info!(?delay, "{DELAYED}");
+            tokio::time::sleep(delay).await;
+        }
+        if let Some(gateway) = &self.gateway {
+            tracing::info!("{DRAINING}");
+            gateway.drain(drain(self.config.shutdown)).await;
+        }
     }
 
     /// Ends everything: the gateway first, since its requests may still need the feed.
     pub(super) async fn stop(mut self, how: End) {
-        if let (Some(gateway), End::Drained(mut second)) = (&self.gateway, how) {
-            tracing::info!("{DRAINING}");
+        if let End::Drained(mut second) = how {
             tokio::select! {
-                () = gateway.drain(drain(self.config.shutdown)) => {}
+                () = self.drain() => {}
                 _ = second.asked() => tracing::warn!("{DRAIN_ABORTED}"),
             }
         }
@@ -467,35 +488,5 @@ pub(super) fn control_settings(
         audit_retention: settings.audit_retention,
         login: settings.login.clone(),
         fleet_max_age: settings.fleet_max_age,
-    }
-}
-
-/// The health of the whole process. A control plane alone is ready when it listens.
-struct Whole {
-    probe: Option<Probe>,
-    control: Arc<ArcSwapOption<Control>>,
-}
-
-impl Health for Whole {
-    fn refresh(&self) {
-        if let Some(probe) = &self.probe {
-            probe.refresh();
-        }
-        if let Some(control) = self.control.load().as_ref() {
-            control.refresh_metrics();
-        }
-    }
-
-    fn ready(&self) -> Result<(), &'static str> {
-        self.probe.as_ref().map_or(Ok(()), Probe::ready)
-    }
-
-    fn warning(&self) -> Option<&'static str> {
-        let of_control = self
-            .control
-            .load()
-            .as_ref()
-            .and_then(|control| control.clock_warning());
-        of_control.or_else(|| self.probe.as_ref().and_then(Probe::clock_warning))
     }
 }

@@ -14,10 +14,12 @@ use super::reload::Reloader;
 use super::signals::{Asked, Ending, Signals};
 use super::upgrade::{Predecessor, Step, Successor, UpgradeSocket, start_successor};
 use crate::clock::Clock;
-use crate::config::{Config, Problem};
+use crate::config::{Config, LogFormat, LogLevel, Problem};
 use crate::gateway::listen::sockets::Sockets;
 use crate::gateway::server::Running;
 use crate::task_monitor::TaskMonitor;
+use crate::telemetry::log;
+use crate::telemetry::log::LogSetup;
 
 const CONFIG_WARNING: &str = "config warning";
 
@@ -33,8 +35,9 @@ const CONTROL_PLANE_LOST: &str =
 const TASK_PANICKED: &str = "critical task panicked (a bug); shutting down";
 
 /// Runs until TERM or INT, until another process has taken over, or until a critical task has panicked.
-pub(super) async fn serve(path: PathBuf, upgrade: bool) -> Result<(), Failure> {
+pub(super) async fn serve(path: PathBuf, upgrade: bool, level: Option<LogLevel>) -> Result<(), Failure> {
     let Checked { config, warnings, .. } = preflight::read(&path, Clock::System.now())?;
+    init_log(&config, level);
     log_warnings(&warnings);
     let mut ending = Ending::new()?;
     let mut signals = Signals::new()?;
@@ -114,6 +117,15 @@ fn open_admin_socket(config: &Config, planes: &Planes, monitor: &TaskMonitor) ->
         tokio::spawn(monitor.watch("admin_socket", socket.serve()));
     }
     Ok(())
+}
+
+/// Sets up the log of events as the config and the command line say.
+fn init_log(config: &Config, flag: Option<LogLevel>) {
+    log::init(&LogSetup {
+        flag: flag.map(LogLevel::as_str),
+        level: config.log.level.as_str(),
+        is_json: config.log.format == LogFormat::Json,
+    });
 }
 
 /// Logs each warning of the config with its place.

@@ -270,7 +270,7 @@ impl<'p> Check<'p> {
             .as_ref()
             .map(|control| self.control_plane(control, file.policy.max_age.as_ref().map(|_| max_age)));
         let observability = self.observability(&file.observability);
-        let shutdown = self.shutdown(&file.shutdown);
+        let (log, shutdown) = (self.log(&file.log), self.shutdown(&file.shutdown));
         self.repeated_listeners();
         Some(Config {
             path: self.path.to_owned(),
@@ -280,6 +280,7 @@ impl<'p> Check<'p> {
             issuers,
             control_plane: all(control_plane)?,
             observability: observability?,
+            log,
             shutdown,
             upgrade_socket,
             admin_socket,
@@ -341,6 +342,7 @@ impl<'p> Check<'p> {
             self.in_range(raw.as_ref(), default, |held| held.0, range, "0s to 1h")
         };
         Shutdown {
+            delay: time(&file.delay, 0),
             drain_timeout: time(&file.drain_timeout, 30),
             idle_grace: time(&file.idle_grace, 5),
         }

@@ -25,6 +25,8 @@ pub struct File {
     #[serde(default)]
     pub observability: ObservabilityFile,
     #[serde(default)]
+    pub log: LogFile,
+    #[serde(default)]
     pub shutdown: ShutdownFile,
     #[serde(default)]
     pub upgrade: UpgradeFile,
@@ -46,7 +48,15 @@ pub struct UpgradeFile {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct LogFile {
+    pub level: Option<Spanned<String>>,
+    pub format: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ShutdownFile {
+    pub delay: Option<Spanned<Duration>>,
     pub drain_timeout: Option<Spanned<Duration>>,
     pub idle_grace: Option<Spanned<Duration>>,
 }

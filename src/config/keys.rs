@@ -6,12 +6,13 @@ use std::fmt;
 use serde_json::Value;
 
 /// Keys that a reload applies. Others keep their values until a restart or an upgrade.
-const LIVE: [&str; 6] = [
+const LIVE: [&str; 7] = [
     "gateway.listeners",
     "gateway.apis",
     "gateway.upstreams",
     "gateway.limits",
     "gateway.trusted_proxies",
+    "log.level",
     "shutdown",
 ];
 

@@ -1,10 +1,10 @@
-//! The `observability.access_log` section: which requests are logged, how, and where.
+//! The sections `log` and `observability.access_log`: what is logged, how, and where.
 
 use serde_saphyr::Spanned;
 
 use super::check::Check;
 use super::file;
-use super::types::{AccessLog, LogFormat};
+use super::types::{AccessLog, Log, LogFormat, LogLevel};
 
 impl Check<'_> {
     /// The access log, or `None` where it is off.
@@ -15,6 +15,15 @@ impl Check<'_> {
             file: file.file.as_ref().and_then(|path| self.file_path(path)),
         };
         file.enabled.unwrap_or(true).then_some(log)
+    }
+
+    /// The log of events.
+    pub(super) fn log(&mut self, file: &file::LogFile) -> Log {
+        let levels = LogLevel::ALL.map(|level| (level.as_str(), level));
+        Log {
+            level: self.word(file.level.as_ref(), &levels, LogLevel::default()),
+            format: self.log_format(file.format.as_ref()),
+        }
     }
 
     fn log_format(&mut self, raw: Option<&Spanned<String>>) -> LogFormat {

@@ -57,7 +57,8 @@ pub use crate::config::state_file::{
 pub use crate::config::tls_types::ListenerTls;
 pub use crate::config::types::{
     AccessLog, Api, Config, ControlLimits, ControlPlane, ErrorForm, Gateway, HealthCheck, Identify, Limits,
-    Listener, LogFormat, Observability, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream, UpstreamTls,
+    Listener, Log, LogFormat, LogLevel, Observability, ProxyProtocol, Rate, Shutdown, Timeouts, Upstream,
+    UpstreamTls,
 };
 
 pub use crate::config::types::{LeakedTokens, Signing};

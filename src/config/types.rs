@@ -34,6 +34,7 @@ pub struct Config {
     pub issuers: Vec<OutsideIssuer>,
     pub control_plane: Option<ControlPlane>,
     pub observability: Observability,
+    pub log: Log,
     pub shutdown: Shutdown,
     /// Where `serve --upgrade` takes the sockets over; without it there is no such thing.
     pub upgrade_socket: Option<PathBuf>,
@@ -65,6 +66,8 @@ impl Config {
 /// How a process ends, and how a listener does that was taken out of the config.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
+    /// How long `/readyz` says that the process is ending before listeners close.
+    pub delay: Duration,
     /// How long connections may take to end by themselves; what is left then is cut.
     pub drain_timeout: Duration,
     /// How long after its last answer a kept connection may ask once more, and have its last. One that was
@@ -302,6 +305,41 @@ impl Default for AccessLog {
             format: LogFormat::Json,
             sample_allowed: 1.0,
             file: None,
+        }
+    }
+}
+
+/// The log of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+/// The least severe records that are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    /// Every level, the most severe first.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The word in the config and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
         }
     }
 }

@@ -49,6 +49,7 @@ mod many;
 mod many_store;
 mod mixed_load;
 mod named_files;
+mod observability;
 mod outages;
 mod panics;
 mod quickstart;

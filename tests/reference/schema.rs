@@ -15,7 +15,7 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 const NAMES: &str = "issuers[].claims.";
 
 /// Keys that take one of a few words.
-const CHOICES: [(&str, &[&str]); 9] = [
+const CHOICES: [(&str, &[&str]); 11] = [
     ("version", &[]),
     ("gateway.listeners[].proxy_protocol", &["off", "require"]),
     ("gateway.apis.NAME.unknown_sources", &["deny", "forward"]),
@@ -28,6 +28,8 @@ const CHOICES: [(&str, &[&str]); 9] = [
     ),
     ("policy.source", &["bundled", "remote", "file"]),
     ("policy.when_stale", &["deny", "allow"]),
+    ("log.level", &["error", "warn", "info", "debug", "trace"]),
+    ("log.format", &["json", "text"]),
     ("observability.access_log.format", &["json", "text"]),
     (
         "control_plane.signing.algorithm",

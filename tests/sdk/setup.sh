@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prepares what the tests need beyond cargo: a few Debian packages (PostgreSQL and a browser among them), a Python
+# Prepares what the tests need beyond cargo: a few Debian packages (PostgreSQL and a browser among them), promtool and a Python
 # environment under target/ and the Node.js packages beside their drivers. Every step looks first, so a second run does
 # nothing.
 set -eu
@@ -12,6 +12,7 @@ clients_dir=tests/sdk/clients
 oidc_dir=tests/sdk/oidc
 browser_dir=tests/sdk/browser
 family_dir=tests/sdk/family
+prometheus_dir=target/test-env/prometheus
 
 fail() {
     printf 'setup: %s\n' "$1" >&2
@@ -59,6 +60,22 @@ install_packages() {
     }
 }
 
+# Only the program: the package would start a server on a port that tests and the quickstart use.
+fetch_promtool() {
+    [ -x "$prometheus_dir/usr/bin/promtool" ] && return 0
+    have promtool && {
+        mkdir -p "$prometheus_dir/usr/bin"
+        ln -sf "$(command -v promtool)" "$prometheus_dir/usr/bin/promtool"
+        return 0
+    }
+    have apt-get && have dpkg-deb || fail "promtool is missing; install Prometheus"
+    printf 'setup: fetching promtool into %s\n' "$prometheus_dir"
+    (cd target/test-env && rm -f prometheus_*.deb && apt-get download -q prometheus) >>target/test-env/apt.log 2>&1 ||
+        fail "apt-get could not download the package prometheus; see target/test-env/apt.log"
+    dpkg-deb -x target/test-env/prometheus_*.deb "$prometheus_dir"
+    rm -f target/test-env/prometheus_*.deb
+}
+
 # A copy of the pins inside what was installed from them says that it is complete and current.
 install_python_sdk() {
     [ -x "$python_env/bin/python" ] && cmp -s "$python_pins" "$python_env/pins.txt" && return 0
@@ -94,6 +111,7 @@ have cargo || [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] ||
     fail "Rust is missing: install it from https://rustup.rs (1.95 or later), open a new shell and run this again"
 mkdir -p target/test-env
 install_packages
+fetch_promtool
 install_python_sdk
 install_python_family
 install_node_packages "the Node.js SDK" "$node_dir"
