@@ -59,15 +59,7 @@ pub(super) async fn serve(path: PathBuf, upgrade: bool, level: Option<LogLevel>)
     let socket = open_upgrade_socket(&config)?;
     open_admin_socket(&config, &planes, &monitor)?;
     planes.log_addresses();
-    if let Some(control) = &planes.control
-        && control
-            .members
-            .is_without_members()
-            .await
-            .map_err(Failure::internal)?
-    {
-        tracing::warn!("{FIRST_OWNER}");
-    }
+    warn_without_owner(&planes).await?;
     supervisor.ready();
     if let Some(predecessor) = predecessor {
         predecessor.serving().await;
@@ -115,6 +107,18 @@ fn open_admin_socket(config: &Config, planes: &Planes, monitor: &TaskMonitor) ->
     if let (Some(path), Some(denials)) = (&config.admin_socket, denials) {
         let socket = AdminSocket::open(path, denials)?;
         tokio::spawn(monitor.watch("admin_socket", socket.serve()));
+    }
+    Ok(())
+}
+
+/// Says so where nobody can sign in yet.
+async fn warn_without_owner(planes: &Planes) -> Result<(), Failure> {
+    let Some(control) = &planes.control else {
+        return Ok(());
+    };
+    let is_without = control.members.is_without_members().await;
+    if is_without.map_err(Failure::internal)? {
+        tracing::warn!("{FIRST_OWNER}");
     }
     Ok(())
 }

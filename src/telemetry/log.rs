@@ -79,9 +79,11 @@ pub fn set_level(level: &str) {
 
 /// Records of this program from `level` on, and those of libraries from level warn.
 fn of_level(level: &str) -> EnvFilter {
+    // What PostgreSQL notes about its own end is no news beside the line about the outage.
     match level {
-        "error" | "warn" => EnvFilter::new(level),
-        level => EnvFilter::new(format!("warn,portcullis={level}")),
+        "error" => EnvFilter::new("error"),
+        "warn" => EnvFilter::new("warn,sqlx::postgres::notice=error"),
+        level => EnvFilter::new(format!("warn,sqlx::postgres::notice=error,portcullis={level}")),
     }
 }
 

@@ -117,6 +117,12 @@ async fn last_good_keys_outlive_their_server() {
             &[("issuer", OUTSIDE), ("result", "error")],
         )
     };
+    let last_success = || {
+        let metric = "portcullis_jwks_last_success_timestamp_seconds";
+        gateway.metric(metric, &[("issuer", OUTSIDE)])
+    };
+    let began = last_success();
+    assert!(began > 0.0, "{began}");
     for garbage in [
         "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ngarbage",
@@ -129,13 +135,16 @@ async fn last_good_keys_outlive_their_server() {
     }
     let before = failures();
     let port = keys.stop().await;
-    crate::wait::until("a fetch failed on a dead server", || failures() > before).await;
+    gateway.clock.advance(1);
+    crate::wait::until("a fetch failed on a dead server", || failures() > before + 1.0).await;
+    assert!((last_success() - began).abs() < 0.5);
     gateway.send(&request(&FORGE, KEY_ID)).await.assert_ok();
     // It comes back on the same port with another key, and the old one is trusted no longer.
     let next = Forge::new();
     let _keys = KeyServer::start_on(port, &[named(&next, "next")]);
     let recovered = async { while gateway.send(&request(&next, "next")).await.status != 200 {} };
     within("the new keys were fetched", recovered).await;
+    assert!((last_success() - began - 1.0).abs() < 0.5);
     gateway
         .send(&request(&FORGE, KEY_ID))
         .await

@@ -366,7 +366,9 @@ async fn policy_ages_while_its_file_is_missing_or_refused() {
     // Later than the token's end would be another reason.
     let good = || Http::batch(ENFORCED);
     let mut at = 0;
+    let is_good = || gateway.metric("portcullis_policy_file_last_load_successful", &[]) > 0.5;
     for broken in [None, Some("apps: ["), Some("")] {
+        until("the file is counted as good", is_good).await;
         match broken {
             None => std::fs::remove_file(&path).unwrap(),
             Some(text) => drop(folder.write("policy.yaml", text)),
@@ -376,6 +378,12 @@ async fn policy_ages_while_its_file_is_missing_or_refused() {
         // Each other file of the folder makes the gateway look. The first looks may come before the change was seen.
         let aged = async { while gateway.send(&good()).await.status != 503 {} };
         within("the policy is stale", aged).await;
+        let noticed = async {
+            while is_good() {
+                gateway.send(&good()).await;
+            }
+        };
+        within("the file is counted as refused", noticed).await;
         for n in 0..40 {
             folder.write("other.yaml", &n.to_string());
             gateway.send(&good()).await.assert_denied(503, "policy_stale");

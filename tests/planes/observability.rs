@@ -117,6 +117,38 @@ fn every_answer_of_the_control_plane_has_a_request_id() {
 }
 
 #[test]
+fn rejected_management_requests_are_logged_with_their_cause() {
+    let watched = Watched::start("");
+    let api = format!("{}/workspaces", watched.env.get("API_URL"));
+    let answer = |authorization: &str| {
+        let answer = get(&api).header("Authorization", authorization).send();
+        assert_eq!(answer.status(), 401, "{authorization}");
+        answer.json()["detail"].clone()
+    };
+    let token = watched.env.get("OWNER_API_TOKEN");
+    let (last, rest) = (token.len() - 1, if token.ends_with('0') { '1' } else { '0' });
+    let unknown = format!("Bearer {}{rest}", &token[..last]);
+    let told: Vec<Value> = ["Basic eDp5", "Bearer x.y.z", &unknown].map(answer).into();
+    assert!(told.iter().all(|detail| *detail == told[0]), "{told:?}");
+    let causes = || {
+        let all = watched.serve.process.stderr.so_far();
+        let records = all
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        records
+            .filter(|record| record["message"] == "management request rejected")
+            .map(|record| record["cause"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    eventually("the rejections are logged", || causes().len() == 3);
+    assert_eq!(
+        causes(),
+        ["authorization_scheme", "api_token_malformed", "api_token_unknown"]
+    );
+    watched.serve.stop();
+}
+
+#[test]
 fn trusted_proxy_gives_request_ids_and_edges_have_some() {
     let more = "  trusted_proxies: [\"127.0.0.0/8\"]\n  edges: {listen: \"127.0.0.1:0\"}\n";
     let watched = Watched::with_control(&format!("{CONTROL_PLANE}{more}"), "");

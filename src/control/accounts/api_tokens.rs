@@ -257,6 +257,25 @@ impl ApiTokens {
         self.uses.note_api_token(&id, now);
         Ok((member, Credential::ApiToken(id)))
     }
+
+    /// Why [`Self::authenticate_by`] refused a token, for the log. The client may read less.
+    pub(crate) async fn cause(&self, token: &str) -> &'static str {
+        if !is_api_token(token) {
+            return "api_token_malformed";
+        }
+        let ever = async {
+            self.store
+                .read()
+                .await?
+                .api_token(&hash(token), UnixSeconds(0))
+                .await
+        };
+        match ever.await {
+            Ok(Some(_)) => "api_token_expired",
+            Ok(None) => "api_token_unknown",
+            Err(_) => "store",
+        }
+    }
 }
 
 /// The actor as the member who manages their own tokens.

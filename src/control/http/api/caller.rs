@@ -8,10 +8,13 @@ use crate::control::plane::Control;
 use crate::model::credential::Credential;
 use crate::model::member::Member;
 use axum::extract::FromRequestParts;
+use http::HeaderValue;
 use http::header;
 use http::request::Parts;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+const REQUEST_REJECTED: &str = "management request rejected";
 
 /// The member who sent the request, in the workspace of the credential.
 pub struct Caller(pub Actor);
@@ -37,11 +40,33 @@ pub(crate) async fn caller(parts: &Parts, control: &Control) -> Result<(Member, 
         Err(ControlError::Unauthenticated) => {
             if let Some(from) = parts.extensions.get::<ClientAddress>() {
                 control.limits.failed_authentication(*from)?;
+                log_rejection(parts, control, *from).await;
             }
             Err(ControlError::Unauthenticated)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Logs why a request was not authenticated: the client itself reads one text for all causes. A request without a
+/// credential is logged at level debug: browsers send them before they sign in.
+async fn log_rejection(parts: &Parts, control: &Control, from: ClientAddress) {
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let cause = match (values.next().map(HeaderValue::to_str), values.next()) {
+        (None, _) => {
+            tracing::debug!(cause = "no_session", client = %from.0, "{REQUEST_REJECTED}");
+            return;
+        }
+        (Some(_), Some(_)) => "authorization_repeated",
+        (Some(Err(_)), None) => "authorization_malformed",
+        (Some(Ok(value)), None) => match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                control.api_tokens.cause(token.trim()).await
+            }
+            _ => "authorization_scheme",
+        },
+    };
+    tracing::info!(cause, client = %from.0, "{REQUEST_REJECTED}");
 }
 
 /// The client address of the request.
