@@ -8,27 +8,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::UnixSeconds;
 
-/// Where the present moment comes from.
+/// The source of the current time.
 #[derive(Clone, Debug, Default)]
 pub enum Clock {
     /// The system's clock.
     #[default]
     System,
-    /// A clock that tests set by hand.
+    /// A clock that a test sets.
     Manual(ManualClock),
-    /// A clock that a test makes of a function of its own.
+    /// A clock that calls a function of a test.
     #[cfg(feature = "test-util")]
     Made(MadeClock),
 }
 
-/// What tells the time to a test.
+/// A clock that calls a function of a test.
 #[cfg(feature = "test-util")]
 #[derive(Clone)]
 pub struct MadeClock(Arc<dyn Fn() -> UnixSeconds + Send + Sync>);
 
 #[cfg(feature = "test-util")]
 impl MadeClock {
-    /// A clock that shows what `now` says.
+    /// A clock that shows what `now` returns.
     pub fn of(now: impl Fn() -> UnixSeconds + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
@@ -41,11 +41,11 @@ impl std::fmt::Debug for MadeClock {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that changes only when a test sets it.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock {
     now: Arc<AtomicU64>,
-    /// What the clocks show that nobody sets: the latest moment it was ever set to.
+    /// What the monotonic clocks show: the latest time that was ever set.
     furthest: Arc<AtomicU64>,
 }
 
@@ -59,26 +59,26 @@ impl ManualClock {
         }
     }
 
-    /// Sets the clock. Where it was never set so late before, the time until then has passed.
+    /// Sets the clock. If this is later than every time before, the monotonic clocks advance to it.
     pub fn set(&self, now: UnixSeconds) {
         self.now.store(now.0, Ordering::SeqCst);
         self.furthest.fetch_max(now.0, Ordering::SeqCst);
     }
 
-    /// Lets `seconds` pass.
+    /// Advances all clocks by `seconds`.
     pub fn advance(&self, seconds: u64) {
         self.now.fetch_add(seconds, Ordering::SeqCst);
         self.furthest.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    /// Shows another time from now on, although no time has passed.
+    /// Sets the wall clock only; the monotonic clocks stay.
     pub fn jump(&self, now: UnixSeconds) {
         self.now.store(now.0, Ordering::SeqCst);
     }
 }
 
 impl Clock {
-    /// The present moment. A system clock before 1970 reads as 1970.
+    /// The current time. A system clock before 1970 reads as 1970.
     #[must_use]
     pub fn now(&self) -> UnixSeconds {
         match self {
@@ -112,7 +112,7 @@ impl Clock {
         }
     }
 
-    /// How far a clock has gone that nobody sets, from a beginning of its own: what limits count in.
+    /// Time on the monotonic clock since an arbitrary start. Rate limits use it, because nobody can set it.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         static BEGINNING: LazyLock<Instant> = LazyLock::new(instant);
@@ -124,7 +124,7 @@ impl Clock {
         }
     }
 
-    /// The time since boot, suspension included: what nobody sets and nothing stops.
+    /// The time since boot, suspension included. Nobody can set it, and it never stops.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         match self {
@@ -135,14 +135,14 @@ impl Clock {
         }
     }
 
-    /// Whether this is the system's clock, which other machines' clocks should agree with.
+    /// Whether this is the system's clock. Only that one is compared with the clocks of other machines.
     #[must_use]
     pub const fn is_system(&self) -> bool {
         matches!(self, Self::System)
     }
 }
 
-/// `Instant` stands still while the machine is suspended (`CLOCK_MONOTONIC`).
+/// `Instant` stops while the machine is suspended (`CLOCK_MONOTONIC`).
 #[cfg(target_os = "linux")]
 fn since_boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -156,7 +156,7 @@ fn since_boot() -> Duration {
     BEGINNING.elapsed()
 }
 
-/// The monotonic moment, for measuring how long something took or may still take.
+/// The current time on the monotonic clock, to measure durations.
 #[must_use]
 #[expect(
     clippy::disallowed_methods,

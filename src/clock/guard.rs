@@ -1,18 +1,18 @@
-//! Says how much time has certainly passed, so that nothing is deleted for its age because a clock jumped.
+//! Measures how much time has certainly passed, so that a clock that jumps deletes nothing too early.
 //!
-//! A row that ends something (a revocation, a used assertion, an old signing key) may only be deleted once nobody can
-//! present what it ended any more. A wall clock alone does not show that: it may jump ahead and back. So a
-//! [`ClockGuard`] keeps a *trusted time*, which is never ahead of the wall clock and which only two things advance:
+//! A row that ends something (a revocation, a used assertion, an old signing key) may be deleted only after that thing
+//! has expired. A wall clock alone does not show that, because it may jump ahead and back. So a [`ClockGuard`] keeps a
+//! *trusted time*. It is never ahead of the wall clock, and only two things advance it:
 //!
-//! - the time since boot, suspension included, by as much as has passed while the guard looked on;
-//! - a whole day in which the wall clock advanced as the time since boot did: the trusted time is then the wall clock's.
+//! - the time since boot, suspension included, that passes while the guard runs;
+//! - a whole day in which the wall clock and the time since boot advanced equally: it then becomes the wall clock's time.
 //!
-//! The trusted time is kept in the store, so that a restart with a wrong clock is noticed. A clock that is ahead of it
-//! at a start cannot be told from a long stop: until its own day has passed, only time that the guard has witnessed counts.
+//! The trusted time is kept in the store, so that a restart with a wrong clock is noticed. If the clock
+//! is ahead of it at a start, that may be an error or a long stop. So for a day only the time since that start counts.
 //! While the wall clock is behind the trusted time, or differs from the database's clock, nothing is deleted.
 //!
-//! It follows that a row that is kept until its end lies [`KEPT_AFTER_END_S`] before the trusted time stays until
-//! its end has been in the past for a day on the wall clock and for a day of running time.
+//! A row is deleted when it expired [`KEPT_AFTER_END_S`] before the trusted time: it is kept for at least one day after
+//! its expiry, on the wall clock and in running time.
 
 use std::time::Duration;
 
@@ -22,26 +22,26 @@ use prometheus::{IntCounter, IntGauge, Opts, Registry};
 use super::Clock;
 use crate::domain::time::UnixSeconds;
 
-/// How long a row that ends something is kept beyond its end, in seconds: a day, and an hour that covers the tolerances.
+/// How long a row that ends something is kept after its expiry, in seconds: a day, and an hour for the tolerances.
 pub const KEPT_AFTER_END_S: u64 = 25 * 3_600;
 
-/// How far two clocks may be apart and still agree: slewing and small corrections.
+/// The largest difference between two clocks that agree. It allows for slewing and small corrections.
 const TOLERANCE_MS: u64 = 60_000;
 
 /// How long the wall clock must advance steadily before the guard believes it.
 const STEADY_MS: u64 = 86_400_000;
 
-/// What the clocks of a process show at one moment.
+/// What the clocks of a process show at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockReading {
     pub wall: UnixSeconds,
-    /// Since an arbitrary beginning that lasts as long as the process; suspension counts.
+    /// Since an arbitrary start, the same for the whole process; suspension counts.
     pub uptime: Duration,
-    /// The clock of the database that several processes share, where it was asked.
+    /// The clock of the database that several processes share, if it was read.
     pub database: Option<UnixSeconds>,
 }
 
-/// How the wall clock stands to the trusted time.
+/// How the wall clock compares with the trusted time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClockState {
     /// It agrees.
@@ -58,12 +58,12 @@ pub enum ClockState {
 }
 
 impl ClockState {
-    /// Whether the trusted time stands still and nothing may be deleted for its age.
+    /// Whether the trusted time does not advance, so that no old row may be deleted.
     const fn is_frozen(self) -> bool {
         matches!(self, Self::Behind | Self::DiffersFromDatabase)
     }
 
-    /// The warning for operators; `None` where all is in order.
+    /// The warning for operators; `None` if the clock is in order.
     #[must_use]
     pub const fn warning(self) -> Option<&'static str> {
         match self {
@@ -81,30 +81,30 @@ impl ClockState {
     }
 }
 
-/// What a look at the clocks showed.
+/// The result of one reading of the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockLook {
     pub state: ClockState,
-    /// What expired before this moment has certainly expired; 1970 while nothing may be deleted.
+    /// What expired before this time has certainly expired; 1970 while nothing may be deleted.
     pub passed: UnixSeconds,
-    /// The trusted time to keep in the store; none while there is none, or while it stands still.
+    /// The trusted time to keep in the store; `None` while there is none, or while it does not advance.
     pub mark: Option<UnixSeconds>,
-    /// By how many seconds the wall clock is ahead of the trusted time; negative where it is behind, zero where there
-    /// is no trusted time yet.
+    /// How many seconds the wall clock is ahead of the trusted time: negative if it is behind, zero if there is no
+    /// trusted time yet.
     pub ahead_s: i64,
-    /// Whether the wall clock has left the course on which it was being watched.
+    /// Whether the wall clock jumped since the reading before.
     pub jumped: bool,
 }
 
 impl ClockLook {
-    /// What ended something and expired before this moment may be deleted.
+    /// Rows that expired before this time may be deleted.
     #[must_use]
     pub const fn ended_before(&self) -> UnixSeconds {
         self.passed.minus(KEPT_AFTER_END_S)
     }
 }
 
-/// A moment on both clocks, in milliseconds.
+/// A time on both clocks, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 struct Both {
     wall: u64,
@@ -112,7 +112,7 @@ struct Both {
 }
 
 impl Both {
-    /// By how much more the wall clock advanced than the time since boot, from `self` to `later`.
+    /// How much more the wall clock advanced than the time since boot, from `self` to `later`.
     fn step(self, later: Self) -> i64 {
         difference(later.wall, self.wall).saturating_sub(difference(later.uptime, self.uptime))
     }
@@ -123,18 +123,18 @@ impl Both {
 pub struct ClockGuard {
     /// The trusted time, in milliseconds since 1970.
     trusted: u64,
-    /// Where the wall clock's present course began.
+    /// Since when the wall clock has advanced steadily.
     anchor: Option<Both>,
     last: Option<Both>,
     has_jumped: bool,
-    /// Whether a trusted time was kept, or a day of steady running has given one.
+    /// Whether the store had a trusted time, or a day of steady running has given one.
     has_mark: bool,
     differs_from_database: bool,
     state: ClockState,
 }
 
 impl ClockGuard {
-    /// A guard that begins with the trusted time that was kept, or with none.
+    /// A guard that starts with the trusted time of the store, or with none.
     #[must_use]
     pub const fn new(mark: UnixSeconds) -> Self {
         Self {
@@ -148,7 +148,7 @@ impl ClockGuard {
         }
     }
 
-    /// Takes a reading into account. One without the database's clock leaves standing what the last one showed of it.
+    /// Applies a reading. If it has no database clock, the result of the last comparison stays.
     pub fn look(&mut self, reading: &ClockReading) -> ClockLook {
         let now = Both {
             wall: reading.wall.0.saturating_mul(1_000),
@@ -190,13 +190,13 @@ impl ClockGuard {
         }
     }
 
-    /// Until when a row counts that ends something which expires at `expires_at`, as [`ClockWatch::end_of_row`] says.
+    /// Until when to keep a row that ends something which expires at `expires_at`; see [`ClockWatch::end_of_row`].
     #[must_use]
     pub fn end_of_row(&self, expires_at: UnixSeconds) -> UnixSeconds {
         expires_at.max(UnixSeconds(self.trusted / 1_000))
     }
 
-    /// Advances the trusted time by what has passed since the look before, and no farther than the wall clock.
+    /// Advances the trusted time by what has passed since the last reading, and never beyond the wall clock.
     fn advance(&mut self, now: Both, last: Both) -> ClockState {
         if self.differs_from_database {
             return ClockState::DiffersFromDatabase;
@@ -235,7 +235,7 @@ pub struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// A watch that begins with a trusted time, for the plane that its metrics and log records name.
+    /// A watch that starts with a trusted time. `plane` is the name in its metrics and log records.
     ///
     /// # Errors
     /// A metric cannot be made.
@@ -256,7 +256,7 @@ impl ClockWatch {
     /// Adds the watch's metrics to a registry.
     ///
     /// # Errors
-    /// A name is taken there.
+    /// The registry already has a metric of that name.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(self.ahead.clone()))?;
         registry.register(Box::new(self.jumps.clone()))
@@ -270,7 +270,7 @@ impl ClockWatch {
         }
     }
 
-    /// Looks at the clocks. `database` is what the database's clock showed just now, where it was asked.
+    /// Reads the clocks. `database` is what the database's clock showed just now, if it was read.
     pub fn look(&self, database: Option<UnixSeconds>) -> ClockLook {
         let mut guard = self.guard.lock();
         let before = guard.state;
@@ -286,21 +286,21 @@ impl ClockWatch {
         look
     }
 
-    /// What expired before this moment has certainly expired; 1970 while that cannot be told.
+    /// What expired before this time has certainly expired; 1970 while that is unknown.
     #[must_use]
     pub fn passed(&self) -> UnixSeconds {
         self.look(None).passed
     }
 
-    /// Until when a row counts that ends something which expires at `expires_at`: not before the trusted time. What a
-    /// clock that is behind takes for a future moment may have passed long ago, and must still be kept for its day.
+    /// Until when to keep a row that ends something which expires at `expires_at`: not before the trusted time. For a
+    /// clock that is behind, an expiry long ago may seem to be in the future; its row must still be kept for a day.
     #[must_use]
     pub fn end_of_row(&self, expires_at: UnixSeconds) -> UnixSeconds {
         self.look(None);
         self.guard.lock().end_of_row(expires_at)
     }
 
-    /// The warning about the clock for operators; `None` where all is in order.
+    /// The warning about the clock for operators; `None` if the clock is in order.
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         self.look(None).state.warning()

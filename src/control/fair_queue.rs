@@ -1,8 +1,8 @@
-//! A fair queue: all waiters are served in turn, however many places one of them asks for.
+//! A fair queue: clients are served in turn, however many places one of them requests.
 //!
-//! Who waits has a path of names, from wide to narrow: networks around an address, or a workspace and an account.
+//! A waiter has a path of names, from wide to narrow: networks around an address, or a workspace and an account.
 //! Turns rotate among the widest groups, within each of them among the next narrower ones, and so on. A full group
-//! makes room at the cost of its part that has most waiting, and never at the cost of one that has fewer.
+//! makes room by removing a waiter from its subgroup with the most waiters.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::domain::digest::sha256;
 use crate::domain::network::blocks;
 
-/// The names of who waits, from the widest group to the narrowest. Each is unique within its group.
+/// The names of a waiter, from the widest group to the narrowest. Each is unique within its group.
 pub type Path = Vec<u128>;
 
 /// A text as a name in a [`Path`].
@@ -35,14 +35,14 @@ pub fn networks(address: IpAddr) -> Path {
     blocks(address).map(bits).to_vec()
 }
 
-/// A group of those who wait.
+/// A group of waiters.
 struct Group<T> {
     name: u128,
-    /// Those who wait in this group and in all below it.
+    /// How many wait in this group and in all its subgroups.
     waiting: usize,
-    /// Narrower groups; the first has the next turn.
+    /// Subgroups; the first has the next turn.
     groups: VecDeque<Group<T>>,
-    /// Those who wait here, oldest first, each with its number.
+    /// The waiters directly in this group, oldest first, each with its number.
     items: VecDeque<(u64, T)>,
 }
 
@@ -104,19 +104,19 @@ impl<T> Group<T> {
         Some(removed)
     }
 
-    /// Removes the newest of the part that has most waiting, counting the newcomer in. `None` where that is the
+    /// Removes the newest waiter of the subgroup with the most waiters, the newcomer included. `None` if that is the
     /// newcomer.
     fn displace(&mut self, newcomer: Option<&[u128]>) -> Option<T> {
         let own = newcomer.and_then(<[u128]>::split_first);
         if newcomer.is_some() && own.is_none() {
-            // All who wait here are of the newcomer's own kind: first come, first served.
+            // All waiters here have the same path as the newcomer: first come, first served.
             return None;
         }
         let displaced = if let Some((_, item)) = self.items.pop_back() {
             item
         } else {
             let is_own = |group: &Self| own.is_some_and(|(name, _)| *name == group.name);
-            // Among equals the newcomer's own group loses.
+            // If subgroups have equally many, the newcomer's loses.
             let weight = |group: &Self| (group.waiting + usize::from(is_own(group)), is_own(group));
             let heaviest = self.groups.iter_mut().max_by_key(|group| weight(group))?;
             if own.is_some() && weight(heaviest) <= (1, false) {
@@ -131,7 +131,7 @@ impl<T> Group<T> {
     }
 }
 
-/// Those who wait, at most as many as `places` says at each level: in all, then in one group of each width.
+/// The waiters, with a limit at each level: `places` in all, then in one group of each width.
 struct Waiting<T> {
     all: Group<T>,
     places: &'static [usize],
@@ -148,7 +148,7 @@ impl<T> Waiting<T> {
     /// Adds a waiter. Returns the waiter that it displaced.
     ///
     /// # Errors
-    /// [`Full`] where no network or account has more waiting than the newcomer's.
+    /// [`Full`] if no network or account has more waiters than the newcomer's.
     fn offer(&mut self, path: &[u128], id: u64, item: T) -> Result<Option<T>, Full> {
         let displaced = match self.full_level(path) {
             None => None,
@@ -187,25 +187,25 @@ impl<T> Waiting<T> {
     }
 }
 
-/// There is no place to wait at.
+/// The queue has no place for the waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
 /// The place of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Those who brought a proof of having been here before.
+    /// Waiters that proved an earlier sign-in.
     Known,
-    /// Everybody else.
+    /// All others.
     Open,
 }
 
-/// Turns at work with a limit on how much runs at once.
+/// Limits how many run at the same time; the others wait their turn.
 pub struct Turns(Arc<Mutex<State>>);
 
 struct State {
     at_once: usize,
-    /// Turns that are taken. Nobody waits while there are fewer than `at_once`.
+    /// How many run now. Nobody waits while this is less than `at_once`.
     taken: usize,
     known: Waiting<oneshot::Sender<Turn>>,
     open: Waiting<oneshot::Sender<Turn>>,
@@ -234,11 +234,11 @@ impl State {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // Nothing panics between two changes that belong together.
+    // No code panics between two changes that belong together.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The right to do the work now. The next in the queue gets it when this is dropped.
+/// Permission to run now. When it is dropped, the next waiter gets it.
 pub struct Turn(Option<Arc<Mutex<State>>>);
 
 impl Drop for Turn {
@@ -248,7 +248,7 @@ impl Drop for Turn {
         while let Some(next) = state.next() {
             match next.send(Self(Some(Arc::clone(&shared)))) {
                 Ok(()) => return,
-                // They wait no more. The turn is not given back from here: the lock is held.
+                // This waiter has left. Do not drop its turn here, because the lock is held.
                 Err(mut turn) => turn.0 = None,
             }
         }
@@ -256,7 +256,7 @@ impl Drop for Turn {
     }
 }
 
-/// Somebody who waits. Their place is free once they do not.
+/// A waiter. Its place is free when this is dropped.
 struct Place<'t> {
     turns: &'t Turns,
     lane: Lane,
@@ -275,7 +275,7 @@ impl Drop for Place<'_> {
 }
 
 impl Turns {
-    /// `at_once` turns at one moment. `known` and `open` bound those who wait in each lane: in all, then in one group
+    /// Lets `at_once` run at the same time. `known` and `open` limit the waiters of each lane: in all, then in one group
     /// of each width.
     pub fn new(at_once: usize, known: &'static [usize], open: &'static [usize]) -> Self {
         Self(Arc::new(Mutex::new(State {
@@ -291,7 +291,7 @@ impl Turns {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// [`Full`] where the queue is full, or a waiter from a quieter network or account took the place.
+    /// [`Full`] if the queue is full, or a waiter from a less busy network or account took the place.
     pub async fn take(&self, lane: Lane, path: Path) -> Result<Turn, Full> {
         let (place, receiver) = {
             let mut state = lock(&self.0);
@@ -316,7 +316,7 @@ impl Turns {
         turn
     }
 
-    /// Whether nobody waits and nothing is done.
+    /// Whether nobody waits and nobody runs.
     #[cfg(test)]
     fn is_idle(&self) -> bool {
         let state = lock(&self.0);
@@ -360,11 +360,11 @@ mod tests {
             assert_eq!(queue.offer(&[1, u128::from(id)], id, item), Ok(None));
         }
         assert_eq!(queue.offer(&[2, 0], 3, "b1"), Ok(None));
-        // The network with three waiters loses, whichever of them comes.
+        // The network with three waiters loses, no matter which one the newcomer is from.
         assert_eq!(queue.offer(&[1, 9], 4, "a4"), Err(Full));
         assert_eq!(queue.offer(&[3, 0], 5, "c1"), Ok(Some("a3")));
         assert_eq!(queue.offer(&[4, 0], 6, "d1"), Ok(Some("a2")));
-        // One of each now: nobody has more than the newcomer would have.
+        // Now each has one waiter: none has more than the newcomer's would have.
         assert_eq!(queue.offer(&[5, 0], 7, "e1"), Err(Full));
         assert_eq!(queue.offer(&[2, 0], 8, "b2"), Err(Full));
         assert_eq!(served(&mut queue), ["a1", "b1", "c1", "d1"]);
@@ -376,7 +376,7 @@ mod tests {
         for (id, item) in [(0, "a1"), (1, "a2"), (2, "a3")] {
             queue.offer(&[1, 7], id, item).unwrap();
         }
-        // The wide group is full, and only its own busy part pays for a newcomer in it.
+        // The wide group is full. Only its own busy subgroup loses a waiter to a newcomer in it.
         assert_eq!(queue.offer(&[1, 8], 3, "n1"), Ok(Some("a3")));
         assert_eq!(queue.offer(&[1, 7], 4, "a4"), Err(Full));
         assert_eq!(queue.offer(&[2, 0], 5, "other"), Ok(None));
@@ -442,7 +442,7 @@ mod tests {
         let mut stays = Box::pin(turns.take(Lane::Open, vec![1]));
         assert!(futures::poll!(&mut leaves).is_pending());
         assert!(futures::poll!(&mut stays).is_pending());
-        // The turn is in their hands, and they never look.
+        // The waiter has got its turn, but is never polled again.
         drop(first);
         drop(leaves);
         drop(stays.await.unwrap());

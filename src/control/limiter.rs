@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Those remembered by one limit. When there are more, the least recently seen begin anew: a client
-/// with more addresses than this is not held back by a limit per address in any case.
+/// How many keys one limit remembers. When there are more, the least recently used are forgotten. A client with more
+/// addresses than this could evade a limit by address in any case.
 pub(crate) const REMEMBERED: usize = 65_536;
 
 /// How long to wait before the next request, in whole seconds and at least one.
@@ -17,10 +17,10 @@ pub(crate) const REMEMBERED: usize = 65_536;
 pub struct Wait(u64);
 
 impl Wait {
-    /// The shortest wait that is asked for.
+    /// The shortest wait.
     pub const SHORTEST: Self = Self(1);
 
-    /// So many seconds, and at least one.
+    /// This many seconds, and at least one.
     #[must_use]
     pub const fn of_seconds(seconds: u64) -> Self {
         if seconds == 0 {
@@ -47,7 +47,7 @@ impl Wait {
     }
 }
 
-/// A bucket of `burst` requests that fills again at a steady rate, for each of a bounded number of keys.
+/// A bucket of `burst` requests that refills at a steady rate, for each of a bounded number of keys.
 pub struct Limiter<K> {
     /// Time between two requests at the steady rate, in microseconds.
     interval: u64,
@@ -73,13 +73,13 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         }
     }
 
-    /// Counts one request of `key`, unless it has to wait.
+    /// Counts one request of `key`, unless it is over the limit.
     pub fn take(&self, key: &K, now: Duration) -> Result<(), Wait> {
         let now = micros(now);
         let bucket = self
             .full_at
             .get_or_insert_with(key, || Ok::<_, Wait>(Arc::default()))?;
-        // The buckets do not depend on each other, nor anything else on them: no ordering is needed.
+        // The buckets are independent of each other and of all other memory, so no ordering is needed.
         let taken = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
             let after = full_at.max(now).saturating_add(self.interval);
             (after - now <= self.whole).then_some(after)
@@ -87,7 +87,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         taken.map(drop).map_err(|full_at| self.wait(full_at, now))
     }
 
-    /// Whether a request of `key` would have to wait; it is not counted.
+    /// Whether a request of `key` would be within the limit. Does not count it.
     pub fn look(&self, key: &K, now: Duration) -> Result<(), Wait> {
         let Some(bucket) = self.full_at.get(key) else {
             return Ok(());
@@ -101,12 +101,12 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         }
     }
 
-    /// Forgets what `key` did.
+    /// Forgets all requests of `key`.
     pub fn forget(&self, key: &K) {
         self.full_at.remove(key);
     }
 
-    /// Takes one request back that was counted.
+    /// Undoes the count of one request.
     pub fn give_back(&self, key: &K) {
         if let Some(bucket) = self.full_at.get(key) {
             let _ = bucket.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {

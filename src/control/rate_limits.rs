@@ -1,4 +1,4 @@
-//! How often who may ask: token buckets in bounded memory, whatever the number of those who ask.
+//! Rate limits of the control plane: token buckets in bounded memory, however many clients there are.
 
 mod network_limiter;
 
@@ -31,19 +31,19 @@ pub struct Limits {
     sign_on: NetworkLimiter,
 }
 
-/// How many times what one person may change the people of one workspace, or at one address, may change together.
+/// The limit of all persons of one workspace, or at one address, as a multiple of the limit of one person.
 const CHANGES_SHARED: u32 = 8;
 
-/// Changes: each takes the one writer of the store, a row of the audit trail and a policy version.
+/// Changes: each uses the store's only writer, a row of the audit trail and a policy version.
 struct ChangeLimits {
-    /// Changes of one person whose roles let them change apps, sources or members, or of one app.
+    /// Changes by one person whose roles allow changes of apps, sources or members, or by one app.
     manager: Limiter<AccountId>,
     app: Limiter<AppId>,
-    /// Changes of one person who may change only what is their own.
+    /// Changes by one person who may change only their own account.
     member: Limiter<AccountId>,
-    /// Changes of all such persons in one workspace together.
+    /// Changes by all such persons of one workspace together.
     members: Limiter<WorkspaceId>,
-    /// Changes of everybody at one address.
+    /// Changes by all clients at one address together.
     address: NetworkLimiter,
     /// Sessions that one person opens.
     sessions: Limiter<AccountId>,
@@ -66,18 +66,18 @@ impl ChangeLimits {
     }
 }
 
-/// Attempts to sign in, by what they have in common. Attempts that succeed do not count.
+/// Failed attempts to sign in, grouped by what they have in common.
 struct SignInLimits {
     /// One e-mail address from one address.
     pair: Limiter<[u8; 32]>,
     /// Any e-mail address from one address, and from the blocks around it.
     address: NetworkLimiter,
-    /// One e-mail address from everywhere together. One address alone cannot exhaust it: it fills faster than
-    /// `pair` lets any one of them through.
+    /// One e-mail address from all addresses together. One address alone cannot exhaust it, because it refills faster
+    /// than `pair` allows attempts from one address.
     account: Limiter<[u8; 32]>,
-    /// One e-mail address from a browser that its person has signed in from.
+    /// One e-mail address from a browser from which its person has signed in before.
     browser: Limiter<[u8; 32]>,
-    /// Places for known browsers that one e-mail address takes, whether its attempts succeed or not.
+    /// Places for known browsers that one e-mail address uses, even if its attempts succeed.
     places: Limiter<[u8; 32]>,
 }
 
@@ -103,7 +103,7 @@ pub struct Attempt<'l> {
 }
 
 impl Attempt<'_> {
-    /// The attempt was the person's own: it does not count, nor do the mistypings before it.
+    /// The attempt succeeded: it does not count, and neither do the person's failures before it.
     pub fn succeeded(self) {
         if let Some(browser) = self.browser {
             self.limits.browser.forget(&browser);
@@ -114,7 +114,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// No password was checked, since the server had no room for it: the attempt does not count.
+    /// The server was too busy to check the password: the attempt does not count.
     pub fn not_made(self) {
         if let Some(browser) = self.browser {
             self.limits.browser.give_back(&browser);
@@ -145,39 +145,39 @@ impl Limits {
         }
     }
 
-    /// Time since the start, for limits that are kept elsewhere.
+    /// Time on the monotonic clock, for limits in other modules.
     pub fn elapsed(&self) -> Duration {
         self.clock.elapsed()
     }
 
-    /// Peers whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub fn trusted_proxies(&self) -> &[Network] {
         &self.trusted_proxies
     }
 
-    /// Where a request came from.
+    /// The client address of a request.
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> ClientAddress {
         ClientAddress::of(peer, headers, &self.trusted_proxies)
     }
 
-    /// Whether an app has tokens left to ask for. Looked at before an assertion is used up.
+    /// Whether an app may request another token. This is checked before its assertion is marked as used.
     pub fn app_may_ask(&self, app: &AppId) -> Result<(), Wait> {
         self.token_app.look(app, self.clock.elapsed())
     }
 
-    /// Counts a token request on the app that it was proved to come from. One that was not proved counts on
-    /// its address: a stranger must not use up what an app may ask for by naming it.
+    /// Counts an authenticated token request for its app. An unauthenticated one counts for its address, so that a
+    /// stranger cannot exhaust an app's limit by naming the app.
     pub fn app_asks(&self, app: &AppId) -> Result<(), Wait> {
         self.token_app.take(app, self.clock.elapsed())
     }
 
-    /// Counts a token request that proved nothing. Requests that prove an app are never refused for their
-    /// address: a neighbour behind the same address cannot keep them out.
+    /// Counts an unauthenticated token request. Authenticated requests have no limit by address, so a client behind the
+    /// same address cannot block them.
     pub fn unproven_token_request(&self, from: ClientAddress) -> Result<(), Wait> {
         self.token_address.take(from.0, self.clock.elapsed())
     }
 
-    /// Whether a token request that proves nothing may come from there yet; it is not counted.
+    /// Whether an unauthenticated token request from this address is within the limit. Does not count it.
     pub fn may_prove_nothing(&self, from: ClientAddress) -> Result<(), Wait> {
         self.token_address.look(from.0, self.clock.elapsed())
     }
@@ -187,8 +187,8 @@ impl Limits {
         self.api_account.take(account, self.clock.elapsed())
     }
 
-    /// Counts a change that a member makes. Those whose roles let them change apps, sources or members have a limit of
-    /// their own; all others share one in their workspace, besides one for each.
+    /// Counts a change by a member. A member whose roles allow changes of apps, sources or members has a limit alone.
+    /// All other members have a smaller limit each, and share one for their workspace.
     pub fn change_by_member(&self, member: &Member, from: Option<IpAddr>) -> Result<(), Wait> {
         let (limits, now, account) = (&self.changes, self.clock.elapsed(), &member.account);
         let manages = may(&member.grants, Action::EditApp, Resource::Workspace);
@@ -207,18 +207,18 @@ impl Limits {
         })
     }
 
-    /// Counts a change that an app makes.
+    /// Counts a change by an app.
     pub fn change_by_app(&self, app: &AppId) -> Result<(), Wait> {
         self.changes.app.take(app, self.clock.elapsed())
     }
 
-    /// Counts a session that a person opens, once they proved who they are.
+    /// Counts a session that a person opens, after they have authenticated.
     pub fn session_opened(&self, account: &AccountId) -> Result<(), Wait> {
         self.changes.sessions.take(account, self.clock.elapsed())
     }
 
-    /// Counts an attempt to sign in, unless it has to wait. `browser` is what the browser is known by to this
-    /// person, where it is. Nothing here depends on whether there is an account with this address.
+    /// Counts an attempt to sign in, unless it is over a limit. `browser` identifies a browser from which this person
+    /// has signed in before. Nothing here depends on whether an account with this address exists.
     pub fn sign_in(&self, email: &str, from: IpAddr, browser: Option<&str>) -> Result<Attempt<'_>, Wait> {
         let (now, limits) = (self.clock.elapsed(), &self.sign_in);
         let [.., own] = blocks(from);
@@ -246,24 +246,24 @@ impl Limits {
         Ok(attempt)
     }
 
-    /// Counts a place for known browsers that is taken for this e-mail address. Answers whether it has any left: who
-    /// signs in over and over with a password of their own waits with everybody else.
+    /// Counts a place for a known browser of this e-mail address. Returns whether the address is within the limit: an
+    /// account that signs in again and again gets no advantage over others.
     pub fn has_known_place(&self, email: &str) -> bool {
         let account = digest_of([email, ""]);
         self.sign_in.places.take(&account, self.clock.elapsed()).is_ok()
     }
 
-    /// Counts a sign-on that is begun at a provider.
+    /// Counts a sign-on that starts at a provider.
     pub fn sign_on(&self, from: IpAddr) -> Result<(), Wait> {
         self.sign_on.take(from, self.clock.elapsed())
     }
 
-    /// Counts a management request whose credentials are not good.
+    /// Counts a management request with invalid credentials.
     pub fn failed_authentication(&self, from: ClientAddress) -> Result<(), Wait> {
         self.api_address.take(from.0, self.clock.elapsed())
     }
 
-    /// Whether a management request whose credentials are not good may come from there yet; it is not counted.
+    /// Whether a management request with invalid credentials from this address is within the limit. Does not count it.
     pub fn may_fail(&self, from: ClientAddress) -> Result<(), Wait> {
         self.api_address.look(from.0, self.clock.elapsed())
     }

@@ -1,4 +1,4 @@
-//! Somebody who uses the console without a browser: cookies, forms and redirects, exactly as told.
+//! A client of the console without a browser: it sends exactly the cookies, forms and redirects of the test.
 
 use super::support::product::Env;
 use super::support::web::{Message, Request, get, post};

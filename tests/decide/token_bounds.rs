@@ -1,4 +1,4 @@
-//! What a token may say exactly so and no other way: encoding of every part, type, audience, and the ends of its
+//! Values of a token that have one accepted form: encoding of every part, type, audience, and the ends of its
 //! time.
 
 use base64::Engine as _;

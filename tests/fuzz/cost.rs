@@ -1,4 +1,4 @@
-//! No byte of a client is dear: of 200 generated shapes for each parser the worst is at most four times the plain one.
+//! No byte of a client is expensive to parse: of 200 generated shapes for each parser the worst is at most four times the plain one.
 //!
 //! The measure is the parsers' own count of the bytes that they look at (`domain::cost`), which is the same on every
 //! machine. What libraries do with bytes is counted as one look; `benches/parsers.rs` measures the time of both.

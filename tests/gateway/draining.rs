@@ -1,4 +1,4 @@
-//! What connections hear of the end: those that are busy with their answer, those that are idle at once.
+//! Draining: busy connections end after their response, idle ones at once.
 
 use std::time::Duration;
 

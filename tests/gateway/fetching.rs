@@ -1,4 +1,4 @@
-//! What this program fetches: how it names itself, whom it trusts, which proxy it takes, where redirects and discovery
+//! The HTTP client: its user agent, the certificates that it trusts, its proxy, where redirects and discovery
 //! may lead.
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What one request, one connection and all of them together may take.
+//! Limits: the size, time and number of requests and connections.
 
 use std::net::SocketAddr;
 use std::time::Duration;

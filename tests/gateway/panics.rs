@@ -1,4 +1,4 @@
-//! A panic harms the request that meets it, and nothing else. What panics here is the clock: each decision asks it.
+//! A panic ends the request in which it happens, and nothing else. Here the clock panics, which each decision reads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};

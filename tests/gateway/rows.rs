@@ -1,7 +1,7 @@
-//! The map from what is known to have fallen elsewhere to the tests that hold it here.
+//! Every known bypass of another gateway, with the tests that show it fails here.
 //!
-//! Each row names tests by `file::function`. All go through real sockets and say both what the client was
-//! answered and that the upstream received nothing, but for the few rows about what must get through.
+//! Each row names tests by `file::function`. All use real sockets. They check the response, and that the
+//! upstream received nothing, except for the few rows about requests that must be forwarded.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Tokens that fell elsewhere, each through a real socket: the denial, and that the upstream saw nothing.
+//! Tokens that other verifiers accepted by mistake: each is denied, and the upstream sees nothing.
 //!
 //! The rules behind these answers are tested one by one in `tests/decide`; this is about nothing getting
 //! round them on the way.

@@ -1,4 +1,4 @@
-//! What a person sees who makes a mistake: one clear sentence on standard error, and the right exit code.
+//! Mistakes on the command line and in the config: one clear sentence on standard error, and the right exit code.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! Out of file descriptors: the process goes on, refuses in order, and does not spin.
+//! Out of file descriptors: the process continues, refuses connections cleanly, and does not spin.
 #![expect(
     clippy::disallowed_methods,
     reason = "how much of the processor a process used shows against real time"

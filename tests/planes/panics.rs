@@ -1,4 +1,4 @@
-//! A process without one of its tasks looks alive and is not: it ends, and says which task it was.
+//! A panic in a critical task: the process drains, ends, and names the task.
 
 use super::support::process::{Process, portcullis};
 use super::support::product::{CONTROL_PLANE, OBSERVABILITY, Wishes, gateway, quickstart_data};

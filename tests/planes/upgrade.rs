@@ -1,4 +1,4 @@
-//! One process goes on in another's place while requests are under way.
+//! `serve --upgrade`: a new process replaces the running one without losing a request.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Load of our own making: clients that count every answer, and an upstream that counts every request.
+//! A load generator: clients that count every response, and an upstream that counts every request.
 //!
 //! The clients keep their connections as SDKs do, and open the next one when a response says that it was the
 //! last. Whatever else happens to a request is a failure, and is remembered in words.

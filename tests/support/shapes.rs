@@ -1,4 +1,4 @@
-//! Every parser that reads what a client sends, with a plain input of its own and shapes that could be dear to it.
+//! Every parser that reads what a client sends, with a plain input of its own and shapes that could be expensive for it.
 //!
 //! A shape is a frame of the parser around what repeats: delimiters, escapes, nesting, long keys, names with one
 //! beginning, percent encodings, many members, parts, cookies, blocks and keys. `tests/fuzz/cost.rs` counts what each

@@ -7,14 +7,14 @@ use crate::config::Rate;
 use crate::control::limiter::{Limiter, Wait};
 use crate::domain::network::blocks;
 
-/// How many times a /64 of IPv6 a /56 and a /48 may send: mostly one customer's each, at times a provider's for thousands.
+/// The limits of an IPv6 /56 and /48, as multiples of the limit of a /64. Most belong to one customer, some to thousands.
 const IPV6_SHARES: [u32; 2] = [4, 16];
 
-/// How many times one IPv4 address a /24 and a /16 may send: strangers share them.
+/// The limits of an IPv4 /24 and /16, as multiples of the limit of one address. Strangers share them.
 const IPV4_SHARES: [u32; 2] = [8, 64];
 
-/// A bucket for each address (for each /64 of IPv6) and larger ones for the blocks around it, so that nobody multiplies
-/// what they may send by the addresses they hold.
+/// A bucket for each address (for each /64 of IPv6) and larger ones for the blocks around it, so that a client with many
+/// addresses gets no larger limit.
 pub struct NetworkLimiter {
     /// Each IPv4 address and each /64.
     narrow: Limiter<IpAddr>,
@@ -25,7 +25,7 @@ pub struct NetworkLimiter {
 }
 
 impl NetworkLimiter {
-    /// For one address or /64. The blocks around it have as many times that as their shares say.
+    /// For one address or /64. The limits of the blocks around it are multiples of this one.
     pub fn new(rate: Rate) -> Self {
         let interval = 1_000_000 / u64::from(rate.per_second.max(1));
         Self::every(Duration::from_micros(interval), rate.burst)
@@ -51,7 +51,7 @@ impl NetworkLimiter {
         [(&self.narrow, own), (near, inner), (wide, around)]
     }
 
-    /// Counts one request from an address, unless it has to wait.
+    /// Counts one request from an address, unless it is over the limit.
     pub fn take(&self, from: IpAddr, now: Duration) -> Result<(), Wait> {
         let buckets = self.buckets(from);
         for (at, (limiter, key)) in buckets.iter().enumerate() {
@@ -65,7 +65,7 @@ impl NetworkLimiter {
         Ok(())
     }
 
-    /// Whether a request from an address would have to wait; it is not counted.
+    /// Whether a request from an address would be within the limit. Does not count it.
     pub fn look(&self, from: IpAddr, now: Duration) -> Result<(), Wait> {
         let buckets = self.buckets(from);
         buckets
@@ -73,7 +73,7 @@ impl NetworkLimiter {
             .try_for_each(|(limiter, key)| limiter.look(key, now))
     }
 
-    /// Takes one request back that was counted.
+    /// Undoes the count of one request.
     pub fn give_back(&self, from: IpAddr) {
         for (limiter, key) in self.buckets(from) {
             limiter.give_back(&key);
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(taken(&limiter, all), 160);
         let from: IpAddr = "2001:db8:1:ffff::2".parse().unwrap();
         assert!(limiter.look(from, NOW).is_err() && limiter.take(from, NOW).is_err());
-        // Its neighbours are not held back, and one /56 of theirs alone gets a quarter.
+        // Neighbouring blocks are not limited, and one /56 among them gets a quarter.
         let neighbours = (0..256_u32).map(|at| format!("2001:db8:2:{at:x}::1"));
         assert_eq!(taken(&limiter, neighbours), 40);
     }

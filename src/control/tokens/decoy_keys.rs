@@ -1,4 +1,5 @@
-//! Keys of nobody: what verifies a signature in vain where an app or a key does not exist.
+//! Keys without an owner. If an app or a key does not exist, one of them verifies the signature, so that the time taken
+//! does not show it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -2,7 +2,7 @@
 //!
 //! The key is the full SHA-256 of the token's text, so two tokens share an entry only if they are the same token. An
 //! entry says that a key made a signature. Whether that key, the time, the app and everything else still allow the
-//! request is decided anew for every request.
+//! request is decided again for every request.
 //!
 //! quick_cache rather than moka: moka's read log makes rotating 10,000 tokens 25 % more expensive.
 

@@ -1,4 +1,4 @@
-//! Every way to prove who one is, after every way to end it: what still opens something. It is what
+//! Every credential after every event that may end it: what it still opens. It is what
 //! `docs/credentials.md` says, cell by cell.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The log line of each client request: the real cause, which the response does not tell.
+//! The log line of each rejected client request: it has the real cause, which the response hides.
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Reports of leaked tokens: believed by their signature, ended once, told to the owner.
+//! Reports of leaked tokens: the signature is verified, the token is revoked once, and the owner sees a notice.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -403,7 +403,7 @@ impl<'b> Scanner<'b> {
         }
         self.event_has_key = true;
         match &self.event_key {
-            // A digest for each of many events would be dearer than all the rest.
+            // A digest for each of many events would cost more than all the rest.
             Some(earlier) if *earlier == key => Ok(()),
             Some(_) => Err(ScanError::Ambiguous),
             None if !is_write_key_text(key) => Err(ScanError::Ambiguous),
