@@ -5,7 +5,7 @@ use sqlx::FromRow;
 
 use super::database::{ReadTx, WriteTx};
 use super::error::StoreError;
-use super::members::MemberRow;
+use super::members::{MemberRow, memberships};
 use super::rows::all;
 use super::rows::{moment, number, seconds};
 use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
@@ -192,13 +192,7 @@ impl ReadTx {
         .bind(i64::from(limit))
         .fetch_all(self.connection())
         .await?;
-        let damaged = |_| StoreError::Corrupted("members");
-        rows.into_iter()
-            .map(|(workspace, id)| {
-                let workspace = WorkspaceId::parse(&workspace).map_err(damaged)?;
-                Ok((workspace, MemberId::parse(&id).map_err(damaged)?))
-            })
-            .collect()
+        memberships(rows)
     }
 
     /// The workspace of a member.

@@ -42,6 +42,17 @@ macro_rules! select_members {
 }
 pub(super) use select_members;
 
+/// Workspaces and members from their ids, as `members.workspace` and `members.id` hold them.
+pub(super) fn memberships(rows: Vec<(String, String)>) -> Result<Vec<(WorkspaceId, MemberId)>, StoreError> {
+    let corrupted = |_| StoreError::Corrupted("members");
+    rows.into_iter()
+        .map(|(workspace, id)| {
+            let workspace = WorkspaceId::parse(&workspace).map_err(corrupted)?;
+            Ok((workspace, MemberId::parse(&id).map_err(corrupted)?))
+        })
+        .collect()
+}
+
 #[derive(FromRow)]
 pub(super) struct MemberRow {
     id: String,

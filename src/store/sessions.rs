@@ -9,6 +9,7 @@ use sqlx::FromRow;
 use super::accounts::account_id;
 use super::database::{ReadTx, Store, WriteTx};
 use super::error::StoreError;
+use super::members::memberships;
 use super::rows::{moment, seconds};
 use crate::domain::ids::{AccountId, MemberId, WorkspaceId};
 use crate::domain::time::UnixSeconds;
@@ -330,13 +331,7 @@ impl ReadTx {
         .bind(INVITATIONS_AT_ONCE)
         .fetch_all(self.connection())
         .await?;
-        let damaged = |_| StoreError::Corrupted("members");
-        rows.into_iter()
-            .map(|(workspace, id)| {
-                let workspace = WorkspaceId::parse(&workspace).map_err(damaged)?;
-                Ok((workspace, MemberId::parse(&id).map_err(damaged)?))
-            })
-            .collect()
+        memberships(rows)
     }
 
     /// Whether an account's session has not expired at `now`.

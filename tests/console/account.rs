@@ -2,7 +2,7 @@
 
 use super::support::product::{Env, Quickstart, quickstart_data};
 use super::support::secrets;
-use super::support::web::{Message, Request};
+use super::support::web::{Answer, Request};
 use super::visitor::{Visitor, text};
 
 const PASSWORD: &str = "a long enough password";
@@ -55,7 +55,7 @@ pub fn works(env: &Env, token: &str) -> bool {
 }
 
 /// The page that an answer leads to.
-fn followed(visitor: &mut Visitor, answer: &Message) -> String {
+fn followed(visitor: &mut Visitor, answer: &Answer) -> String {
     assert_eq!(answer.status(), 303, "{}", text(answer));
     let to = answer.header("location").unwrap().to_owned();
     text(&visitor.get(&to))

@@ -1,7 +1,7 @@
 //! The protection of the console: headers, cookies, the origin of forms, and escaped input.
 
 use super::support::product::{Env, Quickstart, quickstart_data};
-use super::support::web::Message;
+use super::support::web::Answer;
 use super::visitor::{Visitor, hidden, text};
 
 const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -30,7 +30,7 @@ impl Console {
 }
 
 /// A page may say nothing in a script or a style of its own.
-fn assert_no_inline(page: &Message, path: &str) {
+fn assert_no_inline(page: &Answer, path: &str) {
     let page = text(page);
     for mark in [
         "<style",
@@ -52,7 +52,7 @@ fn assert_no_inline(page: &Message, path: &str) {
     );
 }
 
-fn assert_guarded(page: &Message, path: &str) {
+fn assert_guarded(page: &Answer, path: &str) {
     for (name, value) in [
         ("content-security-policy", POLICY),
         ("x-frame-options", "DENY"),

@@ -12,6 +12,7 @@
 #[path = "../support"]
 #[allow(dead_code, reason = "the helpers are shared with other suites")]
 mod support {
+    pub mod answer;
     pub mod process;
     pub mod product;
     pub mod recorder;
@@ -19,6 +20,7 @@ mod support {
     pub mod secrets;
     pub mod test_key;
     pub mod web;
+    pub mod wire;
 }
 
 mod account;

@@ -1,7 +1,7 @@
 //! A client of the console without a browser: it sends exactly the cookies, forms and redirects of the test.
 
 use super::support::product::Env;
-use super::support::web::{Message, Request, get, post};
+use super::support::web::{Answer, Request, get, post};
 
 /// A person with the cookies that the console gave them.
 pub struct Visitor {
@@ -48,7 +48,7 @@ impl Visitor {
     }
 
     /// Keeps what an answer sets.
-    fn keep_cookies(&mut self, answer: &Message) {
+    fn keep_cookies(&mut self, answer: &Answer) {
         for (_, value) in answer
             .headers
             .iter()
@@ -63,19 +63,19 @@ impl Visitor {
         }
     }
 
-    pub fn get(&mut self, path: &str) -> Message {
+    pub fn get(&mut self, path: &str) -> Answer {
         let answer = self.with_cookies(get(&self.url(path))).send();
         self.keep_cookies(&answer);
         answer
     }
 
     /// Sends a form as a script would: without a word about where it was.
-    pub fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Message {
+    pub fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.post_from(path, fields, &[])
     }
 
     /// Sends a form with headers that a browser would add.
-    pub fn post_from(&mut self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Message {
+    pub fn post_from(&mut self, path: &str, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> Answer {
         let body: Vec<String> = fields
             .iter()
             .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
@@ -91,7 +91,7 @@ impl Visitor {
         answer
     }
 
-    pub fn sign_in(&mut self, email: &str, password: &str, next: &str) -> Message {
+    pub fn sign_in(&mut self, email: &str, password: &str, next: &str) -> Answer {
         self.post(
             "/console/sign-in",
             &[("email", email), ("password", password), ("next", next)],
@@ -107,7 +107,7 @@ impl Visitor {
 }
 
 /// What a page says.
-pub fn text(page: &Message) -> String {
+pub fn text(page: &Answer) -> String {
     String::from_utf8(page.body.clone()).unwrap()
 }
 

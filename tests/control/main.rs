@@ -13,11 +13,15 @@
 )]
 
 mod accounts;
+#[path = "../support/answer.rs"]
+mod answer;
 mod apps;
 mod audit;
 #[path = "../support/certs.rs"]
 mod certs;
 mod changes;
+#[path = "../support/client.rs"]
+mod client;
 mod fleet;
 mod http;
 mod on_postgres;
@@ -34,4 +38,8 @@ mod support;
 #[path = "../support/test_key.rs"]
 mod test_key;
 mod tokens;
+#[path = "../support/wait.rs"]
+mod wait;
+#[path = "../support/wire.rs"]
+mod wire;
 mod workspaces;

@@ -12,6 +12,8 @@
     reason = "a test may fail by panicking, its helpers too"
 )]
 
+#[path = "../support/answer.rs"]
+mod answer;
 #[path = "../support/certs.rs"]
 mod certs;
 #[path = "../support/client.rs"]

@@ -4,10 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use sqlx::{Connection as _, SqliteConnection};
-
 use super::support::process::{Finished, Process, portcullis};
-use super::support::product::{NEW_CONTROL_PLANE, OBSERVABILITY, Serve, World};
+use super::support::product::{NEW_CONTROL_PLANE, OBSERVABILITY, Serve, World, change_store};
 use super::support::scratch::Scratch;
 use super::support::web::get;
 
@@ -144,19 +142,10 @@ fn trail_is_checked_beside_a_running_server() {
         assert_eq!(Process::run(&mut expecting).code, Some(0));
     }
 
-    let url = format!("sqlite:{}", dir.join("portcullis.db").display());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut store = SqliteConnection::connect(&url).await.unwrap();
-        sqlx::query("UPDATE audit_events SET actor_name = 'somebody else' WHERE position = 1")
-            .execute(&mut store)
-            .await
-            .unwrap();
-        store.close().await.unwrap();
-    });
+    change_store(
+        dir.path(),
+        &["UPDATE audit_events SET actor_name = 'somebody else' WHERE position = 1"],
+    );
     let edited = verify();
     assert_eq!(edited.code, Some(1));
     assert!(edited.stdout.contains("event 1 ("), "{}", edited.stdout);
@@ -178,19 +167,7 @@ fn readyz_tells_of_a_clock_that_is_behind() {
     assert_eq!(readyz(&serve), (200, "ready\n".to_owned()));
     serve.stop();
     // A process that served from this store has seen the year 2100.
-    let url = format!("sqlite:{}", dir.join("portcullis.db").display());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut store = SqliteConnection::connect(&url).await.unwrap();
-        sqlx::query("UPDATE clock_mark SET trusted = 4102444800")
-            .execute(&mut store)
-            .await
-            .unwrap();
-        store.close().await.unwrap();
-    });
+    change_store(dir.path(), &["UPDATE clock_mark SET trusted = 4102444800"]);
     let serve = Serve::start(&config);
     let (status, body) = readyz(&serve);
     let said = "the system clock is behind the latest time known";

@@ -5,11 +5,10 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use sqlx::{Connection as _, SqliteConnection};
-
 use super::support::process::{Finished, Process, portcullis};
 use super::support::product::{
-    CONTROL_PLANE, NEW_CONTROL_PLANE, OBSERVABILITY, Quickstart, Serve, Wishes, gateway, quickstart_data,
+    CONTROL_PLANE, NEW_CONTROL_PLANE, OBSERVABILITY, Quickstart, Serve, Wishes, change_store, gateway,
+    quickstart_data,
 };
 use super::support::recorder::Recorder;
 use super::support::scratch::Scratch;
@@ -328,21 +327,12 @@ fn store_of_another_process_is_left_alone() {
 #[test]
 fn store_of_a_newer_build_is_refused() {
     let data = quickstart_data();
-    let url = format!("sqlite:{}", data.join("portcullis.db").display());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let mut store = SqliteConnection::connect(&url).await.unwrap();
-        sqlx::query(
+    change_store(
+        data.path(),
+        &[
             "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'later', 1, x'00', 0)",
-        )
-        .execute(&mut store)
-        .await
-        .unwrap();
-        store.close().await.unwrap();
-    });
+        ],
+    );
     check_sentence(
         &mut quickstart(data.path(), "", ""),
         &["written by a newer portcullis", "9999", "run the newer build"],

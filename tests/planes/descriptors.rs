@@ -4,7 +4,7 @@
     reason = "how much of the processor a process used shows against real time"
 )]
 
-use std::io::{BufReader, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::support::product::{
     CONTROL_PLANE, OBSERVABILITY, Serve, Wishes, gateway, quickstart_data, served_env,
 };
 use super::support::recorder::Recorder;
-use super::support::web::{Message, read_message};
+use super::support::web::{Answer, read_answer};
 
 /// Files that the process may open.
 const FILES: usize = 160;
@@ -31,9 +31,9 @@ fn connect(to: SocketAddr) -> TcpStream {
 }
 
 /// A request and its answer on a connection that is kept.
-fn exchange(stream: &mut TcpStream, request: &[u8]) -> Message {
+fn exchange(stream: &mut TcpStream, request: &[u8]) -> Answer {
     stream.write_all(request).unwrap();
-    read_message(&mut BufReader::new(stream), true).unwrap()
+    read_answer(stream, "POST").unwrap()
 }
 
 fn open_files(process: u32) -> usize {
@@ -99,13 +99,13 @@ fn process_without_descriptors_refuses_without_spinning_and_serves_again() {
     for _ in 0..10 * TURNED_AWAY {
         let mut client = connect(to);
         let _ = client.write_all(&request);
-        match read_message(&mut BufReader::new(&client), true) {
+        match read_answer(&client, "POST") {
             // The end, or a reset.
             None => refused += 1,
             // Something had ended meanwhile and left room for this one.
             Some(answer) => {
                 // One descriptor is enough for the client, and not for the way to the upstream.
-                assert!([200, 502].contains(&answer.status()), "{}", answer.first_line);
+                assert!([200, 502].contains(&answer.status()), "{answer:?}");
                 drop(client);
                 take_all();
             }
@@ -131,7 +131,7 @@ fn process_without_descriptors_refuses_without_spinning_and_serves_again() {
     eventually("it serves again", || {
         let mut fresh = connect(to);
         fresh.write_all(&request).is_ok()
-            && read_message(&mut BufReader::new(fresh), true).is_some_and(|answer| answer.status() == 200)
+            && read_answer(fresh, "POST").is_some_and(|answer| answer.status() == 200)
     });
     // The control plane does, too.
     env.token("", "tracking_api:write");

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::support::process::{Process, portcullis};
 use super::support::product::{Env, Quickstart, Serve, project_file, quickstart_data, served_env};
 use super::support::recorder::Recorder;
-use super::support::web::{Message, Request, post};
+use super::support::web::{Answer, Request, post};
 
 /// Where libraries of the family send events when nothing, or a host with a path, is configured.
 const PATHS: [&str; 10] = [
@@ -46,7 +46,7 @@ fn assert_refused(url: &str, hosts: &[&str], key: &str) {
     for host in hosts {
         for path in PATHS {
             for (place, request) in requests(url, host, path, key).into_iter().enumerate() {
-                let answer: Message = request.send();
+                let answer: Answer = request.send();
                 let status = answer.status();
                 assert!(
                     (400..500).contains(&status),

@@ -15,6 +15,7 @@
 
 #[path = "../support"]
 mod support {
+    pub mod answer;
     pub mod certs;
     pub mod load;
     pub mod postgres;
@@ -26,6 +27,7 @@ mod support {
     pub mod secrets;
     pub mod test_key;
     pub mod web;
+    pub mod wire;
 }
 
 mod access_log;

@@ -22,7 +22,7 @@ use super::support::product::{Env, OBSERVABILITY, Serve, Wishes, gateway};
 use super::support::recorder::Recorder;
 use super::support::scratch::Scratch;
 use super::support::test_key::TestKey;
-use super::support::web::{Message, Request, post};
+use super::support::web::{Answer, Request, post};
 
 /// What each page and each change may take.
 const BOUND: Duration = Duration::from_millis(50);
@@ -247,7 +247,7 @@ fn memory(process: &Process) -> (u64, u64) {
 }
 
 /// An enforced request with a good token.
-fn event(env: &Env, token: &str) -> Message {
+fn event(env: &Env, token: &str) -> Answer {
     let body = json!({"event": "Hello", "userId": "u1", "writeKey": env.get("WRITE_KEY")});
     post(&format!("{}/v1/track", env.get("GATEWAY_URL")))
         .bearer(token)

@@ -194,8 +194,8 @@ async fn vanishes_in_its_body(seen: Arc<Seen>, to: SocketAddr, request: Vec<u8>)
     )
     .await?;
     let interim = wire.head().await?;
-    if !interim.contains(" 100 ") {
-        return Err(format!("no body was asked for: {interim}"));
+    if !interim.line.contains(" 100 ") {
+        return Err(format!("no body was asked for: {}", interim.line));
     }
     send(&mut wire, &body.as_bytes()[..body.len() / 2]).await?;
     reset(&wire)?;
@@ -243,7 +243,7 @@ async fn send(wire: &mut Wire, bytes: &[u8]) -> Result<(), String> {
 
 /// From now on closing the connection resets it.
 fn reset(wire: &Wire) -> Result<(), String> {
-    let socket = SockRef::from(&wire.stream);
+    let socket = SockRef::from(wire.stream.get_ref());
     socket
         .set_linger(Some(Duration::ZERO))
         .map_err(|error| error.to_string())

@@ -17,7 +17,7 @@ use super::support::product::{Env, OBSERVABILITY, Serve, Wishes, gateway, key_pa
 use super::support::recorder::Recorder;
 use super::support::scratch::Scratch;
 use super::support::secrets;
-use super::support::web::{Message, Request, get};
+use super::support::web::{Answer, Request, get};
 
 const PASSWORD: &str = "an owner's long password";
 
@@ -101,7 +101,7 @@ fn set_up(serve: &Serve, dir: &Scratch) -> Env {
 }
 
 /// A refusal for the store's sake: a problem document that says so.
-fn assert_unavailable(answer: &Message) {
+fn assert_unavailable(answer: &Answer) {
     let problem = answer.json();
     let kind = problem["type"].as_str().unwrap_or_default();
     let kind = kind.rsplit(':').next().unwrap();

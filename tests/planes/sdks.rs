@@ -1,8 +1,8 @@
 //! The SDKs, as they are released, through the gateway: the Node.js one and the Python one, in the same situations.
 
 use super::support::product::{Wishes, World};
+use super::support::recorder::Recorded;
 use super::support::sdk::{ENFORCED, Report, Sdk, Setup};
-use super::support::web::Message;
 
 /// How the SDK of a language is started.
 type Start = fn(&World, Setup) -> Sdk;
@@ -124,7 +124,7 @@ fn python_compresses_and_every_event_arrives() {
     };
     let mut sdk = Sdk::python(&world, compressing);
     assert_arrived(&world, &sdk.send("a", 250));
-    let compressed = |request: &_| Message::header(request, "content-encoding") == Some("gzip");
+    let compressed = |request: &_| Recorded::header(request, "content-encoding") == Some("gzip");
     assert!(world.upstream.requests().iter().all(compressed));
     sdk.quit();
     world.serve.stop();

@@ -25,11 +25,13 @@ mod schema;
 
 #[path = "../support"]
 mod support {
+    pub mod answer;
     #[expect(dead_code, reason = "one process is started here, and stopped")]
     pub mod process;
     pub mod scratch;
     #[expect(dead_code, reason = "one request is sent here")]
     pub mod web;
+    pub mod wire;
 }
 
 /// The repository.

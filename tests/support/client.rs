@@ -1,4 +1,5 @@
-//! Clients of the gateway: a raw one for HTTP/1.1, so that any bytes can be sent, and one for HTTP/2.
+//! HTTP clients: a raw one for HTTP/1.1, so that any bytes can be sent, and one for HTTP/2.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,71 +10,19 @@ use h2::client::SendRequest;
 use http::Request;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use serde_json::Value;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::wait::within;
-use crate::wire;
+pub use super::answer::Answer;
+use super::wait::within;
+use super::wire;
 
 /// A byte stream, plain or TLS.
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
-/// A response as it came over the wire.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: u16,
-    /// Statuses of the interim responses before it.
-    pub interim: Vec<u16>,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-    /// Whether the body came to the end that its framing promises.
-    pub complete: bool,
-}
-
-impl Answer {
-    /// Every value of a header.
-    pub fn all(&self, name: &str) -> Vec<&str> {
-        wire::all(&self.headers, name)
-    }
-
-    /// The only value of a header.
-    #[track_caller]
-    pub fn one(&self, name: &str) -> &str {
-        match self.all(name).as_slice() {
-            [one] => one,
-            others => panic!("{} values of {name}: {:?}", others.len(), self.headers),
-        }
-    }
-
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// Status and reason of a denial, in either of its forms; an empty reason where there is none.
-    pub fn verdict(&self) -> (u16, String) {
-        let json: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        let reason = json["reason"].as_str().or(json["errors"][0]["type"].as_str());
-        (self.status, reason.unwrap_or_default().to_owned())
-    }
-
-    #[track_caller]
-    pub fn assert_ok(&self) {
-        let text = String::from_utf8_lossy(&self.body);
-        assert_eq!((self.status, self.complete), (200, true), "{text}");
-    }
-
-    #[track_caller]
-    pub fn assert_denied(&self, status: u16, reason: &str) {
-        assert_eq!(self.verdict(), (status, reason.to_owned()), "{self:?}");
-        assert!(self.complete, "the denial was cut short");
-    }
-}
 
 /// An HTTP/1.1 connection that sends the bytes it is given.
 pub struct H1 {
@@ -130,28 +79,7 @@ impl H1 {
 
     /// The next response, or `None` where the connection ends without one.
     pub async fn try_answer_to(&mut self, method: &str) -> Option<Answer> {
-        within("the gateway answered", self.read_answer(method)).await
-    }
-
-    async fn read_answer(&mut self, method: &str) -> Option<Answer> {
-        let mut interim = Vec::new();
-        loop {
-            let head = wire::read_head(&mut self.stream).await?;
-            let status = head.line.split(' ').nth(1)?.parse().ok()?;
-            if (100..200).contains(&status) {
-                interim.push(status);
-                continue;
-            }
-            let framing = wire::response_framing(&head, method, status);
-            let body = wire::read_body(&mut self.stream, framing).await;
-            return Some(Answer {
-                status,
-                interim,
-                headers: head.headers,
-                body: body.bytes,
-                complete: body.complete,
-            });
-        }
+        within("the server answered", Answer::read(&mut self.stream, method)).await
     }
 
     /// Sends a byte every few milliseconds until a response comes.

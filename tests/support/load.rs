@@ -9,43 +9,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::answer::Answer;
 use super::process::DEADLINE;
+use super::wire::{self, MessageHead};
 
 /// The most failures remembered.
 const FAILURES_MAX: usize = 20;
 
 /// The header that names a request which the upstream holds until the test releases it.
-const HOLD: &str = "x-hold: ";
+const HOLD: &str = "X-Hold";
 
-/// A message: first line and headers in lower case, and how long its body was.
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    pub fn is_last(&self) -> bool {
-        self.head.contains("\r\nconnection: close\r\n")
-    }
-
-    /// `reason` of a denial.
-    pub fn reason(&self) -> String {
-        let json: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        json["reason"].as_str().unwrap_or_default().to_owned()
-    }
-}
-
-/// Messages off a socket, one after the other.
+/// HTTP/1.1 messages on a connection that is kept.
 pub struct Wire {
-    pub stream: TcpStream,
-    buffer: Vec<u8>,
+    pub stream: BufReader<TcpStream>,
 }
 
 impl Wire {
@@ -57,56 +39,25 @@ impl Wire {
 
     fn over(stream: TcpStream) -> Self {
         Self {
-            stream,
-            buffer: Vec::with_capacity(4096),
+            stream: BufReader::new(stream),
         }
     }
 
-    async fn more(&mut self) -> Result<(), String> {
-        match self.stream.read_buf(&mut self.buffer).await {
-            Ok(0) if self.buffer.is_empty() => Err("closed".to_owned()),
-            Ok(0) => Err("closed in the middle of a message".to_owned()),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.to_string()),
-        }
+    /// The head of the next message.
+    pub async fn head(&mut self) -> Result<MessageHead, String> {
+        let head = wire::read_head(&mut self.stream).await;
+        head.ok_or_else(|| "the connection ended before a head".to_owned())
     }
 
-    /// The next message's head, in lower case, with its blank line.
-    pub async fn head(&mut self) -> Result<String, String> {
-        loop {
-            if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
-                return Ok(String::from_utf8_lossy(&head).to_ascii_lowercase());
-            }
-            self.more().await?;
-        }
-    }
-
-    /// The body that a head announces by its length.
-    pub async fn body(&mut self, head: &str) -> Result<Vec<u8>, String> {
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let length = length.map_or(0, |length| length.parse().unwrap());
-        while self.buffer.len() < length {
-            self.more().await?;
-        }
-        Ok(self.buffer.drain(..length).collect())
-    }
-
+    /// The next response to a POST, whole.
     pub async fn answer(&mut self) -> Result<Answer, String> {
-        let read = async {
-            let head = self.head().await?;
-            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-            let body = self.body(&head).await?;
-            Ok(Answer {
-                status: status.ok_or("no status")?,
-                head,
-                body,
-            })
-        };
-        let read = tokio::time::timeout(DEADLINE, read).await;
-        read.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+        let read = tokio::time::timeout(DEADLINE, Answer::read(&mut self.stream, "POST")).await;
+        match read {
+            Err(_) => Err("no answer in time".to_owned()),
+            Ok(None) => Err("the connection ended before a response".to_owned()),
+            Ok(Some(answer)) if answer.complete => Ok(answer),
+            Ok(Some(answer)) => Err(format!("the connection ended in the body of a {}", answer.status)),
+        }
     }
 }
 
@@ -314,18 +265,22 @@ impl Holds {
             .lock()
             .unwrap()
             .insert(name.to_owned(), Arc::clone(&hold));
-        (hold, format!("{HOLD}{name}\r\n"))
+        (hold, format!("{HOLD}: {name}\r\n"))
     }
 }
 
 impl Counted {
     async fn serve(&self, mut wire: Wire) -> Result<(), String> {
-        wire.stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let nodelay = wire.stream.get_ref().set_nodelay(true);
+        nodelay.map_err(|error| error.to_string())?;
         loop {
             let head = wire.head().await?;
-            wire.body(&head).await?;
+            let body = wire::read_body(&mut wire.stream, wire::request_framing(&head)).await;
+            if !body.complete {
+                return Err("the connection ended in a body".to_owned());
+            }
             self.requests.fetch_add(1, Ordering::SeqCst);
-            let name = head.lines().find_map(|line| line.strip_prefix(HOLD));
+            let name = head.all(HOLD).first().copied();
             let held = name.and_then(|name| self.held.lock().unwrap().remove(name));
             if let Some(hold) = held {
                 hold.arrived.notify_one();

@@ -9,13 +9,14 @@ use std::sync::OnceLock;
 
 use portcullis::domain::key::Algorithm;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
 
 use super::process::{Finished, Process, portcullis};
 use super::recorder::Recorder;
 use super::scratch::Scratch;
 use super::secrets;
 use super::test_key::TestKey;
-use super::web::{Message, Request, get, post};
+use super::web::{Answer, Request, get, post};
 
 /// Ports that the system chooses.
 const ANY_PORT: &str = "127.0.0.1:0";
@@ -93,7 +94,7 @@ impl Env {
     }
 
     /// Calls the management API as the owner, below the workspace.
-    pub fn manage(&self, method: &'static str, path: &str, body: &Value) -> Message {
+    pub fn manage(&self, method: &'static str, path: &str, body: &Value) -> Answer {
         let url = format!(
             "{}/workspaces/{}{path}",
             self.get("API_URL"),
@@ -428,4 +429,20 @@ pub fn key_pair(dir: &Scratch) -> (String, String) {
 /// The place of a file of this project.
 pub fn project_file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Runs statements on the SQLite store in `dir`, next to the product.
+pub fn change_store(dir: &Path, statements: &[&'static str]) {
+    let url = format!("sqlite:{}", dir.join("portcullis.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut store = SqliteConnection::connect(&url).await.unwrap();
+        for statement in statements {
+            sqlx::query(*statement).execute(&mut store).await.unwrap();
+        }
+        store.close().await.unwrap();
+    });
 }

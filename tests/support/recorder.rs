@@ -5,16 +5,49 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
 use flate2::read::GzDecoder;
+use futures::FutureExt as _;
 use serde_json::Value;
+use tokio::io::BufReader;
 
 use super::process::DEADLINE;
-use super::web::{Message, read_message};
+use super::web::Blocking;
+use super::wire;
+
+/// A request as it came.
+#[derive(Clone)]
+pub struct Recorded {
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    /// Whether the whole body came.
+    complete: bool,
+}
+
+impl Recorded {
+    fn read(from: &mut BufReader<Blocking<TcpStream>>) -> Option<Self> {
+        let read = async {
+            let head = wire::read_head(from).await?;
+            let body = wire::read_body(from, wire::request_framing(&head)).await;
+            Some(Self {
+                headers: head.headers,
+                body: body.bytes,
+                complete: body.complete,
+            })
+        };
+        read.now_or_never()
+            .expect("a reader that blocks is never pending")
+    }
+
+    /// The first value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        wire::all(&self.headers, name).first().copied()
+    }
+}
 
 /// A recording upstream.
 #[derive(Clone)]
@@ -25,7 +58,7 @@ pub struct Recorder {
 
 #[derive(Default)]
 struct State {
-    requests: Vec<Message>,
+    requests: Vec<Recorded>,
     holding: bool,
 }
 
@@ -47,8 +80,8 @@ impl Recorder {
     }
 
     fn serve(&self, mut stream: TcpStream) {
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        while let Some(request) = read_message(&mut reader, false) {
+        let mut reader = BufReader::new(Blocking(stream.try_clone().unwrap()));
+        while let Some(request) = Recorded::read(&mut reader) {
             let mut state = self.state.0.lock().unwrap();
             state.requests.push(request);
             self.state.1.notify_all();
@@ -73,7 +106,7 @@ impl Recorder {
         self.state.1.notify_all();
     }
 
-    pub fn requests(&self) -> Vec<Message> {
+    pub fn requests(&self) -> Vec<Recorded> {
         self.state.0.lock().unwrap().requests.clone()
     }
 
@@ -112,7 +145,7 @@ impl Recorder {
 }
 
 /// The events of a batch, compressed or not.
-fn batch(request: &Message) -> Vec<Value> {
+fn batch(request: &Recorded) -> Vec<Value> {
     let mut plain = Vec::new();
     match request.header("content-encoding") {
         Some("gzip") => {

@@ -1,4 +1,5 @@
 //! Waiting for a condition, with a deadline. No test waits for a fixed time.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::time::Duration;
 

@@ -1,106 +1,41 @@
-//! A minimal HTTP/1.1 client that sends exactly what it is given, and the message parser that the
-//! recording upstream shares with it.
+//! Requests that block until their response came, for tests that run the built program.
+//!
+//! Each goes over a connection of its own, with exactly the headers it is given. The responses are read as
+//! `client` reads them.
 
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{Read, Write as _};
 use std::net::TcpStream;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use serde_json::Value;
+use tokio::io::{AsyncRead, BufReader, ReadBuf};
 
+pub use super::answer::Answer;
 use super::process::DEADLINE;
 
-/// A message as it came: first line, headers, and the body without its framing.
-#[derive(Clone)]
-pub struct Message {
-    pub first_line: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-    /// Whether the whole body came.
-    pub complete: bool,
-}
+/// A reader that blocks, for the functions that read HTTP messages: no call of it is ever pending.
+pub struct Blocking<R>(pub R);
 
-impl Message {
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(held, _)| held.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-    }
-
-    pub fn status(&self) -> u16 {
-        self.first_line.split(' ').nth(1).unwrap().parse().unwrap()
-    }
-
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
-    }
-
-    /// `reason` of a denial.
-    pub fn reason(&self) -> String {
-        self.json()["reason"].as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Status and reason, for one comparison.
-    pub fn verdict(&self) -> (u16, String) {
-        (self.status(), self.reason())
+impl<R: Read + Unpin> AsyncRead for Blocking<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let read = self.0.read(into.initialize_unfilled())?;
+        into.advance(read);
+        Poll::Ready(Ok(()))
     }
 }
 
-/// Reads one message, or `None` where the connection ended before one began.
-pub fn read_message(from: &mut impl BufRead, is_response: bool) -> Option<Message> {
-    let first_line = line(from).filter(|line| !line.is_empty())?;
-    let mut message = Message {
-        first_line,
-        headers: Vec::new(),
-        body: Vec::new(),
-        complete: true,
-    };
-    loop {
-        let line = line(from)?;
-        if line.is_empty() {
-            break;
-        }
-        let (name, value) = line.split_once(':')?;
-        message.headers.push((name.to_owned(), value.trim().to_owned()));
-    }
-    let chunked = message
-        .header("transfer-encoding")
-        .is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
-    let length = message
-        .header("content-length")
-        .and_then(|length| length.parse().ok());
-    match (chunked, length) {
-        (true, _) => message.complete = read_chunks(from, &mut message.body).is_some(),
-        (false, Some(length)) => message.complete = read_exactly(from, length, &mut message.body).is_some(),
-        (false, None) if is_response => message.complete = from.read_to_end(&mut message.body).is_ok(),
-        (false, None) => {}
-    }
-    Some(message)
-}
-
-fn line(from: &mut impl BufRead) -> Option<String> {
-    let mut line = String::new();
-    let read = from.read_line(&mut line).ok()?;
-    (read > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-fn read_exactly(from: &mut impl BufRead, length: usize, to: &mut Vec<u8>) -> Option<()> {
-    let start = to.len();
-    to.resize(start + length, 0);
-    from.read_exact(&mut to[start..]).ok()
-}
-
-fn read_chunks(from: &mut impl BufRead, to: &mut Vec<u8>) -> Option<()> {
-    loop {
-        let size = line(from)?;
-        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
-        if size == 0 {
-            while !line(from)?.is_empty() {}
-            return Some(());
-        }
-        read_exactly(from, size, to)?;
-        line(from)?;
-    }
+/// Reads the response to a request of this method. `None` if the connection ends, or nothing comes in time.
+pub fn read_answer(from: impl Read + Unpin, method: &str) -> Option<Answer> {
+    let mut from = BufReader::new(Blocking(from));
+    let read = Answer::read(&mut from, method).now_or_never();
+    read.expect("a reader that blocks is never pending")
 }
 
 /// A request in the making.
@@ -163,7 +98,7 @@ impl Request {
     }
 
     /// Sends it on a connection of its own and reads the answer.
-    pub fn send(self) -> Message {
+    pub fn send(self) -> Answer {
         self.begin()
             .answer()
             .expect("an answer before the connection ends")
@@ -191,23 +126,26 @@ impl Request {
         );
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&body).unwrap();
-        Pending(stream)
+        Pending { stream, method }
     }
 }
 
 /// A request that was sent.
-pub struct Pending(TcpStream);
+pub struct Pending {
+    stream: TcpStream,
+    method: &'static str,
+}
 
 impl Pending {
     /// Whether anything comes, or the connection ends, before this time is over.
     pub fn ends_within(&self, time: Duration) -> bool {
-        self.0.set_read_timeout(Some(time)).unwrap();
-        let came = self.0.peek(&mut [0]).is_ok();
-        self.0.set_read_timeout(Some(DEADLINE)).unwrap();
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let came = self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_read_timeout(Some(DEADLINE)).unwrap();
         came
     }
 
-    pub fn answer(self) -> Option<Message> {
-        read_message(&mut BufReader::new(self.0), true)
+    pub fn answer(self) -> Option<Answer> {
+        read_answer(self.stream, self.method)
     }
 }

@@ -1,7 +1,8 @@
-//! HTTP/1.1 messages read off a socket byte by byte, by a reader that shares nothing with the gateway.
+//! HTTP/1.1 messages read off a socket byte by byte: the one reader of the tests, which shares nothing with the gateway.
 //!
 //! A test compares what really went over the wire, so headers keep their order and spelling, and a
 //! message that ends too early is distinguished from a complete one.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 

@@ -283,20 +283,8 @@ async fn cookies_on_plain_http_have_no_host_prefix() {
         settings.public_url = "http://127.0.0.1:8081".to_owned();
     })
     .await;
-    let workspace = server.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
-    let owner = server
-        .control
-        .members
-        .create_owner(&OPERATOR, &workspace.id, EMAIL)
-        .await
-        .unwrap();
-    let password = server
-        .control
-        .passwords
-        .set_new_password(&OPERATOR, &owner)
-        .await
-        .unwrap();
-    let body = json!({"email": EMAIL, "password": *password}).to_string();
+    let (_, password) = server.owner_with_password(EMAIL).await;
+    let body = json!({"email": EMAIL, "password": password}).to_string();
     let headers = [("Content-Type", "application/json")];
     let answer = server
         .send("POST", "/api/v1/session", &headers, body.as_bytes())

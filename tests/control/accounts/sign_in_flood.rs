@@ -8,7 +8,7 @@ use portcullis::domain::network::Network;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{Answer, DEADLINE, OPERATOR, TempDir, TestControl, send_to};
+use crate::support::{Answer, DEADLINE, TempDir, TestControl, send_to};
 
 const OWNER: &str = "owner@example.com";
 
@@ -25,20 +25,7 @@ async fn start(dir: &TempDir, limits: ControlLimits) -> TestControl {
 
 /// An owner's password.
 async fn owner(server: &TestControl) -> String {
-    let workspace = server.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
-    let owner = server
-        .control
-        .members
-        .create_owner(&OPERATOR, &workspace.id, OWNER)
-        .await
-        .unwrap();
-    let password = server
-        .control
-        .passwords
-        .set_new_password(&OPERATOR, &owner)
-        .await
-        .unwrap();
-    password.to_string()
+    server.owner_with_password(OWNER).await.1
 }
 
 async fn sign_in(server: &TestControl, from: &str, cookie: &str, body: &Value) -> Answer {

@@ -21,6 +21,7 @@ use portcullis::domain::ids::WorkspaceId;
 use portcullis::domain::key::Algorithm;
 use portcullis::domain::time::UnixSeconds;
 use portcullis::http_server::Bounds;
+use portcullis::model::member::Member;
 use portcullis::store_location::StoreLocation;
 use portcullis::tls::acceptor::Acceptor;
 use serde_json::{Value, json};
@@ -33,9 +34,7 @@ pub use self::http::{Answer, HalfSent, send_to, session_cookie};
 use crate::postgres::{Cluster, Database};
 use crate::scratch::Scratch;
 pub use crate::test_key::{TestKey, claims_of, header_of, pem, signing_input};
-
-/// Nothing here takes this long unless it hangs.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub use crate::wait::DEADLINE;
 
 /// When the tests take place.
 pub const NOW: u64 = 1_795_323_600;
@@ -200,32 +199,33 @@ impl TestControl {
         }
     }
 
-    /// The same, with the cookie of a session of the owner.
-    pub async fn workspace_and_session(&self) -> (Tenant<'_>, String) {
+    /// The owner of a new workspace, and the password of their account.
+    pub async fn owner_with_password(&self, email: &str) -> (Member, String) {
         let workspace = self.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
-        let email = format!("owner-of-{}@example.com", workspace.id);
-        let owner = self
-            .control
-            .members
-            .create_owner(&OPERATOR, &workspace.id, &email)
+        let members = &self.control.members;
+        let owner = members
+            .create_owner(&OPERATOR, &workspace.id, email)
             .await
             .unwrap();
-        let password = self
-            .control
-            .passwords
-            .set_new_password(&OPERATOR, &owner)
-            .await
-            .unwrap();
+        let passwords = &self.control.passwords;
+        let password = passwords.set_new_password(&OPERATOR, &owner).await.unwrap();
+        (owner, password.to_string())
+    }
+
+    /// A workspace with an owner, whose API token and session cookie come with it.
+    pub async fn workspace_and_session(&self) -> (Tenant<'_>, String) {
+        let email = format!("owner-{}@example.com", unique());
+        let (owner, password) = self.owner_with_password(&email).await;
         let token = self
             .control
             .api_tokens
             .create_api_token(&OPERATOR, &owner.id, "tests", None);
         let tenant = Tenant {
             server: self,
-            id: workspace.id,
+            id: owner.workspace,
             api_token: token.await.unwrap().expose().to_owned(),
         };
-        let body = json!({"email": email, "password": password.as_str()}).to_string();
+        let body = json!({"email": email, "password": password}).to_string();
         let headers = [("Content-Type", "application/json")];
         let opened = self
             .send("POST", "/api/v1/session", &headers, body.as_bytes())

@@ -8,7 +8,7 @@ use portcullis::control::accounts::sessions::{Browser, SignedIn};
 use portcullis::model::member::Member;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, OPERATOR, TempDir, TestControl};
+use crate::support::{Answer, TempDir, TestControl};
 
 pub const EMAIL: &str = "ada@example.com";
 
@@ -24,21 +24,9 @@ impl World {
     pub async fn start() -> Self {
         let dir = TempDir::new();
         let server = TestControl::start(&dir).await;
-        let workspace = server.control.workspaces.create(&OPERATOR, "Acme").await.unwrap();
-        let owner = server
-            .control
-            .members
-            .create_owner(&OPERATOR, &workspace.id, EMAIL)
-            .await
-            .unwrap();
-        let password = server
-            .control
-            .passwords
-            .set_new_password(&OPERATOR, &owner)
-            .await
-            .unwrap();
+        let (owner, password) = server.owner_with_password(EMAIL).await;
         Self {
-            password: password.to_string(),
+            password,
             server,
             owner,
             _dir: dir,
