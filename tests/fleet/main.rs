@@ -3,6 +3,8 @@
 //!
 //! `FLEET_MODEL_RUNS` sets how many runs there are. A failure names its seed.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod world;
 
 use world::{Rule, Violation, World};
@@ -13,6 +15,7 @@ const RUNS: u64 = 1_500;
 /// Runs within which a rule that does not hold must be found out.
 const WRONG_RUNS: u64 = 400;
 
+#[expect(clippy::disallowed_methods, reason = "the number of runs comes from outside")]
 fn runs() -> u64 {
     let wanted = std::env::var("FLEET_MODEL_RUNS").ok();
     wanted.map_or(RUNS, |text| text.parse().unwrap())
