@@ -82,6 +82,7 @@ fn pages(env: &Env) -> Vec<Value> {
         page("source-connect", format!("{source}/oauth/connect")),
         page("source-disconnect", format!("{source}/oauth/disconnect")),
         page("source-enable", format!("{source}/oauth/on")),
+        page("edges", format!("{at}/edges")),
         page("signing-keys", format!("{at}/signing-keys")),
         page("signing-keys-rotate", format!("{at}/signing-keys/rotate")),
         page("signing-keys-end", format!("{at}/signing-keys/end")),

@@ -26,6 +26,7 @@ mod support {
 mod account;
 mod audit;
 mod browser;
+mod edges;
 mod guards;
 mod keys;
 mod many;

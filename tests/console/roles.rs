@@ -17,7 +17,7 @@ pub const ROLES: [&str; 6] = [
 ];
 
 /// The pages that each role may open: `y` yes, `-` no. Columns in the order of [`ROLES`].
-const PAGES: [(&str, &str); 24] = [
+const PAGES: [(&str, &str); 25] = [
     ("", "yyyyyy"),
     ("/account", "yyyyyy"),
     ("/apps", "y-yyyy"),
@@ -35,6 +35,7 @@ const PAGES: [(&str, &str); 24] = [
     ("/sources/FUNCTION/oauth/connect", "y---y-"),
     ("/members", "y-----"),
     ("/audit", "y-----"),
+    ("/edges", "y-----"),
     ("/signing-keys", "y-----"),
     ("/signing-keys/rotate", "y-----"),
     ("/signing-keys/end", "y-----"),

@@ -269,7 +269,8 @@ impl Instances {
         row.control_plane != self.own && row.heard_at >= held.row.heard_at
     }
 
-    fn bundled(&self) -> Option<Publisher> {
+    /// The gateway in this process, if there is one.
+    pub(crate) fn bundled(&self) -> Option<Publisher> {
         let publisher = self.changes.publisher.read();
         publisher.unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -145,7 +145,7 @@ impl Choices {
     }
 }
 
-/// A state as a badge: of enforcement, or of a signing key.
+/// A state as a badge: of enforcement, of a signing key, or of a gateway.
 #[derive(Template)]
 #[template(source = r#"<span class="badge {{ class }}">{{ word }}</span>"#, ext = "html")]
 pub(crate) struct Badge {
@@ -180,6 +180,21 @@ impl Badge {
             KeyState::Next => ("observe", "Next"),
             KeyState::Active => ("on", "Signing"),
             KeyState::Retired => ("off", "Retired"),
+        };
+        Self { class, word }
+    }
+}
+
+impl Badge {
+    /// The state of a gateway, from the word of the API.
+    pub fn of_gateway(state: &str) -> Self {
+        let (class, word) = match state {
+            "current" => ("on", "Current"),
+            "behind" => ("observe", "Behind"),
+            "unbounded" => ("observe", "Unbounded"),
+            "refusing" => ("bad", "Refusing"),
+            "lapsed" => ("bad", "Lapsed"),
+            _ => ("off", "Not connected"),
         };
         Self { class, word }
     }

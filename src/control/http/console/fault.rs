@@ -103,6 +103,7 @@ fn not_found_title(what: &str) -> &'static str {
         "member" => "Member not found",
         "workspace" => "Workspace not found",
         "signing key" => "Signing key not found",
+        "edge" => "Edge not found",
         _ => "Not found",
     }
 }

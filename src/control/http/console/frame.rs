@@ -17,6 +17,7 @@ pub(crate) enum Section {
     Members,
     Audit,
     SigningKeys,
+    Edges,
     LeakedTokens,
     ApiTokens,
     Account,
@@ -45,6 +46,8 @@ pub(crate) struct NavPermissions {
     pub apps: bool,
     pub sources: bool,
     pub owner: bool,
+    /// Gateways serve every workspace, so only who owns all of them.
+    pub edges: bool,
 }
 
 impl Frame {

@@ -173,9 +173,11 @@ fn account() -> Router<Arc<Control>> {
 }
 
 fn security() -> Router<Arc<Control>> {
-    use pages::{api_tokens, audit, leaked, revoke_all, signing_keys};
+    use pages::{api_tokens, audit, edges, leaked, revoke_all, signing_keys};
     Router::new()
         .route(pattern::AUDIT, get(audit::list))
+        .route(pattern::EDGES, get(edges::list))
+        .route(pattern::REVOKE_EDGE, get(edges::revoke_form).post(edges::revoke))
         .route(pattern::SIGNING_KEYS, get(signing_keys::list))
         .route(
             pattern::ROTATE_SIGNING_KEYS,

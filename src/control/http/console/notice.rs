@@ -75,6 +75,7 @@ notices! {
     SigningKeyRotated "signing-key-rotated" "The next signing key is published and takes over automatically.";
     SigningKeyRevoked "signing-key-revoked" "Signing key revoked. Gateways reject every token that it signed.";
     SigningKeysRevoked "signing-keys-revoked" "All signing keys revoked. Gateways reject every token issued before.";
+    EdgeRevoked "edge-revoked" "Edge revoked. Its connections have ended, and its policy is no longer renewed.";
     TokensRevoked "tokens-revoked" "All tokens revoked. Gateways reject every token issued before now.";
     LeakDismissed "leak-dismissed" "Notice dismissed. The token stays revoked.";
 }

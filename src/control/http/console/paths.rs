@@ -178,6 +178,8 @@ pages! {
     PASSWORD password() "/account/password";
     SIGN_OUT_EVERYWHERE sign_out_everywhere() "/account/sessions/end";
     SIGN_OUT_SESSION sign_out_session(id) "/account/sessions/{id}/end";
+    EDGES edges() "/edges";
+    REVOKE_EDGE revoke_edge(id) "/edges/{id}/revoke";
     SIGNING_KEYS signing_keys() "/signing-keys";
     ROTATE_SIGNING_KEYS rotate_signing_keys() "/signing-keys/rotate";
     REVOKE_SIGNING_KEYS revoke_signing_keys() "/signing-keys/end";

@@ -42,6 +42,7 @@ pub(crate) struct PageContext {
     pub flash: Option<Flash>,
     cookies: Cookies,
     several: bool,
+    can_manage_edges: bool,
     parameters: Vec<(String, String)>,
     query: Form,
 }
@@ -63,12 +64,14 @@ impl PageContext {
         let workspace = control.workspaces.get(&actor, &id).await?;
         let two = Page { after: "", limit: 2 };
         let several = control.workspaces.workspaces_of(&actor, two).await?.len() > 1;
+        let can_manage_edges = control.edges.can_manage(&actor).await?;
         let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes()).unwrap_or_default();
         Ok(Self {
             to: WorkspacePaths::of(&id),
             flash: Flash::of(control.cookies, &parts.headers),
             cookies: control.cookies,
             several,
+            can_manage_edges,
             now: control.changes.now(),
             session: signed,
             actor,
@@ -177,6 +180,7 @@ impl PageContext {
                 apps: self.may(Action::ViewApp),
                 sources,
                 owner: self.may(Action::ManageMembers),
+                edges: self.can_manage_edges,
             },
             done: self.flash.map(Flash::words),
         }

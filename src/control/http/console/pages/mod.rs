@@ -8,6 +8,7 @@ pub(crate) mod app_settings;
 pub(crate) mod apps;
 pub(crate) mod audit;
 pub(crate) mod client;
+pub(crate) mod edges;
 pub(crate) mod join;
 pub(crate) mod leaked;
 pub(crate) mod members;
