@@ -64,6 +64,7 @@ pub enum AuditAction {
     EdgeKeyRotated,
     EdgeRevoked,
     FleetSettingsChanged,
+    RevocationsRecovered,
 }
 
 impl AuditAction {
@@ -117,6 +118,7 @@ impl AuditAction {
             Self::EdgeKeyRotated => "edge.key_rotated",
             Self::EdgeRevoked => "edge.revoked",
             Self::FleetSettingsChanged => "fleet.settings_changed",
+            Self::RevocationsRecovered => "fleet.revocations_recovered",
         }
     }
 }

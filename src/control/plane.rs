@@ -368,6 +368,7 @@ impl Shared {
             ids: ids.clone(),
             store: store.clone(),
             changes: changes.clone(),
+            recovered: AtomicU64::default(),
         });
         let clients = Arc::new(Clients {
             limits: limits.clone(),

@@ -1,7 +1,7 @@
 //! URLs that can be the issuer of tokens.
 
 /// The longest issuer, in bytes.
-const BYTES_MAX: usize = 2_048;
+pub const ISSUER_BYTES_MAX: usize = 2_048;
 
 /// Whether a text can be the `issuer` of our own tokens (RFC 8414 section 2): an `https` or `http` URL without user,
 /// query, fragment and a slash at its end.
@@ -14,7 +14,11 @@ pub fn is_issuer_url(url: &str) -> bool {
         let plain = rest
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"?#\"\\<>@".contains(&byte));
-        plain && !rest.is_empty() && !rest.starts_with('/') && !rest.ends_with('/') && url.len() <= BYTES_MAX
+        plain
+            && !rest.is_empty()
+            && !rest.starts_with('/')
+            && !rest.ends_with('/')
+            && url.len() <= ISSUER_BYTES_MAX
     })
 }
 

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::position::Position;
 use crate::report::Report;
-use crate::snapshot::Changes;
+use crate::snapshot::{Changes, RevocationRecord};
 
 /// Where the edge listener serves the protocol; the number rises with an incompatible change.
 pub const ROOT: &str = "/edges/v1";
@@ -164,6 +164,17 @@ pub struct BeatAnswer {
 pub struct NumberedReport {
     pub number: u64,
     pub report: Report,
+}
+
+/// Revocations in one [`Denials`].
+pub const DENIALS_MAX: usize = 1_000;
+
+/// `POST /denials`: revocations that the edge knows, from an edge whose position is not in the control plane's feed. The
+/// control plane commits those again that its database lost.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Denials {
+    pub revocations: Vec<RevocationRecord>,
 }
 
 /// One event of `GET /changes`, named `changes`: one version. The event named `snapshot` has no content: the edge

@@ -10,8 +10,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::edges::{Fleet, allowed, denied, eventually};
+use super::support::process::{Process, portcullis};
 use super::support::secrets;
-use super::support::web::post;
+use super::support::web::{get, post};
 
 /// An edge that speaks the protocol itself.
 pub struct OwnEdge {
@@ -157,4 +158,43 @@ fn edge_that_reconnects_counts_until_its_lease_ends() {
         (202, &json!(1)),
         "{answer}"
     );
+}
+
+#[test]
+fn restored_store_gets_lost_revocations_back_from_an_edge() {
+    let mut fleet = Fleet::start();
+    let issuer = fleet.control.control.clone().unwrap();
+    let edge = fleet.edge("fra-1");
+    let [lost, other] = [(); 2].map(|()| fleet.env.token("", "tracking_api:write"));
+    eventually(&allowed(), || fleet.verdict(&edge, Some(&lost)));
+    let store = fleet.dir.join("portcullis.db");
+    let copy = fleet.dir.join("yesterday.db");
+    let mut backup = portcullis(["admin", "backup", "--config"]);
+    backup.arg(fleet.dir.join("control.yaml")).arg("--to").arg(&copy);
+    assert_eq!(Process::run(&mut backup).code, Some(0));
+    let (status, answer) = fleet.revoke(&lost, "10s");
+    assert_eq!(status, 200, "{answer}");
+    // The store goes back to what it was before.
+    let address = fleet.edge_listener().trim_start_matches("http://").to_owned();
+    fleet.control.process.signal("KILL");
+    fleet.control.process.wait();
+    for name in ["portcullis.db-wal", "portcullis.db-shm"] {
+        let _ = fs::remove_file(fleet.dir.join(name));
+    }
+    fs::copy(&copy, &store).unwrap();
+    fleet.restart_as(&address, &issuer);
+    // The edge takes a snapshot of the restored store; what it knew holds there, too.
+    let metrics = format!("{}/metrics", edge.observability.as_deref().unwrap());
+    eventually(&true, || {
+        let text = String::from_utf8(get(&metrics).send().body).unwrap();
+        !text.contains("portcullis_policy_resyncs_total{cause=\"feed\"} 0")
+    });
+    eventually(&allowed(), || fleet.verdict(&edge, Some(&other)));
+    assert_eq!(fleet.verdict(&edge, Some(&lost)), denied(401, "token_revoked"));
+    // An edge that never had it gets it from the restored store.
+    let another = fleet.edge("ams-1");
+    eventually(&allowed(), || fleet.verdict(&another, Some(&other)));
+    assert_eq!(fleet.verdict(&another, Some(&lost)), denied(401, "token_revoked"));
+    edge.stop();
+    another.stop();
 }

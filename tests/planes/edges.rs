@@ -92,7 +92,16 @@ impl Fleet {
 
     /// Starts the control plane again, after it ended, with its edge listener at the same address.
     pub fn restart(&mut self, edges: &str) {
-        self.control = Serve::start(&self.dir.write("control.yaml", &control_config(edges)));
+        self.start_again(&control_config(edges));
+    }
+
+    /// The same with the issuer that it was before.
+    pub fn restart_as(&mut self, edges: &str, issuer: &str) {
+        self.start_again(&format!("{}  public_url: \"{issuer}\"\n", control_config(edges)));
+    }
+
+    fn start_again(&mut self, config: &str) {
+        self.control = Serve::start(&self.dir.write("control.yaml", config));
         self.env = served_env(self.dir.path(), &self.control);
     }
 

@@ -39,6 +39,7 @@ mod cli;
 mod clients;
 mod descriptors;
 mod diff;
+mod edge_latency;
 mod edge_link;
 mod edges;
 mod enforced_everywhere;

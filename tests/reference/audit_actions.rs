@@ -140,8 +140,12 @@ const fn entry(action: AuditAction) -> (Option<AuditAction>, &'static str) {
             "An edge was revoked; it is no longer served.",
         ),
         A::FleetSettingsChanged => (
-            None,
+            Some(A::RevocationsRecovered),
             "The audience of access tokens or the `max_age` of the fleet was changed.",
+        ),
+        A::RevocationsRecovered => (
+            None,
+            "An edge returned revocations that the database had lost; they were committed again.",
         ),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
@@ -39,7 +40,7 @@ const EDGES_MAX: u64 = 10_000;
 const PUBLIC_KEY_BYTES: usize = 32;
 
 /// The server itself, where an edge proves itself with its token or key.
-static EDGE: Actor = Actor::system("edge");
+pub(super) static EDGE: Actor = Actor::system("edge");
 
 /// A new join token: it enrols one edge, once. Shown by [`JoinToken::expose`] and kept as a hash.
 pub struct JoinToken {
@@ -66,6 +67,8 @@ pub struct Edges {
     pub(crate) ids: Arc<Ids>,
     pub(crate) store: Arc<Store>,
     pub(crate) changes: Arc<Changes>,
+    /// Revocations that edges brought back to this process.
+    pub(crate) recovered: AtomicU64,
 }
 
 impl Edges {

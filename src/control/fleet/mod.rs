@@ -1,5 +1,6 @@
 //! The feed of the gateways: snapshots and changes, in the order of versions.
 
+mod denials;
 pub(crate) mod edge_metrics;
 pub mod edges;
 pub(crate) mod hub;

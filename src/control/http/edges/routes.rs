@@ -21,7 +21,7 @@ use crate::control::fleet::sessions::SESSION_S;
 use crate::control::http::api::json::Json;
 use crate::control::http::observed::note_route;
 use crate::fleet::protocol::{
-    Beat, BeatAnswer, Join, Joined, MESSAGE_BYTES_MAX, NewKey, Nonce, NumberedReport, OpenSession,
+    Beat, BeatAnswer, Denials, Join, Joined, MESSAGE_BYTES_MAX, NewKey, Nonce, NumberedReport, OpenSession,
     POSITION_HEADER, ROOT, SessionOpened,
 };
 
@@ -38,6 +38,7 @@ pub(super) fn routes(state: Arc<EdgeState>) -> Router {
         .route("/keys", post(new_key))
         .route("/beats", post(beat))
         .route("/reports", post(report))
+        .route("/denials", post(denials))
         .layer(from_fn(deadline))
         .layer(DefaultBodyLimit::max(MESSAGE_BYTES_MAX));
     let protocol = messages
@@ -145,6 +146,16 @@ async fn report(
     if state.instances.is_new_report(&session.instance, numbered.number) {
         state.traffic.add(&numbered.report).await;
     }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn denials(
+    State(state): Shared,
+    InSession(session): InSession,
+    request: Request,
+) -> Result<StatusCode, ControlError> {
+    let (Json(denials), _) = Json::<Denials>::up_to(request, MESSAGE_BYTES_MAX).await?;
+    state.edges.recover(&session.edge, denials).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

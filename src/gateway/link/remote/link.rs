@@ -9,10 +9,12 @@ use futures::future::{FusedFuture as _, FutureExt as _};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::client::{Client, Event, LinkError};
+use super::denials::KnownDenials;
 use super::folder::{FolderError, StateFolder, unpack};
 use super::metrics::{LinkMetrics, Resync};
 use super::reports;
 use super::session::{Ended, Opened, SessionKeeper};
+use super::setup_error::SetupError;
 use crate::clock::Clock;
 use crate::config::RemotePolicy;
 use crate::domain::policy::Freshness;
@@ -20,7 +22,7 @@ use crate::feed::Publisher;
 use crate::fleet::lease;
 use crate::fleet::lease::{Proof, Question};
 use crate::fleet::position::Position;
-use crate::fleet::protocol::{Beat, BeatAnswer, ChangeEvent};
+use crate::fleet::protocol::{Beat, BeatAnswer, ChangeEvent, Denials};
 use crate::snapshot::{Changes, Snapshot, Update};
 
 /// How long the gateway may take to install an update.
@@ -45,26 +47,6 @@ const DISK_RETRY_EVERY: Duration = Duration::from_secs(30);
 /// How long the last report may take once the gateway has ended.
 const LAST_REPORT_WITHIN: Duration = Duration::from_secs(1);
 
-/// Why the link cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    #[error("{0}")]
-    Folder(#[from] FolderError),
-    #[error("policy.ca: {0}")]
-    Client(#[from] LinkError),
-    #[error("policy.ca: {} cannot be read: {error}", path.display())]
-    Authorities {
-        path: std::path::PathBuf,
-        error: std::io::Error,
-    },
-    #[error(
-        "this edge has not joined a fleet; set policy.join to a token of `portcullis admin edges join-token`"
-    )]
-    NoToken,
-    #[error("the cryptographic library failed to make a key")]
-    Key,
-}
-
 /// The link of one running edge.
 pub struct RemoteLink {
     sessions: SessionKeeper,
@@ -73,6 +55,8 @@ pub struct RemoteLink {
     clock: Clock,
     freshness: Freshness,
     metrics: LinkMetrics,
+    /// The revocations of what is in force.
+    denials: KnownDenials,
     /// What is in force.
     position: Option<Position>,
     /// What the control plane is told: what is in force, once a restart would not go back behind it.
@@ -121,6 +105,7 @@ impl RemoteLink {
             clock,
             freshness,
             metrics,
+            denials: KnownDenials::default(),
             position: None,
             acknowledged: None,
             refused: None,
@@ -136,8 +121,10 @@ impl RemoteLink {
             return;
         };
         let version = stored.snapshot.version;
+        self.denials.replace(&stored.snapshot);
         let mut installed = self.take(undated(stored.snapshot), version).await;
         for event in stored.changes {
+            self.denials.add(&event.changes.changes);
             if installed {
                 let version = event.changes.version;
                 installed = self.take(undated_changes(event.changes), version).await;
@@ -212,10 +199,7 @@ impl RemoteLink {
             Ok(never) => match never {},
             Err(Ended::NeedsSnapshot(cause)) => {
                 self.metrics.resynced(cause);
-                match self.fetch_snapshot().await {
-                    Ok(()) => Ended::Resynced,
-                    Err(ended) => ended,
-                }
+                self.resync(cause).await.err().unwrap_or(Ended::Resynced)
             }
             Err(ended) => ended,
         }
@@ -405,6 +389,7 @@ impl RemoteLink {
             return Err(Ended::NeedsSnapshot(Resync::RefusedChange));
         }
         self.position = Some(event.position);
+        self.denials.add(&event.changes.changes);
         if self.folder.is_behind() {
             return Ok(());
         }
@@ -415,6 +400,27 @@ impl RemoteLink {
             true => Err(Ended::NeedsSnapshot(Resync::LongLog)),
             false => Ok(()),
         }
+    }
+
+    /// Takes a snapshot. Where the control plane may have lost changes, it first gets the revocations back that this edge
+    /// knows: until it has them, they stay in force here.
+    async fn resync(&mut self, cause: Resync) -> Result<(), Ended> {
+        if cause.may_have_lost() {
+            let opened = self.sessions.open(&self.folder).await?;
+            let client = self.sessions.client();
+            for revocations in self.denials.parts() {
+                let (base, token) = (&opened.control_plane, Some(&opened.token));
+                match client
+                    .send(base, "/denials", token, &Denials { revocations })
+                    .await
+                {
+                    // 404: of a version before this message.
+                    Ok(_) | Err(LinkError::Refused { status: 404, .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        self.fetch_snapshot().await
     }
 
     async fn fetch_snapshot(&mut self) -> Result<(), Ended> {
@@ -428,6 +434,8 @@ impl RemoteLink {
         let unusable = || LinkError::Answer("the snapshot is not of a form that this version reads");
         let (snapshot, packed) = unpacked.map_err(|_| unusable())?;
         let snapshot = snapshot.map_err(|_| unusable())?;
+        let mut denials = KnownDenials::default();
+        denials.replace(&snapshot);
         if !self.take(undated(snapshot), position.version).await {
             self.refused = self.publisher.refusal();
             tracing::error!(
@@ -438,6 +446,7 @@ impl RemoteLink {
             return Err(LinkError::Answer("the snapshot was refused").into());
         }
         self.refused = None;
+        self.denials = denials;
         self.position = Some(position);
         if let Err(error) = self.folder.keep_snapshot(position, &packed) {
             self.fall_behind(&error);

@@ -32,6 +32,11 @@ impl Resync {
         Self::Disk,
     ];
 
+    /// Whether the control plane may have lost changes that this edge has.
+    pub(super) const fn may_have_lost(self) -> bool {
+        matches!(self, Self::Feed | Self::OtherHistory | Self::EarlierVersion)
+    }
+
     /// The word in the metric.
     const fn as_str(self) -> &'static str {
         match self {
