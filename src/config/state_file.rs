@@ -43,6 +43,8 @@ pub struct StateApp {
 pub struct StateKey {
     pub name: String,
     pub algorithm: Option<String>,
+    /// RFC 3339, for a key that is added. A key that is there keeps its own.
+    pub expires_at: Option<String>,
     pub pem: String,
 }
 

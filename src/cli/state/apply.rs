@@ -218,5 +218,6 @@ fn new_key(key: &WantedKey) -> NewAppKey {
         name: key.name.clone(),
         pem: key.pem.clone(),
         algorithm: Some(key.algorithm.as_str().to_owned()),
+        expires_at: key.expires_at.clone(),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::current::Current;
+use crate::control::http::api::times::at_text;
 use crate::domain::role::Assigned;
 use crate::domain::scope::Scope;
 
@@ -56,11 +57,15 @@ fn app(held: &crate::control::AppDetails) -> String {
             .lines()
             .map(|line| format!("          {line}\n"))
             .collect();
+        let expires = key
+            .expires_at
+            .map(|at| format!("        expires_at: \"{}\"\n", at_text(at)));
         let _ = write!(
             out,
-            "      - name: {}\n        algorithm: {}\n        pem: |\n{pem}",
+            "      - name: {}\n        algorithm: {}\n{}        pem: |\n{pem}",
             quoted(key.name.as_str()),
-            key.algorithm.as_str()
+            key.algorithm.as_str(),
+            expires.unwrap_or_default()
         );
     }
     out

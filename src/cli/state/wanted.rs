@@ -35,6 +35,8 @@ pub(super) struct WantedKey {
     pub(super) pem: String,
     pub(super) algorithm: Algorithm,
     pub(super) thumbprint: String,
+    /// RFC 3339, for a key that is added. A key that is there keeps its own.
+    pub(super) expires_at: Option<String>,
 }
 
 pub(super) struct WantedSource {
@@ -199,6 +201,7 @@ fn public_key(raw: StateKey) -> Result<WantedKey, String> {
     Ok(WantedKey {
         name: raw.name,
         thumbprint: public.thumbprint().to_string(),
+        expires_at: raw.expires_at,
         pem: raw.pem,
         algorithm,
     })
