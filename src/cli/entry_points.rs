@@ -6,7 +6,8 @@ use super::{check, planes, preflight};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, ListenerTls, PolicyOrigin, load_policy};
 use crate::gateway::offline::OfflineGateway;
-use crate::gateway::wire::tls::Acceptor;
+use crate::tls::acceptor::Acceptor;
+use crate::tls::metrics::TlsMetrics;
 
 /// Whether `check` takes a text that stands at `path`.
 ///
@@ -40,18 +41,21 @@ pub fn serve(path: &Path, text: &str) -> Result<(), String> {
     if let Some(control) = &config.control_plane {
         let settings = planes::control_settings(control, &control.listen);
         settings.check().map_err(|error| error.to_string())?;
+        accept(&control.listen, control.tls.as_ref())?;
         if let Some(edges) = &control.edges {
             accept(&edges.listen, edges.tls.as_ref())?;
         }
+    }
+    if let Some(address) = &config.observability.listen {
+        accept(address, config.observability.tls.as_ref())?;
     }
     Ok(())
 }
 
 fn accept(address: &str, tls: Option<&ListenerTls>) -> Result<(), String> {
-    match tls {
-        Some(tls) => Acceptor::new(address, tls)
-            .map(drop)
-            .map_err(|error| error.to_string()),
-        None => Ok(()),
-    }
+    let Some(tls) = tls else { return Ok(()) };
+    let metrics = TlsMetrics::new("none").map_err(|error| error.to_string())?;
+    Acceptor::new(address, tls, metrics)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
