@@ -251,7 +251,8 @@ impl Store {
         })
     }
 
-    /// Writes instances down as they are now, many in a statement. One that another control plane heard later stays as it is.
+    /// Writes instances down as they are now, many in a statement. One that another control plane
+    /// heard later, or that is another edge's, stays as it is.
     pub(crate) async fn put_edge_instances(&self, instances: &[EdgeInstance]) -> Result<(), StoreError> {
         for part in instances.chunks(INSTANCES_AT_ONCE) {
             let rows: Vec<String> = (0..part.len())
@@ -259,10 +260,11 @@ impl Store {
                 .collect();
             let statement = format!(
                 "INSERT INTO edge_instances (id, edge, control_plane, build, version, heard_at, lapses_at, unbounded, \
-                 refused) VALUES {} ON CONFLICT (id) DO UPDATE SET edge = excluded.edge, \
+                 refused) VALUES {} ON CONFLICT (id) DO UPDATE SET \
                  control_plane = excluded.control_plane, build = excluded.build, version = excluded.version, \
                  heard_at = excluded.heard_at, lapses_at = excluded.lapses_at, unbounded = excluded.unbounded, \
-                 refused = excluded.refused WHERE edge_instances.heard_at <= excluded.heard_at",
+                 refused = excluded.refused \
+                 WHERE edge_instances.edge = excluded.edge AND edge_instances.heard_at <= excluded.heard_at",
                 rows.join(", ")
             );
             let mut query = sqlx::query(sqlx::AssertSqlSafe(statement));

@@ -35,8 +35,13 @@ fn policy(rest: &str) -> String {
 
 impl Fleet {
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with further keys of the edge listener's section.
+    pub fn start_with(further: &str) -> Self {
         let dir = quickstart_data();
-        let config = dir.write("control.yaml", &control_config("127.0.0.1:0"));
+        let config = dir.write("control.yaml", &control_config("127.0.0.1:0", further));
         let control = Serve::start(&config);
         let env = served_env(dir.path(), &control);
         Self {
@@ -134,9 +139,9 @@ impl Fleet {
     }
 }
 
-fn control_config(edges: &str) -> String {
+fn control_config(edges: &str, further: &str) -> String {
     format!(
-        "version: 1\n{OBSERVABILITY}{}{CONTROL_PLANE}  edges: {{listen: \"{edges}\", heartbeat: 500ms}}\n",
+        "version: 1\n{OBSERVABILITY}{}{CONTROL_PLANE}  edges: {{listen: \"{edges}\", heartbeat: 500ms{further}}}\n",
         policy("")
     )
 }
@@ -227,7 +232,7 @@ fn edge_without_its_control_plane_refuses_after_max_age_and_recovers() {
         stopped.elapsed()
     );
     let address = at.trim_start_matches("http://").to_owned();
-    let control = Serve::start(&dir.write("control.yaml", &(control_config(&address) + &issuer)));
+    let control = Serve::start(&dir.write("control.yaml", &(control_config(&address, "") + &issuer)));
     let again = served_env(dir.path(), &control);
     let fleet = fleet(control, again, dir, upstream);
     eventually(&allowed(), || fleet.verdict(&edge, Some(&token)));
@@ -250,7 +255,7 @@ fn edge_that_resumes_learns_that_the_issuer_changed() {
     control.stop();
     // On another port and without `public_url` the control plane is another issuer.
     let address = at.trim_start_matches("http://").to_owned();
-    let control = Serve::start(&dir.write("control.yaml", &control_config(&address)));
+    let control = Serve::start(&dir.write("control.yaml", &control_config(&address, "")));
     let env = served_env(dir.path(), &control);
     let fleet = Fleet {
         control,

@@ -212,11 +212,16 @@ impl Edges {
     /// Takes the key that an edge made to replace its own.
     ///
     /// # Errors
-    /// [`ControlError::Invalid`] for a public key that is none, [`ControlError::NotFound`].
+    /// [`ControlError::Invalid`] for a public key that is none or that nobody asked for, [`ControlError::NotFound`].
     pub(crate) async fn offer_key(&self, id: &EdgeId, public_key: &str) -> Result<(), ControlError> {
         check_public_key(public_key)?;
         let mut tx = self.changes.begin_unproved().await?.proved(EDGE.clone());
         let mut edge = found(&mut tx, id).await?;
+        // Else a stolen session, which lasts minutes, could take the edge over for good.
+        if !edge.rotate {
+            let problem = "is not taken: no operator has asked this edge for a new key";
+            return Err(ControlError::invalid("public_key", problem));
+        }
         edge.next_key = Some(public_key.to_owned());
         tx.update_edge(&edge).await?;
         let event = Event::of_server(AuditAction::EdgeChanged, "edge", &edge.id, &edge.name)

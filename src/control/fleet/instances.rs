@@ -31,6 +31,9 @@ const REFRESH_EVERY: Duration = Duration::from_secs(30);
 /// How long the row of an instance that lapsed is kept, for operators.
 const KEPT_S: u64 = 86_400;
 
+/// Instances that one edge may have. Each process of it is one, and counts until its lease is over.
+const INSTANCES_OF_EDGE_MAX: usize = 1_000;
+
 /// How often instances of other control planes are looked up while a caller waits.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -163,7 +166,8 @@ impl Instances {
     /// other the lease may still run that another control plane granted, or this one before it was restarted.
     ///
     /// # Errors
-    /// [`ControlError::Store`]: it is not to be told that its policy is current then.
+    /// [`ControlError::Unauthenticated`] for an instance of another edge, [`ControlError::Busy`] for an edge with too many
+    /// instances, [`ControlError::Store`]. It is not to be told that its policy is current then.
     pub(crate) async fn open(
         &self,
         edge: &EdgeId,
@@ -173,12 +177,22 @@ impl Instances {
         unbounded: bool,
     ) -> Result<(), ControlError> {
         let earlier = self.store.read().await?.edge_instance(instance).await?;
+        if earlier.as_ref().is_some_and(|row| row.edge != *edge) {
+            // Another edge could say what is in force there, and write it off.
+            return Err(ControlError::Unauthenticated);
+        }
         let (now, uptime) = (self.changes.now(), self.changes.clock.uptime());
         let granted = earlier.as_ref().map_or(Duration::ZERO, |row| {
             granted_lease(row, now, max_age.min(self.max_age()))
         });
         let held = {
             let mut all = self.lock();
+            match all.get(instance) {
+                // Another edge could say what is in force there, and write it off.
+                Some(held) if held.row.edge != *edge => return Err(ControlError::Unauthenticated),
+                Some(_) => {}
+                None => make_room(&mut all, edge, now)?,
+            }
             let held = all.entry(instance.to_owned()).or_insert_with(|| Held {
                 row: EdgeInstance {
                     id: instance.to_owned(),
@@ -343,6 +357,8 @@ impl Instances {
         if let Some(publisher) = bundled {
             states.push(self.bundled_state(publisher, now));
         }
+        // Theirs are times of the wall clock: one that jumped shows no lease to be over.
+        let is_clock_right = self.changes.watch.warning().is_none();
         let mut own = self.lock().clone();
         // One that has moved to another control plane is renewed there.
         for row in &rows {
@@ -361,7 +377,7 @@ impl Instances {
         }
         for row in others {
             let lapses_at = (!row.unbounded).then_some(row.lapses_at);
-            let has_lapsed = lapses_at.is_some_and(|at| at < now);
+            let has_lapsed = is_clock_right && lapses_at.is_some_and(|at| at < now);
             let name = name_of(&row);
             states.push(state_of(row, lapses_at, has_lapsed, name));
         }
@@ -425,7 +441,8 @@ impl Instances {
         }
         let kept = async {
             self.store.put_edge_instances(&due).await?;
-            self.store.delete_edge_instances(None, now.minus(KEPT_S)).await
+            let passed = self.changes.watch.passed();
+            self.store.delete_edge_instances(None, passed.minus(KEPT_S)).await
         };
         match kept.await {
             Ok(()) => self.wrote(&due, uptime),
@@ -448,6 +465,22 @@ impl Instances {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes sure that an edge may have one more instance. Those of crashed processes that never lapse are forgotten for it
+/// once they have been silent for a day, as are those of a control plane that restarts.
+fn make_room(all: &mut HashMap<String, Held>, edge: &EdgeId, now: UnixSeconds) -> Result<(), ControlError> {
+    let own = all.values().filter(|held| held.row.edge == *edge);
+    if own.count() < INSTANCES_OF_EDGE_MAX {
+        return Ok(());
+    }
+    let long_ago = now.minus(KEPT_S);
+    let before = all.len();
+    all.retain(|_, held| held.row.edge != *edge || held.row.heard_at >= long_ago);
+    match all.len() < before {
+        true => Ok(()),
+        false => Err(ControlError::Busy),
     }
 }
 

@@ -28,6 +28,9 @@ const NONCE_WITHIN: Duration = Duration::from_secs(60);
 /// Sessions, and nonces that were used lately, that are remembered.
 const HELD_MAX: usize = 32_768;
 
+/// Sessions that one edge may have. With one more, its oldest session ends.
+const HELD_OF_EDGE_MAX: usize = 256;
+
 const TOKEN_CHARS: usize = 43;
 
 /// Who speaks in a session.
@@ -85,12 +88,14 @@ impl EdgeSessions {
     /// [`ControlError::Unauthenticated`], [`ControlError::Invalid`], [`ControlError::Busy`], [`ControlError::Store`].
     pub(crate) async fn open(&self, wanted: &OpenSession) -> Result<(SecretText, bool), ControlError> {
         check_instance(&wanted.instance)?;
-        self.use_nonce(&wanted.nonce)?;
+        self.check_nonce(&wanted.nonce)?;
         let text = session_text(&wanted.edge, &wanted.instance, &wanted.nonce);
         let edge = self
             .edges
             .authenticate(&wanted.edge, &text, &wanted.signature)
             .await?;
+        // Only what an edge has signed counts as used: others could use up the room for all.
+        self.use_nonce(&wanted.nonce)?;
         let rotate = edge.rotate && edge.next_key.is_none();
         self.instances.add_edge(edge.clone());
         let max_age = Duration::from_secs(wanted.max_age_s);
@@ -113,6 +118,7 @@ impl EdgeSessions {
         };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, held| held.ends > now);
+        end_oldest(&mut open, &session.edge);
         if open.len() >= HELD_MAX {
             return Err(ControlError::Busy);
         }
@@ -141,7 +147,8 @@ impl EdgeSessions {
         self.instances.end(&session.instance).await
     }
 
-    fn use_nonce(&self, nonce: &str) -> Result<(), ControlError> {
+    /// Checks that a nonce is of this control plane, and when it was made.
+    fn check_nonce(&self, nonce: &str) -> Result<Duration, ControlError> {
         let refused = || ControlError::Unauthenticated;
         let (text, tag) = nonce.rsplit_once('.').ok_or_else(refused)?;
         let tag = URL_SAFE_NO_PAD.decode(tag).map_err(|_| refused())?;
@@ -152,15 +159,32 @@ impl EdgeSessions {
         if now.saturating_sub(made) > NONCE_WITHIN {
             return Err(refused());
         }
+        Ok(made)
+    }
+
+    fn use_nonce(&self, nonce: &str) -> Result<(), ControlError> {
+        let made = self.check_nonce(nonce)?;
+        let now = self.now();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.retain(|_, ends| *ends > now);
         if used.len() >= HELD_MAX {
             return Err(ControlError::Busy);
         }
-        match used.insert(text.to_owned(), made + NONCE_WITHIN) {
+        match used.insert(nonce.to_owned(), made + NONCE_WITHIN) {
             None => Ok(()),
-            Some(_) => Err(refused()),
+            Some(_) => Err(ControlError::Unauthenticated),
         }
+    }
+}
+
+/// Makes room for one more session of an edge that has as many as it may have.
+fn end_oldest(open: &mut HashMap<[u8; 32], Session>, edge: &EdgeId) {
+    let own = open.iter().filter(|(_, held)| held.edge == *edge);
+    if own.clone().count() >= HELD_OF_EDGE_MAX
+        && let Some((oldest, _)) = own.min_by_key(|(_, held)| held.ends)
+    {
+        let oldest = *oldest;
+        open.remove(&oldest);
     }
 }
 

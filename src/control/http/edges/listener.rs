@@ -16,7 +16,6 @@ use tracing::Instrument as _;
 use super::routes::routes;
 use super::service::{EdgeService, EdgeState};
 use crate::connections::ConnectionMetrics;
-use crate::control::client_address::ClientAddress;
 use crate::control::error::ControlError;
 use crate::control::http::connections::refusal;
 use crate::control::plane::Control;
@@ -31,6 +30,9 @@ const CROWDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The shortest time that a connection may be unused. A stream of changes is used at each heartbeat.
 const IDLE_MIN: Duration = Duration::from_secs(60);
+
+/// The part of the connections that one address may have. Proxies in `trusted_proxies` have no such bound.
+const CLIENT_PART: usize = 4;
 
 /// How long requests in progress may take once the listener closes. Streams end at once.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
@@ -57,20 +59,20 @@ pub async fn serve(
     let router = TowerToHyperService::new(routes(Arc::clone(&state)));
     let bounds = Bounds {
         connections: service.connections,
-        // Edges behind one address translation are one client.
-        connections_per_client: service.connections,
+        connections_per_client: service.connections.div_ceil(CLIENT_PART),
         header_timeout: HEAD_WITHIN,
         crowded_timeout: CROWDED_WITHIN,
         idle: IDLE_MIN.max(service.heartbeat * 3),
         drain: DRAIN_WITHIN,
     };
     let server = HttpServer::new(bounds, listening.tls, listening.metrics, refusal());
-    let requests = Arc::clone(&state.requests);
+    let (requests, limits) = (Arc::clone(&state.requests), Arc::clone(&state.limits));
     let answer = move |peer: IpAddr, request: http::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(ClientAddress(peer));
+        let from = limits.client_address(peer, request.headers());
+        request.extensions_mut().insert(from);
         let requests = Arc::clone(&requests);
-        let observed = requests.begin(peer, request.headers(), &[]);
+        let observed = requests.begin(peer, request.headers(), limits.trusted_proxies());
         let answer = router.call(request).instrument(observed.span.clone());
         async move {
             let mut answer = answer.await?;
@@ -78,8 +80,9 @@ pub async fn serve(
             Ok::<_, Infallible>(answer)
         }
     };
+    let trusted = Arc::clone(&state.limits);
     tokio::select! {
-        () = server.accept(listening.socket, &[], answer) => {}
+        () = server.accept(listening.socket, trusted.trusted_proxies(), answer) => {}
         () = state.run() => {}
         () = shutdown => {}
     }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::Stream;
+use futures::stream::unfold;
 use http::{HeaderValue, StatusCode, header};
 
 use super::in_session::InSession;
@@ -27,6 +29,12 @@ use crate::fleet::protocol::{
 
 /// How long a message and its answer may take. The change stream and snapshots have bounds of their own.
 const MESSAGE_WITHIN: Duration = Duration::from_secs(30);
+
+/// The largest message of a sender that has not proved which edge it is, in bytes.
+const UNPROVED_BYTES_MAX: usize = 4 << 10;
+
+/// How much of a snapshot is handed to a connection at once, in bytes.
+const SNAPSHOT_PART_BYTES: usize = 64 << 10;
 
 type Shared = State<Arc<EdgeState>>;
 
@@ -63,9 +71,10 @@ async fn deadline(request: Request, next: Next) -> Response {
 async fn join(
     State(state): Shared,
     Extension(from): Extension<ClientAddress>,
-    Json(join): Json<Join>,
+    request: Request,
 ) -> Result<axum::Json<Joined>, ControlError> {
     state.limits.may_fail(from)?;
+    let (Json(join), _) = Json::<Join>::up_to(request, UNPROVED_BYTES_MAX).await?;
     let joined = state.edges.join(join.token.expose(), &join.public_key).await;
     let edge = joined.map_err(|error| state.failed(from, error))?;
     let answer = Joined {
@@ -85,9 +94,10 @@ async fn nonce(State(state): Shared) -> Result<axum::Json<Nonce>, ControlError> 
 async fn open_session(
     State(state): Shared,
     Extension(from): Extension<ClientAddress>,
-    Json(wanted): Json<OpenSession>,
+    request: Request,
 ) -> Result<axum::Json<SessionOpened>, ControlError> {
     state.limits.may_fail(from)?;
+    let (Json(wanted), _) = Json::<OpenSession>::up_to(request, UNPROVED_BYTES_MAX).await?;
     let opened = state.sessions.open(&wanted).await;
     let (token, rotate_key) = opened.map_err(|error| state.failed(from, error))?;
     Ok(axum::Json(SessionOpened {
@@ -142,6 +152,7 @@ async fn report(
     InSession(session): InSession,
     request: Request,
 ) -> Result<StatusCode, ControlError> {
+    let _turn = state.begin_report(&session.edge)?;
     let (Json(numbered), _) = Json::<NumberedReport>::up_to(request, MESSAGE_BYTES_MAX).await?;
     if state.instances.is_new_report(&session.instance, numbered.number) {
         state.traffic.add(&numbered.report).await;
@@ -161,7 +172,7 @@ async fn denials(
 
 async fn snapshot(State(state): Shared, _session: InSession) -> Result<Response, ControlError> {
     let packed = state.hub.snapshot().await?;
-    let mut response = Body::from(packed.bytes).into_response();
+    let mut response = Body::from_stream(in_parts(packed.bytes)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -169,6 +180,14 @@ async fn snapshot(State(state): Shared, _session: InSession) -> Result<Response,
         headers.insert(POSITION_HEADER, position);
     }
     Ok(response)
+}
+
+/// A snapshot in parts: an edge that reads slowly shows that it reads.
+fn in_parts(bytes: Bytes) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    unfold(bytes, |mut rest| async move {
+        let part = rest.split_to(rest.len().min(SNAPSHOT_PART_BYTES));
+        (!part.is_empty()).then_some((Ok(part), rest))
+    })
 }
 
 const EDGE_JOINED: &str = "edge joined";

@@ -1,6 +1,7 @@
 //! What every handler of the edge protocol is given.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::control::client_address::ClientAddress;
@@ -13,6 +14,7 @@ use crate::control::http::observed::Requests;
 use crate::control::plane::Control;
 use crate::control::rate_limits::Limits;
 use crate::control::sources::traffic::TrafficCounts;
+use crate::domain::ids::EdgeId;
 
 /// How the fleet is served.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,23 @@ pub(crate) struct EdgeState {
     pub(super) limits: Arc<Limits>,
     pub(super) heartbeat: Duration,
     pub(super) requests: Arc<Requests>,
+    reporting: Reporting,
+}
+
+/// The edges whose report is being read.
+type Reporting = Arc<Mutex<HashSet<EdgeId>>>;
+
+/// An edge's turn to report, until it is dropped.
+pub(super) struct ReportTurn {
+    of: Reporting,
+    edge: EdgeId,
+}
+
+impl Drop for ReportTurn {
+    fn drop(&mut self) {
+        let mut all = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.edge);
+    }
 }
 
 impl EdgeState {
@@ -53,12 +72,28 @@ impl EdgeState {
             limits: Arc::clone(&control.limits),
             heartbeat: service.heartbeat,
             requests: Arc::clone(&control.requests),
+            reporting: Reporting::default(),
         })
     }
 
     /// Follows the store and never ends.
     pub(crate) async fn run(&self) {
         self.hub.run().await;
+    }
+
+    /// One report of an edge is read at a time: reports are large.
+    ///
+    /// # Errors
+    /// [`ControlError::Busy`].
+    pub(super) fn begin_report(&self, edge: &EdgeId) -> Result<ReportTurn, ControlError> {
+        let mut all = self.reporting.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.insert(edge.clone()) {
+            true => Ok(ReportTurn {
+                of: Arc::clone(&self.reporting),
+                edge: edge.clone(),
+            }),
+            false => Err(ControlError::Busy),
+        }
     }
 
     /// Counts a failed attempt of this address; too many are refused.
