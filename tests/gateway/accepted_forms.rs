@@ -228,6 +228,19 @@ async fn http10_without_host_is_served_where_any_host_is() {
 }
 
 #[tokio::test]
+async fn http10_client_gets_no_interim_response() {
+    let upstream = StubUpstream::start();
+    let gateway = any_host(&upstream).start().await;
+    let mut client = H1::connect(gateway.address()).await;
+    client
+        .send(&good("POST /v1/batch HTTP/1.0", &["Expect: 100-continue"]))
+        .await;
+    let answer = client.answer().await;
+    answer.assert_ok();
+    assert_eq!(answer.interim, [0_u16; 0]);
+}
+
+#[tokio::test]
 async fn http10_without_host_is_enforced_as_any_request() {
     let upstream = StubUpstream::start();
     let gateway = any_host(&upstream).start().await;

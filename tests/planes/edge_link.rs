@@ -44,18 +44,42 @@ impl OwnEdge {
 
     /// Opens another session of the same instance.
     pub fn open_session(&mut self) {
-        let (edge, instance) = (&self.edge, "A".repeat(22));
+        let nonce = self.nonce();
+        // The id of an edge is of one alphabet with that of an instance, and long enough.
+        let instance = self.edge.clone();
+        let opened = self.try_session(&instance, &nonce, "").unwrap();
+        opened["token"].as_str().unwrap().clone_into(&mut self.session);
+        secrets::note([self.session.as_str()]);
+    }
+
+    fn nonce(&self) -> String {
         let nonce = call(&self.root, "/nonces", &Value::Null);
-        let nonce = nonce["nonce"].as_str().unwrap();
-        let text = format!("portcullis edge session\n{edge}\n{instance}\n{nonce}");
+        nonce["nonce"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for a session. `spoil` is added to what is signed. The error is the status of the answer.
+    fn try_session(&self, instance: &str, nonce: &str, spoil: &str) -> Result<Value, u16> {
+        let edge = &self.edge;
+        let text = format!("portcullis edge session\n{edge}\n{instance}\n{nonce}{spoil}");
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(text.as_bytes()).as_ref());
         let wanted = json!({
             "edge": edge, "instance": instance, "nonce": nonce, "signature": signature,
             "build": "test", "max_age_s": 3_600, "unbounded": false
         });
-        let opened = call(&self.root, "/sessions", &wanted);
-        opened["token"].as_str().unwrap().clone_into(&mut self.session);
-        secrets::note([self.session.as_str()]);
+        let answer = post(&format!("{}/sessions", self.root)).json(&wanted).send();
+        match answer.status() {
+            200 => Ok(answer.json()),
+            status => Err(status),
+        }
+    }
+
+    /// Offers a new key of its own, and returns the status of the answer.
+    fn offer_key(&self) -> u16 {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new()).unwrap();
+        let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+        let public_key = URL_SAFE_NO_PAD.encode(key.public_key().as_ref());
+        let offered = post(&format!("{}/keys", self.root)).bearer(&self.session);
+        offered.json(&json!({"public_key": public_key})).send().status()
     }
 
     /// Says that this position is in force, and returns the answer.
@@ -100,6 +124,45 @@ fn report_of_three_thousand_counts_is_taken() {
     assert_eq!(edge.report(1, 3_000), 204);
     // Sent again, it counts once.
     assert_eq!(edge.report(1, 3_000), 204);
+}
+
+#[test]
+fn report_with_more_counts_than_a_gateway_makes_is_refused() {
+    let fleet = Fleet::start();
+    let edge = OwnEdge::join(&fleet, "own-1");
+    assert_eq!(edge.report(1, 4_096), 204);
+    assert_eq!(edge.report(2, 4_097), 422);
+}
+
+#[test]
+fn session_is_refused_for_an_instance_of_another_edge() {
+    let fleet = Fleet::start();
+    let [one, other] = ["own-1", "own-2"].map(|name| OwnEdge::join(&fleet, name));
+    let instance = "A".repeat(22);
+    assert!(one.try_session(&instance, &one.nonce(), "").is_ok());
+    let refused = other.try_session(&instance, &other.nonce(), "");
+    assert_eq!(refused.err(), Some(401));
+    assert!(one.try_session(&instance, &one.nonce(), "").is_ok());
+}
+
+#[test]
+fn nonce_is_used_up_only_by_the_signature_of_its_edge() {
+    let fleet = Fleet::start();
+    let edge = OwnEdge::join(&fleet, "own-1");
+    let (instance, nonce) = ("A".repeat(22), edge.nonce());
+    let open = |spoil| edge.try_session(&instance, &nonce, spoil).err();
+    assert_eq!(open("spoiled"), Some(401));
+    assert_eq!(open(""), None);
+    assert_eq!(open(""), Some(401));
+}
+
+#[test]
+fn new_key_is_taken_only_once_an_operator_asked_for_it() {
+    let fleet = Fleet::start();
+    let edge = OwnEdge::join(&fleet, "own-1");
+    assert_eq!(edge.offer_key(), 422);
+    fleet.admin(&["rotate", &edge.edge]);
+    assert_eq!(edge.offer_key(), 204);
 }
 
 #[test]

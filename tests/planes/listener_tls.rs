@@ -11,7 +11,7 @@ use super::support::certs::{Authority, Issued};
 use super::support::load::series;
 use super::support::process::{DEADLINE, Process, eventually, portcullis};
 use super::support::scratch::Scratch;
-use super::support::web::{Message, read_message};
+use super::support::web::{Answer, read_answer};
 
 fn config(certificate: &Issued, observability: &Issued, client_ca: Option<&Path>) -> String {
     let pair = |held: &Issued| {
@@ -74,7 +74,7 @@ impl Served {
 }
 
 /// The response over TLS, and the certificate that the server showed. None where the connection ended before.
-fn get(address: SocketAddr, name: &str, path: &str, client: ClientConfig) -> Option<(Message, Vec<u8>)> {
+fn get(address: SocketAddr, name: &str, path: &str, client: ClientConfig) -> Option<(Answer, Vec<u8>)> {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let name = name.to_owned().try_into().unwrap();
@@ -82,10 +82,9 @@ fn get(address: SocketAddr, name: &str, path: &str, client: ClientConfig) -> Opt
     let mut stream = StreamOwned::new(connection, stream);
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
-    let mut reader = BufReader::new(stream);
-    let message = read_message(&mut reader, true)?;
-    let shown = reader.get_ref().conn.peer_certificates()?[0].to_vec();
-    Some((message, shown))
+    let answer = read_answer(&mut stream, "GET")?;
+    let shown = stream.conn.peer_certificates()?[0].to_vec();
+    Some((answer, shown))
 }
 
 #[test]

@@ -468,16 +468,14 @@ impl Instances {
     }
 }
 
-/// Makes sure that an edge may have one more instance. Those of crashed processes that never lapse are forgotten for it
-/// once they have been silent for a day, as are those of a control plane that restarts.
+/// Makes sure that an edge may have one more instance. Those that were silent for a day are forgotten for it.
 fn make_room(all: &mut HashMap<String, Held>, edge: &EdgeId, now: UnixSeconds) -> Result<(), ControlError> {
     let own = all.values().filter(|held| held.row.edge == *edge);
     if own.count() < INSTANCES_OF_EDGE_MAX {
         return Ok(());
     }
-    let long_ago = now.minus(KEPT_S);
     let before = all.len();
-    all.retain(|_, held| held.row.edge != *edge || held.row.heard_at >= long_ago);
+    all.retain(|_, held| held.row.edge != *edge || held.row.heard_at >= now.minus(KEPT_S));
     match all.len() < before {
         true => Ok(()),
         false => Err(ControlError::Busy),

@@ -227,7 +227,9 @@ async fn read_whole(
     bytes_max: usize,
     mut share: Share,
 ) -> Result<Held, Refusal> {
-    if session.get_header(http::header::EXPECT).is_some() {
+    // A client of HTTP/1.0 would take it for the response (RFC 9110 section 10.1.1).
+    let is_asked = session.get_header(http::header::EXPECT).is_some();
+    if is_asked && session.req_header().version != http::Version::HTTP_10 {
         let invited = session.write_continue().await;
         invited.map_err(|_| DenyReason::RequestTimeout)?;
     }

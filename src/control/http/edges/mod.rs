@@ -2,6 +2,7 @@
 
 mod in_session;
 pub mod listener;
+mod reported;
 mod routes;
 pub mod service;
 mod stream;

@@ -14,6 +14,7 @@ use futures::stream::unfold;
 use http::{HeaderValue, StatusCode, header};
 
 use super::in_session::InSession;
+use super::reported::checked;
 use super::service::EdgeState;
 use super::stream::changes;
 use crate::control::bad_request::BadRequest;
@@ -154,8 +155,9 @@ async fn report(
 ) -> Result<StatusCode, ControlError> {
     let _turn = state.begin_report(&session.edge)?;
     let (Json(numbered), _) = Json::<NumberedReport>::up_to(request, MESSAGE_BYTES_MAX).await?;
+    let report = checked(numbered.report)?;
     if state.instances.is_new_report(&session.instance, numbered.number) {
-        state.traffic.add(&numbered.report).await;
+        state.traffic.add(&report).await;
     }
     Ok(StatusCode::NO_CONTENT)
 }
