@@ -97,12 +97,15 @@ impl Fleet {
 
     /// Starts the control plane again, after it ended, with its edge listener at the same address.
     pub fn restart(&mut self, edges: &str) {
-        self.start_again(&control_config(edges));
+        self.start_again(&control_config(edges, ""));
     }
 
     /// The same with the issuer that it was before.
     pub fn restart_as(&mut self, edges: &str, issuer: &str) {
-        self.start_again(&format!("{}  public_url: \"{issuer}\"\n", control_config(edges)));
+        self.start_again(&format!(
+            "{}  public_url: \"{issuer}\"\n",
+            control_config(edges, "")
+        ));
     }
 
     fn start_again(&mut self, config: &str) {

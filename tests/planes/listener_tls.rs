@@ -1,6 +1,6 @@
 //! TLS on the listeners of the control plane and of observability: served, reloaded, refused, warned of.
 
-use std::io::{BufReader, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
