@@ -1,6 +1,5 @@
 //! The control plane's section: its store, its limits and the proxies before it.
 
-use super::types::{ControlLimits, Rate};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +11,8 @@ use super::file;
 use super::file::{AuditFile, ControlLimitsFile, RateFile, Size};
 use super::shown::{has_user, shown};
 use super::types::ControlPlane;
+use super::types::{ControlLimits, Rate};
+use super::warnings::PROXIES_EVERYWHERE;
 use super::yaml::document::read;
 use crate::domain::client_assertion::ASSERTION_LIFETIME_MAX_S;
 use crate::domain::ids::Audience;
@@ -133,7 +134,7 @@ impl Check<'_> {
             store: store?,
             signing: self.signing(&file.signing),
             leaked_tokens: self.leaked_tokens(&file.leaked_tokens),
-            trusted_proxies: self.networks(&file.trusted_proxies),
+            trusted_proxies: self.trusted_proxies(&file.trusted_proxies),
             limits: self.control_limits(&file.limits),
             audit_retention: self.audit_retention(&file.audit),
             login: login?,
@@ -250,6 +251,22 @@ impl Check<'_> {
             burst: file.burst.value,
             per_second: file.per_second.value,
         }
+    }
+
+    /// The proxies whose forwarding headers are believed, and which have no limits of their own.
+    pub(super) fn trusted_proxies(&mut self, file: &[Spanned<String>]) -> Vec<Network> {
+        let networks = self.networks(file);
+        for (raw, network) in file.iter().zip(&networks) {
+            if networks.len() == file.len() && network.is_wide() {
+                self.warning(
+                    PROXIES_EVERYWHERE,
+                    Some((raw.referenced.line(), raw.referenced.column())),
+                    format!("`trusted_proxies` has `{network}`: clients there may claim any address, and no limit counts their connections"),
+                    "list the addresses of your load balancers alone",
+                );
+            }
+        }
+        networks
     }
 
     pub(super) fn networks(&mut self, file: &[Spanned<String>]) -> Vec<Network> {

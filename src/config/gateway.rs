@@ -68,7 +68,7 @@ impl Check<'_> {
             apis,
             upstreams,
             limits: self.limits(&file.limits),
-            trusted_proxies: self.networks(&file.trusted_proxies),
+            trusted_proxies: self.trusted_proxies(&file.trusted_proxies),
             public_url: self.gateway_url(file.public_url.as_ref()),
             token_cache_entries: self.in_range(
                 file.token_cache.as_ref(),

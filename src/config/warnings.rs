@@ -13,7 +13,7 @@ use crate::domain::facts::UnknownSources;
 use crate::domain::policy::WhenStale;
 
 /// Every warning of a config, with what it says: for the reference.
-pub const WARNINGS: [(u16, &str); 14] = [
+pub const WARNINGS: [(u16, &str); 15] = [
     (
         PLAIN_LISTENER,
         "A listener without TLS is reachable from other machines.",
@@ -58,6 +58,10 @@ pub const WARNINGS: [(u16, &str); 14] = [
         KEYS_NOT_FETCHED,
         "`check --online` could not fetch the keys of an issuer, or the set has no usable key.",
     ),
+    (
+        PROXIES_EVERYWHERE,
+        "`trusted_proxies` has a network wider than any private one: every client there may claim any address.",
+    ),
 ];
 
 const PLAIN_LISTENER: u16 = 1;
@@ -75,6 +79,9 @@ const PLAIN_PUBLIC_URL: u16 = 11;
 
 /// The keys of an issuer could not be fetched.
 pub const KEYS_NOT_FETCHED: u16 = 14;
+
+/// `trusted_proxies` has a network wider than any private one.
+pub const PROXIES_EVERYWHERE: u16 = 15;
 
 /// The path under which portcullis and many other issuers publish their keys.
 const JWKS_PATH: &str = "/.well-known/jwks.json";

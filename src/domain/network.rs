@@ -53,6 +53,13 @@ impl Network {
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
+
+    /// Whether the network is larger than the largest private ones, 10.0.0.0/8 and fc00::/7 (RFC 1918, RFC 4193).
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        let least = if self.0.is_ipv4() { 8 } else { 7 };
+        self.0.network_length() < least
+    }
 }
 
 impl fmt::Display for Network {

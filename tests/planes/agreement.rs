@@ -473,6 +473,27 @@ fn check_writes_json_and_warnings_with_codes() {
 }
 
 #[test]
+fn proxies_that_are_everywhere_are_warned_of() {
+    let dir = folder();
+    for (network, warns) in [
+        ("0.0.0.0/0", true),
+        ("::/1", true),
+        ("10.0.0.0/8", false),
+        ("fc00::/7", false),
+    ] {
+        let proxies = format!("  trusted_proxies: [\"{network}\"]");
+        let config = dir.write(
+            "portcullis.yaml",
+            &changed(GOOD, "  trusted_proxies: [\"192.0.2.0/24\"]", &proxies),
+        );
+        let done = Process::run(portcullis(["check"]).arg(&config));
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let output = done.stdout + &done.stderr;
+        assert_eq!(output.contains("warning[W015]: "), warns, "{network}: {output}");
+    }
+}
+
+#[test]
 fn policy_file_is_checked_alone() {
     let dir = folder();
     let policy = dir.join("policy.yaml");

@@ -163,11 +163,12 @@ fn trusted_proxy_gives_request_ids_and_edges_have_some() {
         let record = records.find(|record| record["listener"] == "edges")?;
         Some(record["address"].as_str()?.to_owned())
     });
-    let answer = get(&format!("http://{edges}/nowhere"))
-        .header("X-Request-Id", "mine")
-        .send();
+    let nowhere = format!("http://{edges}/nowhere");
+    let answer = get(&nowhere).header("X-Request-Id", "of-the-proxy").send();
     assert_eq!(answer.status(), 404);
-    assert!(answer.header("x-request-id").is_some_and(|id| id != "mine"));
+    assert_eq!(answer.header("x-request-id"), Some("of-the-proxy"));
+    let answer = get(&nowhere).send();
+    assert!(answer.header("x-request-id").is_some_and(|id| !id.is_empty()));
     watched.serve.stop();
 }
 

@@ -110,7 +110,7 @@ fn logs_and_metrics_hold_no_secret() {
         strange_key.to_owned(),
     ]);
     let finished = quickstart.stop();
-    assert!(finished.stdout.contains("\"request.id\""), "the access log is on");
+    assert!(finished.stdout.contains("\"request_id\""), "the access log is on");
     assert!(
         finished.stderr.contains("\"level\":\"DEBUG\""),
         "everything is logged"
