@@ -38,11 +38,12 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether an upstream that reads `forwarded` understands the same. HTTP/1.0 may name no host; the upstream is told its own.
+    /// Whether an upstream that reads `forwarded` understands the same. HTTP/1.0 may name no host; the upstream is told its
+    /// own. The host of a target in absolute-form stands for `Host`, in its own letter case (RFC 9112 section 3.2.2).
     fn is_told_by(&self, forwarded: &Self) -> bool {
         let mut told = forwarded.clone();
-        if self.host.is_empty() {
-            told.host.clear();
+        if self.host.is_empty() || self.host.eq_ignore_ascii_case(&told.host) {
+            told.host.clone_from(&self.host);
         }
         *self == told
     }
