@@ -81,7 +81,7 @@ impl EnvFile {
 pub(super) fn quoted(word: &str) -> Zeroizing<String> {
     let plain = word
         .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/@+=".contains(&byte));
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/@+=,".contains(&byte));
     let quote = if plain { "" } else { "'" };
     Zeroizing::new(format!("{quote}{word}{quote}"))
 }
