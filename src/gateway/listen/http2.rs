@@ -39,6 +39,10 @@ const STREAM_ERRORS_MAX: usize = 64;
 /// not reset the count.
 const MALFORMED_MAX: usize = 32;
 
+/// How many more streams may break off than end as they should. A client that opens streams to reset them at once makes
+/// work for nothing (CVE-2023-44487); one that cancels some of its requests stays far below.
+const BROKEN_OFF_MAX: usize = 200;
+
 /// What a header field counts beyond its bytes (RFC 9113 section 6.5.2).
 const FIELD_BYTES: usize = 32;
 
@@ -51,6 +55,8 @@ struct UnderWay {
     count: AtomicUsize,
     none: Notify,
     malformed: AtomicUsize,
+    /// Streams that broke off, less those that did not.
+    broken_off: AtomicUsize,
     too_many_malformed: Notify,
 }
 
@@ -87,7 +93,19 @@ impl UnderWay {
         }
     }
 
-    /// Resolves when the connection had [`MALFORMED_MAX`] malformed requests.
+    /// Counts a stream that has ended.
+    fn count_end(&self, is_broken_off: bool) {
+        if !is_broken_off {
+            let one_less = |held: usize| Some(held.saturating_sub(1));
+            let _ = self
+                .broken_off
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        } else if self.broken_off.fetch_add(1, Ordering::Relaxed) + 1 >= BROKEN_OFF_MAX {
+            self.too_many_malformed.notify_one();
+        }
+    }
+
+    /// Resolves when the connection had [`MALFORMED_MAX`] malformed requests, or [`BROKEN_OFF_MAX`] streams broke off.
     async fn too_many_malformed(&self) {
         self.too_many_malformed.notified().await;
     }
@@ -160,9 +178,11 @@ pub(crate) async fn serve(
                 let (gateway, one) = (app.current(), under_way.begin(active));
                 let stream = Http2Stream::new(request, respond, peer.clone(), gateway.limits.body_timeout);
                 pingora_runtime::current_handle().spawn(async move {
-                    if is_malformed(&serve_one(&gateway, stream).await) {
+                    let outcome = serve_one(&gateway, stream).await;
+                    if is_malformed(&outcome) {
                         one.of.count_malformed();
                     }
+                    one.of.count_end(!outcome.reusable);
                     drop(one);
                 });
             }
