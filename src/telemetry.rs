@@ -29,7 +29,7 @@ use crate::tls::acceptor::Acceptor;
 /// The version of this build.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The commit that this build was made of, as whoever built it said: `PORTCULLIS_COMMIT` of the build's environment.
+/// The commit that this build was made of, from `PORTCULLIS_COMMIT` in the environment of the build.
 const COMMIT: &str = match option_env!("PORTCULLIS_COMMIT") {
     Some(commit) => commit,
     None => "unknown",

@@ -32,7 +32,7 @@ pub(super) async fn key_sets(config: &Config) -> (Vec<String>, Vec<Problem>) {
     (notes, problems)
 }
 
-/// How many keys of which algorithm, and each key that is left out with why.
+/// The number of keys for each algorithm, and each key that is left out with the reason.
 fn lines(issuer: &OutsideIssuer, found: &FoundKeys) -> Vec<String> {
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
     for key in found.keys.iter() {

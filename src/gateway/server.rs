@@ -447,7 +447,7 @@ impl Running {
         }
     }
 
-    /// Opens the file of the access log again, which somebody may have moved away.
+    /// Reopens the file of the access log, which log rotation may have moved.
     pub fn reopen_log(&self) {
         if let Some(log) = &self.app.current().access_log {
             log.reopen();

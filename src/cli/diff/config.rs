@@ -5,7 +5,7 @@ use super::{gateway, issuers};
 use crate::config::{Config, PolicyOrigin};
 use crate::domain::policy::WhenStale;
 
-/// Keys whose meaning for requests is said in words. Every other key is named as it stands in the file.
+/// Keys whose effect on requests is described in words. Any other key is named as it stands in the file.
 const IN_WORDS: [&str; 9] = [
     "gateway.apis.",
     "gateway.limits.",

@@ -24,7 +24,7 @@ pub(crate) struct ReportPermit {
 }
 
 impl ReportLimiter {
-    /// `count` permits, of which one sender gets at most `per_sender`.
+    /// `count` permits. One sender gets at most `per_sender`.
     pub(crate) fn new(count: usize, per_sender: usize) -> Arc<Self> {
         Arc::new(Self {
             all: Arc::new(Semaphore::new(count)),

@@ -107,7 +107,7 @@ impl AccessLog {
         }
     }
 
-    /// Opens the file again, which somebody may have moved away.
+    /// Reopens the file, which log rotation may have moved.
     pub fn reopen(&self) {
         let Some(path) = &self.path else { return };
         match open(path) {

@@ -59,7 +59,7 @@ pub struct RemoteLink {
     denials: KnownDenials,
     /// What is in force.
     position: Option<Position>,
-    /// What the control plane is told: what is in force, once a restart would not go back behind it.
+    /// What the beats report: the position in force, once a restart would not fall behind it.
     acknowledged: Option<Position>,
     refused: Option<String>,
     beats: u64,

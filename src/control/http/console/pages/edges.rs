@@ -29,7 +29,7 @@ struct EdgesPage {
     has_edges: bool,
 }
 
-/// A running gateway, or an edge of which none runs.
+/// A running gateway, or an edge without a running gateway.
 struct Row {
     name: String,
     /// The edge's id; none for the bundled gateway.
