@@ -9,8 +9,9 @@ use pingora_error::Result;
 use crate::config::{Api, ErrorForm};
 use crate::domain::decision::DenyReason;
 use crate::gateway::read::cors::CorsHeaders;
-use crate::gateway::wire::head_lines::{Fields, HeadLines};
-use crate::gateway::wire::session::{Session, response_header};
+use crate::gateway::wire::head_lines::HeadLines;
+use crate::gateway::wire::own_fields::{Fields, response_header};
+use crate::gateway::wire::session::Session;
 
 /// Seconds after which a client may retry when the gateway could not decide.
 const RETRY_AFTER_S: &str = "1";

@@ -57,7 +57,7 @@ struct UnderWay {
     malformed: AtomicUsize,
     /// Streams that broke off, less those that did not.
     broken_off: AtomicUsize,
-    too_many_malformed: Notify,
+    misbehaviour: Notify,
 }
 
 /// One request in progress, until it is dropped.
@@ -89,7 +89,7 @@ impl UnderWay {
 
     fn count_malformed(&self) {
         if self.malformed.fetch_add(1, Ordering::Relaxed) + 1 >= MALFORMED_MAX {
-            self.too_many_malformed.notify_one();
+            self.misbehaviour.notify_one();
         }
     }
 
@@ -101,13 +101,13 @@ impl UnderWay {
                 .broken_off
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
         } else if self.broken_off.fetch_add(1, Ordering::Relaxed) + 1 >= BROKEN_OFF_MAX {
-            self.too_many_malformed.notify_one();
+            self.misbehaviour.notify_one();
         }
     }
 
     /// Resolves when the connection had [`MALFORMED_MAX`] malformed requests, or [`BROKEN_OFF_MAX`] streams broke off.
-    async fn too_many_malformed(&self) {
-        self.too_many_malformed.notified().await;
+    async fn misbehaved(&self) {
+        self.misbehaviour.notified().await;
     }
 }
 
@@ -162,7 +162,7 @@ pub(crate) async fn serve(
                 is_stopping = true;
                 continue;
             }
-            () = under_way.too_many_malformed() => {
+            () = under_way.misbehaved() => {
                 return goodbye(connection).await;
             }
             accepted = connection.accept() => accepted,

@@ -1,16 +1,10 @@
-//! Header lines: those of an HTTP/1 head as its sender spelled them, in order, and those of the gateway's own responses.
+//! The header lines of an HTTP/1 head as its sender spelled them, in order.
 //!
 //! Header maps know names in lower case. What goes on over HTTP/1 keeps the spelling: some servers compare names letter
 //! by letter.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use smallvec::SmallVec;
-
-/// Header fields of a response of the gateway's own.
-pub type Fields<'a> = SmallVec<[(&'static str, Cow<'a, str>); 8]>;
 
 /// How many lines there is room for at first.
 const LINES_USUAL: usize = 16;

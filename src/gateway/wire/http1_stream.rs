@@ -18,7 +18,8 @@ use pingora_timeout::timeout;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::chunks::Chunks;
-use super::head_lines::{Fields, HeadLines};
+use super::head_lines::HeadLines;
+use super::own_fields::Fields;
 use super::socket::Socket;
 use crate::domain::decimal::digits;
 

@@ -5,6 +5,7 @@ pub(crate) mod chunks;
 pub mod head_lines;
 pub mod http1_stream;
 pub mod http2_stream;
+pub mod own_fields;
 pub(crate) mod proxy_header;
 pub mod session;
 pub mod socket;

@@ -8,21 +8,10 @@ use http::{HeaderValue, Method, StatusCode};
 use pingora_error::BError;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::head_lines::{Fields, HeadLines};
+use super::head_lines::HeadLines;
 use super::http1_stream::Http1Stream;
 use super::http2_stream::Http2Stream;
-
-/// A head with these fields.
-///
-/// # Errors
-/// A value is no header value.
-pub fn response_header(status: u16, fields: &Fields<'_>) -> Result<ResponseHeader, BError> {
-    let mut head = ResponseHeader::build_no_case(status, Some(fields.len() + 4))?;
-    for (name, value) in fields {
-        head.append_header(*name, value.as_ref())?;
-    }
-    Ok(head)
-}
+use super::own_fields::{Fields, response_header};
 
 /// A request whose head was read. Its body is read and its response is written through this.
 pub enum Session {
