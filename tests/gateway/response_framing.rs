@@ -4,7 +4,7 @@
 use http::Request;
 
 use crate::client::{Answer, H1, H2};
-use crate::gateway::{Http, Setup};
+use crate::gateway::{ENFORCED, Http, Setup};
 use crate::upstream::{Reply, StubUpstream};
 
 /// The first response is these bytes, those behind it are sound.
@@ -134,6 +134,26 @@ async fn contradicting_and_malformed_lengths_are_bad_gateways() {
         let wire = format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\nwhole");
         for answer in responses("GET", &wire, false).await {
             assert_eq!(answer.unwrap().status, 502, "{lines}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lengths_of_an_http2_upstream_become_one_or_a_bad_gateway() {
+    let upstream = StubUpstream::http2();
+    let mut setup = Setup::new(&upstream);
+    setup.upstream().http2 = true;
+    let gateway = setup.start().await;
+    for (lengths, status) in [(["16", "16"], 200), (["16", "17"], 502)] {
+        let mut request = Http::good_batch(ENFORCED);
+        for length in lengths {
+            request = request.header(format!("X-Answer-Length: {length}"));
+        }
+        let answer = gateway.send(&request).await;
+        assert_eq!(answer.status, status, "{lengths:?}");
+        if status == 200 {
+            assert_eq!(answer.all("Content-Length"), ["16"]);
+            assert_eq!(answer.body, b"{\"success\":true}");
         }
     }
 }

@@ -323,10 +323,12 @@ async fn answer_http2(
         body_len: body.len(),
         complete,
     });
-    let response = http::Response::builder()
-        .header("content-type", "application/json")
-        .body(())
-        .unwrap();
+    let mut response = http::Response::builder().header("content-type", "application/json");
+    // The lengths that the request asks for, whatever the body has.
+    for length in parts.headers.get_all("x-answer-length") {
+        response = response.header("content-length", length);
+    }
+    let response = response.body(()).unwrap();
     if let Ok(mut sending) = respond.send_response(response, false) {
         let _ = sending.send_data(Bytes::from_static(b"{\"success\":true}"), true);
     }

@@ -14,7 +14,7 @@ use pingora_timeout::timeout;
 use tokio::io::AsyncWriteExt as _;
 
 use super::failure::Failure;
-use super::http1_response::Http1Response;
+use super::http1_response::{Http1Response, keep_one_length};
 use super::upstream_server::UpstreamServer;
 use crate::config::Timeouts;
 use crate::gateway::wire::head_lines::HeadLines;
@@ -136,7 +136,9 @@ impl Connection {
                     let read = session.read_response_header().await;
                     let head = session.response_header().cloned();
                     read.map_err(|error| self.http2_failure(&error))?;
-                    head.ok_or(Failure::Closed)?
+                    let mut head = head.ok_or(Failure::Closed)?;
+                    keep_one_length(&mut head)?;
+                    head
                 }
                 Link::Fresh(_) | Link::Gone => return Err(Failure::Closed),
             };

@@ -339,6 +339,20 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
     Ok(found)
 }
 
+/// Leaves one length where a response names the same one more than once, as over HTTP/2 it may.
+///
+/// # Errors
+/// The lengths contradict each other.
+pub(super) fn keep_one_length(head: &mut ResponseHeader) -> Result<(), Failure> {
+    if let Some(length) = length(&head.headers)?
+        && head.headers.get_all(CONTENT_LENGTH).iter().count() > 1
+    {
+        // A number is a header value.
+        let _ = head.insert_header(CONTENT_LENGTH, length);
+    }
+    Ok(())
+}
+
 /// A response with a length and a transfer coding is read by the coding, and its connection is not trusted further.
 fn has_both(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH)

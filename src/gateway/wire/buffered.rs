@@ -1,4 +1,5 @@
-//! A TCP connection with buffers that exist only while they hold bytes.
+//! A TCP connection with buffers that exist only while they hold bytes. Writes are gathered for TLS, which writes record
+//! by record.
 //!
 //! Most connections wait most of the time, and a client may keep thousands waiting on purpose: a waiting connection holds
 //! no buffer.
@@ -51,6 +52,16 @@ impl Buffered {
     /// The connection, and what was read from it and not asked for yet.
     pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
         (self.stream, self.ahead)
+    }
+
+    /// Writes at once, for writers that gather themselves.
+    pub(super) fn poll_write_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_gathered(cx))?;
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {

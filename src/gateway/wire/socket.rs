@@ -133,7 +133,8 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            // HTTP/1 and the codec of HTTP/2 gather what they write.
+            Io::Plain(stream) => stream.poll_write_through(cx, &[io::IoSlice::new(bytes)]),
             Io::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
             Io::Memory(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
@@ -161,7 +162,7 @@ impl AsyncWrite for Socket {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.io {
-            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Io::Plain(stream) => stream.poll_write_through(cx, parts),
             Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             Io::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
